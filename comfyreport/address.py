@@ -1,0 +1,103 @@
+"""A server's address: one text in, and all the URLs that follow from it. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+
+from comfyreport.errors import UsageError
+
+DEFAULT_PORT = 8188
+DEFAULT_SERVER = f"http://127.0.0.1:{DEFAULT_PORT}"
+
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_ENDINGS = re.compile(r"(/(ws|api)?)+$")
+_HINT = "give it as HOST, HOST:PORT or http[s]://HOST[:PORT][/PREFIX]"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a ComfyUI is.
+
+    `base` is its address for people and for links: without userinfo and without the query, which may hold a token.
+    """
+
+    secure: bool
+    host: str
+    port: int | None
+    prefix: str
+    query: tuple[tuple[str, str], ...] = ()
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def base(self) -> str:
+        """The HTTP address without anything secret, without a slash at its end."""
+        return f"{'https' if self.secure else 'http'}://{self._place}{self.prefix}"
+
+    @property
+    def _place(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this machine."""
+        return self.host == "localhost" or self.host == "::1" or self.host.startswith("127.")
+
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password, if the address has them."""
+        return None if self.username is None else (self.username, self.password or "")
+
+    def url(self, path: str, **params: str) -> str:
+        """The URL of an HTTP route, with the address's own query; it may hold a token and is not for showing."""
+        query = urlencode((*self.query, *params.items()))
+        return f"{self.base}{path}" + (f"?{query}" if query else "")
+
+    def socket_url(self, client_id: str) -> str:
+        """The URL of the WebSocket for *client_id*; not for showing."""
+        query = urlencode((*self.query, ("clientId", client_id)))
+        return f"{'wss' if self.secure else 'ws'}://{self._place}{self.prefix}/ws?{query}"
+
+
+def parse_address(text: str) -> Address:
+    """Read what `--server` takes; UsageError where it is no address.
+
+    `host` alone means ComfyUI's own port 8188; with a scheme and no port it is the scheme's. A trailing `/ws`, `/api`
+    or `/` goes, any other path is a prefix.
+    """
+    text = text.strip()
+    full = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(full)
+        port, host = parts.port, parts.hostname
+    except ValueError as error:
+        reason = "the port is no number" if "port" in str(error).lower() else str(error)
+        raise UsageError(f"--server {_shown(text)}: {reason}", hint=_HINT) from error
+    if parts.scheme not in _SCHEMES:
+        raise UsageError(f"--server {_shown(text)}: {parts.scheme}:// is no scheme of ComfyUI's", hint=_HINT)
+    if not host or re.search(r"[\s\x00-\x1f]", full):
+        raise UsageError(f"--server {_shown(text)}: there is no host in it", hint=_HINT)
+    if port is None and "://" not in text:
+        port = DEFAULT_PORT
+    return Address(
+        secure=_SCHEMES[parts.scheme] == "https",
+        host=host,
+        port=port,
+        prefix=quote(_ENDINGS.sub("", parts.path), safe="/%:@!$&'()*+,;=~"),
+        query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
+        username=_decoded(parts, "username"),
+        password=_decoded(parts, "password"),
+    )
+
+
+def _decoded(parts: SplitResult, name: str) -> str | None:
+    value: str | None = getattr(parts, name)
+    return None if value is None else unquote(value)
+
+
+def _shown(text: str) -> str:
+    """*text* without what may be secret in it."""
+    return repr(re.sub(r"//[^/@]*@", "//…@", text).partition("?")[0])

@@ -1,0 +1,243 @@
+"""What a ComfyUI server answers over HTTP, as typed facts: the answer to a POST, the queue, the history.
+
+Bodies come in as parsed JSON of any shape; what can't be understood is left out or answered with None, nothing is
+raised. Sources: ComfyUI 0.3.64, `server.py` and `execution.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from comfyreport.events import ErrorInfo, NodeError, NodeRef
+from comfyreport.wire import ExecutionError, ExecutionInterrupted, Json, read_error, read_interrupted
+
+_MODEL_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
+
+
+class Accepted(NamedTuple):
+    """The server took the prompt. `node_errors` are outputs that it left out all the same."""
+
+    prompt_id: str | None
+    node_errors: tuple[NodeError, ...] = ()
+
+
+class Refused(NamedTuple):
+    """The server refused the workflow."""
+
+    error: ErrorInfo
+
+
+class QueueEntry(NamedTuple):
+    """One prompt of the queue."""
+
+    number: float
+    prompt_id: str
+    client_id: str | None
+    graph: Json = None
+
+
+class Queue(NamedTuple):
+    """The server's queue, the pending prompts in the order in which they will run."""
+
+    running: tuple[QueueEntry, ...]
+    pending: tuple[QueueEntry, ...]
+
+    def position(self, prompt_id: str) -> int | None:
+        """How many prompts come before *prompt_id*; 0 if it runs; None if it isn't there."""
+        if any(entry.prompt_id == prompt_id for entry in self.running):
+            return 0
+        for index, entry in enumerate(self.pending):
+            if entry.prompt_id == prompt_id:
+                return len(self.running) + index
+        return None
+
+    @property
+    def remaining(self) -> int:
+        """Prompts in the queue, the running one included."""
+        return len(self.running) + len(self.pending)
+
+
+class HistoryOutput(NamedTuple):
+    """What one node left in the history: `node` is the display node where the server says which."""
+
+    node: str
+    ui: Mapping[str, Json]
+
+
+class History(NamedTuple):
+    """The history of a prompt that has ended, which is the last word on it."""
+
+    prompt_id: str
+    end: Literal["success", "error", "interrupted"]
+    error: ExecutionError | None
+    interrupted: ExecutionInterrupted | None
+    cached: tuple[str, ...]
+    outputs: tuple[HistoryOutput, ...]
+    graph: Json = None
+
+
+def node_ref(node_id: str, node: Mapping[str, Json]) -> NodeRef:
+    """A node of a workflow as events name it: its title is `_meta.title`, else its class."""
+    class_type = str(node.get("class_type", ""))
+    meta = node.get("_meta")
+    title = meta.get("title") if isinstance(meta, Mapping) else None
+    return NodeRef(
+        id=node_id, class_type=class_type, title=title if isinstance(title, str) and title.strip() else class_type
+    )
+
+
+def manifest_of(graph: Json) -> tuple[NodeRef, ...]:
+    """The nodes of a workflow, in its order; what has no node's form is left out."""
+    nodes = graph.items() if isinstance(graph, Mapping) else ()
+    return tuple(node_ref(str(node_id), node) for node_id, node in nodes if isinstance(node, Mapping))
+
+
+def read_accepted(body: Json, titles: Mapping[str, NodeRef]) -> Accepted | None:
+    """The body of a 200 from POST /prompt; None if it is none of ComfyUI's."""
+    if not isinstance(body, dict) or "prompt_id" not in body:
+        return None
+    prompt_id = body["prompt_id"]
+    return Accepted(
+        prompt_id if isinstance(prompt_id, str) else None,
+        tuple(_node_errors(body.get("node_errors"), titles)),
+    )
+
+
+def read_refused(body: Json, titles: Mapping[str, NodeRef]) -> Refused | None:
+    """The body of a 400 from POST /prompt; None if it is none of ComfyUI's."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if isinstance(error, str):
+        error = {"message": error}
+    if not isinstance(error, dict):
+        return None
+    node_errors = tuple(_node_errors(body.get("node_errors"), titles))
+    message = _join(_text(error.get("message")) or "the server refused the workflow", _text(error.get("details")))
+    code, hint = _classify(_text(error.get("type")), message, node_errors)
+    return Refused(ErrorInfo(code=code, message=message, hint=hint, node_errors=node_errors))
+
+
+def _join(message: str, details: str) -> str:
+    return f"{message} ({details})" if details and details != message else message
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _node_errors(body: Json, titles: Mapping[str, NodeRef]) -> Iterator[NodeError]:
+    if not isinstance(body, dict):
+        return
+    for node_id, entry in body.items():
+        if not isinstance(entry, dict):
+            continue
+        class_type = _text(entry.get("class_type"))
+        ref = titles.get(node_id) or NodeRef(id=node_id, class_type=class_type, title=class_type or node_id)
+        errors = entry.get("errors")
+        for error in errors if isinstance(errors, list) else ():
+            if isinstance(error, dict):
+                yield NodeError(
+                    node=ref,
+                    type=_text(error.get("type")),
+                    message=_text(error.get("message")),
+                    details=_text(error.get("details")),
+                )
+
+
+def _classify(kind: str, message: str, node_errors: tuple[NodeError, ...]) -> tuple[str, str]:
+    """The error code and the next step for a refused workflow."""
+    if kind == "missing_node_type" or "does not exist" in message:
+        return "missing_node", "install the custom node on the server and restart it, or use another workflow"
+    if kind == "prompt_no_outputs":
+        return "invalid_workflow", "add a node that makes an output, such as SaveImage"
+    missing = [error for error in node_errors if _names_missing_file(error)]
+    if missing:
+        return "missing_model", "put the file into the server's folder for it, or name one that is there"
+    if node_errors:
+        return "invalid_input", "correct the inputs named above"
+    if kind == "prompt_outputs_failed_validation":
+        return "invalid_workflow", "the server gives no reason; a cycle among the links is a likely one"
+    return "invalid_workflow", "open the workflow in ComfyUI and export it anew with Workflow > Export (API)"
+
+
+def _names_missing_file(error: NodeError) -> bool:
+    if error.type != "value_not_in_list":
+        return error.type == "custom_validation_failed" and "file" in error.details
+    value = error.details.partition(": ")[2].partition(" not in ")[0].strip("'\"")
+    return value.lower().endswith(_MODEL_FILES)
+
+
+def read_queue(body: Json) -> Queue | None:
+    """The body of GET /queue; None if it is none of ComfyUI's. `queue_pending` arrives as an unsorted heap."""
+    if not isinstance(body, dict):
+        return None
+    running, pending = body.get("queue_running"), body.get("queue_pending")
+    if not isinstance(running, list) or not isinstance(pending, list):
+        return None
+    return Queue(tuple(_entries(running)), tuple(sorted(_entries(pending), key=lambda entry: entry.number)))
+
+
+def _entries(items: list[Json]) -> Iterator[QueueEntry]:
+    for item in items:
+        if not isinstance(item, list) or len(item) < 2:
+            continue
+        number, prompt_id = item[0], item[1]
+        extra = item[3] if len(item) > 3 and isinstance(item[3], dict) else {}
+        client_id = extra.get("client_id")
+        yield QueueEntry(
+            number if isinstance(number, (int, float)) else 0,
+            str(prompt_id),
+            client_id if isinstance(client_id, str) else None,
+            item[2] if len(item) > 2 else None,
+        )
+
+
+def read_history(body: Json, prompt_id: str) -> History | None:
+    """The body of GET /history/ID; None as long as the prompt isn't in it.
+
+    `status.messages` tell an error from an interrupt; `status_str` alone doesn't. Servers before `status`
+    was added have none: an entry there is an end, and without a witness to the contrary a good one.
+    """
+    entry = body.get(prompt_id) if isinstance(body, dict) else None
+    if not isinstance(entry, dict):
+        return None
+    status = entry.get("status")
+    messages = dict(_messages(status))
+    error = messages.get("execution_error")
+    interrupted = messages.get("execution_interrupted")
+    cached = messages.get("execution_cached", {}).get("nodes")
+    failed = isinstance(status, dict) and status.get("status_str") == "error"
+    end: Literal["success", "error", "interrupted"] = "success"
+    if interrupted is not None:
+        end = "interrupted"
+    elif error is not None or failed:
+        end = "error"
+    return History(
+        prompt_id,
+        end,
+        None if error is None else read_error(error),
+        None if interrupted is None else read_interrupted(interrupted),
+        tuple(str(node) for node in cached) if isinstance(cached, list) else (),
+        tuple(_outputs(entry)),
+        _graph(entry.get("prompt")),
+    )
+
+
+def _graph(prompt: Json) -> Json:
+    return prompt[2] if isinstance(prompt, list) and len(prompt) > 2 else None
+
+
+def _messages(status: Json) -> Iterator[tuple[str, dict[str, Any]]]:
+    messages = status.get("messages") if isinstance(status, dict) else None
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, list) and len(message) == 2 and isinstance(message[1], dict):
+            yield str(message[0]), message[1]
+
+
+def _outputs(entry: Mapping[str, Json]) -> Iterator[HistoryOutput]:
+    outputs, meta = entry.get("outputs"), entry.get("meta")
+    for raw_id, ui in outputs.items() if isinstance(outputs, dict) else ():
+        about = meta.get(raw_id) if isinstance(meta, dict) else None
+        display = about.get("display_node") if isinstance(about, dict) else None
+        if isinstance(ui, dict):
+            yield HistoryOutput(display if isinstance(display, str) else raw_id, ui)

@@ -1,0 +1,301 @@
+"""The delivery: one thread calls all hooks, one at a time, in order, and no reporter can hurt the run with it.
+
+The main thread publishes events and watches. A hook that raises costs its reporter the rest of the run; one that
+doesn't return does too: its thread is left behind, and a new one goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from comfyreport import events as ev
+from comfyreport.hookspecs import PREFIX
+from comfyreport.plugins import Hook, Reporter
+from comfyreport.timing import Timing
+from comfyreport.view import RunView
+
+MERGE_ABOVE = 1000
+
+EVENT_HOOK = f"{PREFIX}event"
+TICK_HOOK = f"{PREFIX}tick"
+CLOSE_HOOK = f"{PREFIX}close"
+
+
+class _Close(NamedTuple):
+    """Asks the delivery to close reporters: all of them, or those that don't carry the event stream."""
+
+    everybody: bool
+    done: threading.Event
+
+
+class _Call(NamedTuple):
+    reporter: Reporter
+    hook: str
+    function: Callable[..., object]
+    arguments: Sequence[object]
+
+
+def merge(waiting: Iterable[Any]) -> deque[Any]:
+    """*waiting* events without the `node_progress` that a later one of the same node and pass makes needless.
+
+    The order of what stays is kept, and the last progress of each pass stays.
+    """
+    kept: deque[Any] = deque()
+    newest: set[tuple[str, str | None, int]] = set()
+    for event in reversed(list(waiting)):
+        if type(event) is ev.NodeProgress:
+            key = (event.node.id, event.node.raw_id, event.pass_number)
+            if key in newest:
+                continue
+            newest.add(key)
+        elif type(event) in (ev.NodeStarted, ev.NodeFinished):
+            newest = {key for key in newest if key[0] != event.node.id}
+        kept.appendleft(event)
+    return kept
+
+
+class Mailbox:
+    """What the main thread has published and the delivery hasn't taken yet."""
+
+    def __init__(self) -> None:
+        self._items: deque[Any] = deque()
+        self._ready = threading.Condition()
+        self._merge_above = MERGE_ABOVE
+
+    def put(self, items: Iterable[Any]) -> None:
+        """Add *items*; merge when many wait."""
+        with self._ready:
+            self._items.extend(items)
+            if len(self._items) > self._merge_above:
+                self._items = merge(self._items)
+                # What can't be merged must not be tried again at every event.
+                self._merge_above = max(MERGE_ABOVE, 2 * len(self._items))
+            self._ready.notify()
+
+    def take(self, timeout: float | None) -> deque[Any]:
+        """All that waits, as soon as there is something; nothing after *timeout* seconds."""
+        with self._ready:
+            if not self._items:
+                self._ready.wait(timeout)
+            items, self._items = self._items, deque()
+            self._merge_above = MERGE_ABOVE
+            return items
+
+
+class Delivery:
+    """Tells events to reporters, on a thread of its own.
+
+    :param complain: writes one line to stderr; called when a reporter is switched off.
+    :param clock: monotonic seconds since the stream started: the `elapsed` of ticks.
+    """
+
+    def __init__(
+        self,
+        reporters: Sequence[Reporter],
+        *,
+        timing: Timing,
+        complain: Callable[[str], None],
+        clock: Callable[[], float],
+        trace: Callable[[str, str, float], None] | None = None,
+    ) -> None:
+        self.reporters = reporters
+        self.view = RunView()
+        self._timing = timing
+        self._complain = complain
+        self._clock = clock
+        self._trace = trace
+        self._mailbox = Mailbox()
+        self._calls = self._work()
+        self._busy: tuple[_Call, float] | None = None
+        self._warned: set[str] = set()
+        self._spent: dict[str, float] = {}
+        self._closing = False
+        self._generation = 0
+        self._lock = threading.Lock()
+        self._ticks = any(TICK_HOOK in reporter.hooks for reporter in reporters)
+        self._last_tick = 0.0
+        self._spawn()
+
+    # --- the main thread's side
+
+    def publish(self, events: Sequence[ev.Event]) -> None:
+        """Hand *events* over; returns at once."""
+        if events:
+            self._mailbox.put(events)
+
+    def wants(self, event_type: str) -> bool:
+        """Whether a reporter that is still there implements the hook of *event_type*."""
+        return any(reporter.alive and PREFIX + event_type in reporter.hooks for reporter in self.reporters)
+
+    def watch(self) -> list[str]:
+        """To be called now and then: switches off a reporter whose hook doesn't return.
+
+        Returns what to warn of: reporters that are slow for the first time.
+        """
+        busy = self._busy
+        if busy is None:
+            return []
+        call, since = busy
+        lasted = time.monotonic() - since
+        limit = self._timing.close_limit if self._closing else self._timing.hook_limit
+        if lasted > limit:
+            self._abandon(call, f"did not return from {call.hook} within {limit:g} s")
+        elif lasted > self._timing.slow_hook and call.reporter.name not in self._warned and not self._closing:
+            self._warned.add(call.reporter.name)
+            return [f"reporter {call.reporter.name} has been in {call.hook} for {lasted:.0f} s; the run goes on"]
+        return []
+
+    def close(self, *, everybody: bool, hurry: Callable[[], bool]) -> bool:
+        """Deliver what waits, then close reporters; False if *hurry* said to leave before that was done.
+
+        A backlog has `Timing.close_limit`; then the reporter that took the most time of it is switched off.
+        """
+        self._closing = True
+        self._spent.clear()
+        done = threading.Event()
+        self._mailbox.put([_Close(everybody, done)])
+        window = time.monotonic() + self._timing.close_limit
+        while not done.wait(min(0.02, self._timing.close_limit / 10)):
+            if hurry():
+                return False
+            self.watch()
+            if time.monotonic() > window:
+                self._drop_slowest()
+                window = time.monotonic() + self._timing.close_limit
+        return True
+
+    def failures(self) -> tuple[str, ...]:
+        """The reporters that were switched off, and why."""
+        return tuple(f"{r}: {r.failure}" for r in self.reporters if r.failure is not None)
+
+    # --- the thread's side
+
+    def _spawn(self) -> None:
+        self._generation += 1
+        name = f"comfyreport-delivery-{self._generation}"
+        threading.Thread(target=self._deliver, args=(self._generation,), name=name, daemon=True).start()
+
+    def _deliver(self, generation: int) -> None:
+        for call in self._calls:
+            began = time.monotonic()
+            self._busy = (call, began)
+            error: BaseException | None = None
+            try:
+                call.function(*call.arguments)
+            except BaseException as raised:  # noqa: BLE001  SystemExit too; the one place where plugins are called
+                error = raised
+            with self._lock:
+                if generation != self._generation:
+                    # Given up on while it was away: another thread has gone on.
+                    return
+                self._busy = None
+            lasted = time.monotonic() - began
+            name = call.reporter.name
+            self._spent[name] = self._spent.get(name, 0.0) + lasted
+            if self._trace is not None:
+                self._trace(name, call.hook, lasted)
+            if error is not None:
+                self._failed(call, error)
+
+    def _failed(self, call: _Call, error: BaseException) -> None:
+        reporter = call.reporter
+        if isinstance(error, BrokenPipeError) and reporter.stream is not None:
+            reporter.left = True
+            return
+        self._switch_off(reporter, f"{call.hook} raised {_describe(error)}")
+
+    def _switch_off(self, reporter: Reporter, why: str) -> None:
+        if reporter.failure is None:
+            reporter.failure = why
+            self._complain(f"reporter {reporter} failed and was switched off: {why}")
+
+    def _abandon(self, call: _Call, why: str) -> None:
+        """Leave the thread that is stuck in *call* behind and go on with a new one."""
+        with self._lock:
+            if self._busy is None or self._busy[0] is not call:
+                return
+            self._busy = None
+            self._switch_off(call.reporter, why)
+            self._spawn()
+
+    def _drop_slowest(self) -> None:
+        busy = self._busy
+        spent = dict(self._spent)
+        if busy is not None:
+            name = busy[0].reporter.name
+            spent[name] = spent.get(name, 0.0) + time.monotonic() - busy[1]
+        alive = [reporter for reporter in self.reporters if reporter.alive]
+        if not alive:
+            return
+        slowest = max(alive, key=lambda reporter: spent.get(reporter.name, 0.0))
+        why = f"was too slow: events still waited {self._timing.close_limit:g} s after the end"
+        if busy is not None and busy[0].reporter is slowest:
+            self._abandon(busy[0], why)
+        else:
+            self._switch_off(slowest, why)
+        self._spent.clear()
+
+    def _work(self) -> Iterator[_Call]:
+        """All calls there are to make until the last close. Its state outlives the threads that run through it."""
+        while True:
+            for item in self._mailbox.take(self._wait()):
+                if isinstance(item, _Close):
+                    yield from self._closes(item)
+                    if item.everybody:
+                        return
+                else:
+                    yield from self._tell(item)
+            yield from self._tick()
+
+    def _wait(self) -> float | None:
+        open_run = self.view.prompt_id is not None and self.view.result is None
+        return self._timing.tick if self._ticks and open_run else None
+
+    def _tell(self, event: ev.Event) -> Iterator[_Call]:
+        self.view.apply(event)
+        own = PREFIX + event.type  # type: ignore[attr-defined]
+        known = {"event": event, "run": self.view}
+        for reporter in self.reporters:
+            hooks = reporter.hooks
+            for name in (EVENT_HOOK, own):
+                hook = hooks.get(name)
+                if hook is not None and reporter.alive:
+                    yield _call(reporter, name, hook, known)
+
+    def _tick(self) -> Iterator[_Call]:
+        if self._wait() is None:
+            return
+        elapsed = self._clock()
+        if elapsed - self._last_tick < self._timing.tick:
+            return
+        self._last_tick = elapsed
+        known = {"elapsed": elapsed, "run": self.view}
+        for reporter in self.reporters:
+            hook = reporter.hooks.get(TICK_HOOK)
+            if hook is not None and reporter.alive:
+                yield _call(reporter, TICK_HOOK, hook, known)
+
+    def _closes(self, order: _Close) -> Iterator[_Call]:
+        for reporter in self.reporters:
+            if reporter.closed or (reporter.carries_stream and not order.everybody):
+                continue
+            hook = reporter.hooks.get(CLOSE_HOOK)
+            if hook is not None and reporter.alive:
+                yield _call(reporter, CLOSE_HOOK, hook, {})
+            if reporter.stream is not None and reporter.alive:
+                yield _Call(reporter, "close of its destination", reporter.stream.close, ())
+            reporter.closed = True
+        order.done.set()
+
+
+def _call(reporter: Reporter, name: str, hook: Hook, known: dict[str, Any]) -> _Call:
+    return _Call(reporter, name, hook.function, [known[argument] for argument in hook.arguments])
+
+
+def _describe(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

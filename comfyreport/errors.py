@@ -1,0 +1,47 @@
+"""What can go wrong before or around a run, as exceptions that know how to tell themselves.
+
+`code` is one of the closed list of error codes in the event schema, `hint` the next step for the reader.
+"""
+
+from __future__ import annotations
+
+
+class ComfyReportError(Exception):
+    """A fault that a user can meet: its name (`code`), its cause (the message) and the next step (`hint`)."""
+
+    code = "internal"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if code:
+            self.code = code
+
+
+class UsageError(ComfyReportError):
+    """Bad flags, an unusable workflow or an unusable reporter: nothing was submitted (exit code 2)."""
+
+    code = "usage"
+
+
+class WorkflowError(UsageError):
+    """The workflow can't be read or can't be used as it is (exit code 2)."""
+
+    code = "workflow"
+
+
+class ReporterError(UsageError):
+    """A reporter was asked for that can't be had in that form (exit code 2)."""
+
+    code = "reporter"
+
+
+class UnreachableError(ComfyReportError):
+    """No usable ComfyUI answered (exit code 3); `retryable` says whether trying again can help."""
+
+    code = "refused"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "", retryable: bool = False) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.retryable = retryable

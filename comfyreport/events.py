@@ -1,0 +1,385 @@
+"""What a run tells: one frozen dataclass for each event type, and the closed lists of statuses and codes.
+
+This module is the contract with reporters and with readers of the JSON stream. Fields carry their
+meaning in `Annotated`, from where the JSON Schema and the documentation take it. Readers ignore fields,
+types and codes that they don't know: adding one is a minor version of `SCHEMA`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple, Union
+
+SCHEMA = "1.0"
+
+Source = Literal["ws", "http", "client"]
+Status = Literal[
+    "success",
+    "error",
+    "interrupted",
+    "usage",
+    "unreachable",
+    "rejected",
+    "lost",
+    "timeout",
+    "partial",
+    "cancelled",
+    "detached",
+    "internal",
+]
+PromptState = Literal["none", "pending", "running", "finished", "cancelled", "unknown"]
+Submitted = Literal["yes", "no", "unknown"]
+Kind = Literal["image", "video", "audio", "model", "text", "value", "file"]
+ConnectionState = Literal["connected", "lost", "restored", "polling"]
+
+EXIT_CODES: Mapping[str, int] = {
+    "success": 0,
+    "error": 1,
+    "interrupted": 1,
+    "usage": 2,
+    "unreachable": 3,
+    "rejected": 4,
+    "lost": 6,
+    "timeout": 7,
+    "partial": 8,
+    "cancelled": 130,
+    "detached": 130,
+    "internal": 70,
+}
+EXIT_REPORTER_FAILED = 5
+
+ERROR_CODES: Mapping[str, str] = {
+    "usage": "a flag or a value of the command line can't be used",
+    "workflow": "the workflow can't be read or can't be used as it is",
+    "reporter": "a reporter that was asked for can't be had in that form",
+    "refused": "nothing listens there, or the connection was refused",
+    "no_answer": "the server took too long to answer",
+    "name_unknown": "the host's name can't be resolved",
+    "tls": "the TLS handshake failed",
+    "auth": "the server, or something before it, wants credentials or forbids the request",
+    "not_comfyui": "something answers there, but it isn't ComfyUI",
+    "invalid_workflow": "the server refused the workflow as a whole",
+    "invalid_input": "the server refused inputs of nodes",
+    "missing_node": "the workflow uses a node type that the server doesn't have",
+    "missing_model": "the workflow names a file or model that the server doesn't have",
+    "server_error": "the server failed while it took the request",
+    "node_error": "a node raised an exception",
+    "out_of_memory": "a node ran out of memory",
+    "interrupted": "somebody else interrupted the prompt",
+    "deleted": "the prompt was deleted from the queue before it ran",
+    "server_restarted": "the server was restarted and knows the prompt no more",
+    "server_gone": "the server stopped answering",
+    "prompt_vanished": "the server answers but has the prompt in neither queue nor history",
+    "time_limit": "the time limit that was asked for is over",
+    "outputs_dropped": "the server left out outputs that it found invalid",
+    "blocked": "outputs below a blocked node were not made",
+    "download_failed": "outputs were made but could not be saved",
+    "too_few_outputs": "fewer outputs than expected were made",
+    "cancelled": "the user cancelled the prompt",
+    "detached": "the user left and the prompt goes on",
+    "internal": "a fault of comfyreport itself",
+}
+
+WARNING_CODES: Mapping[str, str] = {
+    "stalled": "nothing has been heard for a long time",
+    "node_errors": "the server took the prompt but dropped outputs that it found invalid",
+    "blocked": "a node was blocked; outputs below it are missing",
+    "no_outputs": "the run made no outputs",
+    "download_failed": "an output could not be saved",
+    "deaf_socket": "the socket is open but tells nothing of this run",
+    "frame_too_large": "a message was too large to be read",
+    "malformed_message": "a message could not be understood",
+    "slow_reporter": "a reporter takes long; the run goes on without waiting for it",
+    "reporter_failed": "a reporter failed and was switched off",
+    "cancel_unconfirmed": "the server did not confirm that the prompt was cancelled",
+    "prompt_id_changed": "the server gave the prompt another id than was asked for",
+    "insecure": "the server's certificate is not checked",
+}
+
+
+class Instant(NamedTuple):
+    """A moment: `time` in seconds since the epoch, `elapsed` in monotonic seconds since the command began."""
+
+    time: float
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRef:
+    """A node of the submitted workflow; nodes that the server makes by expansion are told as their parent."""
+
+    id: Annotated[str, "id of the node in the submitted workflow"]
+    class_type: Annotated[str, "the node's class, such as KSampler; empty where it isn't known"] = ""
+    title: Annotated[str, "the node's title, else its class, else its id"] = ""
+    raw_id: Annotated[str | None, "the server's id of the node, where it differs (expanded nodes)"] = None
+
+    @property
+    def name(self) -> str:
+        """The class type, else the id: what the JSON stream tells as `node`."""
+        return self.class_type or self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One thing that a run made: a file on the server, or a value such as a text."""
+
+    node: Annotated[NodeRef, "the node that made it"]
+    index: Annotated[int, "position among the node's outputs, from 0"]
+    kind: Annotated[Kind, "what it is, from its name and media type"]
+    filename: Annotated[str | None, "the server's name of the file; not to be trusted as a path"] = None
+    subfolder: Annotated[str | None, "the server's folder below `folder`; not to be trusted as a path"] = None
+    folder: Annotated[str | None, "output, temp or input"] = None
+    url: Annotated[str | None, "where the file can be fetched, without credentials"] = None
+    media_type: Annotated[str | None, "MIME type, where known"] = None
+    bytes: Annotated[int | None, "size in bytes, once saved"] = None
+    path: Annotated[str | None, "where it was saved"] = None
+    value: Annotated[Any, "the value itself, for kinds text and value"] = None
+    cached: Annotated[bool, "taken from the server's cache: made by an earlier run"] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeError:
+    """Why the server refused one input of one node."""
+
+    node: Annotated[NodeRef, "the node that was refused"]
+    type: Annotated[str, "the server's name of the error, such as value_not_in_list"]
+    message: Annotated[str, "the server's message"]
+    details: Annotated[str, "the server's details: which input, which value"] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorInfo:
+    """Why a run isn't a success: what a program needs to decide, and what a person needs to read."""
+
+    code: Annotated[str, "one of the closed list of error codes"]
+    message: Annotated[str, "what happened, in one line or a few"]
+    hint: Annotated[str, "the next step; may be empty"] = ""
+    node: Annotated[NodeRef | None, "the node that failed"] = None
+    exception_type: Annotated[str | None, "the exception's type on the server"] = None
+    traceback: Annotated[tuple[str, ...], "the last lines of the server's traceback"] = ()
+    node_errors: Annotated[tuple[NodeError, ...], "for a rejected workflow: what was refused"] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What all events have in common."""
+
+    seq: Annotated[int, "strictly increasing over a command; a thinned stream has gaps"]
+    time: Annotated[float, "seconds since the epoch, UTC"]
+    elapsed: Annotated[float, "monotonic seconds since the stream started"]
+    prompt_id: Annotated[str | None, "the prompt's id; absent before it is submitted"] = None
+    source: Annotated[Source, "who said so: the socket, HTTP, or comfyreport itself"] = "client"
+    run_index: Annotated[int | None, "which run this is, from 1, where a command makes several"] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressEvent(Event):
+    """An event that tells how far the whole run is."""
+
+    fraction: Annotated[float, "done part of the run, 0 to 1; never falls, 1 only at a success"] = 0.0
+    run_eta_seconds: Annotated[float | None, "seconds until the run ends"] = None
+    run_eta_low: Annotated[float | None, "lower end of the range of run_eta_seconds"] = None
+    run_eta_high: Annotated[float | None, "upper end of the range of run_eta_seconds"] = None
+    eta_basis: Annotated[Literal["history", "similar", "steps"] | None, "what the whole-run estimate rests on"] = None
+    nodes_done: Annotated[int, "nodes that ran to their end, cached ones left out"] = 0
+    nodes_total: Annotated[int, "nodes of the workflow, cached ones left out"] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStarted(Event):
+    """The first event of every command."""
+
+    type: Literal["stream_started"] = field(default="stream_started", init=False)
+    schema: Annotated[str, "version of the event schema, major.minor"] = SCHEMA
+    comfyreport: Annotated[str, "version of comfyreport"] = ""
+    command: Annotated[str, "run, attach or replay"] = "run"
+    server: Annotated[str, "the server's address, without credentials"] = ""
+    reporters: Annotated[tuple[str, ...], "names of the reporters"] = ()
+    runs_total: Annotated[int, "how many runs the command makes"] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunQueued(Event):
+    """The server has taken the prompt."""
+
+    type: Literal["run_queued"] = field(default="run_queued", init=False)
+    client_id: Annotated[str | None, "the id under which the server tells of this prompt"] = None
+    nodes: Annotated[tuple[NodeRef, ...], "the nodes of the workflow"] = ()
+    position: Annotated[int | None, "prompts before this one, 0 = running; absent until known"] = None
+    seed: Annotated[int | None, "the sampler's seed, where there is exactly one"] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueChanged(Event):
+    """The prompt's place in the queue, or the queue's length, changed."""
+
+    type: Literal["queue_changed"] = field(default="queue_changed", init=False)
+    position: Annotated[int | None, "prompts before this one, 0 = running; absent where not known"] = None
+    remaining: Annotated[int | None, "prompts in the server's queue, the running one included"] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """The server began to work on the prompt."""
+
+    type: Literal["run_started"] = field(default="run_started", init=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCached(ProgressEvent):
+    """A node's result came from the server's cache: it won't run."""
+
+    type: Literal["node_cached"] = field(default="node_cached", init=False)
+    node: Annotated[NodeRef, "the node"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStarted(ProgressEvent):
+    """A node began to work."""
+
+    type: Literal["node_started"] = field(default="node_started", init=False)
+    node: Annotated[NodeRef, "the node"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeProgress(ProgressEvent):
+    """A node's own bar moved. Exists only for 0 < step <= max_steps."""
+
+    type: Literal["node_progress"] = field(default="node_progress", init=False)
+    step: Annotated[float, "steps done in this pass; a whole number for samplers"]
+    max_steps: Annotated[float, "steps of this pass"]
+    eta_seconds: Annotated[float, "(max_steps - step) * (elapsed / step), elapsed since the pass began"]
+    node: Annotated[NodeRef, "the node"]
+    pass_number: Annotated[int, "pass of the node, from 1; a bar that restarts is a new pass"] = 1
+    steps_per_second: Annotated[float | None, "steps a second in this pass"] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeText(Event):
+    """A node sent a line of text about what it does."""
+
+    type: Literal["node_text"] = field(default="node_text", init=False)
+    node: Annotated[NodeRef, "the node"]
+    text: Annotated[str, "the text, as the server sent it"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePreview(Event):
+    """A picture of work in progress. Made only if a selected reporter implements this very hook."""
+
+    type: Literal["node_preview"] = field(default="node_preview", init=False)
+    node: Annotated[NodeRef | None, "the node; absent where the server doesn't say and several run"] = None
+    media_type: Annotated[str, "image/jpeg or image/png"]
+    image: Annotated[bytes, "the encoded picture"]
+    index: Annotated[int, "number of this preview in the run, from 0"] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFinished(ProgressEvent):
+    """A node came to its end."""
+
+    type: Literal["node_finished"] = field(default="node_finished", init=False)
+    node: Annotated[NodeRef, "the node"]
+    seconds: Annotated[float, "how long it ran; nodes that ran side by side overlap"] = 0.0
+    outputs: Annotated[tuple[Output, ...], "what it told of its outputs so far"] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputReady(Event):
+    """An output is known, with its URL."""
+
+    type: Literal["output_ready"] = field(default="output_ready", init=False)
+    output: Annotated[Output, "the output"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSaved(Event):
+    """An output is on disk, with its path."""
+
+    type: Literal["output_saved"] = field(default="output_saved", init=False)
+    output: Annotated[Output, "the output"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionChanged(Event):
+    """The connection to the server changed."""
+
+    type: Literal["connection_changed"] = field(default="connection_changed", init=False)
+    state: Annotated[ConnectionState, "what it is now; polling means that only HTTP tells how the run goes"]
+    detail: Annotated[str, "why, in words"] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat(ProgressEvent):
+    """Nothing was heard for a while, and comfyreport is still there."""
+
+    type: Literal["heartbeat"] = field(default="heartbeat", init=False)
+    node: Annotated[NodeRef | None, "the node that runs, where one is known"] = None
+    silent_seconds: Annotated[float, "seconds since the server was last heard"] = 0.0
+    node_seconds: Annotated[float | None, "seconds that the node has run"] = None
+    state: Annotated[Literal["queued", "running", "unknown"], "where the prompt is"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warning(Event):  # noqa: A001  the event's name; the builtin is not used here
+    """Something that a person should know and that doesn't end the run."""
+
+    type: Literal["warning"] = field(default="warning", init=False)
+    code: Annotated[str, "one of the closed list of warning codes"]
+    message: Annotated[str, "what happened"]
+    node: Annotated[NodeRef | None, "the node that it is about"] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """The end of a run: exactly one for each run, whatever happened."""
+
+    type: Literal["run_finished"] = field(default="run_finished", init=False)
+    status: Annotated[Status, "how it ended"]
+    exit_code: Annotated[int, "the run's exit code"]
+    error: Annotated[ErrorInfo | None, "why, unless it is a success"] = None
+    outputs: Annotated[tuple[Output, ...], "what the run made"] = ()
+    executed: Annotated[tuple[str, ...], "ids of the nodes that ran, in order of their start"] = ()
+    cached: Annotated[tuple[str, ...], "ids of the nodes whose results came from the cache"] = ()
+    queue_seconds: Annotated[float | None, "seconds between submission and start"] = None
+    seconds: Annotated[float, "seconds from submission to the end, or from the command's begin"] = 0.0
+    node_seconds: Annotated[Mapping[str, float], "seconds that each node ran, by id"] = field(default_factory=dict)
+    prompt_state: Annotated[PromptState, "where the prompt is now, as far as known"] = "none"
+    submitted: Annotated[Submitted, "whether the server got the prompt"] = "no"
+    retryable: Annotated[bool, "whether the same command may succeed when tried again"] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFinished(Event):
+    """The last event of every command."""
+
+    type: Literal["stream_finished"] = field(default="stream_finished", init=False)
+    status: Annotated[str, "status of the first run that isn't a success, else success"]
+    exit_code: Annotated[int, "the process's exit code"]
+    runs: Annotated[int, "how many runs there were"] = 1
+    failed: Annotated[int, "how many of them were no success"] = 0
+    reporter_failures: Annotated[tuple[str, ...], "reporters that were switched off, and why"] = ()
+
+
+AnyEvent = Union[  # noqa: UP007  isinstance and get_args work alike on all supported versions
+    StreamStarted,
+    RunQueued,
+    QueueChanged,
+    RunStarted,
+    NodeCached,
+    NodeStarted,
+    NodeProgress,
+    NodeText,
+    NodePreview,
+    NodeFinished,
+    OutputReady,
+    OutputSaved,
+    ConnectionChanged,
+    Heartbeat,
+    Warning,
+    RunFinished,
+    StreamFinished,
+]
+EVENT_CLASSES: tuple[type[Event], ...] = AnyEvent.__args__  # type: ignore[attr-defined]
+EVENT_TYPES: Mapping[str, type[Event]] = {str(cls.__dataclass_fields__["type"].default): cls for cls in EVENT_CLASSES}

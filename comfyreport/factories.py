@@ -1,0 +1,240 @@
+"""A reporter's factory: what its signature says about its destination and its options.
+
+The first positional parameter says what DEST is: `out: Stream` is opened by the core, `path: Path` has its folder
+made, `url: str` is taken as it is; without one a DEST is a usage error. The keyword-only parameters are the options.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from comfyreport.errors import ReporterError
+from comfyreport.streams import Stream
+
+DestinationKind = Literal["stream", "path", "url", "none"]
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+_PARAM = re.compile(r"^\s*:param (\w+):\s*(.+(?:\n(?!\s*:|\s*$).+)*)", re.MULTILINE)
+
+
+class Option(NamedTuple):
+    """One option of a reporter."""
+
+    name: str
+    type: Any
+    default: Any
+    required: bool
+    help: str
+
+    @property
+    def values(self) -> str:
+        """What it takes, in words."""
+        return " or ".join(_names(self.type))
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a factory takes."""
+
+    destination: DestinationKind
+    parameter: str
+    default: Any
+    required: bool
+    options: Mapping[str, Option]
+    summary: str
+
+
+class Request(NamedTuple):
+    """One `--reporter` value, taken apart: `NAME[=DEST][,OPTION=VALUE]…`."""
+
+    name: str
+    destination: str | None
+    options: Mapping[str, str]
+
+
+def signature_of(factory: Callable[..., object], name: str) -> Signature:
+    """Read *factory*'s signature; ReporterError where it is none that a reporter can have."""
+    target = factory.__init__ if inspect.isclass(factory) else factory
+    try:
+        parameters = list(inspect.signature(factory).parameters.values())
+        hints = typing.get_type_hints(target)
+    except (TypeError, ValueError, NameError, AttributeError) as error:
+        raise ReporterError(
+            f"reporter {name}: its factory's signature can't be read: {error}",
+            hint="import the types of its parameters at module level (from comfyreport import Stream)",
+        ) from error
+    docs = _parameter_docs(factory)
+    destination: inspect.Parameter | None = None
+    options: dict[str, Option] = {}
+    for index, parameter in enumerate(parameters):
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            options[parameter.name] = _option(parameter, hints, docs, name)
+        elif index == 0 and parameter.kind is not parameter.VAR_KEYWORD:
+            destination = parameter
+        else:
+            raise ReporterError(
+                f"reporter {name}: parameter {parameter.name} of its factory is neither the destination nor an option",
+                hint="a factory takes one destination, and options behind a bare *",
+            )
+    summary = (inspect.getdoc(factory) or "").partition("\n")[0]
+    if destination is None:
+        return Signature("none", "", None, False, options, summary)
+    default = destination.default
+    required = default is destination.empty
+    kind = _destination_kind(hints.get(destination.name), destination.name, name)
+    return Signature(kind, destination.name, None if required else default, required, options, summary)
+
+
+def _destination_kind(hint: Any, parameter: str, name: str) -> DestinationKind:
+    if hint is Stream:
+        return "stream"
+    if hint is Path:
+        return "path"
+    if parameter == "url" and hint is str:
+        return "url"
+    raise ReporterError(
+        f"reporter {name}: its factory's first parameter says no destination",
+        hint="a factory begins with out: Stream, path: Path or url: str, or has only options behind a bare *",
+    )
+
+
+def _parameter_docs(factory: Callable[..., object]) -> dict[str, str]:
+    text = inspect.getdoc(factory) or ""
+    return {match[1]: " ".join(match[2].split()) for match in _PARAM.finditer(text)}
+
+
+def _option(parameter: inspect.Parameter, hints: Mapping[str, Any], docs: Mapping[str, str], name: str) -> Option:
+    hint = hints.get(parameter.name, str)
+    required = parameter.default is parameter.empty
+    if any(kind not in (str, int, float, bool) and not isinstance(kind, tuple) for kind in _kinds(hint)):
+        raise ReporterError(
+            f"reporter {name}: option {parameter.name} has the type {hint}",
+            hint="options are str, int, float, bool, Literal, or one of these or None",
+        )
+    default = None if required else parameter.default
+    return Option(parameter.name, hint, default, required, docs.get(parameter.name, ""))
+
+
+def _kinds(hint: Any) -> Iterator[Any]:
+    """The alternatives of a type: types, and Literals as tuples of their values; None is left out."""
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        yield typing.get_args(hint)
+    elif origin in (typing.Union, types.UnionType):
+        for each in typing.get_args(hint):
+            yield from _kinds(each)
+    elif hint is not type(None):
+        yield hint
+
+
+def _names(hint: Any) -> Iterator[str]:
+    for kind in _kinds(hint):
+        if isinstance(kind, tuple):
+            yield from (str(value) for value in kind)
+        else:
+            yield {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
+
+
+def convert(option: Option, text: str, name: str) -> Any:
+    """*text* as the option's type; ReporterError that says what it takes."""
+    for kind in _kinds(option.type):
+        if isinstance(kind, tuple):
+            for value in kind:
+                if str(value) == text:
+                    return value
+        elif kind is bool:
+            if text.lower() in _TRUE | _FALSE:
+                return text.lower() in _TRUE
+        else:
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    raise ReporterError(
+        f"reporter {name}: option {option.name} is {text!r}", hint=f"it takes {option.values}: {option.name}=VALUE"
+    )
+
+
+def split_name(spec: str) -> tuple[str, str]:
+    """The reporter's name and what comes behind it, its `=` or `,` included."""
+    match = re.search("[=,]", spec)
+    return (spec, "") if match is None else (spec[: match.start()], spec[match.start() :])
+
+
+def parse_request(spec: str, signature: Signature) -> Request:
+    """Take a `--reporter` value apart by the options that the reporter declares.
+
+    A comma begins an option only before a declared `name=`; two commas are one comma of the text.
+    """
+    name, rest = split_name(spec)
+    declared = signature.options
+    pieces = _pieces(rest, declared)
+    first = next(pieces)
+    destination: str | None = None
+    if first.startswith("="):
+        destination = first[1:]
+        _refuse_near_miss(name, destination, declared)
+    elif first.startswith(","):
+        raise _unknown_option(name, first[1:].partition("=")[0], declared)
+    options: dict[str, str] = {}
+    for piece in pieces:
+        key, _, value = piece.partition("=")
+        if key in options:
+            raise ReporterError(f"reporter {name}: option {key} is given twice", hint="give it once")
+        options[key] = value
+    return Request(name, destination, options)
+
+
+def _pieces(rest: str, declared: Mapping[str, Option]) -> Iterator[str]:
+    """The destination, with its `=`, and then each `option=value`; doubled commas undone."""
+    piece, index = "", 0
+    while index < len(rest):
+        if rest.startswith(",,", index):
+            piece += ","
+            index += 2
+            continue
+        match = re.compile(r",(\w+)=").match(rest, index)
+        if match and match[1] in declared:
+            yield piece
+            piece = ""
+        else:
+            piece += rest[index]
+        index += 1
+    yield piece
+
+
+def _refuse_near_miss(name: str, destination: str, declared: Mapping[str, Option]) -> None:
+    """`out.jsonl,detial=nodes` is by the rule a file's name, and by all likelihood a slip."""
+    for word in re.findall(r",(\w+)=", destination):
+        if difflib.get_close_matches(word, declared, 1, 0.7):
+            raise _unknown_option(name, word, declared)
+
+
+def _unknown_option(name: str, word: str, declared: Mapping[str, Option]) -> ReporterError:
+    near = difflib.get_close_matches(word, declared, 1)
+    known = ", ".join(f"{option.name}={'|'.join(_names(option.type))}" for option in declared.values())
+    hint = f"did you mean {near[0]}=? " if near else ""
+    return ReporterError(
+        f"reporter {name} has no option {word!r}",
+        hint=hint + (f"its options: {known} (a comma within a path is written ,,)" if known else "it has no options"),
+    )
+
+
+def arguments(request: Request, signature: Signature) -> dict[str, Any]:
+    """The options of *request* as keyword arguments; ReporterError where one is ill-typed or missing."""
+    for option in signature.options.values():
+        if option.required and option.name not in request.options:
+            raise ReporterError(
+                f"reporter {request.name} needs the option {option.name}",
+                hint=f"--reporter {request.name},{option.name}=…  ({option.values})",
+            )
+    return {key: convert(signature.options[key], value, request.name) for key, value in request.options.items()}

@@ -1,0 +1,120 @@
+"""Events as JSON: one flat object each, the form that the `jsonl` reporter writes and the schema describes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import orjson
+
+from comfyreport.events import Event, NodeProgress, NodeRef
+
+_FIRST = ("type", "seq", "time", "elapsed", "prompt_id", "source", "run_index")
+_FIRST_OF_PROGRESS = ("step", "max_steps", "eta_seconds", "node")
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    """*event* as the JSON stream tells it.
+
+    A node is flattened into `node` (class type, else the id), `node_id`, `title` and `raw_id`; what is None is
+    left out, and so is a number that JSON can't tell (NaN, infinity); bytes are told as their length under
+    `NAME_bytes`. A `node_progress` begins with `step`, `max_steps`, `eta_seconds` and `node`.
+    """
+    return _flatten(event)
+
+
+def to_line(event: Event, *, without: Collection[str] = ()) -> bytes:
+    """*event* as one line of UTF-8 JSON, newline included. Never raises for what a server may have sent.
+
+    *without* names keys to leave out, for readers to whom they aren't worth their length.
+    """
+    data = to_dict(event)
+    for name in without:
+        data.pop(name, None)
+    try:
+        return orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        # Integers over 64 bits, lone surrogates, or nesting too deep for orjson.
+        return _dumps_anything(data)
+
+
+_NAMES: dict[Any, tuple[str, ...]] = {}
+
+
+def _names(cls: Any) -> tuple[str, ...]:
+    """The field names of the dataclass *cls* in the order of the JSON stream."""
+    known = _NAMES.get(cls)
+    if known is None:
+        known = tuple(field.name for field in fields(cls))
+        if issubclass(cls, Event):
+            first = (*_FIRST_OF_PROGRESS, *_FIRST) if cls is NodeProgress else _FIRST
+            known = (*first, *(name for name in known if name not in first))
+        _NAMES[cls] = known
+    return known
+
+
+def _flatten(value: Any) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name in _names(type(value)):
+        item = getattr(value, name)
+        if item is None:
+            continue
+        kind = type(item)
+        if kind is str or kind is int or kind is bool:
+            result[name] = item
+        elif kind is float:
+            if math.isfinite(item):
+                result[name] = item
+        elif kind is NodeRef and name == "node":
+            _add_node(result, item)
+        elif kind is bytes:
+            result[f"{name}_bytes"] = len(item)
+        else:
+            result[name] = _plain(item)
+    return result
+
+
+def _add_node(result: dict[str, Any], ref: NodeRef) -> None:
+    result["node"] = ref.class_type or ref.id
+    result["node_id"] = ref.id
+    result["title"] = ref.title
+    if ref.raw_id is not None:
+        result["raw_id"] = ref.raw_id
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, NodeRef):
+        node: dict[str, Any] = {}
+        _add_node(node, item)
+        return node
+    if is_dataclass(item):
+        return _flatten(item)
+    if isinstance(item, tuple):
+        return [_plain(each) for each in item]
+    return item
+
+
+def _dumps_anything(data: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(_tame(data, 0), allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError):
+        known = {key: data[key] for key in ("type", "seq", "time", "elapsed") if key in data}
+        return json.dumps(known).encode() + b"\n"
+
+
+def _tame(item: Any, depth: int) -> Any:
+    """*item* in a form that every JSON reader takes: no NaN, no endless nesting, keys that are text."""
+    if depth > 64:
+        return str(type(item).__name__)
+    if isinstance(item, float):
+        return item if math.isfinite(item) else None
+    if isinstance(item, Mapping):
+        return {str(key): _tame(each, depth + 1) for key, each in item.items()}
+    if isinstance(item, (list, tuple)):
+        return [_tame(each, depth + 1) for each in item]
+    if item is None or isinstance(item, (str, int)):
+        return item
+    return str(item)

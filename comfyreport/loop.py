@@ -1,0 +1,575 @@
+"""The core event loop of one run: both witnesses, the timers, the user's signals; it ends with a verdict.
+
+Three kinds of things feed it through one inbox: the reader, which only receives frames; errands, each one blocking
+call over HTTP; and signals. Everything is decided here, on the thread that calls `execute`, and nothing here blocks
+but the inbox, always with a time limit.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from comfyreport import answers, wire
+from comfyreport import events as ev
+from comfyreport.client import Answer, Client, Socket, refusal
+from comfyreport.errors import UnreachableError
+from comfyreport.events import ErrorInfo, Instant
+from comfyreport.merging import merge_messages
+from comfyreport.outputs import Target, save, worth_saving
+from comfyreport.recording import Recorder
+from comfyreport.run import Run
+from comfyreport.timing import Timing
+from comfyreport.verdict import Verdict, without_history
+
+MERGE_ABOVE_FRAMES = 1000
+MERGE_ABOVE_BYTES = 16 * 1024 * 1024
+FRAME_LIMIT = 32 * 1024 * 1024
+
+Frame = tuple[bool, bytes]
+
+
+class Opened(NamedTuple):
+    """The reader's connection stands and its feature flags are sent."""
+
+    socket: Socket
+
+
+class Closed(NamedTuple):
+    """The reader's connection ended, or never came to be."""
+
+    socket: Socket
+    error: UnreachableError | None
+
+
+class Done(NamedTuple):
+    """An errand came back."""
+
+    name: str
+    value: Any
+    error: BaseException | None
+
+
+class Signalled(NamedTuple):
+    """The user wants to stop."""
+
+
+class Look(NamedTuple):
+    """What one look over HTTP found; `queue` None: it was not asked or did not answer usefully."""
+
+    history: answers.History | None
+    queue: answers.Queue | None
+    did: str = ""
+
+
+class Loop:
+    """Follows one run to its verdict.
+
+    :param publish: hands events to the reporters; returns at once.
+    :param watch: looks after the reporters; called now and then, returns what to warn of.
+    :param clock: the time now.
+    :param timeout: the user's limit for the whole run in seconds, None for none.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        client: Client,
+        *,
+        client_id: str,
+        publish: Callable[[Sequence[ev.Event]], None],
+        watch: Callable[[], Iterable[str]],
+        clock: Callable[[], Instant],
+        timing: Timing,
+        recorder: Recorder | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.run = run
+        self.hurry = False
+        self._client = client
+        self._client_id = client_id
+        self._publish = publish
+        self._watch = watch
+        self._clock = clock
+        self._timing = timing
+        self._recorder = recorder
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._due: dict[str, float] = {}
+        self._busy: set[str] = set()
+        self._stop = threading.Event()
+        self._socket: Socket | None = None
+        self._open = False
+        self._ever_open = False
+        self._submitting = False
+        self._signals = 0
+        self._deleted = False
+        self._heard = self._answered = clock().elapsed
+        self._heard_run = True
+        self._refused = False
+        self._absent_since: float | None = None
+        self._poll_delay = timing.poll_first
+        self._reconnect_delay = timing.reconnect_first
+        self._timeout = timeout
+
+    # --- from outside
+
+    def stop(self) -> None:
+        """The user wants to stop: the first time cancels, the second leaves. Safe in a signal handler."""
+        self._inbox.put(Signalled())
+
+    def execute(self, body: wire.Json, ready: Callable[[], None] = lambda: None) -> None:
+        """Connect, submit *body*, follow to the verdict. The run's end isn't told yet: outputs come first.
+
+        Without a body the prompt is one that was submitted already. *ready* is called once the socket is open.
+        """
+        self._arm("watch", self._timing.tick * 2)
+        if self._timeout is not None:
+            self._arm("timeout", self._timeout)
+        try:
+            self._connect()
+            self._until(lambda: self._ever_open)
+            if self.run.verdict is None:
+                ready()
+                self._submit(body)
+                self._until(lambda: False)
+        finally:
+            if self._socket is not None:
+                self._socket.shut()
+
+    def save(self, target: Target) -> None:
+        """Save the outputs, one after the other; a failure makes a success partial."""
+        failed: list[str] = []
+        for index in worth_saving(self.run.outputs):
+            output = self.run.outputs[index]
+            path = target.place(output)
+            if self._signals:
+                break
+            error = self._save_one(index, output, path)
+            if error is not None:
+                failed.append(str(output.filename))
+                message = f"{output.filename} could not be saved to {path}: {error}"
+                self._tell(ev.Warning, code="download_failed", message=message, node=output.node)
+        self._amend(failed)
+
+    def _save_one(self, index: int, output: ev.Output, path: Path) -> BaseException | None:
+        self._errand("save", lambda: save(output, path, self._pieces))
+        while "save" in self._busy:
+            for item in self._receive():
+                if isinstance(item, Done) and item.name == "save":
+                    self._busy.discard("save")
+                    if item.error is not None:
+                        return item.error
+                    saved: ev.Output = item.value
+                    if self._recorder is not None:
+                        self._recorder.note("saved", index=index, path=saved.path, bytes=saved.bytes)
+                    self._publish(self.run.saved(index, saved, self._clock()))
+                elif isinstance(item, Signalled):
+                    self._signals += 1
+                    self._stop.set()
+        return None
+
+    def _pieces(self, filename: str, subfolder: str, folder: str) -> Iterator[bytes]:
+        for piece in self._client.download(filename, subfolder, folder):
+            if self._stop.is_set():
+                raise UnreachableError("the user stopped it", code="cancelled")
+            yield piece
+
+    def _amend(self, failed: list[str]) -> None:
+        """Change the verdict by what saving showed."""
+        verdict = self.run.verdict
+        if verdict is None or verdict.status not in ("success", "partial"):
+            return
+        if self._signals:
+            error = ErrorInfo(code="cancelled", message="stopped by the user before all outputs were saved")
+            self.run.verdict = verdict._replace(status="cancelled", error=error)
+        elif failed and verdict.status == "success":
+            error = ErrorInfo(
+                code="download_failed",
+                message=f"the run succeeded, but these outputs could not be saved: {', '.join(failed)}",
+                hint="fetch them from the URLs of the outputs",
+            )
+            self.run.verdict = verdict._replace(status="partial", error=error, retryable=True)
+
+    # --- the inbox
+
+    def _until(self, reached: Callable[[], bool]) -> None:
+        while self.run.verdict is None and not reached():
+            messages: list[wire.Message] = []
+            size = 0
+            for item in self._receive():
+                if type(item) is tuple:
+                    size += len(item[1])
+                    messages.append(self._decode(*item))
+                    continue
+                self._feed(messages, size)
+                messages, size = [], 0
+                self._handle(item)
+            self._feed(messages, size)
+            self._run_timers()
+
+    def _receive(self) -> list[Any]:
+        """All that waits in the inbox, as soon as there is something or a timer is due."""
+        now = self._clock().elapsed
+        wait = max(0.0, min(self._due.values(), default=now + 1.0) - now)
+        items: list[Any] = []
+        try:
+            items.append(self._inbox.get(timeout=wait) if wait else self._inbox.get_nowait())
+            while len(items) <= 4 * MERGE_ABOVE_FRAMES:
+                items.append(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+        return items
+
+    def _decode(self, text: bool, data: bytes) -> wire.Message:
+        if not text:
+            return wire.decode_binary(data)
+        if len(data) > FRAME_LIMIT:
+            message = f"a message of {len(data)} bytes was not read; HTTP tells how the run goes"
+            self._tell(ev.Warning, code="frame_too_large", message=message)
+            self._arm("look", 0.0)
+            return wire.Unknown("too large")
+        return wire.decode_text(data)
+
+    def _feed(self, messages: list[wire.Message], size: int) -> None:
+        if not messages:
+            return
+        if len(messages) > MERGE_ABOVE_FRAMES or size > MERGE_ABOVE_BYTES:
+            messages = merge_messages(messages)
+        now = self._clock()
+        self._heard = now.elapsed
+        events: list[ev.Event] = []
+        for message in messages:
+            events += self.run.feed(message, now)
+            if getattr(message, "prompt_id", None) == self.run.prompt_id:
+                self._heard_run = True
+        self._publish(events)
+        if self._heard_run and self._open and not self.run.ending and not self.run.told.cancelling:
+            # The stream is alive: no need to ask.
+            self._due.pop("look", None)
+            self._absent_since = None
+        if self.run.ending:
+            self._arm_sooner("look", 0.0 if self.run.told.over else self._timing.ended_poll)
+
+    def _handle(self, item: object) -> None:
+        if isinstance(item, Opened):
+            self._on_opened(item)
+        elif isinstance(item, Closed):
+            self._on_closed(item)
+        elif isinstance(item, Signalled):
+            self._on_signal()
+        elif isinstance(item, Done):
+            self._busy.discard(item.name)
+            getattr(self, f"_{item.name}_done")(item)
+
+    # --- timers
+
+    def _arm(self, name: str, delay: float) -> None:
+        self._due[name] = self._clock().elapsed + delay
+
+    def _arm_sooner(self, name: str, delay: float) -> None:
+        due = self._clock().elapsed + delay
+        self._due[name] = min(due, self._due.get(name, due))
+
+    def _run_timers(self) -> None:
+        now = self._clock().elapsed
+        for name in [name for name, due in self._due.items() if due <= now]:
+            if self.run.verdict is None and name in self._due:
+                del self._due[name]
+                getattr(self, f"_{name}_due")(now)
+
+    def _watch_due(self, now: float) -> None:
+        """The slow pulse: reporters, heartbeats, and whether the server must be given up."""
+        self._arm("watch", self._timing.tick * 2)
+        for warning in self._watch():
+            self._tell(ev.Warning, code="slow_reporter", message=warning)
+        if not self.run.sent:
+            return
+        silent = now - self._heard
+        if silent >= self._timing.silence and "silence" not in self._due:
+            self._silence_due(now)
+        unanswered = now - max(self._heard, self._answered)
+        refused = self._refused and self._client.address.loopback
+        limit = self._timing.lost_after_refused if refused else self._timing.lost_after
+        if unanswered > limit:
+            self._conclude_lost(unanswered)
+
+    def _silence_due(self, now: float) -> None:
+        """A heartbeat, and a look over HTTP, after each stretch of silence."""
+        if now - self._heard < self._timing.silence:
+            return
+        self._arm("silence", self._timing.silence)
+        self._arm_sooner("look", 0.0)
+        active = next(iter(reversed(self.run.nodes.active.values())), None)
+        state = "running" if self.run.started else "queued" if self.run.queued else "unknown"
+        self._tell(
+            ev.Heartbeat,
+            node=None if active is None else active.ref,
+            silent_seconds=round(now - self._heard, 1),
+            node_seconds=None if active is None else round(now - active.started, 1),
+            state=state,
+        )
+
+    def _timeout_due(self, now: float) -> None:
+        message = f"the time limit of {self._timeout:g} s is over"
+        hint = "the prompt goes on: follow it in ComfyUI, or give it more time with --timeout"
+        state: ev.PromptState = "running" if self.run.started else "pending" if self.run.queued else "unknown"
+        submitted: ev.Submitted = "yes" if self.run.queued else "unknown" if self.run.sent else "no"
+        error = ErrorInfo(code="time_limit", message=message, hint=hint)
+        self.run.conclude(Verdict("timeout", error, state if self.run.sent else "none", submitted, True))
+
+    # --- the socket
+
+    def _connect(self) -> None:
+        tap = None if self._recorder is None else self._recorder.tap
+        self._socket = Socket(self._client.address, self._client_id, timing=self._timing, tap=tap)
+        threading.Thread(target=self._read, args=(self._socket,), name="comfyreport-reader", daemon=True).start()
+
+    def _read(self, connection: Socket) -> None:
+        """The reader: on its own thread, it only receives."""
+        error: UnreachableError | None = None
+        put = self._inbox.put
+        try:
+            connection.open()
+            put(Opened(connection))
+            for frame in connection.frames():
+                put(frame)
+        except UnreachableError as raised:
+            error = raised
+        except Exception as raised:  # noqa: BLE001  websocket-client raises all kinds when a connection breaks
+            error = UnreachableError(f"the connection broke ({type(raised).__name__})", retryable=True)
+        finally:
+            connection.close()
+            put(Closed(connection, error))
+
+    def _on_opened(self, item: Opened) -> None:
+        self._open = True
+        self._refused = False
+        self._heard_run = False
+        self._heard = self._clock().elapsed
+        self._reconnect_delay = self._timing.reconnect_first
+        self._tell(ev.ConnectionChanged, state="restored" if self._ever_open else "connected")
+        self._ever_open = True
+
+    def _on_closed(self, item: Closed) -> None:
+        if not self._ever_open:
+            error = item.error or UnreachableError("the connection was closed at once", retryable=True)
+            self._unreachable(error)
+            return
+        self._refused = item.error is not None and item.error.code == "refused"
+        if self._open:
+            self._open = False
+            detail = item.error.message if item.error is not None else "the server closed the connection"
+            self._tell(ev.ConnectionChanged, state="lost", detail=detail)
+        self._arm("reconnect", self._reconnect_delay * random.uniform(0.5, 1.0))
+        self._reconnect_delay = min(2 * self._reconnect_delay, self._timing.reconnect_most)
+        if self.run.sent and not self._submitting:
+            self._arm_sooner("look", 0.0)
+
+    def _reconnect_due(self, now: float) -> None:
+        self._connect()
+
+    def _unreachable(self, error: UnreachableError) -> None:
+        info = ErrorInfo(code=error.code, message=error.message, hint=error.hint)
+        self.run.conclude(Verdict("unreachable", info, "none", "no", error.retryable))
+
+    # --- submitting
+
+    def _submit(self, body: wire.Json) -> None:
+        self.run.sent = True
+        self._heard = self._answered = self._clock().elapsed
+        if body is None:
+            self._look_due(0.0)
+            return
+        self._submitting = True
+        self._errand("submit", lambda: self._client.post("/prompt", body, timeout=self._timing.submit_answer))
+
+    def _submit_done(self, item: Done) -> None:
+        self._submitting = False
+        self._answered = self._clock().elapsed
+        if item.error is not None:
+            self._submit_failed(item.error)
+            return
+        answer: Answer = item.value
+        refs = self.run.nodes.refs()
+        accepted = answers.read_accepted(answer.body, refs) if answer.status == 200 else None
+        if accepted is not None:
+            self._publish(self.run.feed(accepted, self._clock()))
+            if self.run.told.cancelling:
+                self._look_due(0.0)
+            return
+        refused = answers.read_refused(answer.body, refs) if answer.status in (400, 422) else None
+        if refused is not None:
+            self.run.feed(refused, self._clock())
+        elif answer.status == 500:
+            error = ErrorInfo(
+                code="server_error",
+                message=f"the server failed on the workflow: {' '.join(answer.text.split())[:200]}",
+                hint="look into the server's log",
+            )
+            self.run.conclude(Verdict("rejected", error, "none", "no"))
+        else:
+            self._unreachable(refusal(answer.status, answer.location, self._client.address.base))
+
+    def _submit_failed(self, error: BaseException) -> None:
+        """The POST broke: whether the server has the prompt is looked for under the id that it was given."""
+        known = error if isinstance(error, UnreachableError) else UnreachableError(str(error))
+        if known.code in ("refused", "tls", "name_unknown") and "nothing listens" in known.message:
+            self._unreachable(known)
+            return
+        self._tell(ev.Warning, code="stalled", message=f"the answer to the submission was lost: {known.message}")
+        self._arm("look", 0.0)
+
+    # --- the second witness
+
+    def _errand(self, name: str, call: Callable[[], Any]) -> None:
+        """Make a blocking call on a thread of its own; its outcome comes through the inbox."""
+        self._busy.add(name)
+
+        def work() -> None:
+            try:
+                outcome = Done(name, call(), None)
+            except BaseException as error:  # noqa: BLE001  whatever it is, the loop must hear of it
+                outcome = Done(name, None, error)
+            self._inbox.put(outcome)
+
+        threading.Thread(target=work, name=f"comfyreport-{name}", daemon=True).start()
+
+    def _look_due(self, now: float) -> None:
+        name = "cancel" if self.run.told.cancelling else "look"
+        if name not in self._busy:
+            self._errand(name, self._cancel_and_look if name == "cancel" else self._look)
+
+    def _look(self) -> Look:
+        """History first, for it is the last word; the queue, which carries every queued graph, only if need be."""
+        prompt_id = self.run.prompt_id
+        history = answers.read_history(self._client.get(f"/history/{prompt_id}").body, prompt_id)
+        return Look(history, None if history is not None else answers.read_queue(self._client.get("/queue").body))
+
+    def _look_done(self, item: Done) -> None:
+        now = self._clock().elapsed
+        if item.error is not None:
+            self._refused = isinstance(item.error, UnreachableError) and item.error.code == "refused"
+            self._look_again()
+            return
+        self._answered = now
+        self._refused = False
+        look: Look = item.value
+        if look.history is not None:
+            self._publish(self.run.feed(look.history, self._clock()))
+            return
+        if look.queue is not None and look.queue.position(self.run.prompt_id) is not None:
+            self._absent_since = None
+            self._publish(self.run.feed(look.queue, self._clock()))
+        elif look.queue is not None and self._absent(now):
+            return
+        self._look_again()
+
+    def _absent(self, now: float) -> bool:
+        """The server answers and has the prompt in neither place; twice over the hand-over gap, it is lost."""
+        if self._deleted:
+            error = ErrorInfo(code="cancelled", message="cancelled by the user while it waited in the queue")
+            self.run.conclude(Verdict("cancelled", error, "cancelled", "yes"))
+            return True
+        if self._absent_since is None:
+            self._absent_since = now
+            return False
+        if now - self._absent_since < self._timing.handover:
+            return False
+        if not self.run.queued:
+            self._unreachable(UnreachableError("the server never got the prompt", retryable=True))
+        elif not self.run.started:
+            error = ErrorInfo(
+                code="deleted",
+                message="the prompt was deleted from the queue before it ran",
+                hint="somebody cleared it in the browser or through the API; run it again",
+            )
+            self.run.conclude(Verdict("lost", error, "none", "yes", True))
+        else:
+            hint = "the server was probably restarted; run it again"
+            message = "the server answers, but has the prompt in neither its queue nor its history"
+            self.run.conclude(without_history(self.run.told, self.run.nodes, "prompt_vanished", message, hint))
+        return True
+
+    def _look_again(self) -> None:
+        if self.run.told.cancelling:
+            delay = self._timing.poll_first / 4
+        elif self._absent_since is not None:
+            delay = self._timing.handover
+        elif self.run.ending:
+            delay = max(self._timing.ended_poll, min(self._poll_delay / 4, self._timing.poll_first))
+            self._poll_delay *= 1.5
+        elif self._open and self._heard_run and self._clock().elapsed - self._heard < self._timing.silence:
+            self._poll_delay = self._timing.poll_first
+            return
+        else:
+            delay = self._poll_delay * random.uniform(0.8, 1.0)
+            self._poll_delay = min(1.5 * self._poll_delay, self._timing.poll_most)
+        self._arm("look", delay)
+
+    def _conclude_lost(self, unanswered: float) -> None:
+        active = next(iter(reversed(self.run.nodes.active.values())), None)
+        where = ""
+        if active is not None:
+            bar = active.active_bar
+            where = f", last seen in {active.ref.title}" + (f" at {bar.value:g}/{bar.maximum:g}" if bar else "")
+        message = f"the server has not answered for {unanswered:.0f} s{where}"
+        hint = "see whether the server died (out of memory is the likely cause), then run it again"
+        self.run.conclude(without_history(self.run.told, self.run.nodes, "server_gone", message, hint))
+
+    # --- the user's signals
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            self.hurry = True
+            self._conclude_cancelled("left at once; whether the prompt was cancelled is not known")
+        elif not self.run.sent:
+            error = ErrorInfo(code="cancelled", message="cancelled by the user before anything was submitted")
+            self.run.conclude(Verdict("cancelled", error, "none", "no"))
+        else:
+            self.run.told.cancelling = True
+            if self._recorder is not None:
+                self._recorder.note("cancel")
+            self._arm("cancelled", self._timing.cancel)
+            if not self._submitting:
+                self._look_due(0.0)
+
+    def _cancelled_due(self, now: float) -> None:
+        message = f"the server did not confirm within {self._timing.cancel:g} s that the prompt was cancelled"
+        self._tell(ev.Warning, code="cancel_unconfirmed", message=message)
+        self._conclude_cancelled(message)
+
+    def _conclude_cancelled(self, message: str) -> None:
+        error = ErrorInfo(code="cancelled", message=message, hint="look at the server's queue")
+        self.run.conclude(Verdict("cancelled", error, "unknown", "yes" if self.run.queued else "unknown"))
+
+    def _cancel_and_look(self) -> Look:
+        """Cancel this prompt alone, by where it is now: pending ones are deleted, a running one is interrupted."""
+        prompt_id = self.run.prompt_id
+        waiting = answers.read_queue(self._client.get("/queue").body)
+        position = None if waiting is None else waiting.position(prompt_id)
+        did = ""
+        if position is not None and waiting is not None:
+            if any(entry.prompt_id == prompt_id for entry in waiting.running):
+                self._client.post("/interrupt", {"prompt_id": prompt_id})
+                did = "interrupted"
+            else:
+                self._client.post("/queue", {"delete": [prompt_id]})
+                did = "deleted"
+        return self._look()._replace(did=did)
+
+    def _cancel_done(self, item: Done) -> None:
+        if item.error is None and item.value.did == "deleted":
+            self._deleted = True
+        elif item.error is None and item.value.did == "interrupted":
+            self._deleted = False
+        self._look_done(item)
+
+    # --- telling
+
+    def _tell(self, cls: Callable[..., ev.Event], **fields: Any) -> None:
+        self._publish(self.run.tell(cls, self._clock(), **fields))

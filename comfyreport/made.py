@@ -1,0 +1,82 @@
+"""What nodes made: from the server's words for its user interface to `Output`s. Pure; downloading is elsewhere."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlencode
+
+from comfyreport.events import Kind, NodeRef, Output
+from comfyreport.wire import Json
+
+_MODELS = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".ply", ".usdz", ".splat", ".ksplat", ".spz")
+_MORE_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".flac": "audio/flac", ".opus": "audio/ogg"}
+
+# Keys beside the outputs proper that say how to show them (ComfyUI's front end, `animated` of SaveVideo and others).
+_FLAGS = frozenset({"animated"})
+
+
+def outputs_of(node: NodeRef, ui: Mapping[str, Json], base_url: str, *, cached: bool = False) -> tuple[Output, ...]:
+    """The outputs that *ui*, one node's `output` of an `executed` or of history, tells of.
+
+    Any object with a `filename` is a file, whatever key it stands under; texts become kind text, all else kind
+    value. *base_url* is the server's address without credentials.
+    """
+    return tuple(_output(node, index, key, item, base_url, cached) for index, (key, item) in enumerate(_items(ui)))
+
+
+def _items(ui: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
+    for key, entries in ui.items():
+        if key in _FLAGS:
+            continue
+        for item in entries if isinstance(entries, list) else [entries]:
+            if item is not None:
+                yield key, item
+
+
+def _output(node: NodeRef, index: int, key: str, item: Json, base_url: str, cached: bool) -> Output:
+    filename = item.get("filename") if isinstance(item, dict) else None
+    if not isinstance(filename, str) or not filename:
+        kind: Kind = "text" if isinstance(item, str) else "value"
+        return Output(node=node, index=index, kind=kind, value=item, cached=cached)
+    subfolder = item.get("subfolder")
+    subfolder = subfolder if isinstance(subfolder, str) else ""
+    folder = item.get("type")
+    folder = folder if isinstance(folder, str) and folder else "output"
+    media_type = media_type_of(filename)
+    return Output(
+        node=node,
+        index=index,
+        kind=_kind(filename, media_type, key),
+        filename=filename,
+        subfolder=subfolder,
+        folder=folder,
+        url=view_url(base_url, filename, subfolder, folder),
+        media_type=media_type,
+        cached=cached,
+    )
+
+
+def view_url(base_url: str, filename: str, subfolder: str, folder: str) -> str:
+    """Where ComfyUI serves a file (`/view` in its server.py)."""
+    query = urlencode({"filename": filename, "subfolder": subfolder, "type": folder}, errors="replace")
+    return f"{base_url}/view?{query}"
+
+
+def media_type_of(filename: str) -> str | None:
+    """The MIME type that *filename*'s ending stands for; None if it stands for none."""
+    ending = "." + filename.rpartition(".")[2].lower()
+    return _MORE_TYPES.get(ending) or mimetypes.guess_type("x" + ending)[0]
+
+
+def _kind(filename: str, media_type: str | None, key: str) -> Kind:
+    if filename.lower().endswith(_MODELS):
+        return "model"
+    family = (media_type or "").partition("/")[0]
+    if family == "image":
+        return "image"
+    if family == "video":
+        return "video"
+    if family == "audio":
+        return "audio"
+    return "image" if key == "images" and media_type is None else "file"

@@ -1,0 +1,221 @@
+"""The nodes of a run: which are known, which run, how far their bars are. Pure; times are passed in as seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from comfyreport.events import NodeRef, Output
+
+
+class Bar:
+    """The bar of one node as the server runs it, which may start over: each start is a pass of its node.
+
+    The start of the first pass is the node's; that of a later one is the moment of the last step before it.
+    Where the start wasn't seen (after an attach or a reconnect), the first observation only sets the mark from
+    which the speed is counted.
+    """
+
+    __slots__ = ("_last_at", "_mark", "_mark_at", "maximum", "pass_number", "value")
+
+    def __init__(self, started_at: float | None, pass_number: int) -> None:
+        self._mark_at = started_at
+        self._mark = 0.0
+        self._last_at = started_at
+        self.pass_number = pass_number
+        self.value = 0.0
+        self.maximum = 0.0
+
+    def starts_over(self, value: float, maximum: float) -> bool:
+        """Whether this observation belongs to another pass than the last one.
+
+        A smaller value does, and another maximum behind a full bar; a maximum that grows under a bar that
+        isn't full is a node that corrects its own guess.
+        """
+        if not self.maximum:
+            return False
+        return value < self.value or (maximum != self.maximum and self.value >= self.maximum)
+
+    def start_over(self, pass_number: int) -> None:
+        """Begin another pass."""
+        self.pass_number = pass_number
+        self._mark = 0.0
+        self._mark_at = self._last_at
+
+    def observe(self, value: float, maximum: float, at: float) -> bool:
+        """Take one observation in; False if it only set the mark."""
+        self.value, self.maximum, self._last_at = value, maximum, at
+        if self._mark_at is None:
+            self._mark, self._mark_at = value, at
+            return False
+        return True
+
+    def speed(self, at: float) -> float | None:
+        """Steps a second since the pass began; None before there is one."""
+        if self._mark_at is None or self.value <= self._mark or at <= self._mark_at:
+            return None
+        return (self.value - self._mark) / (at - self._mark_at)
+
+    def eta(self, at: float) -> float:
+        """(max - step) * (elapsed / step), in seconds."""
+        if self._mark_at is None or self.value <= self._mark:
+            return 0.0
+        return (self.maximum - self.value) * ((at - self._mark_at) / (self.value - self._mark))
+
+
+class Node:
+    """One node of the submitted workflow, with what its expansions do."""
+
+    __slots__ = ("active_bar", "bars", "finished", "outputs", "passes", "ref", "running", "seconds", "seen", "started")
+
+    def __init__(self, ref: NodeRef) -> None:
+        self.ref = ref
+        self.running = False
+        self.finished = False
+        self.started = 0.0
+        self.seen = False
+        self.seconds = 0.0
+        self.passes = 0
+        self.bars: dict[str, Bar] = {}
+        self.active_bar: Bar | None = None
+        self.outputs: tuple[Output, ...] = ()
+
+    def start(self, at: float, *, seen: bool) -> None:
+        """Begin to run; *seen* tells whether this is the real beginning."""
+        self.running = True
+        self.started = at
+        self.seen = seen
+        self.passes = 0
+        self.bars.clear()
+        self.active_bar = None
+        self.outputs = ()
+
+    def stop(self, at: float) -> float:
+        """Come to an end; the seconds that it ran."""
+        seconds = max(0.0, at - self.started)
+        self.running = False
+        self.finished = True
+        self.seconds += seconds
+        return seconds
+
+    def observe(self, raw_id: str, value: float, maximum: float, at: float) -> Bar | None:
+        """Take in that the bar of *raw_id* moved; the bar, or None if that only set a mark."""
+        bar = self.bars.get(raw_id)
+        if bar is None:
+            self.passes += 1
+            start = self.started if self.seen else None
+            if start is not None and self.active_bar is not None and raw_id != self.ref.id:
+                start = at if self.active_bar._last_at is None else self.active_bar._last_at
+            bar = self.bars[raw_id] = Bar(start, self.passes)
+        elif bar.starts_over(value, maximum):
+            self.passes += 1
+            bar.start_over(self.passes)
+        self.active_bar = bar
+        return bar if bar.observe(value, maximum, at) else None
+
+    @property
+    def fraction(self) -> float:
+        """The done part of the node, by its newest bar; 0 to 1."""
+        if self.running:
+            bar = self.active_bar
+            return min(1.0, bar.value / bar.maximum) if bar is not None and bar.maximum > 0 else 0.0
+        return 1.0 if self.finished else 0.0
+
+
+class Nodes:
+    """All nodes of a run, by the id of the display node.
+
+    `total` counts the submitted nodes that aren't cached, `done` those of them that ran to their end.
+    """
+
+    def __init__(self, manifest: Iterable[NodeRef]) -> None:
+        self._nodes: dict[str, Node] = {}
+        self._display: dict[str, str] = {}
+        self._submitted: set[str] = set()
+        self._fraction = 0.0
+        self.done = 0
+        self.total = 0
+        self.active: dict[str, Node] = {}
+        self.cached: dict[str, None] = {}
+        self.executed: dict[str, None] = {}
+        self.set_manifest(manifest)
+
+    def set_manifest(self, manifest: Iterable[NodeRef]) -> None:
+        """Say which nodes were submitted."""
+        for ref in manifest:
+            self.total += ref.id not in self._submitted
+            self._submitted.add(ref.id)
+            node = self._nodes.get(ref.id)
+            if node is None:
+                self._nodes[ref.id] = Node(ref)
+            else:
+                node.ref = ref
+
+    def display_id(self, raw_id: str, told: str | None = None) -> str:
+        """The display node of *raw_id*: as *told*, else as told before, else as the id's form says.
+
+        Ids of expanded nodes are `OUTER.CALL.INDEX.NAME` (ComfyUI graph_utils.py).
+        """
+        if told is not None:
+            self._display[raw_id] = told
+            return told
+        known = self._display.get(raw_id)
+        if known is not None:
+            return known
+        if raw_id not in self._submitted:
+            outer = raw_id.partition(".")[0]
+            if outer in self._submitted:
+                return outer
+        return raw_id
+
+    def node(self, display_id: str) -> Node:
+        """The node with that id; one that nobody has told of is made up."""
+        node = self._nodes.get(display_id)
+        if node is None:
+            node = self._nodes[display_id] = Node(NodeRef(id=display_id, title=display_id))
+        return node
+
+    def known(self, display_id: str) -> bool:
+        """Whether the node was submitted."""
+        return display_id in self._submitted
+
+    def refs(self) -> dict[str, NodeRef]:
+        """The submitted nodes."""
+        return {key: self._nodes[key].ref for key in self._nodes if key in self._submitted}
+
+    def cache(self, display_id: str) -> bool:
+        """The node's result is cached; False if that was known."""
+        if display_id in self.cached:
+            return False
+        self.cached[display_id] = None
+        self.total -= display_id in self._submitted
+        return True
+
+    def start(self, display_id: str, at: float, *, seen: bool = True) -> Node:
+        """The node begins to run."""
+        node = self.node(display_id)
+        node.start(at, seen=seen)
+        self.active[display_id] = node
+        self.executed[display_id] = None
+        if display_id in self.cached:
+            del self.cached[display_id]
+            self.total += display_id in self._submitted
+        return node
+
+    def stop(self, node: Node, at: float) -> float:
+        """The node ends; the seconds that it ran."""
+        self.active.pop(node.ref.id, None)
+        self.done += not node.finished and node.ref.id in self._submitted
+        return node.stop(at)
+
+    def fraction(self) -> float:
+        """The done part of the run: nodes weigh alike, running ones count by their bars. Never falls, below 1."""
+        running = sum(
+            node.fraction for key, node in self.active.items() if key in self._submitted and not node.finished
+        )
+        now = (self.done + running) / self.total if self.total > 0 else 0.0
+        self._fraction = max(self._fraction, min(round(now, 4), 0.999))
+        return self._fraction
+
+    def seconds(self) -> dict[str, float]:
+        """How long each node ran, by id; nodes still open are counted to the moment they were closed."""
+        return {key: round(self._nodes[key].seconds, 3) for key in self.executed}

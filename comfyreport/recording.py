@@ -1,0 +1,287 @@
+"""Recordings: what crossed the wire, one JSON object a line, written as it happens and played again later.
+
+The first line is a header; each other line has `t` (seconds since the beginning), `dir` (`out`, `in`, `note`) and
+`kind` (`http`, `http-error`, `ws-open`, `ws-text`, `ws-binary`, `ws-close`, `note`). Text frames stand in
+`text`, binary ones in `b64`. Notes tell what no wire shows: that the user cancelled, where an output was saved, and
+how the run ended. Nothing secret is in a recording.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import gzip
+import itertools
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from comfyreport import answers, wire
+from comfyreport import events as ev
+from comfyreport._version import __version__
+from comfyreport.errors import ComfyReportError, UsageError
+from comfyreport.events import Instant
+from comfyreport.run import Fact, Run
+from comfyreport.verdict import Verdict, without_history
+from comfyreport.workflow import from_mapping
+
+FORMAT = 1
+SECRET_SHOWN = "[removed]"
+
+Record = Mapping[str, Any]
+
+# A time for recordings without a header, so that what is made of them is the same everywhere and always.
+_EPOCH = 1735689600.0
+
+
+class Recorder:
+    """Writes a recording. Its methods may be called from any thread and raise nothing.
+
+    A write that fails ends the recording; `failure` says why.
+
+    :param secrets: texts that are replaced wherever they stand.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, server: str, secrets: Iterable[str] = ()) -> None:
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(path, "wb")  # noqa: SIM115  closed by close()
+        except OSError as error:
+            raise UsageError(
+                f"the recording {os.fspath(path)} can't be written: {error.strerror or error}", hint="--record FILE"
+            ) from error
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._secrets = [json.dumps(secret)[1:-1].encode() for secret in secrets if secret]
+        self.failure: str | None = None
+        header = {"recording": FORMAT, "comfyreport": __version__, "server": server, "time": time.time()}
+        self._write({"kind": "header", **header})
+
+    def tap(self, record: Record) -> None:
+        """Note one thing that crossed the wire."""
+        self._write({"t": round(time.monotonic() - self._began, 6), **record})
+
+    def note(self, note: str, **fields: Any) -> None:
+        """Note what no wire shows."""
+        self.tap({"dir": "note", "kind": "note", "note": note, **fields})
+
+    def _write(self, record: Record) -> None:
+        line = json.dumps(record, default=str).encode() + b"\n"
+        for secret in self._secrets:
+            line = line.replace(secret, SECRET_SHOWN.encode())
+        with self._lock:
+            if self._file.closed or self.failure is not None:
+                return
+            try:
+                self._file.write(line)
+            except OSError as error:
+                self.failure = error.strerror or str(error)
+
+    def close(self) -> None:
+        """Write all out and close the file."""
+        with self._lock:
+            try:
+                self._file.close()
+            except OSError as error:
+                self.failure = error.strerror or str(error)
+
+
+class Recording(NamedTuple):
+    """A recording that was read: `time` is when it began (epoch seconds), `server` the address without secrets."""
+
+    records: tuple[Record, ...]
+    time: float = _EPOCH
+    server: str = ""
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the beginning to the last record."""
+        return max((_seconds(record) for record in self.records), default=0.0)
+
+
+def read_recording(path: str | os.PathLike[str]) -> Recording:
+    """Read a recording, gzip-compressed or not; UsageError where the file is none."""
+    shown = os.fspath(path)
+    try:
+        data = Path(path).read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"the recording {shown} can't be read: {reason}", hint="name a file that --record wrote"
+        ) from error
+    return parse_recording(data, shown)
+
+
+def parse_recording(data: bytes, name: str) -> Recording:
+    """Read a recording's bytes. A last line that was cut off is left out, as a killed process leaves it."""
+    lines = data.splitlines()
+    records: list[Record] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            if number == len(lines) and records:
+                break
+            raise UsageError(
+                f"{name} is no recording: line {number} is no JSON", hint="name a file that --record wrote"
+            ) from None
+        if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+            raise UsageError(
+                f"{name} is no recording: line {number} has no kind", hint="name a file that --record wrote"
+            )
+        records.append(record)
+    if not records:
+        raise UsageError(f"the recording {name} is empty", hint="name a file that --record wrote")
+    header: Record = {}
+    if records[0]["kind"] == "header":
+        header, records = records[0], records[1:]
+    began = header.get("time")
+    server = header.get("server")
+    return Recording(
+        tuple(records),
+        float(began) if isinstance(began, (int, float)) else _EPOCH,
+        server if isinstance(server, str) else "",
+    )
+
+
+def _seconds(record: Record) -> float:
+    t = record.get("t")
+    return float(t) if isinstance(t, (int, float)) else 0.0
+
+
+def _submission(records: Iterable[Record]) -> tuple[Record, int | None]:
+    """The request of the first prompt that was posted, and the index of its answer (None: there is none)."""
+    request: Record = {}
+    for index, record in enumerate(records):
+        if record.get("path") != "/prompt" or record.get("method") != "POST":
+            continue
+        if record.get("dir") == "out" and not request and isinstance(record.get("request"), dict):
+            request = record["request"]
+        elif record.get("dir") == "in" and request:
+            return request, index
+    return request, None
+
+
+class Player:
+    """Makes a recording's events, as the run that it recorded did; one prompt, the first that was posted."""
+
+    def __init__(self, recording: Recording, *, sequence: Iterator[int] | None = None, previews: bool = True) -> None:
+        self._recording = recording
+        request, self._answer = _submission(recording.records)
+        graph = request.get("prompt")
+        try:
+            workflow = from_mapping(graph) if isinstance(graph, dict) else None
+        except ComfyReportError:
+            workflow = None
+        response = recording.records[self._answer].get("response") if self._answer is not None else None
+        given = response.get("prompt_id") if isinstance(response, dict) else None
+        prompt_id = given if isinstance(given, str) else str(request.get("prompt_id", ""))
+        client_id = request.get("client_id")
+        self._end: Record = {}
+        self._connected = 0
+        self._socket = f"clientId={client_id}"
+        self._sockets: set[object] = set()
+        self.run = Run(
+            prompt_id,
+            workflow.manifest() if workflow is not None else (),
+            base_url=recording.server,
+            client_id=client_id if isinstance(client_id, str) else None,
+            seed=workflow.seed() if workflow is not None else None,
+            sequence=itertools.count(1) if sequence is None else sequence,
+            previews=previews,
+        )
+
+    def events(self, wait: Callable[[float], bool] = lambda seconds: True) -> Iterator[ev.Event]:
+        """All events up to `run_finished`, in order.
+
+        *wait* is called before each record with its time in seconds since the beginning; False ends the play there.
+        """
+        at = self._instant(0.0)
+        for index, record in enumerate(self._recording.records):
+            if not wait(_seconds(record)):
+                break
+            at = self._instant(max(at.elapsed, _seconds(record)))
+            yield from self._play(index, record, at)
+        if self.run.verdict is None:
+            self.run.conclude(self._verdict())
+        yield from self.run.finish(at)
+
+    def _instant(self, seconds: float) -> Instant:
+        return Instant(self._recording.time + seconds, seconds)
+
+    def _play(self, index: int, record: Record, at: Instant) -> Iterator[ev.Event]:
+        kind, direction = record.get("kind"), record.get("dir")
+        if kind == "ws-open" and str(record.get("path", "")).endswith(self._socket):
+            self._sockets.add(record.get("sock"))
+            self._connected += 1
+            state = "connected" if self._connected == 1 else "restored"
+            yield from self.run.tell(ev.ConnectionChanged, at, state=state)
+        elif kind == "ws-close" and direction == "in" and record.get("sock") in self._sockets:
+            if self.run.verdict is not None or self.run.ending:
+                return
+            yield from self.run.tell(ev.ConnectionChanged, at, state="lost", detail="the connection was closed")
+        elif kind == "note":
+            yield from self._note(record, at)
+        elif direction == "in":
+            fact = self._fact(index, record)
+            if fact is not None:
+                yield from self.run.feed(fact, at)
+
+    def _note(self, record: Record, at: Instant) -> Iterator[ev.Event]:
+        note = record.get("note")
+        if note == "cancel":
+            self.run.told.cancelling = True
+        elif note == "end":
+            self._end = record
+        elif note == "saved":
+            index = record.get("index")
+            if isinstance(index, int) and 0 <= index < len(self.run.outputs):
+                size = record.get("bytes")
+                output = replace(self.run.outputs[index], path=str(record.get("path")), bytes=size)
+                yield from self.run.saved(index, output, at)
+
+    def _fact(self, index: int, record: Record) -> Fact | None:
+        kind = record.get("kind")
+        if kind == "ws-text" and record.get("sock") in self._sockets:
+            return wire.decode_text(str(record.get("text", "")))
+        if kind == "ws-binary" and record.get("sock") in self._sockets:
+            with contextlib.suppress(binascii.Error, TypeError, ValueError):
+                return wire.decode_binary(base64.b64decode(record.get("b64", "")))
+        if kind == "http":
+            return self._answer_fact(index, record)
+        return None
+
+    def _answer_fact(self, index: int, record: Record) -> Fact | None:
+        path, status, body = str(record.get("path", "")), record.get("status"), record.get("response")
+        if index == self._answer:
+            refs = self.run.nodes.refs()
+            return answers.read_accepted(body, refs) if status == 200 else answers.read_refused(body, refs)
+        if status == 200 and record.get("method") == "GET":
+            if path.startswith("/history/"):
+                return answers.read_history(body, self.run.prompt_id)
+            if path == "/queue":
+                return answers.read_queue(body)
+        return None
+
+    def _verdict(self) -> Verdict:
+        """The verdict where no history was recorded: the recorded run's own, else what the frames allow."""
+        status = self._end.get("status")
+        if status in ev.EXIT_CODES:
+            fields = {name: self._end[name] for name in Verdict._fields if name in self._end and name != "error"}
+            error = self._end.get("error")
+            code, message, hint = ("internal", "", "")
+            if isinstance(error, dict):
+                code, message, hint = (str(error.get(name, "")) for name in ("code", "message", "hint"))
+            return Verdict(**fields)._replace(
+                error=ev.ErrorInfo(code=code, message=message, hint=hint) if isinstance(error, dict) else None
+            )
+        message = "the recording ends before the run did"
+        return without_history(self.run.told, self.run.nodes, "prompt_vanished", message, "")

@@ -1,0 +1,72 @@
+"""Fewer progress events without losing the one that matters: for reporters that write a line an event."""
+
+from __future__ import annotations
+
+import math
+
+from comfyreport import events as ev
+
+# Times come as differences of floats; a span of 0.1 s may arrive as 0.09999999.
+_SLACK = 1e-6
+
+# Nodes made by expansion share the id of their parent and have bars of their own.
+_Key = tuple[str, str | None, str]
+
+
+class Thinner:
+    """Lets through at most *rate* rounds of `node_progress` and `node_preview` a second, and all other events.
+
+    A round holds, for each node, the newest of those held back since the last one. The first progress of
+    a pass and the one that fills its bar pass at once. What is held back is let through before any other event
+    that follows it: so `seq` always rises, and the newest progress of a pass is never lost, whatever its step.
+    The price is that a talkative neighbour can make more than *rate* lines a second. *rate* 0 holds nothing
+    back. Time is `event.elapsed`, in seconds.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._interval = 1 / rate - _SLACK if rate > 0 else -math.inf
+        self._held: dict[_Key, ev.Event] = {}
+        self._passes: dict[_Key, tuple[int, float]] = {}
+        self._round = -math.inf
+
+    def feed(self, event: ev.Event) -> list[ev.Event]:
+        """Take *event*; return the events to write now, in the order of their `seq`."""
+        if isinstance(event, ev.NodeProgress):
+            key = _key(event.node, event.type)
+            this_pass = (event.pass_number, event.max_steps)
+            begins = self._passes.get(key) != this_pass
+            self._passes[key] = this_pass
+            return self._offer(key, event, replaces=not begins, urgent=begins or event.step >= event.max_steps)
+        if isinstance(event, ev.NodePreview):
+            return self._offer(_key(event.node, event.type), event, replaces=True, urgent=False)
+        if isinstance(event, (ev.NodeStarted, ev.NodeFinished)):
+            self._passes = {key: value for key, value in self._passes.items() if key[0] != event.node.id}
+        elif isinstance(event, ev.RunFinished):
+            self._passes.clear()
+        return [*self.flush(), event]
+
+    def tick(self, elapsed: float) -> list[ev.Event]:
+        """Time passed, to *elapsed*; return what was held back long enough."""
+        if not self._held or elapsed - self._round < self._interval:
+            return []
+        self._round = elapsed
+        return self.flush()
+
+    def flush(self) -> list[ev.Event]:
+        """Return all that is held back, in the order of `seq`."""
+        held = sorted(self._held.values(), key=lambda event: event.seq)
+        self._held.clear()
+        return held
+
+    def _offer(self, key: _Key, event: ev.Event, *, replaces: bool, urgent: bool) -> list[ev.Event]:
+        if replaces:
+            self._held.pop(key, None)
+        if urgent or event.elapsed - self._round >= self._interval:
+            self._round = event.elapsed
+            return [*self.flush(), event]
+        self._held[key] = event
+        return []
+
+
+def _key(ref: ev.NodeRef | None, event_type: str) -> _Key:
+    return ("", None, event_type) if ref is None else (ref.id, ref.raw_id, event_type)

@@ -1,0 +1,49 @@
+"""Every wait and time limit in one value, so that tests can scale all of them at once. All fields are in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long comfyreport waits for what."""
+
+    tick: float = 0.1
+    """between two ticks of the reporters"""
+    hook_limit: float = 10.0
+    """a reporter's hook call that lasts longer costs it the rest of the run"""
+    close_limit: float = 5.0
+    """the same while closing; and how long a backlog may take then before the slowest reporter is dropped"""
+    slow_hook: float = 2.0
+    """a hook call that lasts longer is warned of"""
+    connect: float = 10.0
+    """to open a connection"""
+    answer: float = 20.0
+    """for an answer over HTTP, and between two pieces of a download"""
+    submit_answer: float = 60.0
+    """for the answer to the POST, which validates the whole workflow"""
+    poll_first: float = 1.0
+    """until the second look over HTTP"""
+    poll_most: float = 10.0
+    """between two looks over HTTP, at most"""
+    silence: float = 5.0
+    """without a message before HTTP is asked, and between two heartbeats"""
+    ended_poll: float = 0.05
+    """until the second look into history once the socket said that the prompt is over"""
+    handover: float = 1.5
+    """twice this long a prompt may be in neither queue nor history, while the server hands it over"""
+    lost_after: float = 60.0
+    """of unbroken time without any answer before a run is given up"""
+    lost_after_refused: float = 15.0
+    """the same where connections to loopback are refused"""
+    reconnect_first: float = 0.5
+    """until the second attempt to reconnect"""
+    reconnect_most: float = 10.0
+    """between two attempts to reconnect, at most"""
+    cancel: float = 10.0
+    """for the server to confirm that a prompt was cancelled"""
+
+    def scaled(self, factor: float) -> Timing:
+        """All waits times *factor*."""
+        return replace(self, **{field.name: getattr(self, field.name) * factor for field in fields(self)})

@@ -1,0 +1,140 @@
+"""The verdict: how a run ended, decided here and nowhere else, from what both witnesses said. Pure.
+
+History is the last word. Where it can't be had, a typed error or interrupt from the socket is believed, for the
+server says such a thing only when it is so; a success isn't, because without history nobody knows its outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from comfyreport.answers import History
+from comfyreport.events import EXIT_CODES, ErrorInfo, NodeRef, PromptState, Status, Submitted
+from comfyreport.nodes import Nodes
+from comfyreport.wire import ExecutionError, ExecutionInterrupted
+
+_TRACEBACK_LINES = 12
+_MESSAGE_LENGTH = 4000
+
+
+class Verdict(NamedTuple):
+    """How a run ended."""
+
+    status: Status
+    error: ErrorInfo | None = None
+    prompt_state: PromptState = "none"
+    submitted: Submitted = "no"
+    retryable: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """The run's exit code."""
+        return EXIT_CODES[self.status]
+
+
+@dataclass(slots=True)
+class Testimony:
+    """What is known of the end so far."""
+
+    success: bool = False
+    error: ExecutionError | None = None
+    interrupted: ExecutionInterrupted | None = None
+    over: bool = False
+    cancelling: bool = False
+    dropped: ErrorInfo | None = None
+    blocked: list[ErrorInfo] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the socket said that the prompt is over, one way or another: history will tell."""
+        return self.success or self.over or self.error is not None or self.interrupted is not None
+
+
+def from_history(history: History, told: Testimony, nodes: Nodes) -> Verdict:
+    """The verdict once history has the prompt."""
+    error = history.error or told.error
+    if history.end == "interrupted":
+        return _interrupted(history.interrupted, told, nodes)
+    if history.end == "error":
+        return Verdict("error", _node_error(error, nodes), "finished", "yes")
+    if told.cancelling:
+        message = "the prompt had finished before it could be cancelled"
+        return Verdict("cancelled", ErrorInfo(code="cancelled", message=message), "finished", "yes")
+    if told.dropped is not None:
+        return Verdict("partial", told.dropped, "finished", "yes")
+    if told.blocked:
+        return Verdict("partial", told.blocked[0], "finished", "yes")
+    return Verdict("success", None, "finished", "yes")
+
+
+def without_history(told: Testimony, nodes: Nodes, code: str, message: str, hint: str) -> Verdict:
+    """The verdict when history can't be had: what the socket said for certain, else lost."""
+    if told.interrupted is not None:
+        return _interrupted(told.interrupted, told, nodes)
+    if told.error is not None:
+        return Verdict("error", _node_error(told.error, nodes), "finished", "yes")
+    if told.cancelling:
+        what = "the prompt was to be cancelled, but the server did not confirm it"
+        return Verdict("cancelled", ErrorInfo(code="cancelled", message=what, hint=message), "unknown", "yes")
+    if told.success:
+        message = f"the server said that the run succeeded, but its outputs can't be learned: {message}"
+    error = ErrorInfo(code=code, message=message, hint=hint)
+    return Verdict("lost", error, "unknown", "yes", retryable=code in ("server_restarted", "server_gone"))
+
+
+def _interrupted(told_of: ExecutionInterrupted | None, told: Testimony, nodes: Nodes) -> Verdict:
+    ref: NodeRef | None = None
+    if told_of is not None and told_of.node is not None:
+        ref = nodes.node(nodes.display_id(told_of.node)).ref
+    if told.cancelling:
+        error = ErrorInfo(code="cancelled", message="cancelled by the user", node=ref)
+        return Verdict("cancelled", error, "cancelled", "yes")
+    error = ErrorInfo(
+        code="interrupted",
+        message="the prompt was interrupted on the server",
+        hint="somebody else stopped it, in the browser or through the API; run it again",
+        node=ref,
+    )
+    return Verdict("interrupted", error, "finished", "yes", retryable=True)
+
+
+def _node_error(error: ExecutionError | None, nodes: Nodes) -> ErrorInfo:
+    if error is None:
+        return ErrorInfo(
+            code="node_error",
+            message="the server says that the run failed, but not why",
+            hint="look into the server's log",
+        )
+    node = nodes.node(nodes.display_id(error.node)).ref
+    if not node.class_type and error.node_type:
+        node = NodeRef(id=node.id, class_type=error.node_type, title=error.node_type)
+    out_of_memory = _is_out_of_memory(error)
+    return ErrorInfo(
+        code="out_of_memory" if out_of_memory else "node_error",
+        message=error.message[:_MESSAGE_LENGTH] or error.exception_type or "the node failed without a message",
+        hint=(
+            "use a smaller size or batch, or free the server's memory (POST /free), and run it again"
+            if out_of_memory
+            else "look at the node's inputs; the server's log has the whole traceback"
+        ),
+        node=node,
+        exception_type=error.exception_type or None,
+        traceback=error.traceback[-_TRACEBACK_LINES:],
+    )
+
+
+def _is_out_of_memory(error: ExecutionError) -> bool:
+    """Whether memory ran out: torch's own exception, its older text, or Python's (ComfyUI model_management.py)."""
+    kind = error.exception_type
+    return kind.endswith("OutOfMemoryError") or kind == "MemoryError" or "out of memory" in error.message.lower()
+
+
+def blocked(error: ExecutionError, nodes: Nodes) -> ErrorInfo:
+    """What a blocked node means for the run."""
+    return ErrorInfo(
+        code="blocked",
+        message=error.message or "the node blocked what comes after it",
+        hint="outputs below the blocked node were not made",
+        node=nodes.node(nodes.display_id(error.node)).ref,
+    )

@@ -1,0 +1,405 @@
+"""What a ComfyUI server says, as typed messages. Every oddity of the wire stops here.
+
+`decode` takes one WebSocket frame, the other functions take bodies of HTTP answers. None of them raises for
+what a server sent: what can't be understood becomes `Unknown` (a type or frame kind that isn't known) or
+`Malformed` (a known one of the wrong form). The facts are those of ComfyUI 0.3.64 and 0.3.75: `server.py`,
+`execution.py`, `comfy_execution/progress.py` and `protocol.py` there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Union
+
+import orjson
+
+Json = Any
+
+FRAME_PREVIEW = 1
+FRAME_TEXT = 3
+FRAME_PREVIEW_WITH_METADATA = 4
+
+_IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
+
+
+class StatusMessage(NamedTuple):
+    """How many prompts the server has, running and pending; `sid` is this socket's client id, on connect only."""
+
+    remaining: int | None
+    sid: str | None = None
+
+
+class FeatureFlags(NamedTuple):
+    """The server's answer to the client's feature flags."""
+
+    flags: Mapping[str, Json]
+
+
+class ExecutionStart(NamedTuple):
+    """The worker took the prompt."""
+
+    prompt_id: str
+
+
+class ExecutionCached(NamedTuple):
+    """Nodes of the prompt whose results are cached, needed or not."""
+
+    prompt_id: str
+    nodes: tuple[str, ...]
+
+
+class ProgressState(NamedTuple):
+    """All nodes that have begun so far; the entries are read one by one with `node_state`."""
+
+    prompt_id: str
+    nodes: Mapping[str, Json]
+
+
+class NodeState(NamedTuple):
+    """One entry of a `ProgressState`. An error is never told here: the failing node stays running."""
+
+    raw_id: str
+    display_id: str
+    running: bool
+    finished: bool
+    value: float
+
+
+class Executing(NamedTuple):
+    """A node begins. `node` None ends the prompt; `prompt_id` None is the note that follows a reconnect."""
+
+    prompt_id: str | None
+    node: str | None
+    display_node: str | None
+
+
+class ProgressMessage(NamedTuple):
+    """A node's bar moved."""
+
+    prompt_id: str
+    node: str
+    value: float
+    maximum: float
+
+
+class Executed(NamedTuple):
+    """A node's outputs for the user interface; `output` is empty where the server sent none."""
+
+    prompt_id: str
+    node: str
+    display_node: str | None
+    output: Mapping[str, Json]
+
+
+class ExecutionSuccess(NamedTuple):
+    """All is done, but history may still be empty."""
+
+    prompt_id: str
+
+
+class ExecutionError(NamedTuple):
+    """A node raised. Of type `ExecutionBlocked` it ends nothing."""
+
+    prompt_id: str
+    node: str
+    node_type: str
+    message: str
+    exception_type: str
+    traceback: tuple[str, ...]
+    executed: tuple[str, ...]
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it is a verbose ExecutionBlocker, after which the run goes on (ComfyUI execution.py)."""
+        return self.exception_type == "ExecutionBlocked"
+
+
+class ExecutionInterrupted(NamedTuple):
+    """An interrupt took effect."""
+
+    prompt_id: str
+    node: str | None
+    executed: tuple[str, ...]
+
+
+class PreviewFrame(NamedTuple):
+    """A picture. Frames without metadata (kind 1) name neither node nor prompt."""
+
+    image: bytes
+    media_type: str
+    prompt_id: str | None = None
+    node: str | None = None
+    display_node: str | None = None
+
+
+class TextFrame(NamedTuple):
+    """A node's line of text; broadcast to all clients, without a prompt's id."""
+
+    node: str
+    text: str
+
+
+class Unknown(NamedTuple):
+    """A message of a type that isn't known: newer servers and custom nodes send some."""
+
+    kind: str
+
+
+class Malformed(NamedTuple):
+    """A message that could not be understood."""
+
+    reason: str
+
+
+Message = Union[  # noqa: UP007  isinstance works alike on all supported versions
+    StatusMessage,
+    FeatureFlags,
+    ExecutionStart,
+    ExecutionCached,
+    ProgressState,
+    Executing,
+    ProgressMessage,
+    Executed,
+    ExecutionSuccess,
+    ExecutionError,
+    ExecutionInterrupted,
+    PreviewFrame,
+    TextFrame,
+    Unknown,
+    Malformed,
+]
+
+
+class _FieldError(Exception):
+    """A field is missing or of the wrong type."""
+
+
+def loads(data: bytes | str) -> Json:
+    """Parse JSON as leniently as a server may write it; ValueError if it can't be parsed.
+
+    Python servers write NaN and infinities, which JSON lacks: they become None.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return _clean(json.loads(data, parse_constant=lambda _: None))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _clean(value: Json) -> Json:
+    """*value* without lone surrogates, which no UTF-8 file or stream could hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    return value
+
+
+def decode(frame: str | bytes) -> Message:
+    """One WebSocket frame as a message: text as str, binary as bytes. Never raises."""
+    if isinstance(frame, str):
+        return decode_text(frame)
+    return decode_binary(frame)
+
+
+def decode_text(frame: str | bytes) -> Message:
+    """A text frame, given as str or as its UTF-8 bytes. Never raises."""
+    try:
+        envelope = loads(frame)
+    except ValueError as error:
+        return Malformed(f"text frame of {len(frame)} characters is no JSON: {error}"[:200])
+    if not isinstance(envelope, dict):
+        return Malformed(f"text frame holds no object but {type(envelope).__name__}")
+    kind = envelope.get("type")
+    if not isinstance(kind, str):
+        return Malformed("text frame without a type")
+    reader = _READERS.get(kind)
+    if reader is None:
+        return Unknown(kind[:100])
+    data = envelope.get("data")
+    if not isinstance(data, dict):
+        return Malformed(f"{kind} without data")
+    try:
+        return reader(data)
+    except _FieldError as error:
+        return Malformed(f"{kind}: {error}")
+
+
+def decode_binary(frame: bytes) -> Message:
+    """A binary frame. Never raises. Numbers are big-endian unsigned 32-bit (ComfyUI server.py)."""
+    if len(frame) < 8:
+        return Malformed(f"binary frame of {len(frame)} bytes is too short")
+    kind, number = struct.unpack_from(">II", frame)
+    if kind == FRAME_PREVIEW:
+        return _preview(number, frame[8:])
+    if kind not in (FRAME_TEXT, FRAME_PREVIEW_WITH_METADATA):
+        return Unknown(f"binary frame of kind {kind}")
+    head, rest = frame[8 : 8 + number], frame[8 + number :]
+    if len(head) < number:
+        return Malformed(f"binary frame of kind {kind} is cut off")
+    if kind == FRAME_TEXT:
+        return TextFrame(head.decode("utf-8", "replace"), rest.decode("utf-8", "replace"))
+    return _preview_with_metadata(head, rest)
+
+
+def _preview(number: int, image: bytes) -> Message:
+    media_type = _IMAGE_TYPES.get(number)
+    if media_type is None:
+        return Unknown(f"preview of image type {number}")
+    return PreviewFrame(image, media_type)
+
+
+def _preview_with_metadata(head: bytes, image: bytes) -> Message:
+    try:
+        data = loads(head)
+    except ValueError:
+        return Malformed("preview whose metadata is no JSON")
+    if not isinstance(data, dict):
+        return Malformed("preview whose metadata is no object")
+    media_type = data.get("image_type")
+    return PreviewFrame(
+        image,
+        media_type if isinstance(media_type, str) else "image/jpeg",
+        prompt_id=_id(data.get("prompt_id")),
+        node=_id(data.get("node_id")),
+        display_node=_id(data.get("display_node_id")),
+    )
+
+
+def node_state(raw_id: str, entry: Json) -> NodeState | None:
+    """One entry of a `ProgressState`; None if it can't be understood."""
+    if not isinstance(entry, dict):
+        return None
+    state = entry.get("state")
+    value = entry.get("value")
+    return NodeState(
+        raw_id,
+        _id(entry.get("display_node_id")) or raw_id,
+        state == "running",
+        state == "finished",
+        value if isinstance(value, (int, float)) else 0,
+    )
+
+
+def _id(value: Json) -> str | None:
+    """A node's or prompt's id: servers keep what clients gave, mostly text, sometimes a number."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _need_id(data: Mapping[str, Json], name: str) -> str:
+    value = _id(data.get(name))
+    if value is None:
+        raise _FieldError(f"{name} is missing or no text")
+    return value
+
+
+def _need_number(data: Mapping[str, Json], name: str) -> float:
+    value = data.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise _FieldError(f"{name} is missing or no number")
+    return value
+
+
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _ids(value: Json) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(found for found in map(_id, value) if found is not None)
+
+
+def _lines(value: Json) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list):
+        return ()
+    return tuple(line for entry in value if isinstance(entry, str) for line in entry.splitlines())
+
+
+def remaining_of(data: Json) -> int | None:
+    """`exec_info.queue_remaining` of a status or of GET /prompt; None where it isn't told."""
+    info = data.get("exec_info") if isinstance(data, dict) else None
+    remaining = info.get("queue_remaining") if isinstance(info, dict) else None
+    return remaining if isinstance(remaining, int) and not isinstance(remaining, bool) else None
+
+
+def _read_status(data: Mapping[str, Json]) -> Message:
+    return StatusMessage(remaining_of(data.get("status")), _id(data.get("sid")))
+
+
+def _read_cached(data: Mapping[str, Json]) -> Message:
+    return ExecutionCached(_need_id(data, "prompt_id"), _ids(data.get("nodes")))
+
+
+def _read_progress_state(data: Mapping[str, Json]) -> Message:
+    nodes = data.get("nodes")
+    if not isinstance(nodes, dict):
+        raise _FieldError("nodes is missing or no object")
+    return ProgressState(_need_id(data, "prompt_id"), nodes)
+
+
+def _read_executing(data: Mapping[str, Json]) -> Message:
+    return Executing(_id(data.get("prompt_id")), _id(data.get("node")), _id(data.get("display_node")))
+
+
+def _read_progress(data: Mapping[str, Json]) -> Message:
+    return ProgressMessage(
+        _need_id(data, "prompt_id"), _need_id(data, "node"), _need_number(data, "value"), _need_number(data, "max")
+    )
+
+
+def _read_executed(data: Mapping[str, Json]) -> Message:
+    output = data.get("output")
+    return Executed(
+        _need_id(data, "prompt_id"),
+        _need_id(data, "node"),
+        _id(data.get("display_node")),
+        output if isinstance(output, dict) else {},
+    )
+
+
+def read_error(data: Mapping[str, Json]) -> ExecutionError:
+    """The data of an `execution_error`, from the socket or from history."""
+    return ExecutionError(
+        _id(data.get("prompt_id")) or "",
+        _id(data.get("node_id")) or "",
+        _text(data.get("node_type")),
+        _text(data.get("exception_message")).strip(),
+        _text(data.get("exception_type")),
+        _lines(data.get("traceback")),
+        _ids(data.get("executed")),
+    )
+
+
+def read_interrupted(data: Mapping[str, Json]) -> ExecutionInterrupted:
+    """The data of an `execution_interrupted`, from the socket or from history."""
+    return ExecutionInterrupted(_id(data.get("prompt_id")) or "", _id(data.get("node_id")), _ids(data.get("executed")))
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Json]], Message]] = {
+    "status": _read_status,
+    "feature_flags": FeatureFlags,
+    "execution_start": lambda data: ExecutionStart(_need_id(data, "prompt_id")),
+    "execution_cached": _read_cached,
+    "progress_state": _read_progress_state,
+    "executing": _read_executing,
+    "progress": _read_progress,
+    "executed": _read_executed,
+    "execution_success": lambda data: ExecutionSuccess(_need_id(data, "prompt_id")),
+    # What some servers and the tracker that this project replaces call the same thing.
+    "execution_complete": lambda data: ExecutionSuccess(_need_id(data, "prompt_id")),
+    "execution_error": read_error,
+    "execution_interrupted": read_interrupted,
+}

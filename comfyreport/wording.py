@@ -1,0 +1,334 @@
+"""Events in words: the lines that console, quiet and file log have in common, for any reporter that writes text.
+
+Every line is plain text that begins with a tag (`[INFO]`, `[PROGRESS]`, `[OK]`, `[WARN]`, `[ERROR]`) or, where it
+belongs to the line above, with spaces. All that comes from a server or a workflow has gone through `printable`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from comfyreport import events as ev
+from comfyreport.streams import printable
+
+# Longest pieces of foreign text in a line: a title, a message, a detail such as a list of all models.
+_TITLE = 80
+_MESSAGE = 500
+_DETAIL = 300
+
+_MESSAGE_LINES = 4
+_TRACEBACK_LINES = 6
+_NODE_ERRORS = 20
+
+_COLORS = {"OK": "32", "WARN": "33", "ERROR": "31", "PROGRESS": "36", "INFO": "34"}
+
+
+def describe_event(event: ev.Event) -> list[str]:
+    """*event* in words: at least one line, the first one tagged. Unknown event types are told by their name."""
+    describe = _WORDS.get(type(event))
+    if describe is None:
+        return [f"[INFO] {printable(getattr(event, 'type', type(event).__name__), _TITLE)}"]
+    words: str | list[str] = describe(event)
+    return [words] if isinstance(words, str) else words
+
+
+def describe_result(event: ev.RunFinished) -> list[str]:
+    """How a run ended: one tagged line, then indented lines with node errors, traceback and the next step."""
+    if event.status == "success":
+        return [_success(event)]
+    error = event.error or ev.ErrorInfo(code=event.status, message="")
+    tag = "WARN" if event.status in ("cancelled", "detached") else "ERROR"
+    message = _message_lines(error)
+    lines = [f"[{tag}] {_headline(event, error, message[0] if message else '')}"]
+    lines += [f"  {line}" for line in message[1:]]
+    lines += _node_error_lines(error)
+    lines += _traceback_lines(error)
+    lines += _where_is_the_prompt(event)
+    hint = error.hint or _HINTS.get(error.code) or _HINTS.get(event.status, "")
+    if hint:
+        prompt_id = printable(event.prompt_id or "PROMPT_ID", _TITLE)
+        lines.append(f"  Hint: {printable(hint, _MESSAGE).replace('{prompt_id}', prompt_id)}")
+    return lines
+
+
+def describe_waiting(position: int | None) -> str:
+    """A place in the queue in words, without tag; *position* counts the prompts before this one."""
+    if not position or position < 0:
+        return "Waiting in the queue"
+    return f"Waiting in the queue: {position} before this one"
+
+
+def color_tag(line: str) -> str:
+    """*line* with its tag coloured by ANSI escapes; a line without a known tag as it is."""
+    tag, bracket, rest = line.partition("]")
+    color = _COLORS.get(tag[1:]) if bracket and tag.startswith("[") else None
+    return line if color is None else f"\x1b[{color}m{tag}]\x1b[0m{rest}"
+
+
+def format_seconds(seconds: float, decimals: int = 1) -> str:
+    """A span of time: `1.2s`, `2m 05s`, `1h 02m`, `3d 04h`; *decimals* holds below a minute only."""
+    if not math.isfinite(seconds):
+        return "?"
+    seconds = max(0.0, seconds)
+    if round(seconds, decimals) < 60:
+        return f"{seconds:.{decimals}f}s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    minutes = whole // 60
+    if minutes < 1440:
+        return f"{minutes // 60}h {minutes % 60:02d}m"
+    return f"{minutes // 1440}d {minutes % 1440 // 60:02d}h"
+
+
+def format_steps(step: float, max_steps: float) -> str:
+    """A node's own count, `5/20`; fractions get as many digits as *max_steps* makes worth showing."""
+    if float(step).is_integer() and float(max_steps).is_integer() and abs(max_steps) < 1e15:
+        return f"{int(step)}/{int(max_steps)}"
+    if not 1e-3 <= max_steps < 1e15:
+        return f"{step:.3g}/{max_steps:.3g}"
+    digits = max(0, 2 - math.floor(math.log10(max_steps)))
+    return "/".join(_short(f"{number:.{digits}f}") for number in (step, max_steps))
+
+
+def percentage(part: float, whole: float = 1.0) -> int:
+    """*part* of *whole* in per cent, 0 to 100, rounded down so that 100 means the end."""
+    if not whole > 0 or not part > 0:
+        return 0
+    # The small addend makes up for 0.29 * 100 being 28.999….
+    return 100 if part >= whole else math.floor(100 * (part / whole) + 1e-9)
+
+
+def _short(digits: str) -> str:
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+# --- nodes
+
+
+def _title(ref: ev.NodeRef) -> str:
+    return printable(ref.title or ref.name, _TITLE)
+
+
+def _label(ref: ev.NodeRef) -> str:
+    """A node such that it can be found in the workflow: title, class where it differs, id."""
+    parts = [printable(ref.class_type, _TITLE)] if ref.class_type and ref.class_type != ref.title else []
+    parts.append(f"node {printable(ref.id, _TITLE)}")
+    return f"{_title(ref)} ({', '.join(parts)})"
+
+
+# --- the end of a run
+
+_LEADS = {
+    "error": "Generation failed",
+    "interrupted": "Interrupted",
+    "usage": "",
+    "unreachable": "ComfyUI is unreachable",
+    "rejected": "Workflow rejected",
+    "lost": "Lost",
+    "timeout": "Time limit reached",
+    "partial": "Incomplete",
+    "cancelled": "Cancelled",
+    "detached": "Left before the end",
+    "internal": "Internal error",
+}
+_TIMED = ("error", "interrupted", "lost", "timeout", "partial", "cancelled", "detached")
+
+# The next step where the error itself names none: by code, else by status.
+_HINTS = {
+    "node_error": "the server's log has the whole traceback",
+    "out_of_memory": "try a smaller size or batch, or start ComfyUI with --lowvram",
+    "missing_node": "install the custom nodes that the workflow needs, then restart ComfyUI",
+    "missing_model": "put the file into the server's model folder, or choose one that it has",
+    "refused": "start ComfyUI, or name its address with --server",
+    "no_answer": "look whether the server is busy or behind a firewall, then try again",
+    "name_unknown": "check the host name that --server was given",
+    "tls": "use --cacert FILE for a private certificate, or http:// where there is none",
+    "auth": "give credentials with COMFYREPORT_TOKEN or --header",
+    "not_comfyui": "check the port and the path that --server was given",
+    "interrupted": "run it again if the interrupt was not meant for it",
+    "deleted": "somebody removed it from the queue; submit it again if it is still wanted",
+    "server_gone": "look at the server's log: running out of memory is the usual cause",
+    "download_failed": "the files are still on the server, at the URLs of the outputs",
+    "error": "the server's log may tell more",
+    "rejected": "correct these inputs in the workflow, or export it anew from ComfyUI in API format",
+    "usage": "see comfyreport --help",
+    "unreachable": "check that ComfyUI runs and that --server names it",
+    "lost": "look at the server's log, then submit it again",
+    "timeout": "follow it with: comfyreport attach {prompt_id}",
+    "partial": "the server's log may tell why; what was made is kept",
+    "detached": "follow it with: comfyreport attach {prompt_id}",
+    "cancelled": "",
+    "internal": "please report this together with what stderr says",
+}
+
+_PROMPT_STATES = {
+    "pending": "The prompt {prompt_id} is still in the queue",
+    "running": "The prompt {prompt_id} goes on on the server",
+    "cancelled": "The prompt was cancelled",
+    "unknown": "Whether the prompt {prompt_id} goes on isn't known",
+}
+
+
+def _success(event: ev.RunFinished) -> str:
+    text = f"[OK] Generation complete in {format_seconds(event.seconds)}"
+    if event.cached and not event.executed:
+        text += f" (0 executed, {len(event.cached)} cached: same inputs as before)"
+    return text
+
+
+def _headline(event: ev.RunFinished, error: ev.ErrorInfo, message: str) -> str:
+    lead = _LEADS.get(event.status, printable(event.status, _TITLE))
+    if lead and message.casefold().startswith(lead.casefold()):
+        lead, message = message[:1].upper() + message[1:], ""
+    if event.status in _TIMED:
+        lead += f" after {format_seconds(event.seconds)}"
+    if event.status == "error" and error.node is not None:
+        lead += f" in {_label(error.node)}"
+    if message and error.exception_type and not message.startswith(error.exception_type):
+        message = f"{printable(error.exception_type, _TITLE)}: {message}"
+    return ": ".join(part for part in (lead, message) if part)
+
+
+def _message_lines(error: ev.ErrorInfo) -> list[str]:
+    """The message's first lines, else the meaning of its code; nothing for a bare status."""
+    lines = [line for line in error.message.splitlines() if line.strip()]
+    if not lines:
+        lines = [ev.ERROR_CODES[error.code]] if error.code in ev.ERROR_CODES and error.code not in _LEADS else []
+    return [
+        printable(line.strip() if index == 0 else line, _MESSAGE) for index, line in enumerate(lines[:_MESSAGE_LINES])
+    ]
+
+
+def _node_error_lines(error: ev.ErrorInfo) -> list[str]:
+    lines = []
+    for each in error.node_errors[:_NODE_ERRORS]:
+        parts = [printable(part.strip(), _DETAIL) for part in (each.message or each.type, each.details) if part.strip()]
+        lines.append(f"  {_label(each.node)}: {': '.join(parts)}")
+    left_out = len(error.node_errors) - _NODE_ERRORS
+    if left_out > 0:
+        lines.append(f"  and {left_out} more")
+    return lines
+
+
+def _traceback_lines(error: ev.ErrorInfo) -> list[str]:
+    lines = [line for entry in error.traceback for line in entry.splitlines() if line.strip()]
+    return [f"    {printable(line, _DETAIL)}" for line in lines[-_TRACEBACK_LINES:]]
+
+
+def _where_is_the_prompt(event: ev.RunFinished) -> list[str]:
+    """One line where the user left a prompt that may go on without him."""
+    if event.status not in ("timeout", "cancelled", "detached", "internal") or event.submitted == "no":
+        return []
+    if event.status == "cancelled" and event.prompt_state == "cancelled":
+        return []
+    words = _PROMPT_STATES.get(event.prompt_state)
+    if words is None:
+        return []
+    prompt_id = printable(event.prompt_id or "", _TITLE)
+    return ["  " + " ".join(words.replace("{prompt_id}", prompt_id).split())]
+
+
+# --- one function for each event type
+
+
+def _stream_started(event: ev.StreamStarted) -> str:
+    place = f" on {printable(event.server, _DETAIL)}" if event.server else ""
+    return f"[INFO] comfyreport {printable(event.comfyreport, _TITLE)} {printable(event.command, _TITLE)}{place}"
+
+
+def _run_queued(event: ev.RunQueued) -> str:
+    position = f", {event.position} before it" if event.position else ""
+    return f"[INFO] Queued as {printable(event.prompt_id or '', _TITLE)}: {_count(len(event.nodes), 'node')}{position}"
+
+
+def _queue_changed(event: ev.QueueChanged) -> str:
+    if event.position:
+        return f"[INFO] {describe_waiting(event.position)}"
+    if event.remaining is None:
+        return "[INFO] Queue changed"
+    return f"[INFO] {_count(event.remaining, 'prompt')} in the queue"
+
+
+def _node_progress(event: ev.NodeProgress) -> str:
+    name = "Sampling" if "sampler" in event.node.class_type.casefold() else _title(event.node)
+    if event.pass_number > 1:
+        name += f" (pass {event.pass_number})"
+    steps = f"{format_steps(event.step, event.max_steps)} steps ({percentage(event.step, event.max_steps)}%)"
+    return f"[PROGRESS] {name}: {steps} - ETA: {format_seconds(event.eta_seconds, 0)}"
+
+
+def _node_preview(event: ev.NodePreview) -> str:
+    return f"[INFO] Preview {event.index}: {printable(event.media_type, _TITLE)}, {_count(len(event.image), 'byte')}"
+
+
+def _output_ready(event: ev.OutputReady) -> str:
+    output = event.output
+    what = output.url or output.filename or output.value
+    return (
+        f"[INFO] Output: {printable(output.kind, _TITLE)} {printable('' if what is None else what, _MESSAGE)}".rstrip()
+    )
+
+
+def _output_saved(event: ev.OutputSaved) -> str:
+    return f"[INFO] Saved: {printable(event.output.path or event.output.filename or '')}"
+
+
+def _connection_changed(event: ev.ConnectionChanged) -> str:
+    detail = f": {printable(event.detail, _MESSAGE)}" if event.detail else ""
+    if event.state == "connected":
+        return "[INFO] Connected to progress stream"
+    if event.state == "restored":
+        return f"[INFO] Connection restored{detail}"
+    return f"[WARN] {'Connection lost' if event.state == 'lost' else 'No live progress, asking by HTTP'}{detail}"
+
+
+def _heartbeat(event: ev.Heartbeat) -> str:
+    silence = f"nothing heard for {format_seconds(event.silent_seconds, 0)}"
+    if event.state == "queued":
+        return f"[INFO] Still waiting in the queue, {silence}"
+    if event.state == "unknown":
+        return f"[INFO] Still waiting for the server, {silence}"
+    node = "" if event.node is None else f": {_title(event.node)}"
+    span = "" if event.node_seconds is None else f" for {format_seconds(event.node_seconds, 0)}"
+    return f"[INFO] Still running{node}{span}, {silence}"
+
+
+def _warning(event: ev.Warning) -> str:
+    message = printable(event.message or ev.WARNING_CODES.get(event.code, event.code), _MESSAGE)
+    if event.node is None or _title(event.node) in message:
+        return f"[WARN] {message}"
+    return f"[WARN] {_label(event.node)}: {message}"
+
+
+def _stream_finished(event: ev.StreamFinished) -> list[str]:
+    tag = "INFO" if event.exit_code == 0 else "ERROR"
+    lines = [f"[{tag}] Finished: {printable(event.status, _TITLE)}, exit code {event.exit_code}"]
+    return lines + [f"  Reporter failed: {printable(each, _MESSAGE)}" for each in event.reporter_failures]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+_WORDS: dict[type[ev.Event], Callable[[Any], str | list[str]]] = {
+    ev.StreamStarted: _stream_started,
+    ev.RunQueued: _run_queued,
+    ev.QueueChanged: _queue_changed,
+    ev.RunStarted: lambda event: "[INFO] Generation started",
+    ev.NodeCached: lambda event: f"[INFO] Cached: {_title(event.node)}",
+    ev.NodeStarted: lambda event: f"[INFO] Node: {_title(event.node)}",
+    ev.NodeProgress: _node_progress,
+    ev.NodeText: lambda event: f"[INFO] {_title(event.node)}: {printable(event.text.strip(), _DETAIL)}",
+    ev.NodePreview: _node_preview,
+    ev.NodeFinished: lambda event: f"[INFO] Done: {_title(event.node)} in {format_seconds(event.seconds)}",
+    ev.OutputReady: _output_ready,
+    ev.OutputSaved: _output_saved,
+    ev.ConnectionChanged: _connection_changed,
+    ev.Heartbeat: _heartbeat,
+    ev.Warning: _warning,
+    ev.RunFinished: describe_result,
+    ev.StreamFinished: _stream_finished,
+}

@@ -1,0 +1,234 @@
+"""Workflows in ComfyUI's API format: read, checked, and changed where the user asks for it.
+
+What is checked here is what a server would refuse without a useful word, or what isn't a workflow at all.
+The rest (unknown classes, missing links, no outputs) is the server's to judge: it knows its own nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comfyreport.answers import manifest_of
+from comfyreport.errors import WorkflowError
+from comfyreport.events import NodeRef
+from comfyreport.prompts import (
+    Graph,
+    TextNode,
+    as_link,
+    class_of,
+    find_prompt,
+    inputs_of,
+    text_nodes,
+)
+from comfyreport.streams import printable
+
+__all__ = ["TextNode", "Workflow", "from_mapping", "load", "text_nodes"]
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_DEPTH = 100  # of one node's values; the files that ComfyUI writes stay below 10
+
+_EXPORT = (
+    "In ComfyUI choose Workflow > Export (API); in older versions enable the dev mode options "
+    "in the settings and choose Save (API Format)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A checked workflow; `graph` maps node ids to nodes, in the order of the file."""
+
+    graph: dict[str, dict[str, Any]]
+
+    def manifest(self) -> tuple[NodeRef, ...]:
+        """The nodes in file order; a node without a title is called by its class."""
+        return manifest_of(self.graph)
+
+    def with_prompt(self, text: str) -> Workflow:
+        """A copy with `text` as the prompt; a WorkflowError that lists the text nodes if its place is unclear."""
+        graph = dict(self.graph)
+        for node_id, name in find_prompt(self.graph):
+            node = graph[node_id]
+            graph[node_id] = {**node, "inputs": {**inputs_of(node), name: _sound(text)}}
+        return Workflow(graph)
+
+    def seed(self) -> int | None:
+        """The seed of the samplers, where they have just one; without a sampler that of any node.
+
+        A sampler that adds no noise, such as a refiner, only counts if there is no other.
+        """
+        noisy, quiet, other = set(), set(), set()
+        for node in self.graph.values():
+            seed = _seed(self.graph, node)
+            if seed is None:
+                continue
+            if "sampler" not in class_of(node).lower():
+                other.add(seed)
+            elif inputs_of(node).get("add_noise", True) in (False, "disable"):
+                quiet.add(seed)
+            else:
+                noisy.add(seed)
+        found = noisy or quiet or other
+        return found.pop() if len(found) == 1 else None
+
+
+def load(path: str | os.PathLike[str]) -> Workflow:
+    """Read a workflow file in API format; `{"prompt": {…}}`, as it is posted to a server, is taken too."""
+    name = printable(os.fspath(path), 4096) or '""'
+    text = _read(path, name)
+    if not text.strip():
+        raise WorkflowError(f"{name} is empty", hint=_EXPORT)
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise WorkflowError(
+            f"{name} isn't JSON: {error.msg} in line {error.lineno}, column {error.colno}",
+            hint=f"Export the workflow again, or mend that line. {_EXPORT}",
+        ) from None
+    except RecursionError:
+        raise _too_deep(name) from None
+    except ValueError:  # Python's limit for the digits of an integer
+        raise WorkflowError(
+            f"{name} holds a number with thousands of digits", hint="Export the workflow again."
+        ) from None
+    return _checked(content, name)
+
+
+def from_mapping(graph: Mapping[Any, Any]) -> Workflow:
+    """A workflow from a graph that a program holds, checked like a file; the caller's object stays as it is."""
+    return _checked(graph, "the workflow")
+
+
+def _read(path: str | os.PathLike[str], name: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise WorkflowError(
+            f"{name} doesn't exist",
+            hint="Check the path; a relative one starts at the current folder.",
+        ) from None
+    except IsADirectoryError:
+        raise WorkflowError(f"{name} is a folder, not a file", hint="Name a workflow file in it.") from None
+    except PermissionError:
+        raise WorkflowError(f"{name} may not be read", hint="Check the permissions of the file.") from None
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or str(error)
+        raise WorkflowError(f"{name} can't be read: {cause}", hint="Check the path and the disk.") from None
+    if len(data) > MAX_BYTES:
+        raise WorkflowError(
+            f"{name} is larger than {MAX_BYTES // 1024 // 1024} MiB",
+            hint=f"Check that it is a workflow; pictures belong in files of their own. {_EXPORT}",
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise WorkflowError(
+            f"{name} isn't UTF-8 text (byte {error.start})",
+            hint=f"Save it as UTF-8; if it is a picture, export its workflow. {_EXPORT}",
+        ) from None
+
+
+def _checked(content: object, name: str) -> Workflow:
+    """The graph in `content`, copied, after the checks that a file and an object have in common."""
+    if not isinstance(content, Mapping):
+        kind = "null" if content is None else type(content).__name__
+        raise WorkflowError(f"{name} holds no object of nodes but a {kind}", hint=_EXPORT)
+    graph = _unwrapped(content)
+    if isinstance(graph.get("nodes"), (list, tuple)):
+        raise WorkflowError(f"{name} is in the editor's format, not in the API format", hint=_EXPORT)
+    if not graph:
+        raise WorkflowError(f"{name} has no nodes", hint=f"Export a workflow that has some. {_EXPORT}")
+    nodes: dict[str, dict[str, Any]] = {}
+    for key, entry in graph.items():
+        if not isinstance(key, (str, int)):
+            kind = type(key).__name__
+            raise WorkflowError(f"{name} has a node id that isn't text but a {kind}", hint="Use text as node ids.")
+        node_id = _sound(str(key))
+        nodes[node_id] = _node(entry, f"{name}: node {printable(node_id, 40)}", name)
+    return Workflow(nodes)
+
+
+def _unwrapped(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The graph itself, where it comes in the body of a POST, with `client_id`, `extra_data` and the like."""
+    inner = content.get("prompt")
+    if not isinstance(inner, Mapping) or "class_type" in inner:
+        return content
+    beside = (entry for key, entry in content.items() if key != "prompt")
+    if any(isinstance(entry, Mapping) and "class_type" in entry for entry in beside):
+        return content
+    return inner
+
+
+def _node(entry: object, place: str, name: str) -> dict[str, Any]:
+    refused = f"A ComfyUI server refuses such a node. {_EXPORT}"
+    if not isinstance(entry, Mapping):
+        raise WorkflowError(f"{place} isn't an object", hint=refused)
+    try:
+        node: dict[str, Any] = _plain(entry)
+    except RecursionError:
+        raise _too_deep(name) from None
+    except TypeError as error:
+        raise WorkflowError(f"{place} holds {error}", hint="Use what JSON can hold.") from None
+    kind = node.get("class_type")
+    if not isinstance(kind, str) or not kind.strip():
+        raise WorkflowError(
+            f"{place} has no class_type",
+            hint=f"A ComfyUI server refuses it. The editor exports a node like that if its type isn't installed: "
+            f"install it, or remove the node, and export again. {_EXPORT}",
+        )
+    if not isinstance(node.setdefault("inputs", {}), dict):
+        raise WorkflowError(f"{place} ({printable(kind, 40)}) has inputs that aren't an object", hint=refused)
+    return node
+
+
+def _plain(value: object, depth: int = 0) -> Any:
+    """A copy that JSON can hold: NaN and the infinities become null, halves of a surrogate pair a "?"."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return _sound(value)
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("an object with keys that aren't text")
+        return {_sound(key): _plain(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner, depth + 1) for inner in value]
+    raise TypeError(f"a value that isn't JSON ({type(value).__name__})")
+
+
+def _sound(text: str) -> str:
+    """The text as UTF-8 can hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _too_deep(name: str) -> WorkflowError:
+    return WorkflowError(f"{name} is nested too deep to be a workflow", hint=_EXPORT)
+
+
+def _seed(graph: Graph, node: Mapping[str, Any]) -> int | None:
+    """The node's own seed, or the one that is linked to it or to its `noise` input."""
+    seen: set[str] = set()
+    names: tuple[str, ...] = ("noise_seed", "seed", "noise")
+    while True:
+        value = next((value for name, value in inputs_of(node).items() if name in names), None)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        link = as_link(value)
+        if link is None or link.node not in graph or link.node in seen:
+            return None
+        seen.add(link.node)
+        node = graph[link.node]
+        names = ("noise_seed", "seed", "value", "int", "number")

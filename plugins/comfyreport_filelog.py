@@ -1,0 +1,86 @@
+"""The `filelog` reporter: a log file that a person reads afterwards, one line an event."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from comfyreport import AnyEvent, Event, ReporterError, Thinner, describe_event, hookimpl
+
+# One progress line a second for each node, and the last of each pass.
+_RATE = 1.0
+_LONGEST = 2_000
+_LEVELS = {"WARN": logging.WARNING, "ERROR": logging.ERROR}
+
+
+class _Handler(RotatingFileHandler):
+    """A rotating file whose errors reach the caller; logging would print them to stderr and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        error = sys.exc_info()[1]
+        if error is not None:
+            raise error
+
+
+class FileLog:
+    """Appends events to a file that is renamed to PATH.1, PATH.2, … when it grows too large."""
+
+    def __init__(self, path: Path, max_bytes: int, backups: int) -> None:
+        self._handler = _Handler(
+            path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", errors="backslashreplace"
+        )
+        self._thinner = Thinner(_RATE)
+
+    @hookimpl
+    def comfyreport_event(self, event: AnyEvent) -> None:
+        """Write *event*, or hold it back if it is a progress that comes too soon."""
+        self._write(self._thinner.feed(event))
+
+    @hookimpl
+    def comfyreport_tick(self, elapsed: float) -> None:
+        """Write what was held back long enough."""
+        self._write(self._thinner.tick(elapsed))
+
+    @hookimpl
+    def comfyreport_close(self) -> None:
+        """Write what is still held back, and close."""
+        self._write(self._thinner.flush())
+        self._handler.close()
+
+    def _write(self, events: list[Event]) -> None:
+        for event in events:
+            level, text = _level_and_text(event)
+            line = f"{_timestamp(event.time)} {logging.getLevelName(level):<7} {text}"
+            self._handler.handle(logging.LogRecord("comfyreport", level, "", 0, line, None, None))
+
+
+def _timestamp(time: float) -> str:
+    """*time*, in seconds since the epoch, as RFC 3339 local time with milliseconds and offset."""
+    return datetime.fromtimestamp(time).astimezone().isoformat(timespec="milliseconds")
+
+
+def _level_and_text(event: Event) -> tuple[int, str]:
+    """The event in words, on one line, without the tag that the level takes the place of."""
+    first, *more = describe_event(event)
+    tag, _, text = first.removeprefix("[").partition("] ")
+    text = " | ".join([text, *(line.strip() for line in more)])
+    if len(text) > _LONGEST:
+        text = text[: _LONGEST - 1] + "…"
+    return _LEVELS.get(tag, logging.INFO), text
+
+
+def filelog(path: Path, *, max_bytes: int = 10_000_000, backups: int = 3) -> FileLog:
+    """A log file with one line an event: local time, level, text.
+
+    :param max_bytes: size in bytes at which the file is renamed and begun anew; 0 lets it grow
+    :param backups: how many renamed files are kept; the oldest one is removed
+    """
+    if max_bytes < 0 or backups < 0 or (max_bytes and not backups):
+        raise ReporterError(
+            f"filelog: max_bytes={max_bytes}, backups={backups} can't be used",
+            hint="keep at least one backup, or let the file grow with max_bytes=0",
+        )
+    return FileLog(path, max_bytes, backups)

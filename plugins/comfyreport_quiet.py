@@ -1,0 +1,33 @@
+"""The `quiet` reporter: not a word on success, and what went wrong otherwise."""
+
+from __future__ import annotations
+
+from comfyreport import RunFinished, Stream, color_tag, describe_result, hookimpl, stderr
+
+
+class Quiet:
+    """Writes the end of a run that isn't a success, in the console's words."""
+
+    def __init__(self, out: Stream) -> None:
+        self._out = out
+
+    @hookimpl
+    def comfyreport_run_finished(self, event: RunFinished) -> None:
+        """Tell what went wrong and the next step."""
+        if event.status == "success":
+            return
+        lines = describe_result(event)
+        if self._out.color:
+            lines = [color_tag(line) for line in lines]
+        self._out.write("".join(f"{line}\n" for line in lines))
+        self._out.flush()
+
+    @hookimpl
+    def comfyreport_close(self) -> None:
+        """Close the file, if it is one."""
+        self._out.close()
+
+
+def quiet(out: Stream = stderr) -> Quiet:
+    """Nothing on success, the error and the next step otherwise; no warnings."""
+    return Quiet(out)

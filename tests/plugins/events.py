@@ -1,0 +1,168 @@
+"""Runs made by hand, event by event, and a way to tell them to a reporter as the core does."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from comfyreport import events as ev
+from comfyreport.view import RunView
+
+# 2026-03-04 05:06:07.250 UTC, so that times in files are easy to check.
+EPOCH = 1772600767.25
+PROMPT_ID = "c0ffee00-1111-4222-8333-444455556666"
+SERVER = "http://127.0.0.1:8188"
+
+_E = TypeVar("_E", bound=ev.Event)
+
+LOADER = ev.NodeRef(id="4", class_type="CheckpointLoaderSimple", title="Load Checkpoint")
+LATENT = ev.NodeRef(id="5", class_type="EmptyLatentImage", title="Empty Latent Image")
+POSITIVE = ev.NodeRef(id="6", class_type="CLIPTextEncode", title="Positive prompt")
+NEGATIVE = ev.NodeRef(id="7", class_type="CLIPTextEncode", title="Negative prompt")
+SAMPLER = ev.NodeRef(id="3", class_type="KSampler", title="KSampler")
+DECODER = ev.NodeRef(id="8", class_type="VAEDecode", title="VAE Decode")
+SAVER = ev.NodeRef(id="9", class_type="SaveImage", title="Save Image")
+TXT2IMG = (LOADER, LATENT, POSITIVE, NEGATIVE, SAMPLER, DECODER, SAVER)
+
+# Step, and seconds since the sampler began: the numbers of the project's requirement.
+REQUIRED_STEPS = ((1, 1.0), (5, 4.0), (10, 8.0), (15, 12.0), (20, 16.0))
+# Twenty steps of 0.8 s.
+ALL_STEPS = tuple((step, step * 0.8) for step in range(1, 21))
+
+
+class Story:
+    """A run as it is told: `at` moves the clock, `tell` appends an event that bears the time and the next `seq`."""
+
+    def __init__(self) -> None:
+        self.events: list[ev.Event] = []
+        self.now = 0.0
+        self.prompt_id: str | None = None
+
+    def at(self, elapsed: float) -> Story:
+        """Move the clock to *elapsed* seconds."""
+        self.now = elapsed
+        return self
+
+    def tell(self, cls: Callable[..., _E], source: ev.Source = "ws", **details: Any) -> _E:
+        """Append an event of class *cls*."""
+        event = cls(
+            seq=len(self.events) + 1,
+            time=round(EPOCH + self.now, 6),
+            elapsed=self.now,
+            prompt_id=self.prompt_id,
+            source=source,
+            **details,
+        )
+        self.events.append(event)
+        return event
+
+    def begin(self, nodes: tuple[ev.NodeRef, ...] = TXT2IMG, position: int | None = 0) -> Story:
+        """The command's start, the connection, and the prompt in the queue at 0.1 s."""
+        self.tell(ev.StreamStarted, "client", comfyreport="0.1.0", server=SERVER, reporters=("console",))
+        self.at(0.05).tell(ev.ConnectionChanged, "client", state="connected")
+        self.prompt_id = PROMPT_ID
+        self.at(0.1).tell(ev.RunQueued, "http", client_id="f" * 32, nodes=nodes, position=position, seed=42)
+        return self
+
+    def node(self, ref: ev.NodeRef, seconds: float, done: int, total: int = 7) -> Story:
+        """A node without a bar: it runs for *seconds*, as the last of *done* nodes."""
+        self.tell(ev.NodeStarted, node=ref, **progress(done - 1, total))
+        self.at(self.now + seconds)
+        self.tell(ev.NodeFinished, node=ref, seconds=seconds, **progress(done, total))
+        return self
+
+    def step(self, ref: ev.NodeRef, step: float, maximum: float, taken: float, **details: Any) -> ev.NodeProgress:
+        """A step of a bar, *taken* seconds after its pass began."""
+        details = {"eta_seconds": (maximum - step) * (taken / step), "steps_per_second": step / taken, **details}
+        return self.tell(ev.NodeProgress, step=step, max_steps=maximum, node=ref, **details)
+
+    def end(self, status: ev.Status = "success", error: ev.ErrorInfo | None = None, **details: Any) -> list[ev.Event]:
+        """The run's end and the stream's; returns the whole story."""
+        code = ev.EXIT_CODES[status]
+        seconds = round(max(0.0, self.now - 0.1), 6)
+        details = {"seconds": seconds, "submitted": "yes", "prompt_state": "finished", **details}
+        self.tell(ev.RunFinished, "http", status=status, exit_code=code, error=error, **details)
+        self.at(self.now + 0.01).tell(
+            ev.StreamFinished, "client", status=status, exit_code=code, failed=int(status != "success")
+        )
+        return self.events
+
+
+def progress(done: float, total: int) -> dict[str, Any]:
+    """The fields of a progress event after *done* of *total* nodes; a part of a node counts as such."""
+    return {"fraction": min(done / total, 0.99), "nodes_done": int(done), "nodes_total": total}
+
+
+def image(**details: Any) -> ev.Output:
+    """The picture that the saver made."""
+    url = f"{SERVER}/view?filename=ComfyUI_00001_.png&subfolder=&type=output"
+    return ev.Output(
+        node=SAVER, index=0, kind="image", filename="ComfyUI_00001_.png", subfolder="", folder="output", url=url,
+        media_type="image/png", **details,
+    )  # fmt: skip
+
+
+def sampling(steps: Iterable[tuple[int, float]] = REQUIRED_STEPS) -> Story:
+    """A txt2img run up to the sampler's last step of *steps*; the sampler begins at 4 s."""
+    story = Story().begin()
+    story.at(0.12).tell(ev.RunStarted)
+    story.node(LOADER, 2.4, 1).node(LATENT, 0.01, 2).node(POSITIVE, 1.2, 3).node(NEGATIVE, 0.2, 4)
+    story.at(4.0).tell(ev.NodeStarted, node=SAMPLER, **progress(4, 7))
+    for step, taken in steps:
+        story.at(4.0 + taken)
+        story.step(SAMPLER, step, 20, taken, **progress(4 + step / 20, 7))
+    return story
+
+
+def txt2img(steps: Iterable[tuple[int, float]] = REQUIRED_STEPS) -> list[ev.Event]:
+    """A run of twenty steps and 23.4 s that saves a picture."""
+    story = sampling(steps)
+    story.at(20.0).tell(ev.NodeFinished, node=SAMPLER, seconds=16.0, **progress(5, 7))
+    story.node(DECODER, 2.6, 6).node(SAVER, 0.4, 7)
+    story.at(23.1).tell(ev.OutputReady, "http", output=image())
+    saved = image(bytes=123456, path="/tmp/sunset.png")
+    story.at(23.4).tell(ev.OutputSaved, "client", output=saved)
+    seconds = {"4": 2.4, "5": 0.01, "6": 1.2, "7": 0.2, "3": 16.0, "8": 2.6, "9": 0.4}
+    return story.at(23.5).end(outputs=(saved,), executed=tuple(seconds), node_seconds=seconds, queue_seconds=0.02)
+
+
+def fully_cached() -> list[ev.Event]:
+    """A run in which nothing had to be done."""
+    story = Story().begin()
+    story.at(0.12).tell(ev.RunStarted)
+    for ref in TXT2IMG:
+        story.tell(ev.NodeCached, node=ref, **progress(0, 1))
+    story.at(0.2).tell(ev.OutputReady, "http", output=image(cached=True))
+    return story.end(cached=tuple(ref.id for ref in TXT2IMG), outputs=(image(cached=True),))
+
+
+def failed() -> list[ev.Event]:
+    """A run whose sampler raises at its fifth step."""
+    error = ev.ErrorInfo(
+        code="node_error",
+        message="mat1 and mat2 shapes cannot be multiplied (77x768 and 4096x320)",
+        hint="the text encoder doesn't fit the model",
+        node=SAMPLER,
+        exception_type="RuntimeError",
+        traceback=('  File "/comfy/nodes.py", line 1559, in sample\n    return common_ksampler(model)\n',),
+    )
+    return sampling(REQUIRED_STEPS[:2]).at(9.0).end("error", error, executed=("4", "5", "6", "7", "3"))
+
+
+def tell(reporter: object, events: Iterable[ev.Event], run: RunView | None = None) -> RunView:
+    """Call the hooks that *reporter* has, each with the arguments that it names; then `comfyreport_close`."""
+    run = run or RunView()
+    for event in events:
+        run.apply(event)
+        for hook in ("event", str(getattr(event, "type", ""))):
+            call(reporter, hook, event=event, run=run)
+    call(reporter, "close")
+    return run
+
+
+def call(reporter: object, hook: str, **arguments: Any) -> None:
+    """Call one hook, if *reporter* has it."""
+    method = getattr(reporter, f"comfyreport_{hook}", None)
+    if method is not None:
+        method(**{name: arguments[name] for name in inspect.signature(method).parameters})

@@ -1,0 +1,1 @@
+"""Tests of the simulated ComfyUI, with real sockets on loopback."""

@@ -1,0 +1,359 @@
+"""Finding the prompt: where the walk starts, what it goes through, where it ends, and what it says if it's unclear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyreport.errors import WorkflowError
+from comfyreport.events import NodeRef
+from comfyreport.prompts import find_prompt, text_nodes
+from comfyreport.workflow import from_mapping, load
+
+DATA = Path(__file__).parent / "data" / "workflow"
+NODE = {"class_type": "EmptyImage", "inputs": {}}
+
+
+def node(class_type: str, title: str = "", /, **inputs: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {"class_type": class_type, "inputs": inputs}
+    return {**made, "_meta": {"title": title}} if title else made
+
+
+def text(content: str, title: str = "") -> dict[str, Any]:
+    return node("CLIPTextEncode", title, text=content, clip=["1", 1])
+
+
+def sampler(positive: object, **inputs: object) -> dict[str, Any]:
+    return node("KSampler", positive=positive, negative=["neg", 0], **inputs)
+
+
+def places(graph: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(target.node, target.name) for target in find_prompt(from_mapping(graph).graph)}
+
+
+def unclear(graph: Mapping[str, Any]) -> WorkflowError:
+    with pytest.raises(WorkflowError) as caught:
+        from_mapping(graph).with_prompt("a dog")
+    return caught.value
+
+
+PROMPTS = {
+    "unicode_titles": {("2", "text")},
+    "core_primitive_nodes": {("10", "value")},
+    "subgraph_nested": {("9:2", "text")},
+    "api_wan2_6_i2v": {("41", "prompt")},
+    "flux_redux_model_example": {("6", "text")},
+    "flux_schnell_full_text_to_image": {("41", "clip_l"), ("41", "t5xxl")},
+    "hidream_e1_full": {("6", "text")},
+    "image_netayume_lumina_t2i": {("48:51", "value")},  # beside a node that is titled "System prompt"
+    "image_qwen_image_edit_2509_relight": {("15", "value")},  # joined with a trigger word
+    "image_qwen_image_instantx_controlnet": {("111:6", "text")},
+    "ltxv_image_to_video": {("6", "text")},
+    "sdxl_simple_example": {("6", "text"), ("15", "text")},  # base and refiner hold the same text
+    "txt_to_image_to_video": {("18", "text")},
+}
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_the_prompt_of_exported_files(name: str) -> None:
+    made = load(DATA / f"{name}.api.json")
+    assert {tuple(target) for target in find_prompt(made.graph)} == PROMPTS[name]
+    changed = made.with_prompt("a dog")
+    differs = {
+        (key, field)
+        for key, entry in changed.graph.items()
+        for field, value in entry["inputs"].items()
+        if value != made.graph[key]["inputs"][field]
+    }
+    assert differs == PROMPTS[name]
+    assert changed.manifest() == made.manifest()
+    assert list(changed.graph) == list(made.graph)
+
+
+def test_a_prompt_is_made_fit_for_utf_8() -> None:
+    made = from_mapping({"2": text("a cat"), "3": sampler(["2", 0])})
+    assert made.with_prompt("caf\udce9").graph["2"]["inputs"]["text"] == "caf?"
+
+
+CONDITIONED = {
+    "ControlNetApply": (node("ControlNetApply", conditioning=["pos", 0], control_net=["c", 0]), 0),
+    "ControlNetApplyAdvanced": (node("ControlNetApplyAdvanced", positive=["pos", 0], negative=["neg", 0]), 0),
+    "FluxGuidance": (node("FluxGuidance", conditioning=["pos", 0], guidance=["g", 0]), 0),
+    "ConditioningSetArea": (node("ConditioningSetArea", conditioning=["pos", 0]), 0),
+    "WanImageToVideo": (node("WanImageToVideo", positive=["pos", 0], negative=["neg", 0], vae=["v", 0]), 0),
+    "PairConditioningCombine": (node("PairConditioningCombine", positive_A=["pos", 0], negative_A=["neg", 0]), 0),
+    "Reroute": (node("Reroute", **{"": ["pos", 0]}), 0),
+    "a custom node": (node("MyConditioner", cond=["pos", 0], uncond=["neg", 0], image=["i", 0]), 0),
+    "unCLIPConditioning": (node("unCLIPConditioning", conditioning=["pos", 0], clip_vision_output=["c", 0]), 0),
+    "a GLIGEN box": (node("GLIGENTextBoxApply", conditioning_to=["pos", 0], text="a box", clip=["1", 1]), 0),
+    "a pipe": (node("FromBasicPipe", basic_pipe=["pipe", 0]), 3),
+    "an Impact switch": (node("ImpactSwitch", select=2, input1=["neg", 0], input2=["pos", 0]), 0),
+    "a core switch": (node("ComfySwitchNode", switch=True, on_true=["pos", 0], on_false=["neg", 0]), 0),
+    "an rgthree switch": (node("Any Switch (rgthree)", any_10=["neg", 0], any_2=["pos", 0]), 0),
+    "an if": (node("easy ifElse", boolean=False, on_true=["neg", 0], on_false=["pos", 0]), 0),
+    "another sampler": (node("KSampler (Efficient)", positive=["pos", 0], negative=["neg", 0]), 1),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONED)
+def test_the_walk_goes_through(name: str) -> None:
+    between, slot = CONDITIONED[name]
+    graph = {
+        "between": between,
+        "pipe": node("ToBasicPipe", positive=["pos", 0], negative=["neg", 0], model=["1", 0]),
+        "neg": text("blurry"),
+        "pos": text("a cat"),
+        "s": sampler(["between", slot]),
+    }
+    assert places(graph) == {("pos", "text")}
+
+
+def test_the_output_decides_between_positive_and_negative() -> None:
+    apply = node("ControlNetApplyAdvanced", positive=["pos", 0], negative=["neg", 0])
+    graph = {"a": apply, "pos": text("a cat"), "neg": text("blurry"), "s": sampler(["a", 1])}
+    assert places(graph) == {("neg", "text")}
+
+
+SAMPLERS = {
+    "KSamplerAdvanced": {"s": node("KSamplerAdvanced", positive=["pos", 0], negative=["neg", 0])},
+    "SamplerCustom": {"s": node("SamplerCustom", positive=["pos", 0], negative=["neg", 0])},
+    "BasicGuider": {
+        "s": node("SamplerCustomAdvanced", guider=["g", 0], noise=["n", 0]),
+        "g": node("BasicGuider", conditioning=["pos", 0], model=["1", 0]),
+    },
+    "CFGGuider": {
+        "s": node("SamplerCustomAdvanced", guider=["g", 0]),
+        "g": node("CFGGuider", positive=["pos", 0], negative=["neg", 0]),
+    },
+    "DualCFGGuider": {
+        "s": node("SamplerCustomAdvanced", guider=["g", 0]),
+        "g": node("DualCFGGuider", cond1=["pos", 0], cond2=["neg", 0], negative=["neg", 0]),
+    },
+    "PerpNegGuider": {
+        "s": node("SamplerCustomAdvanced", guider=["g", 0]),
+        "g": node("PerpNegGuider", positive=["pos", 0], negative=["neg", 0], empty_conditioning=["neg", 0]),
+    },
+    "a sampler of another pack": {"s": node("XlabsSampler", conditioning=["pos", 0], neg_conditioning=["neg", 0])},
+    "a basic pipe": {
+        "s": node("ImpactKSamplerBasicPipe", basic_pipe=["p", 0]),
+        "p": node("ToBasicPipe", positive=["pos", 0], negative=["neg", 0]),
+    },
+    "no sampler by name": {"s": node("UltimateSDUpscale", positive=["pos", 0], negative=["neg", 0])},
+    "a hires fix": {"s": sampler(["pos", 0]), "t": sampler(["pos", 0], latent_image=["s", 0])},
+    "a detailer with a text of its own": {
+        "s": sampler(["pos", 0]),
+        "f": node("FaceDetailer", positive=["face", 0], negative=["neg", 0]),
+        "face": text("a face"),
+    },
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_walk_starts_at(name: str) -> None:
+    graph = {**SAMPLERS[name], "neg": text("blurry"), "pos": text("a cat")}
+    assert places(graph) == {("pos", "text")}
+
+
+ENCODERS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "SDXL": (node("CLIPTextEncodeSDXL", text_g="a", text_l="b", clip=["1", 1]), {"text_g", "text_l"}),
+    "SD3": (node("CLIPTextEncodeSD3", clip_l="a", clip_g="b", t5xxl="c"), {"clip_l", "clip_g", "t5xxl"}),
+    "Hunyuan DiT": (node("CLIPTextEncodeHunyuanDiT", bert="a", mt5xl="b"), {"bert", "mt5xl"}),
+    "Lumina": (node("CLIPTextEncodeLumina2", user_prompt="a", system_prompt="alignment"), {"user_prompt"}),
+    "Qwen": (node("TextEncodeQwenImageEdit", prompt="", clip=["1", 0]), {"prompt"}),
+    "ACE": (node("TextEncodeAceStepAudio", tags="pop", lyrics="[intro]"), {"tags"}),
+    "Wan wrapper": (node("WanVideoTextEncode", positive_prompt="a", negative_prompt="b"), {"positive_prompt"}),
+    "Efficient Loader": (node("Efficient Loader", positive="a", negative="b", clip_skip=-1), {"positive"}),
+    "unknown": (node("MyEncoder", clip=["1", 0], system_prompt="s", main_prompt="a"), {"main_prompt"}),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_text_is_set_in(name: str) -> None:
+    encoder, fields = ENCODERS[name]
+    assert places({"pos": encoder, "s": sampler(["pos", 0])}) == {("pos", field) for field in fields}
+
+
+STRINGS: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
+    "a string": ({"a": node("StringConstant", string="a cat")}, {("a", "string")}),
+    "a text box": ({"a": node("DF_Text_Box", Text="a cat")}, {("a", "Text")}),
+    "a numbered box": ({"a": node("TextBox1", text1="a cat")}, {("a", "text1")}),
+    "a node that shows text": (
+        {"a": node("ShowText|pysssss", text=["b", 0], text_0="old"), "b": node("PrimitiveString", value="a cat")},
+        {("b", "value")},
+    ),
+    "a node that changes text": (
+        {"a": node("StringReplace", string=["b", 0], find="x", replace="y"), "b": node("CR Text", text="a cat")},
+        {("b", "text")},
+    ),
+    "a language model": ({"a": node("GeminiNode", prompt="tell of a cat", model="m")}, {("a", "prompt")}),
+    "wildcards": (
+        {"a": node("ImpactWildcardProcessor", wildcard_text="{a|b}", populated_text="a")},
+        {("a", "wildcard_text"), ("a", "populated_text")},
+    ),
+    "a switch": (
+        {
+            "a": node("ImpactSwitch", select=1, input1=["b", 0], input2=["c", 0]),
+            "b": node("CR Text", text="a cat"),
+            "c": node("CR Text", text="no"),
+        },
+        {("b", "text")},
+    ),
+    "a caption": ({"a": node("Florence2Run", image=["b", 0]), "b": node("LoadImage", image="x")}, {("pos", "text")}),
+    "a missing node": ({}, {("pos", "text")}),
+}
+
+
+@pytest.mark.parametrize("name", STRINGS)
+def test_a_linked_text_is_set_at(name: str) -> None:
+    nodes, expected = STRINGS[name]
+    graph = {**nodes, "pos": node("CLIPTextEncode", text=["a", 0]), "s": sampler(["pos", 0])}
+    assert places(graph) == expected
+
+
+def test_both_texts_of_an_encoder_are_followed() -> None:
+    graph = {
+        "g": node("PrimitiveString", value="a"),
+        "pos": node("CLIPTextEncodeSDXL", text_g=["g", 0], text_l="b"),
+        "s": sampler(["pos", 0]),
+    }
+    assert places(graph) == {("g", "value"), ("pos", "text_l")}
+
+
+def test_zeroed_text_is_taken_only_if_there_is_no_other() -> None:
+    zero = {"z": node("ConditioningZeroOut", conditioning=["low", 0]), "low": text("a cow")}
+    both = node("ConditioningCombine", conditioning_1=["z", 0], conditioning_2=["pos", 0])
+    assert places({**zero, "s": sampler(["z", 0])}) == {("low", "text")}
+    assert places({**zero, "pos": text("a cat"), "c": both, "s": sampler(["c", 0])}) == {("pos", "text")}
+
+
+def test_a_sampler_without_positive_input_does_not_get_the_negative_text() -> None:
+    assert "no text node feeds" in unclear({"neg": text("blurry"), "s": node("KSampler", negative=["neg", 0])}).message
+
+
+@pytest.mark.parametrize("name", ["model", "clip", "image", "latent_image", "negative"])
+def test_what_is_no_conditioning_is_not_followed(name: str) -> None:
+    graph = {"pos": text("no"), "x": node("Custom", **{name: ["pos", 0]}), "s": sampler(["x", 0])}
+    assert "no text node feeds" in unclear(graph).message
+
+
+def test_without_sampler_the_only_text_is_taken() -> None:
+    graph = {
+        "1": node("LoadImage", image="a.png"),
+        "2": node("KlingImage2VideoNode", prompt="a cat", negative_prompt="blurry", start_frame=["1", 0]),
+        "3": node("SaveVideo", video=["2", 0], filename_prefix="x"),
+    }
+    assert places(graph) == {("2", "prompt")}
+    error = unclear({**graph, "4": node("GeminiNode", prompt="a dog")})
+    assert "several places" in error.message
+
+
+def test_a_switch_that_cannot_be_read_leaves_all_its_inputs() -> None:
+    switch = node("ImpactSwitch", sel_mode=True, select=["n", 0], input1=["1", 0], input2=["2", 0])
+    graph = {"1": text("a cat"), "2": text("a dog"), "x": switch, "s": sampler(["x", 0])}
+    assert "several places" in unclear(graph).message
+    graph["x"]["inputs"]["select"] = 3
+    assert "several places" in unclear(graph).message
+
+
+def test_where_nothing_is_found_the_title_tells() -> None:
+    graph = {"1": node("PrimitiveString", value="a"), "2": node("Show", source=["1", 0])}
+    assert "no node that takes a prompt" in unclear(graph).message
+    graph["1"]["_meta"] = {"title": "Prompt"}
+    assert places(graph) == {("1", "value")}
+    graph["2"]["_meta"] = {"title": "Prompt"}
+    assert places(graph) == {("1", "value")}
+    assert places({**graph, "neg": text("blurry"), "s": node("KSampler", negative=["neg", 0])}) == {("1", "value")}
+
+
+def combined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    both = node("ConditioningCombine", conditioning_1=["1", 0], conditioning_2=["2", 0])
+    return {"1": first, "2": second, "c": both, "s": sampler(["c", 0])}
+
+
+def test_a_title_or_the_same_text_decides_between_several() -> None:
+    assert places(combined(text("a cat", "Prompt"), text("a dog"))) == {("1", "text")}
+    assert places(combined(text("a cat"), text("a dog", "POSITIVE "))) == {("2", "text")}
+    assert places(combined(text("a cat"), text("a dog", "Negative"))) == {("1", "text")}
+    assert places(combined(text("a cat"), text(" a cat"))) == {("1", "text"), ("2", "text")}
+    assert "several" in unclear(combined(text(""), text(""))).message
+    assert "several" in unclear(combined(text("a", "Prompt"), text("b", "Prompt"))).message
+
+
+def test_several_texts_are_listed() -> None:
+    graph = combined(text("a\tcat\x1b[0m\u202e" + "x" * 50, "Left"), text("a dog"))
+    error = unclear({**graph, "neg": text("blurry")})
+    assert error.message.splitlines() == [
+        "the prompt could go to several places in the workflow (1 text, 2 text); its text nodes:",
+        r'  1 CLIPTextEncode "Left": "a\tcat\x1b[0m\u202e' + "x" * 20 + '…"',
+        '  2 CLIPTextEncode "CLIPTextEncode": "a dog"',
+        '  neg CLIPTextEncode "CLIPTextEncode": "blurry"',
+    ]
+    assert 'the title "Prompt"' in error.hint
+
+
+def test_a_text_that_is_joined_from_literals_is_listed_and_left() -> None:
+    error = unclear(load(DATA / "links_on_widgets.api.json").graph)
+    assert "(11 string_a, 11 string_b)" in error.message
+
+
+def test_a_long_list_is_cut() -> None:
+    graph = {str(n): node("SaveText", text=f"text {n}") for n in range(50)}
+    lines = unclear(graph).message.splitlines()
+    assert len(lines) == 22
+    assert lines[-1] == "  and 30 more"
+
+
+def test_a_workflow_without_text_says_so() -> None:
+    error = unclear({"1": NODE})
+    assert error.message == "the workflow has no node that takes a prompt"
+    assert "Leave the prompt out" in error.hint
+    error = unclear(load(DATA / "3d_hunyuan3d_multiview_to_model.api.json").graph)
+    assert "no text node feeds the positive conditioning" in error.message
+
+
+def test_text_nodes_tell_where_text_is() -> None:
+    graph = from_mapping(
+        {
+            "1": node("LoadImage", image="a.png"),
+            "2": node("CLIPTextEncodeSDXL", "Both", text_g="", text_l="b", width=1),
+            "3": node("CLIPTextEncode", text=["2", 0]),
+        }
+    ).graph
+    ref = NodeRef(id="2", class_type="CLIPTextEncodeSDXL", title="Both")
+    assert text_nodes(graph) == [(ref, ("text_g", "text_l"), "b")]
+
+
+def test_cycles_end() -> None:
+    graph = {
+        "a": node("FluxGuidance", conditioning=["b", 0]),
+        "b": node("FluxGuidance", conditioning=["a", 0]),
+        "s": sampler(["a", 0]),
+        "x": node("CLIPTextEncode", text=["y", 0]),
+        "y": node("ShowText", text=["z", 0]),
+        "z": node("ShowText", text=["y", 0]),
+        "t": sampler(["x", 0]),
+        "self": sampler(["self", 0]),
+    }
+    assert places(graph) == {("x", "text")}
+
+
+@pytest.mark.parametrize("kind", ["conditioning", "text"])
+def test_long_chains_are_walked(kind: str) -> None:
+    length = 10_000
+    graph = {str(n): node("Step", **{kind: [str(n + 1), 0]}) for n in range(length)}
+    graph[str(length)] = text("a cat")
+    graph["s"] = sampler(["0", 0])
+    assert places(graph) == {(str(length), "text")}
+
+
+def test_many_encoders_of_one_text_are_quick() -> None:
+    count = 2_000
+    graph: dict[str, Any] = {str(n): node("ShowText", text=[str(n + 1), 0]) for n in range(count)}
+    graph[str(count)] = node("PrimitiveString", value="a cat")
+    for n in range(count):
+        graph[f"e{n}"] = node("CLIPTextEncode", text=["0", 0])
+        graph[f"s{n}"] = sampler([f"e{n}", 0])
+    assert places(graph) == {(str(count), "value")}

@@ -1,0 +1,150 @@
+"""RunView: the fold of a run's events."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from comfyreport import events as ev
+from comfyreport.view import RunView
+from tests.plugins.events import (
+    DECODER,
+    LOADER,
+    PROMPT_ID,
+    SAMPLER,
+    SERVER,
+    TXT2IMG,
+    Story,
+    failed,
+    fully_cached,
+    image,
+    progress,
+    sampling,
+    txt2img,
+)
+
+
+def fold(events: list[ev.Event]) -> RunView:
+    run = RunView()
+    for event in events:
+        run.apply(event)
+    return run
+
+
+def test_before_anything_is_told() -> None:
+    run = RunView()
+    assert (run.status, run.nodes, run.active, run.fraction, run.result) == ("waiting", {}, (), 0.0, None)
+    assert run.run_seconds == 0.0
+
+
+def test_queued() -> None:
+    run = fold(Story().begin(position=3).events)
+    assert (run.status, run.position, run.prompt_id, run.server) == ("queued", 3, PROMPT_ID, SERVER)
+    assert list(run.nodes) == [ref.id for ref in TXT2IMG]
+    assert {node.state for node in run.nodes.values()} == {"waiting"}
+    assert (run.total, run.connection) == (7, "connected")
+
+
+def test_a_place_in_the_queue() -> None:
+    story = Story().begin(position=3)
+    story.at(5.0).tell(ev.QueueChanged, position=1, remaining=2)
+    run = fold(story.events)
+    assert (run.position, run.remaining) == (1, 2)
+    story.at(6.0).tell(ev.RunStarted)
+    assert fold(story.events).position == 0
+
+
+def test_in_the_middle_of_a_run() -> None:
+    run = fold(sampling().events[:-2])
+    assert [node.title for node in run.active] == ["KSampler"]
+    node = run.nodes["3"]
+    assert (node.state, node.started, node.step, node.max_steps, node.eta_seconds) == ("running", 4.0, 10, 20, 8.0)
+    assert (run.status, run.done, run.total, run.fraction) == ("running", 4, 7, 4.5 / 7)
+    assert run.timings == {"4": 2.4, "5": 0.01, "6": 1.2, "7": 0.2}
+    assert run.run_seconds == pytest.approx(11.9)
+
+
+def test_a_success() -> None:
+    run = fold(txt2img())
+    assert (run.status, run.fraction, run.active) == ("success", 1.0, ())
+    assert [output.path for output in run.outputs] == ["/tmp/sunset.png"]
+    assert run.result is not None
+    assert {node.state for node in run.nodes.values()} == {"finished"}
+
+
+def test_a_saved_output_takes_the_place_of_the_known_one() -> None:
+    run = fold([event for event in txt2img() if not isinstance(event, ev.RunFinished)])
+    assert [(output.index, output.path) for output in run.outputs] == [(0, "/tmp/sunset.png")]
+
+
+def test_a_failure_leaves_no_node_active() -> None:
+    run = fold(failed())
+    assert (run.status, run.active) == ("error", ())
+    assert run.fraction < 1
+
+
+def test_cached_nodes() -> None:
+    run = fold(fully_cached())
+    assert run.cached == tuple(ref.id for ref in TXT2IMG)
+    assert run.fraction == 1.0
+
+
+def test_a_node_that_runs_again_begins_anew_and_adds_up() -> None:
+    story = Story().begin()
+    story.at(1.0).tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
+    story.at(2.0).step(SAMPLER, 3, 4, 1.0, pass_number=2)
+    story.at(2.5).tell(ev.NodeText, node=SAMPLER, text="decoding")
+    assert fold(story.events).nodes["3"].text == "decoding"
+    story.at(3.0).tell(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 7))
+    story.at(4.0).tell(ev.NodeStarted, node=SAMPLER, **progress(1, 7))
+    node = fold(story.events).nodes["3"]
+    assert (node.step, node.pass_number, node.text, node.seconds, node.started) == (None, 1, "", 2.0, 4.0)
+    story.node(SAMPLER, 1.5, 2)
+    assert fold(story.events).nodes["3"].seconds == 3.5
+
+
+def test_nodes_side_by_side_are_active_in_the_order_of_their_start() -> None:
+    story = Story().begin()
+    for ref in (DECODER, LOADER):
+        story.tell(ev.NodeStarted, node=ref, **progress(0, 7))
+    assert [node.ref.id for node in fold(story.events).active] == ["8", "4"]
+
+
+def test_a_node_that_the_manifest_lacks_is_known_once_told() -> None:
+    story = Story().begin(nodes=())
+    story.tell(ev.NodeStarted, node=ev.NodeRef(id="77"), **progress(0, 1))
+    assert [node.title for node in fold(story.events).active] == ["77"]
+
+
+def test_silence_ends_with_the_servers_next_word() -> None:
+    story = Story().begin()
+    story.at(31.0).tell(ev.Heartbeat, "client", silent_seconds=30.0, state="running")
+    assert fold(story.events).silent_seconds == 30.0
+    story.at(32.0).tell(ev.Warning, "client", code="stalled", message="nothing heard")
+    assert fold(story.events).silent_seconds == 30.0
+    story.at(33.0).tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
+    assert fold(story.events).silent_seconds == 0.0
+
+
+def test_the_fraction_of_a_story_never_falls() -> None:
+    run = RunView()
+    fractions = [0.0]
+    for event in txt2img():
+        run.apply(event)
+        fractions.append(run.fraction)
+    assert all(before <= after for before, after in pairwise(fractions))
+
+
+def test_unknown_events_only_move_the_clock() -> None:
+    run = fold([ev.Event(seq=1, time=0.0, elapsed=9.0)])
+    assert (run.elapsed, run.status) == (9.0, "waiting")
+
+
+def test_an_output_told_twice_by_two_nodes_stays_two() -> None:
+    story = Story().begin()
+    other = ev.Output(node=DECODER, index=0, kind="text", value="x")
+    for output in (image(), other):
+        story.tell(ev.OutputReady, "http", output=output)
+    story.tell(ev.OutputSaved, "client", output=image(path="/tmp/a.png"))
+    assert [output.path for output in fold(story.events).outputs] == ["/tmp/a.png", None]
