@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from comfyreport.jsonlines import to_dict, to_line
     from comfyreport.streams import Stream, cell_width, fit, printable, stderr, stdout
     from comfyreport.thinning import Thinner
+    from comfyreport.tracker import ProgressTracker
     from comfyreport.view import NodeView, RunView
     from comfyreport.wording import (
         color_tag,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "api": ("run_generation", "wait_for_completion"),
     "errors": ("ReporterError",),
     "events": (
         "SCHEMA",
@@ -85,6 +87,7 @@ _HOMES = {
     "jsonlines": ("to_dict", "to_line"),
     "streams": ("Stream", "cell_width", "fit", "printable", "stderr", "stdout"),
     "thinning": ("Thinner",),
+    "tracker": ("ProgressTracker",),
     "view": ("NodeView", "RunView"),
     "wording": (
         "color_tag",
@@ -117,6 +120,7 @@ __all__ = [
     "Output",
     "OutputReady",
     "OutputSaved",
+    "ProgressTracker",
     "QueueChanged",
     "ReporterError",
     "RunFinished",
@@ -140,10 +144,12 @@ __all__ = [
     "hookimpl",
     "percentage",
     "printable",
+    "run_generation",
     "stderr",
     "stdout",
     "to_dict",
     "to_line",
+    "wait_for_completion",
 ]
 
 

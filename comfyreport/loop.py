@@ -58,6 +58,10 @@ class Signalled(NamedTuple):
     """The user wants to stop."""
 
 
+class Left(NamedTuple):
+    """The program wants to follow no more."""
+
+
 class Look(NamedTuple):
     """What one look over HTTP found; `queue` None: it was not asked or did not answer usefully."""
 
@@ -73,6 +77,9 @@ class Loop:
     :param watch: looks after the reporters; called now and then, returns what to warn of.
     :param clock: the time now.
     :param timeout: the user's limit for the whole run in seconds, None for none.
+
+    `on_ready` is called once the socket is open, and gives the id of the prompt to follow. `hurry` is set when the
+    user wants to leave at once.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class Loop:
     ) -> None:
         self.run = run
         self.hurry = False
+        self.on_ready: Callable[[], str] | None = None
         self._client = client
         self._client_id = client_id
         self._publish = publish
@@ -121,10 +129,14 @@ class Loop:
         """The user wants to stop: the first time cancels, the second leaves. Safe in a signal handler."""
         self._inbox.put(Signalled())
 
-    def execute(self, body: wire.Json, ready: Callable[[], None] = lambda: None) -> None:
+    def leave(self) -> None:
+        """Stop following and let the prompt go on; may be called from any thread."""
+        self._inbox.put(Left())
+
+    def execute(self, body: wire.Json) -> None:
         """Connect, submit *body*, follow to the verdict. The run's end isn't told yet: outputs come first.
 
-        Without a body the prompt is one that was submitted already. *ready* is called once the socket is open.
+        Without a body the prompt is one that was submitted already.
         """
         self._arm("watch", self._timing.tick * 2)
         if self._timeout is not None:
@@ -133,12 +145,24 @@ class Loop:
             self._connect()
             self._until(lambda: self._ever_open)
             if self.run.verdict is None:
-                ready()
+                if self.on_ready is not None:
+                    self.run.prompt_id = self.on_ready()
                 self._submit(body)
-                self._until(lambda: False)
-        finally:
-            if self._socket is not None:
-                self._socket.shut()
+            self.resume()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            self._shut()
+            raise
+
+    def resume(self) -> None:
+        """Go on to the verdict after a KeyboardInterrupt; nothing where there is one."""
+        self._until(lambda: False)
+        self._shut()
+
+    def _shut(self) -> None:
+        if self._socket is not None:
+            self._socket.shut()
 
     def save(self, target: Target) -> None:
         """Save the outputs, one after the other; a failure makes a success partial."""
@@ -261,6 +285,8 @@ class Loop:
             self._on_closed(item)
         elif isinstance(item, Signalled):
             self._on_signal()
+        elif isinstance(item, Left):
+            self._conclude_detached()
         elif isinstance(item, Done):
             self._busy.discard(item.name)
             getattr(self, f"_{item.name}_done")(item)
@@ -537,6 +563,11 @@ class Loop:
             self._arm("cancelled", self._timing.cancel)
             if not self._submitting:
                 self._look_due(0.0)
+
+    def _conclude_detached(self) -> None:
+        state: ev.PromptState = "running" if self.run.started else "pending" if self.run.queued else "unknown"
+        error = ErrorInfo(code="detached", message="no longer followed; the prompt goes on")
+        self.run.conclude(Verdict("detached", error, state, "yes" if self.run.queued else "unknown"))
 
     def _cancelled_due(self, now: float) -> None:
         message = f"the server did not confirm within {self._timing.cancel:g} s that the prompt was cancelled"

@@ -105,7 +105,7 @@ class Plugins:
         if name in self.blocked:
             return
         point = self._find(name)
-        value = _load(point)
+        value = load(point)
         if isinstance(value, ModuleType):
             if rest:
                 raise ReporterError(f"reporter {name} takes no destination and no options", hint=f"--reporter {name}")
@@ -133,7 +133,7 @@ class Plugins:
             return
         point = entry_points().get(name)
         if point is not None:
-            value = _load(point)
+            value = load(point)
             built = value if isinstance(value, ModuleType) or not callable(value) else _build(value, name, None, {})
             self._register(name, built, package_of(point), None)
             return
@@ -262,7 +262,8 @@ class Plugins:
                     yield caller.name, Hook(implementation.function, tuple(implementation.argnames))
 
 
-def _load(point: importlib.metadata.EntryPoint) -> Any:
+def load(point: importlib.metadata.EntryPoint) -> Any:
+    """Import what an entry point names; ReporterError where that fails, whatever it raises."""
     try:
         return point.load()
     except BaseException as error:

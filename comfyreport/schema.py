@@ -50,9 +50,10 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 # Values from closed lists that the dataclasses hold as plain text or number.
+_STATUSES = {status: f"{meaning} (exit code {ev.EXIT_CODES[status]})" for status, meaning in STATUSES.items()}
 _CLOSED: Mapping[tuple[type, str], Mapping[str, str]] = {
-    (ev.RunFinished, "status"): STATUSES,
-    (ev.StreamFinished, "status"): STATUSES,
+    (ev.RunFinished, "status"): _STATUSES,
+    (ev.StreamFinished, "status"): _STATUSES,
     (ev.ErrorInfo, "code"): ev.ERROR_CODES,
     (ev.Warning, "code"): ev.WARNING_CODES,
 }
@@ -158,17 +159,12 @@ def _add_node(properties: dict[str, Any], required: list[str], role: str, *, opt
 def _constraints(cls: type, name: str) -> dict[str, Any]:
     closed = _CLOSED.get((cls, name))
     if closed is not None:
-        return {"type": "string", "oneOf": [_const(value, meaning) for value, meaning in closed.items()]}
+        return {"type": "string", "oneOf": [{"const": key, "description": text} for key, text in closed.items()]}
     for base in cls.__mro__:
         limits = _LIMITS.get((base, name))
         if limits is not None:
             return dict(limits)
     return {}
-
-
-def _const(value: str, meaning: str) -> dict[str, Any]:
-    code = ev.EXIT_CODES.get(value)
-    return {"const": value, "description": meaning if code is None else f"{meaning} (exit code {code})"}
 
 
 def _value(hint: Any) -> dict[str, Any]:

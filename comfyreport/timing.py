@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 
@@ -43,6 +44,15 @@ class Timing:
     """between two attempts to reconnect, at most"""
     cancel: float = 10.0
     """for the server to confirm that a prompt was cancelled"""
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Timing:
+        """The usual waits, times `COMFYREPORT_TIME_SCALE`, which tests use to make them short."""
+        try:
+            factor = float(environ.get("COMFYREPORT_TIME_SCALE") or 1)
+        except ValueError:
+            factor = 1.0
+        return cls() if factor == 1 else cls().scaled(factor)
 
     def scaled(self, factor: float) -> Timing:
         """All waits times *factor*."""

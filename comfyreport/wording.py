@@ -124,7 +124,7 @@ def _label(ref: ev.NodeRef) -> str:
 _LEADS = {
     "error": "Generation failed",
     "interrupted": "Interrupted",
-    "usage": "",
+    "usage": "Not submitted",
     "unreachable": "ComfyUI is unreachable",
     "rejected": "Workflow rejected",
     "lost": "Lost",
@@ -181,6 +181,9 @@ def _success(event: ev.RunFinished) -> str:
 
 def _headline(event: ev.RunFinished, error: ev.ErrorInfo, message: str) -> str:
     lead = _LEADS.get(event.status, printable(event.status, _TITLE))
+    if event.status == "usage" and message:
+        # The message of a usage error stands for itself.
+        lead = ""
     if lead and message.casefold().startswith(lead.casefold()):
         lead, message = message[:1].upper() + message[1:], ""
     if event.status in _TIMED:
@@ -273,7 +276,7 @@ def _output_ready(event: ev.OutputReady) -> str:
 
 
 def _output_saved(event: ev.OutputSaved) -> str:
-    return f"[INFO] Saved: {printable(event.output.path or event.output.filename or '')}"
+    return f"[INFO] Saved: {printable(event.output.path or event.output.filename or event.output.kind)}"
 
 
 def _connection_changed(event: ev.ConnectionChanged) -> str:

@@ -94,10 +94,12 @@ def _running(run: RunView, elapsed: float, room: int, *, unicode: bool, color: b
         parts["steps"] = format_seconds(_since(node.started, elapsed), 0)
     # The title gives way first, down to a few columns; then what matters least goes, one after the other.
     smallest = min(cell_width(parts["title"]), SMALLEST_TITLE)
-    for name in ("time", "more", "bar", "left", "eta", "connection", "steps"):
+    short_bar = _bar(run.fraction, 10, unicode=unicode)
+    yielding = ("time", ""), ("more", ""), ("bar", short_bar), ("bar", ""), ("left", ""), ("eta", "")
+    for name, shorter in (*yielding, ("connection", ""), ("steps", "")):
         if _columns(parts) - cell_width(parts["title"]) + smallest <= room:
             break
-        parts[name] = ""
+        parts[name] = shorter
     spare = room - (_columns(parts) - cell_width(parts["title"]))
     parts["title"] = _shorten(parts["title"], spare, unicode=unicode)
     line = fit(" ".join(part for part in parts.values() if part), room)

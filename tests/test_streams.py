@@ -66,7 +66,9 @@ def test_printable_leaves_nothing_that_moves_a_cursor(text: str) -> None:
     assert printable(shown) == shown
 
 
-@pytest.mark.parametrize(("text", "width"), [("abc", 3), ("雪", 2), ("e\u0301", 1), ("雪a\u0301", 3), ("", 0), ("Ａ", 2)])
+@pytest.mark.parametrize(
+    ("text", "width"), [("abc", 3), ("雪", 2), ("e\u0301", 1), ("雪a\u0301", 3), ("", 0), ("\uff21", 2)]
+)
 def test_cell_width(text: str, width: int) -> None:
     assert cell_width(text) == width
 

@@ -19,6 +19,8 @@ few classes that `/object_info` tells. Test nodes, by class name:
 * Any class whose name ends in `NotInstalled`: doesn't exist.
 
 Other classes (StubImage, TestVariadicAverage, …) do nothing, quickly.
+
+How the real server behaves was observed; where a docstring names a recording, it is that file of tests/recordings.
 """
 
 from __future__ import annotations
@@ -136,8 +138,8 @@ def serve(port: int, speed: float, announce: Callable[[str], None]) -> None:
     """Serves until KeyboardInterrupt, or until something else (SystemExit from a signal handler) is raised in this
     thread. `announce` is told the base URL once the server is listening."""
     with Simulator(port=port, speed=speed) as simulator:
-        announce(simulator.url)
         try:
+            announce(simulator.url)
             threading.Event().wait()
         except KeyboardInterrupt:
             return

@@ -7,30 +7,22 @@ import heapq
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from .media import Picture, clip
 from .nodes import Result, session_letters, split_prefix
-from .run import Job, Run
+from .run import Job, Run, Wire
 from .validation import Verdict, validate
 
 HISTORY_LIMIT = 1000
 """Entries; the oldest goes first (10,000 in a real server)."""
 HISTORY_SECONDS = 0.02
-"""Between execution_success and the entry in history; the real server leaves such a gap (recording y3)."""
+"""Between execution_success and the entry in history; the real server leaves such a gap, which a client
+that asks at once hits half of the time."""
 SUCCESS = "success"
 """The moment between a run's last own message and its entry in history."""
 NEXT = "next"
-"""The moment between a run's very last message and the start of the next prompt: none is running then (rec g)."""
-
-
-class Wire(Protocol):
-    """The sockets, as far as the engine needs them."""
-
-    def send(self, event: str, data: dict[str, Any], client: str | None) -> None: ...
-    def send_picture(self, kind: int, picture: bytes, about: dict[str, Any] | None, client: str | None) -> None: ...
-    def send_text(self, node_id: str, text: str, client: str | None) -> None: ...
-    def wants_metadata(self, client: str | None) -> bool: ...
+"""The moment between a run's very last message and the start of the next prompt: none is running then (recording g)."""
 
 
 @dataclass
@@ -159,18 +151,6 @@ class Engine:
         self.wire.send("status", {"status": self.status(waiting)}, None)
 
     # What a run asks for
-
-    def send(self, event: str, data: dict[str, Any], client: str | None) -> None:
-        self.wire.send(event, data, client)
-
-    def send_picture(self, kind: int, picture: bytes, about: dict[str, Any] | None, client: str | None) -> None:
-        self.wire.send_picture(kind, picture, about, client)
-
-    def send_text(self, node_id: str, text: str, client: str | None) -> None:
-        self.wire.send_text(node_id, text, client)
-
-    def wants_metadata(self, client: str | None) -> bool:
-        return self.wire.wants_metadata(client)
 
     def keep(self, prefix: str, suffix: str, picture: Picture | None, temporary: bool) -> dict[str, str]:
         """Stores a file under the next free name of its prefix."""

@@ -50,9 +50,9 @@ def literal(prompt: Prompt, value: Any) -> Any:
     return None
 
 
-def signatures(prompt: Prompt) -> dict[str, str]:
-    """For each node a digest of its class, its inputs and all its ancestors, whatever their ids are."""
-    found: dict[str, str] = {}
+def dependency_order(prompt: Prompt) -> list[str]:
+    """All nodes, each after those that it needs (as far as a cycle allows)."""
+    found: dict[str, None] = {}
     opened: set[str] = set()
     for start in prompt:
         stack = [start]
@@ -62,8 +62,16 @@ def signatures(prompt: Prompt) -> dict[str, str]:
             todo = [s for s in sources(prompt[node_id]) if s in prompt and s not in found and s not in opened]
             if todo and node_id not in found:
                 stack += todo
-                continue
-            found[stack.pop()] = _digest(prompt[node_id], found)
+            else:
+                found[stack.pop()] = None
+    return list(found)
+
+
+def signatures(prompt: Prompt) -> dict[str, str]:
+    """For each node a digest of its class, its inputs and all its ancestors, whatever their ids are."""
+    found: dict[str, str] = {}
+    for node_id in dependency_order(prompt):
+        found[node_id] = _digest(prompt[node_id], found)
     return found
 
 
@@ -80,8 +88,8 @@ class Schedule:
     """Which node comes next.
 
     Nodes are discovered backwards from the outputs; of those that are ready an output or asynchronous node goes
-    first, then one at most two steps before an output, else the one discovered first. Seen in the recordings a2
-    (4, 5, 7, 6, 3, 8, 9), d5 (4, 2, 3), u (4, 3, 2) and q (the VAE loader before everything else).
+    first, then one at most two steps before an output, else the one discovered first: the real server's order, seen
+    in the recordings a2 (4, 5, 7, 6, 3, 8, 9), d5 (4, 2, 3) and u (4, 3, 2).
     """
 
     def __init__(self, prompt: Prompt, is_done: Test, is_output: Test, is_async: Test) -> None:

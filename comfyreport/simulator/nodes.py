@@ -107,7 +107,7 @@ def _steps(work: Work) -> int:
 
 
 async def _send_images(work: Work) -> None:
-    """The pictures go out as frames that look like previews, counted from 0, and no `executed` follows (rec o)."""
+    """The pictures go out as frames like previews, counted from 0, and no `executed` follows (recording o)."""
     picture, count = _pictures(work)
     data = picture.png()
     for index in range(count):

@@ -1,4 +1,4 @@
-"""The execution of one prompt, message by message. The order of messages is that of PROTOCOL's recordings."""
+"""The execution of one prompt, message by message. Their order is the recorded one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,22 @@ OOM_TIPS = (
 )
 
 
-class Outside(Protocol):
-    """What a run needs of the world; the engine provides it."""
-
-    session: str
-    previews: bool
+class Wire(Protocol):
+    """The sockets, as far as a run and the engine need them. Client None is everybody."""
 
     def send(self, event: str, data: dict[str, Any], client: str | None) -> None: ...
     def send_picture(self, kind: int, picture: bytes, about: dict[str, Any] | None, client: str | None) -> None: ...
     def send_text(self, node_id: str, text: str, client: str | None) -> None: ...
     def wants_metadata(self, client: str | None) -> bool: ...
+
+
+class Outside(Protocol):
+    """What else a run needs of the world; the engine provides it."""
+
+    session: str
+    previews: bool
+    wire: Wire
+
     def keep(self, prefix: str, suffix: str, picture: Picture | None, temporary: bool) -> dict[str, str]: ...
     async def wait(self, seconds: float) -> None: ...
     async def pause(self, moment: str, step: float) -> None: ...
@@ -47,7 +53,8 @@ class Job:
 
     @property
     def client(self) -> str | None:
-        return self.extra.get("client_id")
+        client = self.extra.get("client_id")
+        return client if isinstance(client, str) else None
 
     def __lt__(self, other: Job) -> bool:
         return self.number < other.number
@@ -187,7 +194,7 @@ class Run:
         self.shown = state["display_node_id"]
         if self.job.client is not None:
             data = {"node": node_id, "display_node": self.shown, "prompt_id": self.job.prompt_id}
-            self.outside.send("executing", data, self.job.client)
+            self.outside.wire.send("executing", data, self.job.client)
         self.check_interrupt()
 
     def _finish(self, node_id: str, result: Result) -> None:
@@ -213,7 +220,7 @@ class Run:
             }
         if self.job.client is not None:
             data = {"node": node_id, "display_node": place.display, "output": result.ui}
-            self.outside.send("executed", {**data, "prompt_id": self.job.prompt_id}, self.job.client)
+            self.outside.wire.send("executed", {**data, "prompt_id": self.job.prompt_id}, self.job.client)
 
     def _blocked(self, node_id: str) -> Result | None:
         """What a node behind a blocker leaves instead of running. A verbose blocker is told once, as an
@@ -229,7 +236,7 @@ class Run:
                 "current_inputs": [],
                 "current_outputs": [],
             }
-            self.outside.send("execution_error", {"prompt_id": self.job.prompt_id, **told}, self.job.client)
+            self.outside.wire.send("execution_error", {"prompt_id": self.job.prompt_id, **told}, self.job.client)
         return None if text is None else Result(blocked="")
 
     def _result(self, node_id: str) -> Result:
@@ -269,7 +276,7 @@ class Run:
 
     def tell_state(self) -> None:
         data = {"prompt_id": self.job.prompt_id, "nodes": self.states}
-        self.outside.send("progress_state", data, self.job.client)
+        self.outside.wire.send("progress_state", data, self.job.client)
 
     def check_interrupt(self) -> None:
         if self.interrupted:
@@ -296,11 +303,11 @@ class Run:
         }
 
     def _message(self, event: str, data: dict[str, Any], *, broadcast: bool = False) -> None:
-        """A message that history keeps. Without a client it goes to nobody, or to everybody (recording w)."""
+        """A message that history keeps. Without a client it goes to nobody, or to everybody."""
         told = {"prompt_id": self.job.prompt_id, **data, "timestamp": int(time.time() * 1000)}
         self.messages.append([event, told])
         if self.job.client is not None or broadcast:
-            self.outside.send(event, told, self.job.client)
+            self.outside.wire.send(event, told, self.job.client)
 
 
 class Work:
@@ -337,12 +344,13 @@ class Work:
     async def wait(self, seconds: float) -> None:
         """Works for so long; an asynchronous node stands still while another works (one loop: recording u)."""
         await self._run.outside.wait(seconds)
-        if self.is_async:
+        while self.is_async and not self._run.idle.is_set():
             await self._run.idle.wait()
 
     async def progress(self, value: float, maximum: float, picture: tuple[int, bytes] | None = None) -> None:
         """One step of a progress bar, with its preview. Here an interrupt takes effect."""
         run, job, outside = self._run, self._run.job, self._run.outside
+        wire = outside.wire
         run.check_interrupt()
         value = min(value, maximum)
         state = run._state(self.node_id)
@@ -350,21 +358,21 @@ class Work:
         run.tell_state()
         if picture is not None and picture[0] == 1 and not outside.previews:
             picture = None
-        # A frame with metadata goes before `progress`, the old kind after it (recordings a and n).
-        metadata = outside.wants_metadata(job.client)
+        # A frame with metadata goes before `progress`, the old kind after it (recordings c and n).
+        metadata = wire.wants_metadata(job.client)
         if picture and metadata:
             about = {key: told for key, told in state.items() if key not in ("value", "max", "state")}
-            outside.send_picture(*picture, about, job.client)
+            wire.send_picture(*picture, about, job.client)
         data = {"value": value, "max": maximum, "prompt_id": job.prompt_id, "node": self.node_id}
-        outside.send("progress", data, job.client)
+        wire.send("progress", data, job.client)
         if picture and not metadata:
-            outside.send_picture(*picture, None, job.client)
+            wire.send_picture(*picture, None, job.client)
         await outside.pause(self.node_id, value)
 
     def text(self, text: str, *, to_client: bool) -> None:
         """A text frame; one that isn't for the prompt's client goes to every socket."""
         client = self._run.job.client if to_client else None
-        self._run.outside.send_text(self._run.place(self.node_id).display, text, client)
+        self._run.outside.wire.send_text(self._run.place(self.node_id).display, text, client)
 
     def keep(self, prefix: str, suffix: str, picture: Picture | None, *, temporary: bool) -> dict[str, str]:
         """Stores a file and returns what a client is told of it."""

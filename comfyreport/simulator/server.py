@@ -91,7 +91,7 @@ class Server:
         return socket
 
     async def _read(self, sid: str, socket: web.WebSocketResponse) -> None:
-        """Reads nothing but feature flags, and those only as the first JSON message (recording n3)."""
+        """Reads nothing but feature flags, and those only as the first JSON message."""
         first = True
         async for received in socket:
             if received.type is not WSMsgType.TEXT:

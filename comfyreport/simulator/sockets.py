@@ -34,7 +34,7 @@ class Sockets:
         self._flags[sid] = {}
 
     def close(self, sid: str) -> None:
-        """Forgets the id, even where a newer socket has taken it: that one is deaf from now on (recording m3)."""
+        """Forgets the id, even where a newer socket has taken it: that one is deaf from now on."""
         self._sockets.pop(sid, None)
         self._flags.pop(sid, None)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from .graph import Prompt, inputs_of, is_link
+from .graph import Prompt, dependency_order, inputs_of, is_link, upstream
 from .specs import SPECS, Config, declared, is_installed, is_output
 
 Error = dict[str, Any]
@@ -43,8 +44,8 @@ def validate(prompt: Any, files: Collection[str] | None, targets: Collection[str
     for node_id in prompt:
         if "class_type" not in prompt[node_id]:
             return _invalid("Cannot execute because a node is missing the class_type property.", node_id)
-        class_type = str(prompt[node_id]["class_type"])
-        if not is_installed(class_type):
+        class_type = prompt[node_id]["class_type"]
+        if not isinstance(class_type, str) or not is_installed(class_type):
             return _invalid(f"Cannot execute because node {class_type} does not exist.", node_id)
         if is_output(class_type) and (targets is None or node_id in targets):
             outputs.append(node_id)
@@ -61,6 +62,7 @@ class _Check:
     def __init__(self, prompt: Prompt, files: Collection[str] | None) -> None:
         self.prompt = prompt
         self.files = files
+        self.order = dependency_order(prompt)
         self.valid: dict[str, bool] = {}
         self.errors: dict[str, list[Error]] = {}
 
@@ -89,7 +91,13 @@ class _Check:
         return Verdict([], failed, node_errors)
 
     def _output(self, output: str) -> bool:
+        needed = set(upstream(self.prompt, [output]))
         try:
+            # Sources first, so that a long chain of nodes isn't a deep recursion.
+            for node_id in self.order:
+                if node_id in needed:
+                    with contextlib.suppress(_Crash):
+                        self._node(node_id)
             return self._node(output)
         except RecursionError:
             # A cycle; the real server gives no reason for it either.
@@ -107,7 +115,7 @@ class _Check:
         if "inputs" not in node:
             raise _Crash("KeyError", "'inputs'")
         inputs = inputs_of(node)
-        spec = SPECS.get(str(node["class_type"]))
+        spec = SPECS.get(node["class_type"])
         configs = dict(spec.inputs) if spec else {}
         valid = True
         errors: list[Error] = []
@@ -130,7 +138,7 @@ class _Check:
         source, index = link
         if source not in self.prompt:
             raise _Crash("KeyError", f"'{source}'")
-        spec = SPECS.get(str(self.prompt[source]["class_type"]))
+        spec = SPECS.get(self.prompt[source]["class_type"])
         if spec is not None:
             if index >= len(spec.outputs):
                 raise _Crash("IndexError", "tuple index out of range")

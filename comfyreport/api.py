@@ -1,0 +1,94 @@
+"""Running workflows from Python. A failed run raises nothing: its end is the `RunFinished` that is returned.
+
+Signals and the file descriptors 0 to 2 are left alone. A KeyboardInterrupt cancels the prompt, tells the reporters,
+and is raised again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from comfyreport.errors import ReporterError
+from comfyreport.events import RunFinished
+from comfyreport.plugins import Plugins, Streams
+from comfyreport.session import Session
+from comfyreport.streams import stderr, stdout
+from comfyreport.timing import Timing
+from comfyreport.tracker import Job, complain_to_stderr, default_plugins, run_job
+
+
+def run_generation(
+    workflow: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    prompt: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+    server: str = "",
+    reporters: Iterable[object] | None = None,
+    quiet: bool = False,
+    json_progress: bool = False,
+    timeout: float | None = None,
+    record: str | os.PathLike[str] | None = None,
+    timing: Timing | None = None,
+) -> RunFinished:
+    """Submit a workflow, follow it to its end, save what it made.
+
+    :param workflow: a file in the API format, or its content.
+    :param prompt: the text for the node that feeds the sampler's positive conditioning.
+    :param output: a file or a folder for the outputs; without it they stay on the server.
+    :param server: as `--server` takes it; empty: `COMFYREPORT_SERVER`, else http://127.0.0.1:8188.
+    :param reporters: reporters as `--reporter` takes them, or objects; instead of the default ones.
+    :param quiet: tell errors only.
+    :param json_progress: JSON lines on stdout.
+    :param timeout: limit for the whole run in seconds.
+    :param record: a file for what crosses the wire.
+    :raises ReporterError: if a reporter can't be had in that form.
+    """
+    job = Job(server=server, workflow=workflow, prompt=prompt, output=output, record=record, timeout=timeout)
+    return _perform("run", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
+
+
+def wait_for_completion(
+    prompt_id: str,
+    *,
+    server: str = "",
+    client_id: str = "",
+    reporters: Iterable[object] | None = None,
+    quiet: bool = False,
+    json_progress: bool = False,
+    timeout: float | None = None,
+    timing: Timing | None = None,
+) -> RunFinished:
+    """Follow a prompt that was submitted already, to its end.
+
+    :param client_id: the `client_id` that it was submitted with. Without it the server tells hardly anything over
+        the socket, and the end is learned by asking.
+    :raises ReporterError: if a reporter can't be had in that form.
+    """
+    job = Job(server=server, prompt_id=prompt_id, client_id=client_id, timeout=timeout)
+    return _perform("attach", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
+
+
+def _plugins(reporters: Iterable[object] | None, *, quiet: bool, json_progress: bool) -> Plugins:
+    if reporters is None:
+        return default_plugins(quiet=quiet, json_progress=json_progress)
+    if isinstance(reporters, str):
+        raise ReporterError("reporters is a text", hint="give a list: reporters=['console']")
+    plugins = Plugins(Streams(stdout, stderr))
+    for reporter in reporters:
+        if isinstance(reporter, str):
+            plugins.add_spec(reporter)
+        else:
+            plugins.add_object(reporter)
+    return plugins
+
+
+def _perform(command: str, job: Job, plugins: Plugins, timing: Timing | None) -> RunFinished:
+    session = Session(
+        plugins, command=command, server=job.shown_server, timing=timing or Timing(), complain=complain_to_stderr
+    )
+    try:
+        return run_job(session, job)
+    finally:
+        session.finish()

@@ -1,0 +1,67 @@
+"""What is installed: the reporters, their options, and why some of them can't be loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from comfyreport.errors import ComfyReportError, ReporterError
+from comfyreport.factories import signature_of
+from comfyreport.plugins import HOOKS, entry_points, load, package_of
+
+_PLACES = {"stream": "a path, - for stdout, or stderr", "path": "a path", "url": "a URL", "none": "none"}
+
+
+def describe(name: str) -> dict[str, Any]:
+    """All about one installed reporter, as `comfyreport reporters --json` tells it."""
+    point = entry_points()[name]
+    about: dict[str, Any] = {"name": name, "package": package_of(point), "value": point.value, "error": None}
+    try:
+        value = load(point)
+        if isinstance(value, ModuleType):
+            hooks = sorted(hook for hook in vars(value) if hook in HOOKS)
+            summary = (value.__doc__ or "").strip().partition("\n")[0]
+            return about | {"summary": summary, "destination": "none", "options": [], "hooks": hooks}
+        signature = signature_of(value, name)
+    except ComfyReportError as error:
+        return about | {"error": error.message}
+    default = getattr(signature.default, "name", None) if signature.default is not None else None
+    options = [
+        {"name": option.name, "takes": option.values, "default": option.default, "help": option.help}
+        for option in signature.options.values()
+    ]
+    return about | {
+        "summary": signature.summary,
+        "destination": _PLACES[signature.destination],
+        "default_destination": default,
+        "options": options,
+    }
+
+
+def list_reporters(name: str | None, *, as_json: bool) -> str:
+    """All reporters, or one, as text; UsageError where there is none of that name."""
+    known = sorted(entry_points())
+    if name is not None and name not in known:
+        raise ReporterError(f"there is no reporter {name!r}", hint=f"installed: {', '.join(known) or 'none'}")
+    found = [describe(each) for each in ([name] if name is not None else known)]
+    if as_json:
+        return json.dumps(found[0] if name is not None else found, indent=2, default=str)
+    return "\n".join(line for about in found for line in _lines(about, in_full=name is not None))
+
+
+def _lines(about: dict[str, Any], *, in_full: bool) -> Iterator[str]:
+    summary = about.get("summary")
+    yield f"{about['name']}  ({about['package']})" + (f"  {summary}" if summary else "")
+    if about["error"]:
+        yield f"    can't be loaded: {about['error']}"
+        return
+    if in_full:
+        default = about.get("default_destination")
+        yield f"    DEST: {about['destination']}" + (f" (default {default})" if default else "")
+    for option in about["options"]:
+        default = "" if option["default"] is None else f" (default {option['default']})"
+        yield f"    ,{option['name']}={option['takes']}{default}" + (f"  {option['help']}" if in_full else "")
+    if in_full and about.get("hooks"):
+        yield f"    hooks: {', '.join(about['hooks'])}"

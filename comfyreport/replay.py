@@ -1,0 +1,34 @@
+"""Playing a recording through the reporters of a session, at its own pace or another."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from comfyreport.events import ErrorInfo
+from comfyreport.recording import Player, Recording
+from comfyreport.session import Session
+from comfyreport.verdict import Verdict
+
+
+def replay(session: Session, recording: Recording, *, speed: float, stopped: threading.Event) -> None:
+    """Tell the recorded run's events, *speed* times as fast as they came (0: at once), until *stopped* is set."""
+    player = Player(recording, sequence=session.sequence, previews=session.wants("node_preview"))
+    began = time.monotonic()
+    if speed:
+        session.use_clock(lambda: (time.monotonic() - began) * speed)
+
+    def wait(seconds: float) -> bool:
+        if speed:
+            stopped.wait(max(0.0, began + seconds / speed - time.monotonic()))
+        else:
+            session.use_clock(lambda: seconds)
+        if stopped.is_set():
+            error = ErrorInfo(code="cancelled", message="the replay was stopped by the user")
+            player.run.conclude(Verdict("cancelled", error, "none", "no"))
+        return not stopped.is_set()
+
+    for event in player.events(wait):
+        session.publish([event])
+        for warning in session.watch():
+            session.complain(warning)

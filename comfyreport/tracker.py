@@ -1,0 +1,316 @@
+"""ProgressTracker: follows one prompt in a background thread; and the running of one job, which the command uses."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from comfyreport import events as ev
+from comfyreport.address import DEFAULT_SERVER, Address, parse_address
+from comfyreport.client import Client
+from comfyreport.errors import UsageError
+from comfyreport.hookspecs import hookimpl
+from comfyreport.loop import Loop
+from comfyreport.outputs import Target
+from comfyreport.plugins import Plugins, Streams
+from comfyreport.recording import Recorder
+from comfyreport.run import Run
+from comfyreport.session import Session
+from comfyreport.streams import stderr, stdout
+from comfyreport.timing import Timing
+from comfyreport.workflow import Workflow, from_mapping, load
+
+SIMULATED = "sim"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run that is asked for: a workflow to submit, or the id of a prompt that was submitted already."""
+
+    server: str = ""
+    workflow: str | os.PathLike[str] | Mapping[str, Any] | None = None
+    prompt_id: str = ""
+    client_id: str = ""
+    prompt: str | None = None
+    output: str | os.PathLike[str] | None = None
+    record: str | os.PathLike[str] | None = None
+    timeout: float | None = None
+
+    @property
+    def server_text(self) -> str:
+        """The server that was asked for, else that of the environment, else the default."""
+        return self.server or os.environ.get("COMFYREPORT_SERVER") or DEFAULT_SERVER
+
+    @property
+    def shown_server(self) -> str:
+        """The server for people and events: nothing secret in it, empty where the address is none."""
+        if self.server_text == SIMULATED:
+            return SIMULATED
+        try:
+            return parse_address(self.server_text).base
+        except UsageError:
+            return ""
+
+
+def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lambda loop: None) -> ev.RunFinished:
+    """Do *job* to its end, which is told on every path; raises nothing but KeyboardInterrupt.
+
+    :param on_loop: is given the loop before it begins, so that it can be stopped.
+    """
+    with ExitStack() as stack:
+        run: Run | None = None
+        interrupted: KeyboardInterrupt | None = None
+        try:
+            workflow = _workflow(job)
+            target = None if job.output is None else Target(job.output)
+            if target is not None:
+                target.prepare()
+            address = _address(job, stack)
+            run = _run(session, job, workflow, address)
+            recorder = None
+            if job.record is not None:
+                recorder = Recorder(job.record, server=address.base, secrets=_secrets(address))
+                stack.callback(recorder.close)
+            client = Client(address, timing=session.timing, tap=None if recorder is None else recorder.tap)
+            stack.callback(client.close)
+            client_id = job.client_id or uuid.uuid4().hex
+            loop = Loop(
+                run,
+                client,
+                client_id=client_id,
+                publish=session.publish,
+                watch=session.watch,
+                clock=session.clock,
+                timing=session.timing,
+                recorder=recorder,
+                timeout=job.timeout,
+            )
+            on_loop(loop)
+            body = _body(workflow, run, client_id)
+            interrupted = _guarded(loop, lambda: loop.execute(body))
+            if target is not None and not loop.hurry:
+                interrupted = _guarded(loop, lambda: loop.save(target)) or interrupted
+            session.hurry = loop.hurry
+            _finish(session, run, recorder)
+        except Exception as error:  # noqa: BLE001  whatever it is, the run has an end
+            session.fail(error, run)
+        if interrupted is not None:
+            raise interrupted
+        return session.results[-1]
+
+
+def _workflow(job: Job) -> Workflow | None:
+    if job.workflow is None:
+        return None
+    found = from_mapping(job.workflow) if isinstance(job.workflow, Mapping) else load(job.workflow)
+    return found if job.prompt is None else found.with_prompt(job.prompt)
+
+
+def _address(job: Job, stack: ExitStack) -> Address:
+    if job.server_text != SIMULATED:
+        return parse_address(job.server_text)
+    try:
+        from comfyreport.simulator import Simulator
+    except ImportError as error:
+        raise UsageError(
+            f"the simulator needs a package that isn't installed ({error.name})",
+            hint="pip install 'comfyreport[sim]'",
+        ) from error
+    speed = os.environ.get("COMFYREPORT_SIM_SPEED", "1")
+    try:
+        simulator = Simulator(speed=float(speed))
+    except ValueError as error:
+        raise UsageError(f"COMFYREPORT_SIM_SPEED is {speed!r}", hint="give it a number over 0") from error
+    return parse_address(stack.enter_context(simulator).url)
+
+
+def _run(session: Session, job: Job, workflow: Workflow | None, address: Address) -> Run:
+    return Run(
+        job.prompt_id or str(uuid.uuid4()),
+        () if workflow is None else workflow.manifest(),
+        base_url=address.base,
+        client_id=job.client_id or None,
+        seed=None if workflow is None else workflow.seed(),
+        sequence=session.sequence,
+        previews=session.wants("node_preview"),
+    )
+
+
+def _body(workflow: Workflow | None, run: Run, client_id: str) -> dict[str, Any] | None:
+    if workflow is None:
+        return None
+    return {"prompt": workflow.graph, "client_id": client_id, "prompt_id": run.prompt_id}
+
+
+def _secrets(address: Address) -> list[str]:
+    """What must not be in a recording: the password, and the values of the address's query."""
+    credentials = address.credentials
+    return [*(credentials[1:] if credentials is not None else ()), *(value for _, value in address.query)]
+
+
+def _guarded(loop: Loop, act: Callable[[], None]) -> KeyboardInterrupt | None:
+    """Do *act*; a KeyboardInterrupt, where the program has no handler of ours, cancels and is raised at the end."""
+    interrupted: KeyboardInterrupt | None = None
+    while True:
+        try:
+            act()
+        except KeyboardInterrupt as error:
+            interrupted = error
+            loop.stop()
+            act = loop.resume
+        else:
+            return interrupted
+
+
+def _finish(session: Session, run: Run, recorder: Recorder | None) -> None:
+    session.publish(run.finish(session.clock()))
+    if recorder is None:
+        return
+    result = session.results[-1]
+    error = result.error
+    recorder.note(
+        "end",
+        status=result.status,
+        prompt_state=result.prompt_state,
+        submitted=result.submitted,
+        retryable=result.retryable,
+        error=None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
+    )
+
+
+class _Collector:
+    """A reporter that keeps events for an iterating thread."""
+
+    def __init__(self) -> None:
+        self.events: queue.SimpleQueue[ev.Event | None] = queue.SimpleQueue()
+
+    @hookimpl
+    def comfyreport_event(self, event: ev.AnyEvent) -> None:
+        """Keep *event*."""
+        self.events.put(event)
+
+    @hookimpl
+    def comfyreport_close(self) -> None:
+        """Nothing more comes."""
+        self.events.put(None)
+
+
+class ProgressTracker:
+    """Follows one prompt in a background thread, and can be iterated for its events.
+
+    Submit with `client_id` as the POST's `client_id`, and set `prompt_id` to the answer's id; messages that come
+    before that are kept. Without *quiet*, progress is printed to stderr; with *json_progress*, JSON lines to stdout.
+
+    :param server: as `--server` takes it.
+    :param prompt_id: the prompt to follow; may be set later.
+    :param client_id: the id under which it was submitted; without one, one is made up.
+    """
+
+    def __init__(
+        self,
+        server: str = "",
+        prompt_id: str | None = None,
+        client_id: str | None = None,
+        *,
+        quiet: bool = False,
+        json_progress: bool = False,
+        timing: Timing | None = None,
+    ) -> None:
+        self.server = server
+        self.client_id = client_id or uuid.uuid4().hex
+        self.quiet = quiet
+        self.json_progress = json_progress
+        self.result: ev.RunFinished | None = None
+        self._prompt_id = prompt_id
+        self._known = threading.Event()
+        if prompt_id is not None:
+            self._known.set()
+        self._timing = timing or Timing()
+        self._collector = _Collector()
+        self._thread: threading.Thread | None = None
+        self._loop: Loop | None = None
+        self.connected = threading.Event()
+
+    @property
+    def prompt_id(self) -> str | None:
+        """The prompt that is followed."""
+        return self._prompt_id
+
+    @prompt_id.setter
+    def prompt_id(self, value: str) -> None:
+        self._prompt_id = value
+        self._known.set()
+
+    def start(self) -> ProgressTracker:
+        """Begin to follow; returns at once. Calling it again changes nothing."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._follow, name="comfyreport-tracker", daemon=True)
+            self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop following. The prompt goes on."""
+        self._known.set()
+        if self._loop is not None:
+            self._loop.leave()
+        if self._thread is not None:
+            self._thread.join(self._timing.close_limit)
+
+    def wait(self, timeout: float | None = None) -> ev.RunFinished | None:
+        """The run's end, or None if it hasn't come within *timeout* seconds."""
+        self.start()
+        assert self._thread is not None
+        self._thread.join(timeout)
+        return self.result
+
+    def __enter__(self) -> ProgressTracker:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def __iter__(self) -> Iterator[ev.Event]:
+        """The events as they come, the last is `stream_finished`."""
+        self.start()
+        while (event := self._collector.events.get()) is not None:
+            yield event
+
+    def _follow(self) -> None:
+        plugins = default_plugins(quiet=self.quiet, json_progress=self.json_progress)
+        plugins.add_object(self._collector, "tracker")
+        job = Job(server=self.server, prompt_id=self._prompt_id or "", client_id=self.client_id)
+        session = Session(
+            plugins, command="attach", server=job.shown_server, timing=self._timing, complain=complain_to_stderr
+        )
+        run_job(session, job, on_loop=self._take_loop)
+        self.result = session.results[-1]
+        session.finish()
+
+    def _take_loop(self, loop: Loop) -> None:
+        self._loop = loop
+        loop.on_ready = self._ready
+
+    def _ready(self) -> str:
+        """Called on the tracker's thread once the socket is open; waits until the prompt's id is known."""
+        self.connected.set()
+        self._known.wait()
+        return self._prompt_id or ""
+
+
+def complain_to_stderr(line: str) -> None:
+    """Write one line of comfyreport's own to stderr."""
+    stderr.write(f"comfyreport: {line}\n")
+    stderr.flush()
+
+
+def default_plugins(*, quiet: bool, json_progress: bool) -> Plugins:
+    """The reporters that `quiet` and `json_progress` stand for: errors only, JSON lines, else the console."""
+    plugins = Plugins(Streams(stdout, stderr))
+    plugins.add_spec("jsonl" if json_progress else "quiet" if quiet else "console")
+    return plugins

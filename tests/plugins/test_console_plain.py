@@ -1,0 +1,235 @@
+"""The console where it only adds lines: files, pipes, CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from comfyreport_console import console
+
+from comfyreport import events as ev
+from comfyreport.streams import Stream
+from tests.plugins.events import (
+    ALL_STEPS,
+    DECODER,
+    LOADER,
+    REQUIRED_STEPS,
+    SAMPLER,
+    SAVER,
+    Story,
+    failed,
+    fully_cached,
+    progress,
+    sampling,
+    tell,
+    txt2img,
+)
+from tests.plugins.terminal import Plain, Terminal
+
+
+def lines(events: list[ev.Event]) -> list[str]:
+    out = Plain()
+    tell(console(out), events)
+    assert "\r" not in out.text
+    assert "\x1b" not in out.text
+    return out.text.splitlines()
+
+
+def told(story: Story) -> list[str]:
+    """What came after the connection's line."""
+    return lines(story.events)[1:]
+
+
+def test_the_requirements_run() -> None:
+    assert lines(txt2img(REQUIRED_STEPS)) == [
+        "[INFO] Connected to progress stream",
+        "[INFO] Generation started",
+        "[INFO] Node: Load Checkpoint",
+        "[INFO] Done: Load Checkpoint in 2.4s",
+        "[INFO] Node: Empty Latent Image",
+        "[INFO] Done: Empty Latent Image in 0.0s",
+        "[INFO] Node: Positive prompt",
+        "[INFO] Done: Positive prompt in 1.2s",
+        "[INFO] Node: Negative prompt",
+        "[INFO] Done: Negative prompt in 0.2s",
+        "[INFO] Node: KSampler",
+        "[PROGRESS] Sampling: 1/20 steps (5%) - ETA: 19s",
+        "[PROGRESS] Sampling: 5/20 steps (25%) - ETA: 12s",
+        "[PROGRESS] Sampling: 10/20 steps (50%) - ETA: 8s",
+        "[PROGRESS] Sampling: 15/20 steps (75%) - ETA: 4s",
+        "[PROGRESS] Sampling: 20/20 steps (100%) - ETA: 0s",
+        "[INFO] Done: KSampler in 16.0s",
+        "[INFO] Node: VAE Decode",
+        "[INFO] Done: VAE Decode in 2.6s",
+        "[INFO] Node: Save Image",
+        "[INFO] Done: Save Image in 0.4s",
+        "[INFO] Saved: /tmp/sunset.png",
+        "[OK] Generation complete in 23.4s",
+    ]
+
+
+def test_a_fully_cached_run() -> None:
+    assert lines(fully_cached())[2:] == [
+        "[INFO] 7 nodes cached",
+        "[OK] Generation complete in 0.1s (0 executed, 7 cached: same inputs as before)",
+    ]
+
+
+def test_one_cached_node() -> None:
+    story = Story().begin()
+    story.tell(ev.NodeCached, node=LOADER, **progress(0, 6))
+    story.node(SAVER, 1.0, 1)
+    assert told(story)[0] == "[INFO] 1 node cached"
+
+
+def test_a_failed_run() -> None:
+    assert lines(failed())[-4:] == [
+        "[ERROR] Generation failed after 8.9s in KSampler (node 3): RuntimeError: "
+        "mat1 and mat2 shapes cannot be multiplied (77x768 and 4096x320)",
+        '      File "/comfy/nodes.py", line 1559, in sample',
+        "        return common_ksampler(model)",
+        "  Hint: the text encoder doesn't fit the model",
+    ]
+
+
+def bars(times: list[float], maximum: float, **details: int) -> Story:
+    story = Story().begin()
+    for step, time in enumerate(times, 1):
+        story.at(time).step(DECODER, step, maximum, 1.0, **details)
+    return story
+
+
+def test_quick_progress_is_a_line_for_each_five_per_cent() -> None:
+    got = told(bars([1 + step / 1000 for step in range(1, 1001)], 1000))
+    assert len(got) == 21
+    assert got[0].startswith("[PROGRESS] VAE Decode: 1/1000 steps (0%)")
+    assert got[1].startswith("[PROGRESS] VAE Decode: 51/1000 steps (5%)")
+    assert got[-1].startswith("[PROGRESS] VAE Decode: 1000/1000 steps (100%)")
+
+
+def test_slow_progress_is_a_line_every_five_seconds() -> None:
+    got = told(bars([float(step) for step in range(1, 32)], 10_000))
+    assert [line.split()[3] for line in got] == [f"{step}/10000" for step in range(1, 32, 5)]
+
+
+def test_all_of_twenty_steps() -> None:
+    got = [line for line in lines(txt2img(ALL_STEPS)) if line.startswith("[PROGRESS]")]
+    assert len(got) == 20
+
+
+def test_first_and_last_of_each_pass() -> None:
+    story = Story().begin()
+    for number in (1, 2):
+        for step in range(1, 1001):
+            story.at(story.now + 1e-5).step(SAMPLER, step, 1000, 1.0, pass_number=number)
+    got = told(story)
+    assert sum(" 1/1000 " in line for line in got) == 2
+    assert sum(" 1000/1000 " in line for line in got) == 2
+    assert got[21].startswith("[PROGRESS] Sampling (pass 2): 1/1000")
+
+
+def test_a_node_that_starts_again_has_a_first_step_again() -> None:
+    story = Story().begin()
+    for _ in range(2):
+        story.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
+        story.step(SAMPLER, 1, 1000, 1.0)
+        story.tell(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
+    assert sum(line.startswith("[PROGRESS]") for line in told(story)) == 2
+
+
+def test_the_queue_is_told_when_the_place_changes() -> None:
+    story = Story().begin(position=3)
+    for position, remaining in ((3, 4), (3, 5), (2, 4), (2, 4), (1, 3), (0, 2), (None, 2)):
+        story.at(story.now + 1).tell(ev.QueueChanged, position=position, remaining=remaining)
+    story.tell(ev.RunStarted)
+    story.tell(ev.QueueChanged, position=0, remaining=7)
+    assert told(story) == [
+        "[INFO] Waiting in the queue: 3 before this one",
+        "[INFO] Waiting in the queue: 2 before this one",
+        "[INFO] Waiting in the queue: 1 before this one",
+        "[INFO] Generation started",
+    ]
+
+
+def test_silence_is_told_every_thirty_seconds() -> None:
+    story = sampling(())
+    started = story.now
+    for seconds in range(5, 101, 5):
+        story.at(started + seconds).tell(
+            ev.Heartbeat, "client", node=SAMPLER, silent_seconds=float(seconds), node_seconds=float(seconds),
+            state="running", **progress(4, 7),
+        )  # fmt: skip
+    got = [line for line in told(story) if "Still" in line]
+    assert got == [
+        f"[INFO] Still running: KSampler for {span}, nothing heard for {span}" for span in ("30s", "1m 00s", "1m 30s")
+    ]
+
+
+def test_a_nodes_words_are_told_now_and_then() -> None:
+    story = Story().begin()
+    for second in range(12):
+        story.at(float(second)).tell(ev.NodeText, node=SAVER, text=f"upload {second}")
+    story.at(20.0).tell(ev.NodeText, node=SAVER, text="  \n")
+    assert told(story) == [f"[INFO] Save Image: upload {second}" for second in (0, 5, 10)]
+
+
+def test_warnings_and_the_connection() -> None:
+    story = Story().begin()
+    story.tell(ev.Warning, code="stalled", message="nothing heard\x1b[2J")
+    story.tell(ev.ConnectionChanged, "client", state="lost", detail="reset by peer")
+    story.tell(ev.ConnectionChanged, "client", state="restored")
+    assert told(story) == [
+        "[WARN] nothing heard\\x1b[2J",
+        "[WARN] Connection lost: reset by peer",
+        "[INFO] Connection restored",
+    ]
+
+
+def test_titles_cant_move_the_cursor() -> None:
+    evil = ev.NodeRef(id="1", class_type="X", title="\x1b]0;owned\x07\r\n[OK] Generation complete\u202e")
+    story = Story().begin()
+    story.node(evil, 1.0, 1)
+    assert told(story)[0] == "[INFO] Node: \\x1b]0;owned\\x07\\r\\n[OK] Generation complete\\u202e"
+    assert len(told(story)) == 2
+
+
+@pytest.mark.parametrize("status", list(ev.EXIT_CODES))
+def test_every_end_has_a_last_word(status: ev.Status) -> None:
+    got = lines(Story().begin().end(status))
+    tags = {"success": "[OK] ", "cancelled": "[WARN] ", "detached": "[WARN] "}
+    assert got[1].startswith(tags.get(status, "[ERROR] "))
+
+
+def test_two_runs_share_nothing() -> None:
+    out = Plain()
+    reporter = console(out)
+    for _ in range(2):
+        tell(reporter, bars([1.0], 1000).end())
+    assert out.text.count("[PROGRESS]") == 2
+
+
+def test_colour_without_redraw() -> None:
+    out = Plain(color="always")
+    tell(console(out), txt2img())
+    assert "\x1b[34m[INFO]\x1b[0m Generation started\n" in out.text
+    assert out.text.endswith("\x1b[32m[OK]\x1b[0m Generation complete in 23.4s\n")
+    assert "\r" not in out.text
+
+
+def test_plain_on_a_terminal_when_asked() -> None:
+    out = Terminal()
+    tell(console(out, plain=True), txt2img())
+    assert "".join(out.writes).splitlines() == lines(txt2img())
+
+
+def test_a_node_title_that_the_encoding_lacks() -> None:
+    out = Plain(encoding="cp1252")
+    story = Story().begin()
+    story.node(ev.NodeRef(id="1", title="雪 é"), 1.0, 1)
+    tell(console(out), story.events)
+    assert "[INFO] Node: ? é" in out.text
+
+
+def test_to_a_file(tmp_path: Path) -> None:
+    tell(console(Stream.to_path(tmp_path / "run.txt")), txt2img())
+    assert (tmp_path / "run.txt").read_text(encoding="utf-8").splitlines() == lines(txt2img())
