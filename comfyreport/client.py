@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
+import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
+from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import orjson
 import requests
-import requests.auth
+import requests.certs
 import requests.exceptions
+import requests.utils
 import urllib3.exceptions
 import websocket
 
 from comfyreport._version import __version__
+from comfyreport.access import Access
 from comfyreport.address import Address
 from comfyreport.errors import UnreachableError
 from comfyreport.timing import Timing
@@ -28,6 +35,8 @@ from comfyreport.wire import Json, loads
 BODY_LIMIT = 256 * 1024 * 1024
 CHUNK = 1024 * 1024
 FEATURE_FLAGS = '{"type": "feature_flags", "data": {"supports_preview_metadata": true}}'
+
+USER_AGENT = f"comfyreport/{__version__}"
 
 Tap = Callable[[dict[str, Any]], None]
 
@@ -47,15 +56,39 @@ class Client:
     :param tap: is given each request and answer in the form of a recording, before anything is made of it.
     """
 
-    def __init__(self, address: Address, *, timing: Timing, tap: Tap | None = None) -> None:
+    def __init__(
+        self, address: Address, *, timing: Timing, access: Access | None = None, tap: Tap | None = None
+    ) -> None:
         self.address = address
+        self.access = access or Access()
         self.timing = timing
-        self._tap = tap
+        self.tap = tap
+        self.cookies: dict[str, str] = {}
+        self._headers = {"User-Agent": USER_AGENT, **self.access.headers_for(address)}
         self._session = requests.Session()
-        self._session.headers["User-Agent"] = f"comfyreport/{__version__}"
-        if address.credentials is not None:
-            # An object, so that no .netrc entry takes its place.
-            self._session.auth = requests.auth.HTTPBasicAuth(*address.credentials)
+        # A callable of ours, so that no .netrc entry takes its place.
+        self._session.auth = self._authorize
+
+    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._headers)
+        return request
+
+    @property
+    def verify(self) -> bool | str:
+        """Against which certificates the server is checked, in the form that requests takes."""
+        if self.access.insecure:
+            return False
+        environ = os.environ
+        return self.access.cacert or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
+
+    def take_cookies(self, cookies: Mapping[str, str]) -> None:
+        """Carry the cookies of the socket's handshake to all later requests: a load balancer's, for one."""
+        self.cookies.update(cookies)
+        self._session.cookies.update(self.cookies)
+
+    def socket_headers(self) -> dict[str, str]:
+        """The headers of the socket's handshake, but for the cookies."""
+        return dict(self._headers)
 
     def get(self, path: str) -> Answer:
         """GET a route that answers with JSON."""
@@ -66,32 +99,33 @@ class Client:
         return self._call("POST", path, body, timeout or self.timing.answer)
 
     def _call(self, method: str, path: str, body: Json, timeout: float) -> Answer:
-        if self._tap is not None:
-            self._tap({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
+        if self.tap is not None:
+            self.tap({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
             with self._session.request(
                 method,
                 self.address.url(path),
-                data=None if body is None else orjson.dumps(body),
+                data=None if body is None else _dumped(body),
                 headers=headers,
                 timeout=(self.timing.connect, timeout),
                 allow_redirects=False,
                 stream=True,
+                verify=self.verify,
             ) as response:
                 data = b"".join(_limited(response, BODY_LIMIT))
                 location = response.headers.get("Location", "")
                 status = response.status_code
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            if self._tap is not None:
-                self._tap(
+            if self.tap is not None:
+                self.tap(
                     {"dir": "in", "kind": "http-error", "method": method, "path": path, "error": type(error).__name__}
                 )
             raise unreachable(error, self.address) from error
         answer = Answer(status, _parsed(data), data[:2000].decode("utf-8", "replace"), location)
-        if self._tap is not None:
+        if self.tap is not None:
             record = {"dir": "in", "kind": "http", "method": method, "path": path, "status": status}
-            self._tap(record | ({"text": answer.text} if answer.body is None else {"response": answer.body}))
+            self.tap(record | ({"text": answer.text} if answer.body is None else {"response": answer.body}))
         return answer
 
     def download(self, filename: str, subfolder: str, folder: str) -> Iterator[bytes]:
@@ -99,7 +133,11 @@ class Client:
         url = self.address.url("/view", filename=filename, subfolder=subfolder, type=folder)
         try:
             with self._session.get(
-                url, timeout=(self.timing.connect, self.timing.answer), allow_redirects=False, stream=True
+                url,
+                timeout=(self.timing.connect, self.timing.answer),
+                allow_redirects=False,
+                stream=True,
+                verify=self.verify,
             ) as response:
                 if response.status_code != 200:
                     raise UnreachableError(f"the server answered {response.status_code}", code="download_failed")
@@ -121,6 +159,14 @@ def _limited(response: requests.Response, limit: int) -> Iterator[bytes]:
         yield chunk
 
 
+def _dumped(body: Json) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # orjson refuses integers over 64 bits, which Python servers take.
+        return json.dumps(body).encode()
+
+
 def _parsed(data: bytes) -> Json:
     try:
         return loads(data)
@@ -131,42 +177,51 @@ def _parsed(data: bytes) -> Json:
 class Socket:
     """One WebSocket connection, made and read by one thread, shut down by another."""
 
-    def __init__(self, address: Address, client_id: str, *, timing: Timing, tap: Tap | None = None) -> None:
-        self._address = address
+    def __init__(self, client: Client, client_id: str) -> None:
+        self._client = client
         self._client_id = client_id
-        self._timing = timing
-        self._tap = tap
+        self._tap = client.tap
         self._socket: websocket.WebSocket | None = None
         self._shut = False
 
-    def open(self) -> None:
+    def open(self) -> dict[str, str]:
         """Connect, and send the feature flags, which count only as the first message (ComfyUI server.py).
 
-        Raises UnreachableError.
+        Returns the cookies that the handshake's answer set. Raises UnreachableError.
         """
+        client = self._client
         self._record({"dir": "out", "kind": "ws-open", "path": f"/ws?clientId={self._client_id}"})
-        headers = [f"User-Agent: comfyreport/{__version__}"]
-        if self._address.credentials is not None:
-            token = base64.b64encode(":".join(self._address.credentials).encode()).decode()
-            headers.append(f"Authorization: Basic {token}")
+        url = client.address.socket_url(self._client_id)
         try:
             # No Origin: ComfyUI answers 403 where it doesn't match the host (server.py, origin_only_middleware).
             self._socket = websocket.create_connection(
-                self._address.socket_url(self._client_id),
-                timeout=self._timing.connect,
+                url,
+                timeout=client.timing.connect,
                 suppress_origin=True,
                 skip_utf8_validation=True,
                 enable_multithread=False,
                 redirect_limit=0,
-                header=headers,
+                header=client.socket_headers(),
+                cookie="; ".join(f"{name}={value}" for name, value in client.cookies.items()) or None,
+                sslopt=_tls_options(client.verify),
+                **_proxy_options(client.address.url("/ws")),
             )
             self._socket.send(FEATURE_FLAGS)
             self._record({"dir": "out", "kind": "ws-text", "text": FEATURE_FLAGS})
             self._socket.settimeout(None)
         except (websocket.WebSocketException, OSError, ValueError) as error:
-            raise unreachable(error, self._address) from error
+            raise unreachable(error, client.address) from error
         if self._shut:
             self.shut()
+        cookies: SimpleCookie = SimpleCookie()
+        with contextlib.suppress(CookieError):
+            cookies.load(str((self._socket.getheaders() or {}).get("set-cookie", "")))
+        return {name: morsel.value for name, morsel in cookies.items()}
+
+    def ping(self) -> None:
+        """Send a ping, which keeps proxies from closing a quiet connection; OSError where it is broken."""
+        if self._socket is not None:
+            self._socket.ping()
 
     def frames(self) -> Iterator[tuple[bool, bytes]]:
         """The data frames as they come, each with whether it is text; ends when the connection does.
@@ -208,6 +263,29 @@ class Socket:
         self._record({"dir": "in", "kind": "ws-close"})
         if self._socket is not None:
             self._socket.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _tls_options(verify: bool | str) -> dict[str, Any]:
+    """What requests is told of certificates, as websocket-client takes it."""
+    if verify is False:
+        return {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+    return {"ca_certs": requests.certs.where() if verify is True else verify}
+
+
+def _proxy_options(url: str) -> dict[str, Any]:
+    """The proxy that the environment names for *url*, chosen as requests does, as websocket-client takes it."""
+    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    if not proxy:
+        # An empty list would let websocket-client read the environment by rules of its own.
+        return {"http_no_proxy": ["*"]}
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return {
+        "http_proxy_host": parts.hostname,
+        "http_proxy_port": parts.port or 80,
+        "http_proxy_auth": (unquote(parts.username), unquote(parts.password or "")) if parts.username else None,
+        "proxy_type": parts.scheme if parts.scheme in ("http", "socks4", "socks5", "socks5h") else "http",
+        "http_no_proxy": [],
+    }
 
 
 def unreachable(error: BaseException, address: Address) -> UnreachableError:

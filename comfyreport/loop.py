@@ -1,65 +1,32 @@
 """The core event loop of one run: both witnesses, the timers, the user's signals; it ends with a verdict.
 
-Three kinds of things feed it through one inbox: the reader, which only receives frames; errands, each one blocking
-call over HTTP; and signals. Everything is decided here, on the thread that calls `execute`, and nothing here blocks
-but the inbox, always with a time limit.
+Everything is decided here, on the thread that calls `execute`, and nothing here blocks but the inbox, always with a
+time limit.
 """
 
 from __future__ import annotations
 
-import queue
 import random
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from comfyreport import answers, wire
 from comfyreport import events as ev
-from comfyreport.client import Answer, Client, Socket, refusal
+from comfyreport.client import Answer, Client, refusal
 from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.merging import merge_messages
-from comfyreport.outputs import Target, save, worth_saving
+from comfyreport.outputs import Target
 from comfyreport.recording import Recorder
 from comfyreport.run import Run
+from comfyreport.saving import Saver
 from comfyreport.timing import Timing
 from comfyreport.verdict import Verdict, without_history
+from comfyreport.wires import Closed, Done, Left, Opened, Signalled, Wires
 
 MERGE_ABOVE_FRAMES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024
 FRAME_LIMIT = 32 * 1024 * 1024
-
-Frame = tuple[bool, bytes]
-
-
-class Opened(NamedTuple):
-    """The reader's connection stands and its feature flags are sent."""
-
-    socket: Socket
-
-
-class Closed(NamedTuple):
-    """The reader's connection ended, or never came to be."""
-
-    socket: Socket
-    error: UnreachableError | None
-
-
-class Done(NamedTuple):
-    """An errand came back."""
-
-    name: str
-    value: Any
-    error: BaseException | None
-
-
-class Signalled(NamedTuple):
-    """The user wants to stop."""
-
-
-class Left(NamedTuple):
-    """The program wants to follow no more."""
 
 
 class Look(NamedTuple):
@@ -99,17 +66,13 @@ class Loop:
         self.hurry = False
         self.on_ready: Callable[[], str] | None = None
         self._client = client
-        self._client_id = client_id
         self._publish = publish
         self._watch = watch
         self._clock = clock
         self._timing = timing
         self._recorder = recorder
-        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._wires = Wires(client, client_id, timing=timing, tap=None if recorder is None else recorder.tap)
         self._due: dict[str, float] = {}
-        self._busy: set[str] = set()
-        self._stop = threading.Event()
-        self._socket: Socket | None = None
         self._open = False
         self._ever_open = False
         self._submitting = False
@@ -127,11 +90,11 @@ class Loop:
 
     def stop(self) -> None:
         """The user wants to stop: the first time cancels, the second leaves. Safe in a signal handler."""
-        self._inbox.put(Signalled())
+        self._wires.put(Signalled())
 
     def leave(self) -> None:
         """Stop following and let the prompt go on; may be called from any thread."""
-        self._inbox.put(Left())
+        self._wires.put(Left())
 
     def execute(self, body: wire.Json) -> None:
         """Connect, submit *body*, follow to the verdict. The run's end isn't told yet: outputs come first.
@@ -142,7 +105,7 @@ class Loop:
         if self._timeout is not None:
             self._arm("timeout", self._timeout)
         try:
-            self._connect()
+            self._wires.connect()
             self._until(lambda: self._ever_open)
             if self.run.verdict is None:
                 if self.on_ready is not None:
@@ -152,71 +115,25 @@ class Loop:
         except KeyboardInterrupt:
             raise
         except BaseException:
-            self._shut()
+            self._wires.shut()
             raise
 
     def resume(self) -> None:
         """Go on to the verdict after a KeyboardInterrupt; nothing where there is one."""
         self._until(lambda: False)
-        self._shut()
-
-    def _shut(self) -> None:
-        if self._socket is not None:
-            self._socket.shut()
+        self._wires.shut()
 
     def save(self, target: Target) -> None:
-        """Save the outputs, one after the other; a failure makes a success partial."""
-        failed: list[str] = []
-        for index in worth_saving(self.run.outputs):
-            output = self.run.outputs[index]
-            path = target.place(output)
-            if self._signals:
-                break
-            error = self._save_one(index, output, path)
-            if error is not None:
-                failed.append(str(output.filename))
-                message = f"{output.filename} could not be saved to {path}: {error}"
-                self._tell(ev.Warning, code="download_failed", message=message, node=output.node)
-        self._amend(failed)
-
-    def _save_one(self, index: int, output: ev.Output, path: Path) -> BaseException | None:
-        self._errand("save", lambda: save(output, path, self._pieces))
-        while "save" in self._busy:
-            for item in self._receive():
-                if isinstance(item, Done) and item.name == "save":
-                    self._busy.discard("save")
-                    if item.error is not None:
-                        return item.error
-                    saved: ev.Output = item.value
-                    if self._recorder is not None:
-                        self._recorder.note("saved", index=index, path=saved.path, bytes=saved.bytes)
-                    self._publish(self.run.saved(index, saved, self._clock()))
-                elif isinstance(item, Signalled):
-                    self._signals += 1
-                    self._stop.set()
-        return None
-
-    def _pieces(self, filename: str, subfolder: str, folder: str) -> Iterator[bytes]:
-        for piece in self._client.download(filename, subfolder, folder):
-            if self._stop.is_set():
-                raise UnreachableError("the user stopped it", code="cancelled")
-            yield piece
-
-    def _amend(self, failed: list[str]) -> None:
-        """Change the verdict by what saving showed."""
-        verdict = self.run.verdict
-        if verdict is None or verdict.status not in ("success", "partial"):
-            return
-        if self._signals:
-            error = ErrorInfo(code="cancelled", message="stopped by the user before all outputs were saved")
-            self.run.verdict = verdict._replace(status="cancelled", error=error)
-        elif failed and verdict.status == "success":
-            error = ErrorInfo(
-                code="download_failed",
-                message=f"the run succeeded, but these outputs could not be saved: {', '.join(failed)}",
-                hint="fetch them from the URLs of the outputs",
-            )
-            self.run.verdict = verdict._replace(status="partial", error=error, retryable=True)
+        """Save the outputs; a failure makes a success partial."""
+        saver = Saver(
+            self.run,
+            self._wires,
+            publish=self._publish,
+            clock=self._clock,
+            pulse=self._look_after_reporters,
+            recorder=self._recorder,
+        )
+        saver.save(target)
 
     # --- the inbox
 
@@ -236,17 +153,9 @@ class Loop:
             self._run_timers()
 
     def _receive(self) -> list[Any]:
-        """All that waits in the inbox, as soon as there is something or a timer is due."""
+        """What is in the inbox, as soon as there is something or a timer is due."""
         now = self._clock().elapsed
-        wait = max(0.0, min(self._due.values(), default=now + 1.0) - now)
-        items: list[Any] = []
-        try:
-            items.append(self._inbox.get(timeout=wait) if wait else self._inbox.get_nowait())
-            while len(items) <= 4 * MERGE_ABOVE_FRAMES:
-                items.append(self._inbox.get_nowait())
-        except queue.Empty:
-            pass
-        return items
+        return self._wires.receive(min(self._due.values(), default=now + 1.0) - now)
 
     def _decode(self, text: bool, data: bytes) -> wire.Message:
         if not text:
@@ -280,7 +189,7 @@ class Loop:
 
     def _handle(self, item: object) -> None:
         if isinstance(item, Opened):
-            self._on_opened(item)
+            self._on_opened()
         elif isinstance(item, Closed):
             self._on_closed(item)
         elif isinstance(item, Signalled):
@@ -288,7 +197,7 @@ class Loop:
         elif isinstance(item, Left):
             self._conclude_detached()
         elif isinstance(item, Done):
-            self._busy.discard(item.name)
+            self._wires.busy.discard(item.name)
             getattr(self, f"_{item.name}_done")(item)
 
     # --- timers
@@ -310,8 +219,7 @@ class Loop:
     def _watch_due(self, now: float) -> None:
         """The slow pulse: reporters, heartbeats, and whether the server must be given up."""
         self._arm("watch", self._timing.tick * 2)
-        for warning in self._watch():
-            self._tell(ev.Warning, code="slow_reporter", message=warning)
+        self._look_after_reporters()
         if not self.run.sent:
             return
         silent = now - self._heard
@@ -322,6 +230,10 @@ class Loop:
         limit = self._timing.lost_after_refused if refused else self._timing.lost_after
         if unanswered > limit:
             self._conclude_lost(unanswered)
+
+    def _look_after_reporters(self) -> None:
+        for warning in self._watch():
+            self._tell(ev.Warning, code="slow_reporter", message=warning)
 
     def _silence_due(self, now: float) -> None:
         """A heartbeat, and a look over HTTP, after each stretch of silence."""
@@ -349,29 +261,7 @@ class Loop:
 
     # --- the socket
 
-    def _connect(self) -> None:
-        tap = None if self._recorder is None else self._recorder.tap
-        self._socket = Socket(self._client.address, self._client_id, timing=self._timing, tap=tap)
-        threading.Thread(target=self._read, args=(self._socket,), name="comfyreport-reader", daemon=True).start()
-
-    def _read(self, connection: Socket) -> None:
-        """The reader: on its own thread, it only receives."""
-        error: UnreachableError | None = None
-        put = self._inbox.put
-        try:
-            connection.open()
-            put(Opened(connection))
-            for frame in connection.frames():
-                put(frame)
-        except UnreachableError as raised:
-            error = raised
-        except Exception as raised:  # noqa: BLE001  websocket-client raises all kinds when a connection breaks
-            error = UnreachableError(f"the connection broke ({type(raised).__name__})", retryable=True)
-        finally:
-            connection.close()
-            put(Closed(connection, error))
-
-    def _on_opened(self, item: Opened) -> None:
+    def _on_opened(self) -> None:
         self._open = True
         self._refused = False
         self._heard_run = False
@@ -396,7 +286,7 @@ class Loop:
             self._arm_sooner("look", 0.0)
 
     def _reconnect_due(self, now: float) -> None:
-        self._connect()
+        self._wires.connect()
 
     def _unreachable(self, error: UnreachableError) -> None:
         info = ErrorInfo(code=error.code, message=error.message, hint=error.hint)
@@ -411,7 +301,7 @@ class Loop:
             self._look_due(0.0)
             return
         self._submitting = True
-        self._errand("submit", lambda: self._client.post("/prompt", body, timeout=self._timing.submit_answer))
+        self._wires.errand("submit", lambda: self._client.post("/prompt", body, timeout=self._timing.submit_answer))
 
     def _submit_done(self, item: Done) -> None:
         self._submitting = False
@@ -451,23 +341,10 @@ class Loop:
 
     # --- the second witness
 
-    def _errand(self, name: str, call: Callable[[], Any]) -> None:
-        """Make a blocking call on a thread of its own; its outcome comes through the inbox."""
-        self._busy.add(name)
-
-        def work() -> None:
-            try:
-                outcome = Done(name, call(), None)
-            except BaseException as error:  # noqa: BLE001  whatever it is, the loop must hear of it
-                outcome = Done(name, None, error)
-            self._inbox.put(outcome)
-
-        threading.Thread(target=work, name=f"comfyreport-{name}", daemon=True).start()
-
     def _look_due(self, now: float) -> None:
         name = "cancel" if self.run.told.cancelling else "look"
-        if name not in self._busy:
-            self._errand(name, self._cancel_and_look if name == "cancel" else self._look)
+        if name not in self._wires.busy:
+            self._wires.errand(name, self._cancel_and_look if name == "cancel" else self._look)
 
     def _look(self) -> Look:
         """History first, for it is the last word; the queue, which carries every queued graph, only if need be."""

@@ -19,7 +19,7 @@ _MESSAGE = 500
 _DETAIL = 300
 
 _MESSAGE_LINES = 4
-_TRACEBACK_LINES = 6
+_TRACEBACK_LINES = 4
 _NODE_ERRORS = 20
 
 _COLORS = {"OK": "32", "WARN": "33", "ERROR": "31", "PROGRESS": "36", "INFO": "34"}
@@ -217,8 +217,11 @@ def _node_error_lines(error: ev.ErrorInfo) -> list[str]:
 
 
 def _traceback_lines(error: ev.ErrorInfo) -> list[str]:
-    lines = [line for entry in error.traceback for line in entry.splitlines() if line.strip()]
-    return [f"    {printable(line, _DETAIL)}" for line in lines[-_TRACEBACK_LINES:]]
+    """The innermost frames, each a place and its code; the lines that only underline code are left out."""
+    lines = [line for entry in error.traceback for line in entry.splitlines() if line.strip(" ^~")]
+    lines = lines[-_TRACEBACK_LINES:]
+    places = [index for index, line in enumerate(lines) if line.lstrip().startswith("File ")]
+    return [f"    {printable(line, _DETAIL)}" for line in lines[places[0] if places else 0 :]]
 
 
 def _where_is_the_prompt(event: ev.RunFinished) -> list[str]:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyreport import events as ev
@@ -110,6 +110,7 @@ def test_endless_nesting_makes_a_line_all_the_same() -> None:
     assert json.loads(to_line(text(value)))["seq"] == 1
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_whatever_a_server_sends_makes_one_line(value: Any) -> None:
     line = to_line(text(value))

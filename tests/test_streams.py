@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyreport.errors import ReporterError
@@ -58,6 +58,7 @@ def test_printable_limit() -> None:
     assert printable("\x1b" * 10, 6) == "\\x1b\\…"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_printable_leaves_nothing_that_moves_a_cursor(text: str) -> None:
     shown = printable(text)
@@ -73,6 +74,7 @@ def test_cell_width(text: str, width: int) -> None:
     assert cell_width(text) == width
 
 
+@settings(deadline=None)
 @given(st.text(), st.integers(0, 20))
 def test_fit_is_the_longest_beginning_that_fits(text: str, width: int) -> None:
     shown = fit(text, width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyreport import events as ev
@@ -145,6 +145,7 @@ def interleave(moves: list[tuple[str, ev.NodeRef, float]], rate: float) -> tuple
     return story.events, written + thinner.flush()
 
 
+@settings(deadline=None)
 @given(MOVES, st.sampled_from([0.5, 5.0, 10.0, 0.0]))
 def test_any_interleaving(moves: list[tuple[str, ev.NodeRef, float]], rate: float) -> None:
     told, written = interleave(moves, rate)
@@ -167,6 +168,7 @@ def test_any_interleaving(moves: list[tuple[str, ev.NodeRef, float]], rate: floa
         assert told == written
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=200), st.sampled_from([1.0, 3.0, 10.0]))
 def test_a_node_alone_keeps_the_rate(pauses: list[float], rate: float) -> None:
     times = [sum(pauses[: index + 1]) for index in range(len(pauses))]

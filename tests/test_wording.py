@@ -121,8 +121,16 @@ def test_a_node_error_has_where_what_and_the_next_step() -> None:
         "[ERROR] Generation failed after 8.9s in VAE Decode (VAEDecode, node 8): "
         "torch.OutOfMemoryError: CUDA out of memory.",
         "  Tried to allocate 2 GiB",
-        *(f"      line {number}" for number in range(14, 20)),
+        *(f"      line {number}" for number in range(16, 20)),
         "  Hint: try a smaller size or batch, or start ComfyUI with --lowvram",
+    ]  # fmt: skip
+
+
+def test_a_traceback_begins_with_a_place() -> None:
+    frames = tuple(f'  File "{name}.py", line 1, in f\n    call()\n    ^^^~~^^\n' for name in "abc")
+    error = ev.ErrorInfo(code="node_error", message="x", traceback=("    cut()\n", *frames, "    more()\n"))
+    assert describe_result(finished("error", error))[1:-1] == [
+        '      File "c.py", line 1, in f', "        call()", "        more()",
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from comfyreport_console import DRAW_EVERY, Console, console, frame
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyreport import events as ev
@@ -174,6 +174,7 @@ TITLES = st.text(st.characters(), max_size=40) | st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(TITLES, st.integers(1, 130), st.booleans(), st.booleans(), st.sampled_from(["", "lost", "polling"]))
 def test_no_frame_is_wider_than_the_terminal(title: str, width: int, unicode: bool, eta: bool, state: str) -> None:
     story = starting()
@@ -192,6 +193,7 @@ def test_no_frame_is_wider_than_the_terminal(title: str, width: int, unicode: bo
         assert "7%" in shown
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.sampled_from([connecting, submitting, queued, starting, loading, talking, lost]))
 def test_no_frame_of_any_state_is_wider(width: int, make: Any) -> None:
     assert cell_width(line(make(), width)) <= max(1, width - 1)

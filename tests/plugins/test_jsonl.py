@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from comfyreport_jsonl import jsonl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
@@ -169,6 +169,7 @@ def test_previews_are_told_by_their_length_and_never_asked_for() -> None:
     assert len(out.text) < 400
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([SAMPLER, DECODER]), st.booleans(), st.floats(0, 0.2)), max_size=50))
 def test_nodes_side_by_side_keep_the_order(moves: list[tuple[ev.NodeRef, bool, float]]) -> None:
     story = Story().begin()

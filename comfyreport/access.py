@@ -1,0 +1,82 @@
+"""How to get into a server: credentials, certificates. Pure; nothing of it may be shown or recorded."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from comfyreport.address import Address
+from comfyreport.errors import UsageError
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_HINT = "--header 'NAME: VALUE', or --header @FILE with one such line each"
+
+
+@dataclass(frozen=True)
+class Access:
+    """What goes along with every request, over HTTP and the socket alike.
+
+    `extra_data` goes into the submission: keys of API nodes. `insecure` leaves the server's certificate unchecked.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    token: str = ""
+    extra_data: Mapping[str, str] = field(default_factory=dict)
+    cacert: str = ""
+    insecure: bool = False
+
+    def headers_for(self, address: Address) -> dict[str, str]:
+        """All headers for a request to *address*; a header that was given beats the token, which beats userinfo."""
+        made: dict[str, str] = {}
+        if address.credentials is not None:
+            made["Authorization"] = "Basic " + base64.b64encode(":".join(address.credentials).encode()).decode()
+        if self.token:
+            made["Authorization"] = f"Bearer {self.token}"
+        given = {name.lower() for name in self.headers}
+        return {name: value for name, value in made.items() if name.lower() not in given} | dict(self.headers)
+
+    def secrets(self, address: Address) -> list[str]:
+        """All texts that must not be seen anywhere."""
+        credentials = address.credentials
+        found = [*self.headers_for(address).values(), self.token, *self.extra_data.values()]
+        found += [value for _, value in address.query]
+        found += [] if credentials is None else [credentials[1]]
+        # The longest first: one may be a part of another.
+        return sorted({secret for secret in found if secret}, key=len, reverse=True)
+
+
+def parse_headers(values: Iterable[str]) -> dict[str, str]:
+    """`--header` values as headers; `@FILE` reads them from a file, one a line. UsageError where one is none."""
+    headers: dict[str, str] = {}
+    for value in values:
+        for line in _read_file(value[1:]) if value.startswith("@") else [value]:
+            name, colon, text = line.partition(":")
+            text = text.strip()
+            if not colon or not _NAME.fullmatch(name.strip()) or not text.isprintable() or not text.isascii():
+                # The value may be secret: it isn't shown.
+                raise UsageError(f"--header {name.strip()[:40]!r}… is no header", hint=_HEADER_HINT)
+            headers[name.strip()] = text
+    return headers
+
+
+def _read_file(name: str) -> list[str]:
+    try:
+        lines = Path(name).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise UsageError(f"--header @{name}: {reason}", hint=_HEADER_HINT) from error
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def parse_extra_data(values: Iterable[str]) -> dict[str, str]:
+    """`--extra-data KEY=VALUE` values; UsageError where one is none."""
+    extra: dict[str, str] = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--extra-data {key[:40]!r} has no value", hint="--extra-data KEY=VALUE")
+        extra[key] = text
+    return extra

@@ -1,0 +1,120 @@
+"""What feeds the loop: one inbox, the reader that fills it with frames, errands over HTTP, and the user's wishes.
+
+Every blocking call is made on a thread of its own, which may be left behind; the loop waits for nothing but the inbox.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from comfyreport.client import Client, Socket
+from comfyreport.errors import UnreachableError
+
+BATCH = 4000
+
+
+class Opened(NamedTuple):
+    """The reader's connection stands and its feature flags are sent; the cookies that it was given."""
+
+    cookies: Mapping[str, str]
+
+
+class Closed(NamedTuple):
+    """The reader's connection ended, or never came to be."""
+
+    error: UnreachableError | None
+
+
+class Done(NamedTuple):
+    """An errand came back."""
+
+    name: str
+    value: Any
+    error: BaseException | None
+
+
+class Signalled(NamedTuple):
+    """The user wants to stop."""
+
+
+class Left(NamedTuple):
+    """The program wants to follow no more."""
+
+
+class Wires:
+    """The inbox of one run and the threads that fill it. Frames lie in it as pairs (is text, data)."""
+
+    def __init__(self, client: Client, client_id: str) -> None:
+        self.client = client
+        self.busy: set[str] = set()
+        self._client_id = client_id
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._socket: Socket | None = None
+
+    def put(self, item: Signalled | Left) -> None:
+        """Tell the loop of a wish. Safe in a signal handler and from any thread."""
+        self._inbox.put(item)
+
+    def receive(self, timeout: float) -> list[Any]:
+        """All that waits, as soon as there is something; nothing after *timeout* seconds."""
+        items: list[Any] = []
+        try:
+            items.append(self._inbox.get(timeout=timeout) if timeout > 0 else self._inbox.get_nowait())
+            while len(items) < BATCH:
+                items.append(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+        return items
+
+    # --- the socket
+
+    def connect(self) -> None:
+        """Open the socket on a new reader thread. The one before has ended: it told so with `Closed`."""
+        self._socket = Socket(self.client, self._client_id)
+        threading.Thread(target=self._read, args=(self._socket,), name="comfyreport-reader", daemon=True).start()
+
+    def _read(self, connection: Socket) -> None:
+        """The reader: on its own thread, it only receives."""
+        error: UnreachableError | None = None
+        put = self._inbox.put
+        try:
+            cookies = connection.open()
+            put(Opened(cookies))
+            for frame in connection.frames():
+                put(frame)
+        except UnreachableError as raised:
+            error = raised
+        except Exception as raised:  # noqa: BLE001  websocket-client raises all kinds when a connection breaks
+            error = UnreachableError(f"the connection broke ({type(raised).__name__})", retryable=True)
+        finally:
+            connection.close()
+            put(Closed(error))
+
+    def shut(self) -> None:
+        """End the connection; returns at once."""
+        if self._socket is not None:
+            self._socket.shut()
+
+    def ping(self) -> None:
+        """Send a ping over the socket, from a thread of its own: a full connection would block."""
+        socket = self._socket
+        if socket is not None and "ping" not in self.busy:
+            self.errand("ping", socket.ping)
+
+    # --- errands
+
+    def errand(self, name: str, call: Callable[[], Any]) -> None:
+        """Make a blocking call on a thread of its own; its outcome comes through the inbox as `Done`."""
+        self.busy.add(name)
+
+        def work() -> None:
+            try:
+                outcome = Done(name, call(), None)
+            except BaseException as error:  # noqa: BLE001  whatever it is, the loop must hear of it
+                outcome = Done(name, None, error)
+            self._inbox.put(outcome)
+
+        threading.Thread(target=work, name=f"comfyreport-{name}", daemon=True).start()
