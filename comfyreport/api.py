@@ -12,6 +12,7 @@ from typing import Any
 
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunFinished
+from comfyreport.loop import Wishes
 from comfyreport.plugins import Plugins, Streams
 from comfyreport.session import Session
 from comfyreport.streams import stderr, stdout
@@ -45,7 +46,9 @@ def run_generation(
     :param record: a file for what crosses the wire.
     :raises ReporterError: if a reporter can't be had in that form.
     """
-    job = Job(server=server, workflow=workflow, prompt=prompt, output=output, record=record, timeout=timeout)
+    job = Job(
+        server=server, workflow=workflow, prompt=prompt, output=output, record=record, wishes=Wishes(timeout=timeout)
+    )
     return _perform("run", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
 
 
@@ -66,7 +69,7 @@ def wait_for_completion(
         the socket, and the end is learned by asking.
     :raises ReporterError: if a reporter can't be had in that form.
     """
-    job = Job(server=server, prompt_id=prompt_id, client_id=client_id, timeout=timeout)
+    job = Job(server=server, prompt_id=prompt_id, client_id=client_id, wishes=Wishes(timeout=timeout))
     return _perform("attach", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
 
 

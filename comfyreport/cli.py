@@ -179,6 +179,7 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from comfyreport.loop import Wishes
     from comfyreport.tracker import Job, run_job
 
     job = Job(
@@ -187,7 +188,7 @@ def _run(arguments: argparse.Namespace) -> int:
         prompt=arguments.prompt,
         output=arguments.output,
         record=arguments.record,
-        timeout=arguments.timeout,
+        wishes=Wishes(timeout=arguments.timeout),
     )
 
     def act(session: Any, stoppers: list[Callable[[], None]]) -> None:

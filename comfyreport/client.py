@@ -17,9 +17,9 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import certifi
 import orjson
 import requests
-import requests.certs
 import requests.exceptions
 import requests.utils
 import urllib3.exceptions
@@ -269,7 +269,7 @@ def _tls_options(verify: bool | str) -> dict[str, Any]:
     """What requests is told of certificates, as websocket-client takes it."""
     if verify is False:
         return {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
-    return {"ca_certs": requests.certs.where() if verify is True else verify}
+    return {"ca_certs": certifi.where() if verify is True else verify}
 
 
 def _proxy_options(url: str) -> dict[str, Any]:
@@ -304,16 +304,22 @@ def unreachable(error: BaseException, address: Address) -> UnreachableError:
             f"the TLS connection to {place} failed" + (f": {reason}" if reason else ""),
             hint="check that it is an https server and that its certificate is trusted",
             code="tls",
+            sent=False,
         )
     if names & {"gaierror", "NameResolutionError", "WebSocketAddressException"}:
         return UnreachableError(
-            f"the host name of {place} can't be resolved", hint="check --server", code="name_unknown", retryable=True
+            f"the host name of {place} can't be resolved",
+            hint="check --server",
+            code="name_unknown",
+            retryable=True,
+            sent=False,
         )
     if any(isinstance(cause, ConnectionRefusedError) for cause in chain):
         return UnreachableError(
             f"nothing listens at {place}",
             hint="start ComfyUI, or say where it is with --server or COMFYREPORT_SERVER",
             retryable=True,
+            sent=False,
         )
     if any("timeout" in name.lower() or "timedout" in name.lower() for name in names):
         return UnreachableError(

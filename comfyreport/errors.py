@@ -38,10 +38,16 @@ class ReporterError(UsageError):
 
 
 class UnreachableError(ComfyReportError):
-    """No usable ComfyUI answered (exit code 3); `retryable` says whether trying again can help."""
+    """No usable ComfyUI answered (exit code 3).
+
+    `retryable` says whether trying again can help, `sent` whether the request may have reached the server.
+    """
 
     code = "refused"
 
-    def __init__(self, message: str, *, hint: str = "", code: str = "", retryable: bool = False) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", code: str = "", retryable: bool = False, sent: bool = True
+    ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.retryable = retryable
+        self.sent = sent

@@ -87,6 +87,7 @@ WARNING_CODES: Mapping[str, str] = {
     "blocked": "a node was blocked; outputs below it are missing",
     "no_outputs": "the run made no outputs",
     "download_failed": "an output could not be saved",
+    "answer_lost": "the answer to the submission was lost; whether the server has the prompt is looked for",
     "deaf_socket": "the socket is open but tells nothing of this run",
     "frame_too_large": "a message was too large to be read",
     "malformed_message": "a message could not be understood",

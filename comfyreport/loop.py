@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from comfyreport import answers, wire
+from comfyreport import answers, verdict, wire
 from comfyreport import events as ev
 from comfyreport.client import Answer, Client, refusal
 from comfyreport.errors import UnreachableError
-from comfyreport.events import ErrorInfo, Instant
+from comfyreport.events import Instant
+from comfyreport.looking import Look, Pace, cancel_and_look, look
 from comfyreport.merging import merge_messages
 from comfyreport.outputs import Target
 from comfyreport.recording import Recorder
 from comfyreport.run import Run
 from comfyreport.saving import Saver
 from comfyreport.timing import Timing
-from comfyreport.verdict import Verdict, without_history
 from comfyreport.wires import Closed, Done, Left, Opened, Signalled, Wires
 
 MERGE_ABOVE_FRAMES = 1000
@@ -29,12 +30,12 @@ MERGE_ABOVE_BYTES = 16 * 1024 * 1024
 FRAME_LIMIT = 32 * 1024 * 1024
 
 
-class Look(NamedTuple):
-    """What one look over HTTP found; `queue` None: it was not asked or did not answer usefully."""
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the user wants of a run beside its outputs. Times in seconds; None for no limit."""
 
-    history: answers.History | None
-    queue: answers.Queue | None
-    did: str = ""
+    timeout: float | None = None
+    on_interrupt: Literal["cancel", "detach"] = "cancel"
 
 
 class Loop:
@@ -43,7 +44,6 @@ class Loop:
     :param publish: hands events to the reporters; returns at once.
     :param watch: looks after the reporters; called now and then, returns what to warn of.
     :param clock: the time now.
-    :param timeout: the user's limit for the whole run in seconds, None for none.
 
     `on_ready` is called once the socket is open, and gives the id of the prompt to follow. `hurry` is set when the
     user wants to leave at once.
@@ -58,33 +58,32 @@ class Loop:
         publish: Callable[[Sequence[ev.Event]], None],
         watch: Callable[[], Iterable[str]],
         clock: Callable[[], Instant],
-        timing: Timing,
         recorder: Recorder | None = None,
-        timeout: float | None = None,
+        wishes: Wishes | None = None,
     ) -> None:
         self.run = run
         self.hurry = False
         self.on_ready: Callable[[], str] | None = None
         self._client = client
+        self._timing: Timing = client.timing
+        self._wires = Wires(client, client_id)
         self._publish = publish
         self._watch = watch
         self._clock = clock
-        self._timing = timing
         self._recorder = recorder
-        self._wires = Wires(client, client_id, timing=timing, tap=None if recorder is None else recorder.tap)
+        self._wishes = wishes or Wishes()
         self._due: dict[str, float] = {}
+        self._pace = Pace(self._timing)
         self._open = False
         self._ever_open = False
+        self._heard_run = False
         self._submitting = False
-        self._signals = 0
-        self._deleted = False
-        self._heard = self._answered = clock().elapsed
-        self._heard_run = True
         self._refused = False
-        self._absent_since: float | None = None
-        self._poll_delay = timing.poll_first
-        self._reconnect_delay = timing.reconnect_first
-        self._timeout = timeout
+        self._was_down = False
+        self._deleted = False
+        self._signals = 0
+        self._heard = self._answered = clock().elapsed
+        self._reconnect_delay = self._timing.reconnect_first
 
     # --- from outside
 
@@ -101,9 +100,9 @@ class Loop:
 
         Without a body the prompt is one that was submitted already.
         """
-        self._arm("watch", self._timing.tick * 2)
-        if self._timeout is not None:
-            self._arm("timeout", self._timeout)
+        self._arm("watch", 0.0)
+        if self._wishes.timeout is not None:
+            self._arm("timeout", self._wishes.timeout)
         try:
             self._wires.connect()
             self._until(lambda: self._ever_open)
@@ -180,22 +179,22 @@ class Loop:
             if getattr(message, "prompt_id", None) == self.run.prompt_id:
                 self._heard_run = True
         self._publish(events)
-        if self._heard_run and self._open and not self.run.ending and not self.run.told.cancelling:
-            # The stream is alive: no need to ask.
-            self._due.pop("look", None)
-            self._absent_since = None
         if self.run.ending:
             self._arm_sooner("look", 0.0 if self.run.told.over else self._timing.ended_poll)
+        elif self._heard_run and self._open and not self.run.told.cancelling:
+            # The stream is alive: no need to ask.
+            self._due.pop("look", None)
+            self._pace.fresh()
 
     def _handle(self, item: object) -> None:
         if isinstance(item, Opened):
-            self._on_opened()
+            self._on_opened(item)
         elif isinstance(item, Closed):
             self._on_closed(item)
         elif isinstance(item, Signalled):
             self._on_signal()
         elif isinstance(item, Left):
-            self._conclude_detached()
+            self.run.conclude(verdict.detached(*self._state()))
         elif isinstance(item, Done):
             self._wires.busy.discard(item.name)
             getattr(self, f"_{item.name}_done")(item)
@@ -222,14 +221,12 @@ class Loop:
         self._look_after_reporters()
         if not self.run.sent:
             return
-        silent = now - self._heard
-        if silent >= self._timing.silence and "silence" not in self._due:
+        if now - self._heard >= self._timing.silence and "silence" not in self._due:
             self._silence_due(now)
         unanswered = now - max(self._heard, self._answered)
         refused = self._refused and self._client.address.loopback
-        limit = self._timing.lost_after_refused if refused else self._timing.lost_after
-        if unanswered > limit:
-            self._conclude_lost(unanswered)
+        if unanswered > (self._timing.lost_after_refused if refused else self._timing.lost_after):
+            self.run.conclude(verdict.server_gone(self.run.told, self.run.nodes, unanswered))
 
     def _look_after_reporters(self) -> None:
         for warning in self._watch():
@@ -242,26 +239,25 @@ class Loop:
         self._arm("silence", self._timing.silence)
         self._arm_sooner("look", 0.0)
         active = next(iter(reversed(self.run.nodes.active.values())), None)
-        state = "running" if self.run.started else "queued" if self.run.queued else "unknown"
         self._tell(
             ev.Heartbeat,
             node=None if active is None else active.ref,
             silent_seconds=round(now - self._heard, 1),
             node_seconds=None if active is None else round(now - active.started, 1),
-            state=state,
+            state="running" if self.run.started else "queued" if self.run.queued else "unknown",
         )
 
     def _timeout_due(self, now: float) -> None:
-        message = f"the time limit of {self._timeout:g} s is over"
-        hint = "the prompt goes on: follow it in ComfyUI, or give it more time with --timeout"
-        state: ev.PromptState = "running" if self.run.started else "pending" if self.run.queued else "unknown"
-        submitted: ev.Submitted = "yes" if self.run.queued else "unknown" if self.run.sent else "no"
-        error = ErrorInfo(code="time_limit", message=message, hint=hint)
-        self.run.conclude(Verdict("timeout", error, state if self.run.sent else "none", submitted, True))
+        assert self._wishes.timeout is not None
+        self.run.conclude(verdict.timed_out(self._wishes.timeout, *self._state()))
+
+    def _state(self) -> tuple[ev.PromptState, ev.Submitted]:
+        return verdict.state_of(self.run.started, self.run.queued, self.run.sent)
 
     # --- the socket
 
-    def _on_opened(self) -> None:
+    def _on_opened(self, item: Opened) -> None:
+        self._client.take_cookies(item.cookies)
         self._open = True
         self._refused = False
         self._heard_run = False
@@ -273,9 +269,10 @@ class Loop:
     def _on_closed(self, item: Closed) -> None:
         if not self._ever_open:
             error = item.error or UnreachableError("the connection was closed at once", retryable=True)
-            self._unreachable(error)
+            self.run.conclude(verdict.unreachable(error))
             return
         self._refused = item.error is not None and item.error.code == "refused"
+        self._was_down = self._was_down or self._refused
         if self._open:
             self._open = False
             detail = item.error.message if item.error is not None else "the server closed the connection"
@@ -287,10 +284,6 @@ class Loop:
 
     def _reconnect_due(self, now: float) -> None:
         self._wires.connect()
-
-    def _unreachable(self, error: UnreachableError) -> None:
-        info = ErrorInfo(code=error.code, message=error.message, hint=error.hint)
-        self.run.conclude(Verdict("unreachable", info, "none", "no", error.retryable))
 
     # --- submitting
 
@@ -305,123 +298,86 @@ class Loop:
 
     def _submit_done(self, item: Done) -> None:
         self._submitting = False
-        self._answered = self._clock().elapsed
         if item.error is not None:
             self._submit_failed(item.error)
-            return
-        answer: Answer = item.value
+        else:
+            self._answered = self._clock().elapsed
+            self._submit_answered(item.value)
+        if self.run.told.cancelling and self.run.verdict is None:
+            self._look_due(0.0)
+
+    def _submit_answered(self, answer: Answer) -> None:
         refs = self.run.nodes.refs()
         accepted = answers.read_accepted(answer.body, refs) if answer.status == 200 else None
+        refused = answers.read_refused(answer.body, refs) if answer.status in (400, 422) else None
         if accepted is not None:
             self._publish(self.run.feed(accepted, self._clock()))
-            if self.run.told.cancelling:
-                self._look_due(0.0)
-            return
-        refused = answers.read_refused(answer.body, refs) if answer.status in (400, 422) else None
-        if refused is not None:
-            self.run.feed(refused, self._clock())
+        elif refused is not None:
+            self._publish(self.run.feed(refused, self._clock()))
         elif answer.status == 500:
-            error = ErrorInfo(
-                code="server_error",
-                message=f"the server failed on the workflow: {' '.join(answer.text.split())[:200]}",
-                hint="look into the server's log",
-            )
-            self.run.conclude(Verdict("rejected", error, "none", "no"))
+            self.run.conclude(verdict.server_failed(answer.text))
         else:
-            self._unreachable(refusal(answer.status, answer.location, self._client.address.base))
+            error = refusal(answer.status, answer.location, self._client.address.base)
+            self.run.conclude(verdict.unreachable(error))
 
     def _submit_failed(self, error: BaseException) -> None:
         """The POST broke: whether the server has the prompt is looked for under the id that it was given."""
         known = error if isinstance(error, UnreachableError) else UnreachableError(str(error))
-        if known.code in ("refused", "tls", "name_unknown") and "nothing listens" in known.message:
-            self._unreachable(known)
+        if not known.sent:
+            self.run.conclude(verdict.unreachable(known))
             return
-        self._tell(ev.Warning, code="stalled", message=f"the answer to the submission was lost: {known.message}")
+        self._tell(ev.Warning, code="answer_lost", message=f"the answer to the submission was lost: {known.message}")
         self._arm("look", 0.0)
 
     # --- the second witness
 
     def _look_due(self, now: float) -> None:
-        name = "cancel" if self.run.told.cancelling else "look"
+        name, act = ("cancel", cancel_and_look) if self.run.told.cancelling else ("look", look)
         if name not in self._wires.busy:
-            self._wires.errand(name, self._cancel_and_look if name == "cancel" else self._look)
-
-    def _look(self) -> Look:
-        """History first, for it is the last word; the queue, which carries every queued graph, only if need be."""
-        prompt_id = self.run.prompt_id
-        history = answers.read_history(self._client.get(f"/history/{prompt_id}").body, prompt_id)
-        return Look(history, None if history is not None else answers.read_queue(self._client.get("/queue").body))
+            self._wires.errand(name, lambda: act(self._client, self.run.prompt_id))
 
     def _look_done(self, item: Done) -> None:
-        now = self._clock().elapsed
         if item.error is not None:
             self._refused = isinstance(item.error, UnreachableError) and item.error.code == "refused"
-            self._look_again()
+            self._was_down = self._was_down or self._refused
+        else:
+            self._refused = False
+            self._answered = self._clock().elapsed
+            self._found(item.value)
+        if self.run.verdict is not None:
             return
-        self._answered = now
-        self._refused = False
-        look: Look = item.value
-        if look.history is not None:
-            self._publish(self.run.feed(look.history, self._clock()))
-            return
-        if look.queue is not None and look.queue.position(self.run.prompt_id) is not None:
-            self._absent_since = None
-            self._publish(self.run.feed(look.queue, self._clock()))
-        elif look.queue is not None and self._absent(now):
-            return
-        self._look_again()
+        alive = self._open and self._heard_run and self._clock().elapsed - self._heard < self._timing.silence
+        if self.run.ending or self.run.told.cancelling or not alive:
+            delay = self._pace.next_delay(cancelling=self.run.told.cancelling, ending=self.run.ending)
+            self._arm_sooner("look", delay)
 
-    def _absent(self, now: float) -> bool:
-        """The server answers and has the prompt in neither place; twice over the hand-over gap, it is lost."""
+    _cancel_done = _look_done
+
+    def _found(self, found: Look) -> None:
+        if found.did:
+            self._deleted = found.did == "deleted"
+        if found.history is not None:
+            self._publish(self.run.feed(found.history, self._clock()))
+        elif found.queue is not None and found.queue.position(self.run.prompt_id) is not None:
+            self._pace.present()
+            self._publish(self.run.feed(found.queue, self._clock()))
+        elif found.queue is not None:
+            self._absent()
+
+    def _absent(self) -> None:
+        """The server answers, and has the prompt in neither queue nor history."""
         if self._deleted:
-            error = ErrorInfo(code="cancelled", message="cancelled by the user while it waited in the queue")
-            self.run.conclude(Verdict("cancelled", error, "cancelled", "yes"))
-            return True
-        if self._absent_since is None:
-            self._absent_since = now
-            return False
-        if now - self._absent_since < self._timing.handover:
-            return False
-        if not self.run.queued:
-            self._unreachable(UnreachableError("the server never got the prompt", retryable=True))
-        elif not self.run.started:
-            error = ErrorInfo(
-                code="deleted",
-                message="the prompt was deleted from the queue before it ran",
-                hint="somebody cleared it in the browser or through the API; run it again",
-            )
-            self.run.conclude(Verdict("lost", error, "none", "yes", True))
-        else:
-            hint = "the server was probably restarted; run it again"
-            message = "the server answers, but has the prompt in neither its queue nor its history"
-            self.run.conclude(without_history(self.run.told, self.run.nodes, "prompt_vanished", message, hint))
-        return True
-
-    def _look_again(self) -> None:
-        if self.run.told.cancelling:
-            delay = self._timing.poll_first / 4
-        elif self._absent_since is not None:
-            delay = self._timing.handover
-        elif self.run.ending:
-            delay = max(self._timing.ended_poll, min(self._poll_delay / 4, self._timing.poll_first))
-            self._poll_delay *= 1.5
-        elif self._open and self._heard_run and self._clock().elapsed - self._heard < self._timing.silence:
-            self._poll_delay = self._timing.poll_first
+            message = "cancelled by the user while it waited in the queue"
+            self.run.conclude(verdict.cancelled(message, "cancelled", "yes"))
+        elif not self._pace.gone(self._clock().elapsed):
             return
+        elif not self.run.queued:
+            error = UnreachableError("the server never got the prompt", hint="run it again", retryable=True)
+            self.run.conclude(verdict.unreachable(error))
+        elif not self.run.started and not self._was_down:
+            self.run.conclude(verdict.deleted())
         else:
-            delay = self._poll_delay * random.uniform(0.8, 1.0)
-            self._poll_delay = min(1.5 * self._poll_delay, self._timing.poll_most)
-        self._arm("look", delay)
-
-    def _conclude_lost(self, unanswered: float) -> None:
-        active = next(iter(reversed(self.run.nodes.active.values())), None)
-        where = ""
-        if active is not None:
-            bar = active.active_bar
-            where = f", last seen in {active.ref.title}" + (f" at {bar.value:g}/{bar.maximum:g}" if bar else "")
-        message = f"the server has not answered for {unanswered:.0f} s{where}"
-        hint = "see whether the server died (out of memory is the likely cause), then run it again"
-        self.run.conclude(without_history(self.run.told, self.run.nodes, "server_gone", message, hint))
+            self.run.conclude(verdict.vanished(self.run.told, self.run.nodes, restarted=self._was_down))
 
     # --- the user's signals
 
@@ -429,53 +385,25 @@ class Loop:
         self._signals += 1
         if self._signals > 1:
             self.hurry = True
-            self._conclude_cancelled("left at once; whether the prompt was cancelled is not known")
+            message = "left at once; whether the prompt was cancelled is not known"
+            self.run.conclude(verdict.cancelled(message, "unknown", self._state()[1]))
         elif not self.run.sent:
-            error = ErrorInfo(code="cancelled", message="cancelled by the user before anything was submitted")
-            self.run.conclude(Verdict("cancelled", error, "none", "no"))
+            message = "cancelled by the user before anything was submitted"
+            self.run.conclude(verdict.cancelled(message, "none", "no"))
+        elif self._wishes.on_interrupt == "detach" and self.run.queued:
+            self.run.conclude(verdict.detached(*self._state()))
         else:
             self.run.told.cancelling = True
             if self._recorder is not None:
                 self._recorder.note("cancel")
-            self._arm("cancelled", self._timing.cancel)
+            self._arm("unconfirmed", self._timing.cancel)
             if not self._submitting:
                 self._look_due(0.0)
 
-    def _conclude_detached(self) -> None:
-        state: ev.PromptState = "running" if self.run.started else "pending" if self.run.queued else "unknown"
-        error = ErrorInfo(code="detached", message="no longer followed; the prompt goes on")
-        self.run.conclude(Verdict("detached", error, state, "yes" if self.run.queued else "unknown"))
-
-    def _cancelled_due(self, now: float) -> None:
+    def _unconfirmed_due(self, now: float) -> None:
         message = f"the server did not confirm within {self._timing.cancel:g} s that the prompt was cancelled"
         self._tell(ev.Warning, code="cancel_unconfirmed", message=message)
-        self._conclude_cancelled(message)
-
-    def _conclude_cancelled(self, message: str) -> None:
-        error = ErrorInfo(code="cancelled", message=message, hint="look at the server's queue")
-        self.run.conclude(Verdict("cancelled", error, "unknown", "yes" if self.run.queued else "unknown"))
-
-    def _cancel_and_look(self) -> Look:
-        """Cancel this prompt alone, by where it is now: pending ones are deleted, a running one is interrupted."""
-        prompt_id = self.run.prompt_id
-        waiting = answers.read_queue(self._client.get("/queue").body)
-        position = None if waiting is None else waiting.position(prompt_id)
-        did = ""
-        if position is not None and waiting is not None:
-            if any(entry.prompt_id == prompt_id for entry in waiting.running):
-                self._client.post("/interrupt", {"prompt_id": prompt_id})
-                did = "interrupted"
-            else:
-                self._client.post("/queue", {"delete": [prompt_id]})
-                did = "deleted"
-        return self._look()._replace(did=did)
-
-    def _cancel_done(self, item: Done) -> None:
-        if item.error is None and item.value.did == "deleted":
-            self._deleted = True
-        elif item.error is None and item.value.did == "interrupted":
-            self._deleted = False
-        self._look_done(item)
+        self.run.conclude(verdict.cancelled(message, "unknown", self._state()[1]))
 
     # --- telling
 

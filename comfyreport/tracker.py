@@ -8,15 +8,16 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from comfyreport import events as ev
+from comfyreport.access import Access
 from comfyreport.address import DEFAULT_SERVER, Address, parse_address
 from comfyreport.client import Client
 from comfyreport.errors import UsageError
 from comfyreport.hookspecs import hookimpl
-from comfyreport.loop import Loop
+from comfyreport.loop import Loop, Wishes
 from comfyreport.outputs import Target
 from comfyreport.plugins import Plugins, Streams
 from comfyreport.recording import Recorder
@@ -40,7 +41,8 @@ class Job:
     prompt: str | None = None
     output: str | os.PathLike[str] | None = None
     record: str | os.PathLike[str] | None = None
-    timeout: float | None = None
+    access: Access = field(default_factory=Access)
+    wishes: Wishes = field(default_factory=Wishes)
 
     @property
     def server_text(self) -> str:
@@ -75,9 +77,10 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
             run = _run(session, job, workflow, address)
             recorder = None
             if job.record is not None:
-                recorder = Recorder(job.record, server=address.base, secrets=_secrets(address))
+                recorder = Recorder(job.record, server=address.base, secrets=job.access.secrets(address))
                 stack.callback(recorder.close)
-            client = Client(address, timing=session.timing, tap=None if recorder is None else recorder.tap)
+            tap = None if recorder is None else recorder.tap
+            client = Client(address, timing=session.timing, access=job.access, tap=tap)
             stack.callback(client.close)
             client_id = job.client_id or uuid.uuid4().hex
             loop = Loop(
@@ -87,12 +90,11 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
                 publish=session.publish,
                 watch=session.watch,
                 clock=session.clock,
-                timing=session.timing,
                 recorder=recorder,
-                timeout=job.timeout,
+                wishes=job.wishes,
             )
             on_loop(loop)
-            body = _body(workflow, run, client_id)
+            body = _body(job, workflow, run, client_id)
             interrupted = _guarded(loop, lambda: loop.execute(body))
             if target is not None and not loop.hurry:
                 interrupted = _guarded(loop, lambda: loop.save(target)) or interrupted
@@ -142,16 +144,11 @@ def _run(session: Session, job: Job, workflow: Workflow | None, address: Address
     )
 
 
-def _body(workflow: Workflow | None, run: Run, client_id: str) -> dict[str, Any] | None:
+def _body(job: Job, workflow: Workflow | None, run: Run, client_id: str) -> dict[str, Any] | None:
     if workflow is None:
         return None
-    return {"prompt": workflow.graph, "client_id": client_id, "prompt_id": run.prompt_id}
-
-
-def _secrets(address: Address) -> list[str]:
-    """What must not be in a recording: the password, and the values of the address's query."""
-    credentials = address.credentials
-    return [*(credentials[1:] if credentials is not None else ()), *(value for _, value in address.query)]
+    body: dict[str, Any] = {"prompt": workflow.graph, "client_id": client_id, "prompt_id": run.prompt_id}
+    return body | ({"extra_data": dict(job.access.extra_data)} if job.access.extra_data else {})
 
 
 def _guarded(loop: Loop, act: Callable[[], None]) -> KeyboardInterrupt | None:

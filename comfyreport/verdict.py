@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from comfyreport.answers import History
+from comfyreport.errors import UnreachableError
 from comfyreport.events import EXIT_CODES, ErrorInfo, NodeRef, PromptState, Status, Submitted
 from comfyreport.nodes import Nodes
 from comfyreport.wire import ExecutionError, ExecutionInterrupted
@@ -138,3 +139,78 @@ def blocked(error: ExecutionError, nodes: Nodes) -> ErrorInfo:
         hint="outputs below the blocked node were not made",
         node=nodes.node(nodes.display_id(error.node)).ref,
     )
+
+
+# --- ends that comfyreport itself decides on
+
+
+def state_of(nodes_started: bool, queued: bool, sent: bool) -> tuple[PromptState, Submitted]:
+    """Where a prompt is as far as known, and whether the server got it."""
+    if not sent:
+        return "none", "no"
+    if nodes_started:
+        return "running", "yes"
+    return ("pending", "yes") if queued else ("unknown", "unknown")
+
+
+def unreachable(error: UnreachableError) -> Verdict:
+    """No usable ComfyUI: nothing was submitted."""
+    info = ErrorInfo(code=error.code, message=error.message, hint=error.hint)
+    return Verdict("unreachable", info, "none", "no", error.retryable)
+
+
+def server_failed(text: str) -> Verdict:
+    """The server answered the submission with an error of its own (ComfyUI does so where a body makes it raise)."""
+    message = f"the server failed on the workflow: {' '.join(text.split())[:200]}"
+    return Verdict("rejected", ErrorInfo(code="server_error", message=message, hint="look into the server's log"))
+
+
+def deleted() -> Verdict:
+    """The prompt was in the queue, and now it is nowhere."""
+    error = ErrorInfo(
+        code="deleted",
+        message="the prompt was deleted from the queue before it ran",
+        hint="somebody cleared it in the browser or through the API; run it again",
+    )
+    return Verdict("lost", error, "none", "yes", True)
+
+
+def vanished(told: Testimony, nodes: Nodes, *, restarted: bool) -> Verdict:
+    """The prompt was running, and now it is nowhere."""
+    if restarted:
+        message = "the server was restarted and has forgotten the prompt"
+        return without_history(told, nodes, "server_restarted", message, "run it again")
+    message = "the server answers, but has the prompt in neither its queue nor its history"
+    return without_history(told, nodes, "prompt_vanished", message, "run it again")
+
+
+def server_gone(told: Testimony, nodes: Nodes, unanswered: float) -> Verdict:
+    """The server has not answered for *unanswered* seconds."""
+    message = f"the server has not answered for {unanswered:.0f} s"
+    active = next(iter(reversed(nodes.active.values())), None)
+    if active is not None:
+        bar = active.active_bar
+        message += f", last seen in {active.ref.title}" + (f" at {bar.value:g}/{bar.maximum:g}" if bar else "")
+    hint = "see whether the server died (out of memory is the likely cause), then run it again"
+    return without_history(told, nodes, "server_gone", message, hint)
+
+
+def timed_out(limit: float, state: PromptState, submitted: Submitted) -> Verdict:
+    """The user's limit of *limit* seconds is over; the prompt is left where it is."""
+    error = ErrorInfo(
+        code="time_limit",
+        message=f"the time limit of {limit:g} s is over",
+        hint="the prompt goes on: see it in ComfyUI, or give it more time with --timeout" if submitted != "no" else "",
+    )
+    return Verdict("timeout", error, state, submitted, True)
+
+
+def cancelled(message: str, state: PromptState, submitted: Submitted) -> Verdict:
+    """The user stopped it."""
+    hint = "look at the server's queue" if state == "unknown" else ""
+    return Verdict("cancelled", ErrorInfo(code="cancelled", message=message, hint=hint), state, submitted)
+
+
+def detached(state: PromptState, submitted: Submitted) -> Verdict:
+    """The user left, and the prompt goes on."""
+    return Verdict("detached", ErrorInfo(code="detached", message="left; the prompt goes on"), state, submitted)

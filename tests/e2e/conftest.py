@@ -1,4 +1,4 @@
-"""The real ComfyUI that the end-to-end tests run against.
+"""What the end-to-end tests run: the installed wheel (`installed`), and a real ComfyUI.
 
 Tests of the marker `real` use the fixture `comfyui`, one server for the whole session, or `comfyui_factory`
 where they kill or freeze it. Nothing skips them but COMFYREPORT_SKIP_REAL=1 and, outside CI,
@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e import comfyui_env, tiny_checkpoint
 from tests.e2e.comfyui_server import ComfyUI
+from tests.e2e.installation import Installed, install
 from tests.e2e.raw_client import RawClient
 
 SKIP_VARIABLE = "COMFYREPORT_SKIP_REAL"
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("real"):
             item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel of this checkout in a virtual environment of its own; install nothing more into it."""
+    return install(tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture(scope="session")
