@@ -151,11 +151,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command() -> NoReturn:
     """The installed command: `main`, and an end that no thread of a plugin can hold up."""
-    code = main()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+    _fill_descriptors()
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        # Before there was anything to stop, or in a command that has nothing to cancel.
+        code = EXIT_INTERRUPTED
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _stdout_failed(error)
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     os._exit(code)
+
+
+def _fill_descriptors() -> None:
+    """Give a process that was started without some of its standard streams null devices instead.
+
+    Otherwise the next file to be opened would take the place of stdout or stderr.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    # Python's own objects are None where the descriptor was closed at its start.
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _stdout_failed(error: OSError) -> None:
+    """Say that what was to stand on stdout is lost; a reader that went away doesn't want to know."""
+    if not isinstance(error, BrokenPipeError):
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"comfyreport: stdout can't be written: {error.strerror or error}\n")
 
 
 def _usage(command: str, words: Sequence[str], message: str) -> int:
@@ -302,8 +332,7 @@ def _print_results(plugins: Any, session: Any, streams: Any) -> None:
         if streams.stdout not in used:
             for index in worth_saving(result.outputs):
                 output = result.outputs[index]
-                with contextlib.suppress(OSError):
-                    streams.stdout.write(f"{output.path or output.url}\n")
+                lines.append(f"{output.path or output.url}\n")
         if result.exit_code and not any(stream is streams.stderr or stream.tty for stream in used):
             with contextlib.suppress(OSError):
                 streams.stderr.write(f"comfyreport: {describe_result(result)[0]}\n")

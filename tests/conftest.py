@@ -1,0 +1,47 @@
+"""What holds for all tests: an environment that doesn't depend on where they run, and a least number of real ones."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+LEAST_REAL = "COMFYREPORT_LEAST_REAL_TESTS"
+
+# What would change what comfyreport does or shows: the tests set what they need.
+_FOREIGN = (
+    "CI",
+    "COLUMNS",
+    "COMFYREPORT_DEBUG",
+    "COMFYREPORT_PLUGINS",
+    "COMFYREPORT_REPORTER",
+    "COMFYREPORT_SERVER",
+    "COMFYREPORT_SIM_SPEED",
+    "COMFYREPORT_TIME_SCALE",
+    "COMFYREPORT_TOKEN",
+    "FORCE_COLOR",
+    "NO_COLOR",
+)
+
+_real_tests = 0
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count the tests of a real ComfyUI that passed."""
+    global _real_tests  # noqa: PLW0603  pytest's hooks share nothing else
+    _real_tests += report.when == "call" and report.passed and "real" in report.keywords
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail where fewer tests of a real ComfyUI ran than were asked for."""
+    least = int(os.environ.get(LEAST_REAL) or 0)
+    if exitstatus == pytest.ExitCode.OK and _real_tests < least:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print(f"\nonly {_real_tests} tests of a real ComfyUI passed, {least} are the least")
