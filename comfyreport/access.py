@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,3 +81,14 @@ def parse_extra_data(values: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--extra-data {key[:40]!r} has no value", hint="--extra-data KEY=VALUE")
         extra[key] = text
     return extra
+
+
+def readable_certificates(name: str) -> str:
+    """`--cacert` as it was given; UsageError where the file can't be read or holds no certificates."""
+    if name:
+        try:
+            ssl.create_default_context(cafile=name)
+        except (OSError, ssl.SSLError) as error:
+            reason = "it holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror or error
+            raise UsageError(f"--cacert {name}: {reason}", hint="name a file of certificates in PEM form") from error
+    return name

@@ -6,7 +6,7 @@ raised. Sources: ComfyUI 0.3.64, `server.py` and `execution.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from comfyreport.events import ErrorInfo, NodeError, NodeRef
@@ -75,6 +75,8 @@ class History(NamedTuple):
     cached: tuple[str, ...]
     outputs: tuple[HistoryOutput, ...]
     graph: Json = None
+    client_id: str | None = None
+    targets: tuple[str, ...] = ()
 
 
 def node_ref(node_id: str, node: Mapping[str, Json]) -> NodeRef:
@@ -219,12 +221,39 @@ def read_history(body: Json, prompt_id: str) -> History | None:
         None if interrupted is None else read_interrupted(interrupted),
         tuple(str(node) for node in cached) if isinstance(cached, list) else (),
         tuple(_outputs(entry)),
-        _graph(entry.get("prompt")),
+        *_submission(entry.get("prompt")),
     )
 
 
-def _graph(prompt: Json) -> Json:
-    return prompt[2] if isinstance(prompt, list) and len(prompt) > 2 else None
+def _submission(prompt: Json) -> tuple[Json, str | None, tuple[str, ...]]:
+    """The workflow, the client's id and the output nodes, from history's copy of what was queued."""
+    parts = prompt if isinstance(prompt, list) else []
+    graph, extra, targets = [*parts[2:5], None, None, None][:3]
+    client_id = extra.get("client_id") if isinstance(extra, dict) else None
+    return (
+        graph,
+        client_id if isinstance(client_id, str) else None,
+        tuple(str(target) for target in targets) if isinstance(targets, list) else (),
+    )
+
+
+def needed_nodes(graph: Json, targets: Iterable[str]) -> list[str]:
+    """The nodes that *targets* rest on, themselves included, each behind what it needs."""
+    order: list[str] = []
+    seen: set[str] = set()
+    waiting: list[tuple[str, bool]] = [(target, False) for target in reversed(list(targets))]
+    while waiting:
+        node_id, ready = waiting.pop()
+        if ready:
+            order.append(node_id)
+        elif node_id not in seen and isinstance(graph, dict) and isinstance(graph.get(node_id), dict):
+            seen.add(node_id)
+            waiting.append((node_id, True))
+            inputs = graph[node_id].get("inputs")
+            for value in inputs.values() if isinstance(inputs, dict) else ():
+                if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
+                    waiting.append((value[0], False))
+    return order
 
 
 def _messages(status: Json) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -8,197 +8,60 @@ import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
-from comfyreport._version import __version__
+from comfyreport.arguments import COMMANDS, ArgumentsError, Parser, add_reporting, parser
+from comfyreport.events import EXIT_REPORTER_FAILED
+from comfyreport.process import (
+    EXIT_INTERRUPTED,
+    Signals,
+    Stop,
+    fill_descriptors,
+    leave,
+    standard_streams,
+    tell_stdout_failed,
+)
 
-COMMANDS = ("run", "replay", "reporters", "simulate", "schema")
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-
-_EPILOG = """\
-commands:
-  comfyreport [run] --workflow FILE   run a workflow (the default command)
-  comfyreport replay RECORDING        play a recorded session through the reporters
-  comfyreport reporters [NAME]        what is installed: reporters, options, load errors
-  comfyreport simulate                a simulated ComfyUI on loopback
-  comfyreport schema                  the JSON Schema of the event stream
-  'comfyreport COMMAND --help' tells more of each.
-
-exit codes:
-  0 success · 1 a node failed, or somebody interrupted · 2 usage · 3 no usable ComfyUI · 4 workflow refused
-  5 the run was fine, a reporter failed · 6 prompt lost · 7 time limit · 8 incomplete · 70 internal · 130 stopped
-"""
-
-
-class _UsageError(Exception):
-    """argparse found the arguments wanting."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that leaves telling and exiting to `main`."""
-
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(message)
-
-
-def parser(command: str = "run") -> argparse.ArgumentParser:
-    """The parser of one command; pure, so that completion and documentation can be made of it."""
-    if command == "run":
-        made = _Parser(
-            prog="comfyreport",
-            usage="comfyreport [run] --workflow FILE [options]",
-            description="Run a ComfyUI workflow and report its progress.",
-            epilog=_EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        made.add_argument("--version", action="version", version=f"comfyreport {__version__}")
-        _add_run(made)
-        _add_reporting(made)
-        return made
-    about = {
-        "replay": "Play a recorded session through the reporters; exits with the recorded run's code.",
-        "reporters": "List the installed reporters, or tell everything about one.",
-        "simulate": "Run a simulated ComfyUI on 127.0.0.1 until it is interrupted.",
-        "schema": "Print the JSON Schema of the event stream (what the jsonl reporter writes).",
-    }
-    made = _Parser(prog=f"comfyreport {command}", description=about[command], allow_abbrev=False)
-    if command == "replay":
-        made.add_argument("recording", metavar="RECORDING", help="a file that --record wrote")
-        made.add_argument(
-            "--speed", type=_speed, default=1.0, metavar="X", help="times the recorded pace; 0: at once (default 1)"
-        )
-        _add_reporting(made)
-    elif command == "reporters":
-        made.add_argument("name", nargs="?", metavar="NAME", help="tell everything about this one")
-        made.add_argument("--json", action="store_true", help="as JSON")
-    elif command == "simulate":
-        made.add_argument("--port", type=_port, default=8188, metavar="N", help="port (default 8188; 0: any free one)")
-        made.add_argument("--speed", type=_positive, default=1.0, metavar="X", help="times the usual pace (default 1)")
-    return made
-
-
-def _add_run(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("the run")
-    group.add_argument("--workflow", metavar="FILE", required=True, help="the workflow, in API format")
-    group.add_argument("--prompt", metavar="TEXT", help="the text of the positive prompt")
-    group.add_argument(
-        "--output", metavar="PATH", help="a file, or a folder, for what is made (default: its URL is printed)"
-    )
-    group.add_argument(
-        "--server",
-        metavar="URL",
-        default="",
-        help="where ComfyUI is (default: COMFYREPORT_SERVER, else http://127.0.0.1:8188); sim: a simulated one",
-    )
-    group.add_argument("--timeout", type=_positive, metavar="S", help="limit for the whole run in seconds")
-    group.add_argument("--record", metavar="FILE", help="keep what crosses the wire, for 'comfyreport replay'")
-
-
-def _add_reporting(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("reporting")
-    group.add_argument(
-        "--reporter",
-        action="append",
-        default=[],
-        metavar="NAME[=DEST][,OPTION=VALUE]…",
-        help="a reporter; may be given several times (default: COMFYREPORT_REPORTER, else console). "
-        "DEST is a path, - for stdout, or stderr",
-    )
-    group.add_argument("--quiet", action="store_true", help="errors only: --reporter quiet")
-    group.add_argument("--json-progress", action="store_true", help="JSON lines on stdout: --reporter jsonl")
-    group.add_argument(
-        "-p", action="append", default=[], dest="plugins", metavar="NAME", help="load a plugin; no:NAME blocks one"
-    )
-    group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="when to colour")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number over 0")
-    return value
-
-
-def _speed(text: str) -> float:
-    return 0.0 if float(text) == 0 else _positive(text)
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 65536:
-        raise argparse.ArgumentTypeError(f"{text} is no port")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; the exit code. Usage errors too are returned, not raised."""
+    fill_descriptors()
     words = list(sys.argv[1:] if argv is None else argv)
     command = words.pop(0) if words and words[0] in COMMANDS else "run"
     try:
         arguments = parser(command).parse_args(words)
-    except _UsageError as error:
+        arguments.command = command
+    except ArgumentsError as error:
         return _usage(command, words, str(error))
     except SystemExit as stop:
         return int(stop.code or 0)
-    with contextlib.suppress(BrokenPipeError):
-        return _DO[command](arguments)
-    return 0
+    return _DO[command](arguments)
 
 
 def command() -> NoReturn:
     """The installed command: `main`, and an end that no thread of a plugin can hold up."""
-    _fill_descriptors()
     try:
         code = main()
     except KeyboardInterrupt:
         # Before there was anything to stop, or in a command that has nothing to cancel.
         code = EXIT_INTERRUPTED
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        _stdout_failed(error)
-    with contextlib.suppress(OSError):
-        sys.stderr.flush()
-    os._exit(code)
-
-
-def _fill_descriptors() -> None:
-    """Give a process that was started without some of its standard streams null devices instead.
-
-    Otherwise the next file to be opened would take the place of stdout or stderr.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    # Python's own objects are None where the descriptor was closed at its start.
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-
-
-def _stdout_failed(error: OSError) -> None:
-    """Say that what was to stand on stdout is lost; a reader that went away doesn't want to know."""
-    if not isinstance(error, BrokenPipeError):
-        with contextlib.suppress(OSError):
-            sys.stderr.write(f"comfyreport: stdout can't be written: {error.strerror or error}\n")
+    leave(code)
 
 
 def _usage(command: str, words: Sequence[str], message: str) -> int:
     """Bad flags. Whoever reads a stream that could be opened is told its end all the same."""
-    if command not in ("run", "replay") or not any(
+    if command not in ("run", "attach", "replay") or not any(
         word.startswith(("--reporter", "--json", "--quiet")) for word in words
     ):
         return _complain(message, f"see comfyreport {command} --help")
-    known = _Parser(allow_abbrev=False, add_help=False)
-    _add_reporting(known)
+    known = Parser(allow_abbrev=False, add_help=False)
+    add_reporting(known)
     try:
         arguments, _ = known.parse_known_args(words)
-    except _UsageError:
+    except ArgumentsError:
         arguments = known.parse_args([])
     from comfyreport.errors import UsageError
 
@@ -209,22 +72,61 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    """`run` and `attach`, which differ only in where the prompt comes from."""
+    from comfyreport.access import Access, parse_extra_data, parse_headers, readable_certificates
+    from comfyreport.errors import UsageError
     from comfyreport.loop import Wishes
     from comfyreport.tracker import Job, run_job
 
+    attach = arguments.command == "attach"
+    error: UsageError | None = None
+    access = Access()
+    try:
+        access = Access(
+            headers=parse_headers(arguments.header),
+            token=os.environ.get("COMFYREPORT_TOKEN", ""),
+            extra_data={} if attach else parse_extra_data(arguments.extra_data),
+            cacert=readable_certificates(arguments.cacert or ""),
+            insecure=arguments.insecure,
+        )
+    except UsageError as raised:
+        error = raised
     job = Job(
         server=arguments.server,
-        workflow=arguments.workflow,
-        prompt=arguments.prompt,
+        workflow=None if attach else arguments.workflow,
+        prompt_id=arguments.prompt_id if attach else "",
+        prompt=None if attach else arguments.prompt,
         output=arguments.output,
         record=arguments.record,
-        wishes=Wishes(timeout=arguments.timeout),
+        access=access,
+        wishes=Wishes(
+            timeout=arguments.timeout,
+            wait_for_server=arguments.wait_for_server or 0.0,
+            on_interrupt=arguments.on_interrupt,
+            take_over=attach and arguments.take_over,
+            expect_outputs=arguments.expect_outputs,
+            ping_interval=arguments.ping_interval,
+        ),
     )
 
-    def act(session: Any, stoppers: list[Callable[[], None]]) -> None:
-        run_job(session, job, on_loop=lambda loop: stoppers.append(loop.stop))
+    def act(session: Any, signals: Signals) -> None:
+        run_job(session, job, on_loop=lambda loop: signals.use(loop.stop))
 
-    return _report(arguments, "run", job.shown_server, act=act)
+    return _report(arguments, arguments.command, job.shown_server, act=act, error=error)
+
+
+def _timing(arguments: argparse.Namespace) -> Any:
+    """The waits, with those that the flags set."""
+    from dataclasses import replace
+
+    from comfyreport.timing import Timing
+
+    asked = {
+        "stall_warn": getattr(arguments, "stall_warn", None),
+        "lost_after": getattr(arguments, "lost_after", None),
+        "lost_after_refused": getattr(arguments, "lost_after", None),
+    }
+    return replace(Timing.of(os.environ), **{name: value for name, value in asked.items() if value is not None})
 
 
 def _replay(arguments: argparse.Namespace) -> int:
@@ -239,11 +141,11 @@ def _replay(arguments: argparse.Namespace) -> int:
     except ComfyReportError as raised:
         error = raised
 
-    def act(session: Any, stoppers: list[Callable[[], None]]) -> None:
+    def act(session: Any, signals: Signals) -> None:
         assert recording is not None
-        stopped = threading.Event()
-        stoppers.append(stopped.set)
-        replay(session, recording, speed=arguments.speed, stopped=stopped)
+        stop = Stop()
+        signals.use(stop.set)
+        replay(session, recording, speed=arguments.speed, stop=stop)
 
     server = "" if recording is None else recording.server
     return _report(arguments, "replay", server, act=act, error=error)
@@ -254,7 +156,7 @@ def _report(
     command: str,
     server: str,
     *,
-    act: Callable[[Any, list[Callable[[], None]]], None] | None = None,
+    act: Callable[[Any, Signals], None] | None = None,
     error: Exception | None = None,
 ) -> int:
     """Open the reporters, do *act* or tell *error*, close them; the exit code."""
@@ -262,10 +164,9 @@ def _report(
     from comfyreport.plugins import Plugins, Streams
     from comfyreport.session import Session
     from comfyreport.streams import Stream, Terminals
-    from comfyreport.timing import Timing
 
     terminals = Terminals()
-    with _standard_streams() as (out, err):
+    with Signals() as signals, standard_streams() as (out, err):
         streams = Streams(
             Stream(out, name="stdout", color=arguments.color, terminals=terminals),
             Stream(err, name="stderr", color=arguments.color, terminals=terminals),
@@ -277,29 +178,27 @@ def _report(
                 add(name)
             except ReporterError as raised:
                 error = error or raised
-        stoppers: list[Callable[[], None]] = []
 
         def complain(line: str) -> None:
             with contextlib.suppress(OSError, ValueError):
                 streams.stderr.write(f"comfyreport: {line}\n")
                 streams.stderr.flush()
 
-        with _signals(stoppers) as stopped:
-            session = Session(
-                plugins,
-                command=command,
-                server=server,
-                timing=Timing.of(os.environ),
-                complain=complain,
-                trace=_trace(complain),
-            )
-            if error is not None:
-                session.fail(error)
-            elif act is not None:
-                act(session, stoppers)
-            session.hurry = session.hurry or stopped() > 1
-            stoppers.append(session.leave)
-            code = session.finish()
+        session = Session(
+            plugins,
+            command=command,
+            server=server,
+            timing=_timing(arguments),
+            complain=complain,
+            trace=_trace(complain),
+        )
+        if error is not None:
+            session.fail(error)
+        elif act is not None:
+            act(session, signals)
+        session.hurry = session.hurry or signals.count > 1
+        signals.use(session.leave)
+        code = session.finish()
         _print_results(plugins, session, streams)
         return code
 
@@ -330,68 +229,18 @@ def _print_results(plugins: Any, session: Any, streams: Any) -> None:
     used = [reporter.stream for reporter in plugins.reporters if reporter.stream is not None]
     for result in session.results:
         if streams.stdout not in used:
-            for index in worth_saving(result.outputs):
-                output = result.outputs[index]
-                lines.append(f"{output.path or output.url}\n")
+            outputs = [result.outputs[index] for index in worth_saving(result.outputs)]
+            try:
+                streams.stdout.write("".join(f"{output.path or output.url}\n" for output in outputs))
+                streams.stdout.flush()
+            except OSError as error:
+                tell_stdout_failed(error, sys.stderr)
         if result.exit_code and not any(stream is streams.stderr or stream.tty for stream in used):
             with contextlib.suppress(OSError):
                 streams.stderr.write(f"comfyreport: {describe_result(result)[0]}\n")
     for stream in streams:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-
-
-@contextlib.contextmanager
-def _standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
-    """stdout for reporters alone: descriptor 1 leads to stderr meanwhile, so that a stray print lands there."""
-    try:
-        private = os.dup(1)
-    except OSError:
-        # Started without a stdout.
-        private = os.open(os.devnull, os.O_WRONLY)
-    sys.stdout.flush()
-    out = open(private, "w", encoding=sys.stdout.encoding, errors="backslashreplace", newline="\n")  # noqa: SIM115
-    with contextlib.suppress(OSError):
-        os.dup2(2, 1)
-    try:
-        yield out, sys.stderr
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        with contextlib.suppress(OSError):
-            os.dup2(private, 1)
-        with contextlib.suppress(OSError, ValueError):
-            out.close()
-
-
-@contextlib.contextmanager
-def _signals(stoppers: list[Callable[[], None]]) -> Iterator[Callable[[], int]]:
-    """SIGINT and SIGTERM call the newest of *stoppers*; yields how many came. The second leaves within a second."""
-    count = 0
-    told = 0
-
-    def handle(number: int, frame: object) -> None:
-        nonlocal count, told
-        count += 1
-        if count > 1:
-            leave = threading.Timer(0.7, os._exit, [EXIT_INTERRUPTED])
-            leave.daemon = True
-            leave.start()
-        if stoppers:
-            told += 1
-            stoppers[-1]()
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    try:
-        before = {number: signal.signal(number, handle) for number in numbers}
-    except ValueError:
-        # Not the main thread: signals are the program's own affair.
-        before = {}
-    try:
-        yield lambda: count
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # --- the other commands
@@ -402,10 +251,10 @@ def _reporters(arguments: argparse.Namespace) -> int:
     from comfyreport.listing import list_reporters
 
     try:
-        print(list_reporters(arguments.name, as_json=arguments.json))
+        text = list_reporters(arguments.name, as_json=arguments.json)
     except ReporterError as error:
         return _complain(error.message, error.hint)
-    return 0
+    return _print(text)
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
@@ -434,12 +283,23 @@ def _schema(arguments: argparse.Namespace) -> int:
 
     from comfyreport.schema import json_schema
 
-    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    return _print(json.dumps(json_schema(), indent=2))
+
+
+def _print(text: str) -> int:
+    """Write *text* to stdout; the exit code."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        tell_stdout_failed(error, sys.stderr)
+        return 0 if isinstance(error, BrokenPipeError) else EXIT_REPORTER_FAILED
     return 0
 
 
 _DO: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
+    "attach": _run,
     "replay": _replay,
     "reporters": _reporters,
     "simulate": _simulate,

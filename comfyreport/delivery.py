@@ -6,6 +6,7 @@ doesn't return does too: its thread is left behind, and a new one goes on where 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -13,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
+from comfyreport.checking import Hook
 from comfyreport.hookspecs import PREFIX
-from comfyreport.plugins import Hook, Reporter
+from comfyreport.plugins import Reporter
 from comfyreport.timing import Timing
 from comfyreport.view import RunView
 
@@ -153,6 +155,7 @@ class Delivery:
         """Deliver what waits, then close reporters; False if *hurry* said to leave before that was done.
 
         A backlog has `Timing.close_limit`; then the reporter that took the most time of it is switched off.
+        Once everybody is closed, no thread of the delivery is left but those in hooks that never returned.
         """
         self._closing = True
         self._spent.clear()
@@ -160,12 +163,14 @@ class Delivery:
         self._mailbox.put([_Close(everybody, done)])
         window = time.monotonic() + self._timing.close_limit
         while not done.wait(min(0.02, self._timing.close_limit / 10)):
-            if hurry():
-                return False
+            if hurry() or not self._thread.is_alive():
+                return done.is_set()
             self.watch()
             if time.monotonic() > window:
                 self._drop_slowest()
                 window = time.monotonic() + self._timing.close_limit
+        if everybody:
+            self._thread.join(self._timing.close_limit)
         return True
 
     def failures(self) -> tuple[str, ...]:
@@ -177,7 +182,8 @@ class Delivery:
     def _spawn(self) -> None:
         self._generation += 1
         name = f"comfyreport-delivery-{self._generation}"
-        threading.Thread(target=self._deliver, args=(self._generation,), name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._deliver, args=(self._generation,), name=name, daemon=True)
+        self._thread.start()
 
     def _deliver(self, generation: int) -> None:
         for call in self._calls:
@@ -197,13 +203,14 @@ class Delivery:
             name = call.reporter.name
             self._spent[name] = self._spent.get(name, 0.0) + lasted
             if self._trace is not None:
-                self._trace(name, call.hook, lasted)
+                with contextlib.suppress(Exception):
+                    self._trace(name, call.hook, lasted)
             if error is not None:
                 self._failed(call, error)
 
     def _failed(self, call: _Call, error: BaseException) -> None:
         reporter = call.reporter
-        if isinstance(error, BrokenPipeError) and reporter.stream is not None:
+        if reporter.left or (isinstance(error, BrokenPipeError) and reporter.stream is not None):
             reporter.left = True
             return
         self._switch_off(reporter, f"{call.hook} raised {_describe(error)}")
@@ -211,7 +218,8 @@ class Delivery:
     def _switch_off(self, reporter: Reporter, why: str) -> None:
         if reporter.failure is None:
             reporter.failure = why
-            self._complain(f"reporter {reporter} failed and was switched off: {why}")
+            with contextlib.suppress(Exception):
+                self._complain(f"reporter {reporter} failed and was switched off: {why}")
 
     def _abandon(self, call: _Call, why: str) -> None:
         """Leave the thread that is stuck in *call* behind and go on with a new one."""
@@ -219,6 +227,7 @@ class Delivery:
             if self._busy is None or self._busy[0] is not call:
                 return
             self._busy = None
+            call.reporter.stuck = True
             self._switch_off(call.reporter, why)
             self._spawn()
 
@@ -286,7 +295,8 @@ class Delivery:
             hook = reporter.hooks.get(CLOSE_HOOK)
             if hook is not None and reporter.alive:
                 yield _call(reporter, CLOSE_HOOK, hook, {})
-            if reporter.stream is not None and reporter.alive:
+            if reporter.stream is not None and not reporter.stuck:
+                # That of one that was switched off too: the core has opened it.
                 yield _Call(reporter, "close of its destination", reporter.stream.close, ())
             reporter.closed = True
         order.done.set()

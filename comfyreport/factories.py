@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import re
 import types
 import typing
@@ -23,7 +24,9 @@ DestinationKind = Literal["stream", "path", "url", "none"]
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+_DEFAULTS: Mapping[DestinationKind, Any] = {"stream": Stream, "path": (str, os.PathLike), "url": (str, type(None))}
 _PARAM = re.compile(r"^\s*:param (\w+):\s*(.+(?:\n(?!\s*:|\s*$).+)*)", re.MULTILINE)
+_BEGIN = re.compile(r",(\w+)=")
 
 
 class Option(NamedTuple):
@@ -91,6 +94,11 @@ def signature_of(factory: Callable[..., object], name: str) -> Signature:
     default = destination.default
     required = default is destination.empty
     kind = _destination_kind(hints.get(destination.name), destination.name, name)
+    if not required and not isinstance(default, _DEFAULTS[kind]):
+        raise ReporterError(
+            f"reporter {name}: {default!r} is no default for {destination.name}",
+            hint="a Stream's default is stdout or stderr (from comfyreport import stderr); none makes DEST required",
+        )
     return Signature(kind, destination.name, None if required else default, required, options, summary)
 
 
@@ -177,12 +185,11 @@ def parse_request(spec: str, signature: Signature) -> Request:
     """
     name, rest = split_name(spec)
     declared = signature.options
-    pieces = _pieces(rest, declared)
+    pieces = _pieces(rest, declared, name)
     first = next(pieces)
     destination: str | None = None
     if first.startswith("="):
         destination = first[1:]
-        _refuse_near_miss(name, destination, declared)
     elif first.startswith(","):
         raise _unknown_option(name, first[1:].partition("=")[0], declared)
     options: dict[str, str] = {}
@@ -194,7 +201,7 @@ def parse_request(spec: str, signature: Signature) -> Request:
     return Request(name, destination, options)
 
 
-def _pieces(rest: str, declared: Mapping[str, Option]) -> Iterator[str]:
+def _pieces(rest: str, declared: Mapping[str, Option], name: str) -> Iterator[str]:
     """The destination, with its `=`, and then each `option=value`; doubled commas undone."""
     piece, index = "", 0
     while index < len(rest):
@@ -202,21 +209,27 @@ def _pieces(rest: str, declared: Mapping[str, Option]) -> Iterator[str]:
             piece += ","
             index += 2
             continue
-        match = re.compile(r",(\w+)=").match(rest, index)
+        match = _BEGIN.match(rest, index)
         if match and match[1] in declared:
             yield piece
             piece = ""
+        elif match and _is_slip(match[1], piece.partition("=")[0], declared):
+            raise _unknown_option(name, match[1], declared)
         else:
             piece += rest[index]
         index += 1
     yield piece
 
 
-def _refuse_near_miss(name: str, destination: str, declared: Mapping[str, Option]) -> None:
-    """`out.jsonl,detial=nodes` is by the rule a file's name, and by all likelihood a slip."""
-    for word in re.findall(r",(\w+)=", destination):
-        if difflib.get_close_matches(word, declared, 1, 0.7):
-            raise _unknown_option(name, word, declared)
+def _is_slip(word: str, current: str, declared: Mapping[str, Option]) -> bool:
+    """Whether `,word=` behind *current*, an option's name or nothing, is by all likelihood meant as an option.
+
+    By the rule it belongs to the text before it. But that is no text if it is a number, and
+    `out.jsonl,detial=nodes` is hardly a file's name.
+    """
+    if current in declared and str not in _kinds(declared[current].type):
+        return True
+    return bool(difflib.get_close_matches(word, declared, 1, 0.7))
 
 
 def _unknown_option(name: str, word: str, declared: Mapping[str, Option]) -> ReporterError:

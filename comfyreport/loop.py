@@ -16,6 +16,7 @@ from comfyreport import events as ev
 from comfyreport.client import Answer, Client, refusal
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
+from comfyreport.hearing import Hearing
 from comfyreport.looking import Look, Pace, cancel_and_look, look
 from comfyreport.merging import merge_messages
 from comfyreport.outputs import Target
@@ -32,10 +33,17 @@ FRAME_LIMIT = 32 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What the user wants of a run beside its outputs. Times in seconds; None for no limit."""
+    """What the user wants of a run beside its outputs. Times in seconds; None for no limit.
+
+    `ping_interval`: None for the usual one, which is none on loopback; 0 for none. `take_over`: follow a prompt under the client id that submitted it, so that its browser tab hears no more.
+    """
 
     timeout: float | None = None
+    wait_for_server: float = 0.0
     on_interrupt: Literal["cancel", "detach"] = "cancel"
+    take_over: bool = False
+    expect_outputs: int = 0
+    ping_interval: float | None = None
 
 
 class Loop:
@@ -72,17 +80,15 @@ class Loop:
         self._clock = clock
         self._recorder = recorder
         self._wishes = wishes or Wishes()
+        run.told.expected = self._wishes.expect_outputs
+        usual = 0.0 if client.address.loopback else self._timing.ping
+        self._ping_interval = usual if self._wishes.ping_interval is None else self._wishes.ping_interval
         self._due: dict[str, float] = {}
         self._pace = Pace(self._timing)
-        self._open = False
-        self._ever_open = False
-        self._heard_run = False
+        self._hearing = Hearing(run, self._timing, clock().elapsed, loopback=client.address.loopback)
         self._submitting = False
-        self._refused = False
-        self._was_down = False
         self._deleted = False
         self._signals = 0
-        self._heard = self._answered = clock().elapsed
         self._reconnect_delay = self._timing.reconnect_first
 
     # --- from outside
@@ -101,11 +107,14 @@ class Loop:
         Without a body the prompt is one that was submitted already.
         """
         self._arm("watch", 0.0)
-        if self._wishes.timeout is not None:
-            self._arm("timeout", self._wishes.timeout)
+        for name, delay in (("timeout", self._wishes.timeout), ("give_up", self._wishes.wait_for_server)):
+            if delay:
+                self._arm(name, delay)
         try:
+            if self._wishes.take_over:
+                self._take_over()
             self._wires.connect()
-            self._until(lambda: self._ever_open)
+            self._until(lambda: self._hearing.ever_open)
             if self.run.verdict is None:
                 if self.on_ready is not None:
                     self.run.prompt_id = self.on_ready()
@@ -172,19 +181,21 @@ class Loop:
         if len(messages) > MERGE_ABOVE_FRAMES or size > MERGE_ABOVE_BYTES:
             messages = merge_messages(messages)
         now = self._clock()
-        self._heard = now.elapsed
         events: list[ev.Event] = []
+        of_run = False
         for message in messages:
             events += self.run.feed(message, now)
-            if getattr(message, "prompt_id", None) == self.run.prompt_id:
-                self._heard_run = True
+            of_run = of_run or getattr(message, "prompt_id", None) == self.run.prompt_id
+        self._hearing.frames(now.elapsed, of_run=of_run)
         self._publish(events)
         if self.run.ending:
             self._arm_sooner("look", 0.0 if self.run.told.over else self._timing.ended_poll)
-        elif self._heard_run and self._open and not self.run.told.cancelling:
+        elif of_run and self.run.started and not self.run.told.cancelling:
             # The stream is alive: no need to ask.
             self._due.pop("look", None)
             self._pace.fresh()
+        elif self.run.queued and not self.run.started and "queue" not in self._due:
+            self._arm("queue", self._timing.queue_refresh)
 
     def _handle(self, item: object) -> None:
         if isinstance(item, Opened):
@@ -221,11 +232,10 @@ class Loop:
         self._look_after_reporters()
         if not self.run.sent:
             return
-        if now - self._heard >= self._timing.silence and "silence" not in self._due:
+        if self._hearing.silent(now) and "silence" not in self._due:
             self._silence_due(now)
-        unanswered = now - max(self._heard, self._answered)
-        refused = self._refused and self._client.address.loopback
-        if unanswered > (self._timing.lost_after_refused if refused else self._timing.lost_after):
+        unanswered = self._hearing.gone(now)
+        if unanswered is not None:
             self.run.conclude(verdict.server_gone(self.run.told, self.run.nodes, unanswered))
 
     def _look_after_reporters(self) -> None:
@@ -234,18 +244,10 @@ class Loop:
 
     def _silence_due(self, now: float) -> None:
         """A heartbeat, and a look over HTTP, after each stretch of silence."""
-        if now - self._heard < self._timing.silence:
-            return
-        self._arm("silence", self._timing.silence)
-        self._arm_sooner("look", 0.0)
-        active = next(iter(reversed(self.run.nodes.active.values())), None)
-        self._tell(
-            ev.Heartbeat,
-            node=None if active is None else active.ref,
-            silent_seconds=round(now - self._heard, 1),
-            node_seconds=None if active is None else round(now - active.started, 1),
-            state="running" if self.run.started else "queued" if self.run.queued else "unknown",
-        )
+        if self._hearing.silent(now):
+            self._arm("silence", self._timing.silence)
+            self._arm_sooner("look", 0.0)
+            self._publish(self._hearing.beat(self._clock()))
 
     def _timeout_due(self, now: float) -> None:
         assert self._wishes.timeout is not None
@@ -258,39 +260,52 @@ class Loop:
 
     def _on_opened(self, item: Opened) -> None:
         self._client.take_cookies(item.cookies)
-        self._open = True
-        self._refused = False
-        self._heard_run = False
-        self._heard = self._clock().elapsed
         self._reconnect_delay = self._timing.reconnect_first
-        self._tell(ev.ConnectionChanged, state="restored" if self._ever_open else "connected")
-        self._ever_open = True
+        self._publish(self._hearing.opened(self._clock()))
+        if self._ping_interval:
+            self._arm("ping", self._ping_interval)
 
     def _on_closed(self, item: Closed) -> None:
-        if not self._ever_open:
-            error = item.error or UnreachableError("the connection was closed at once", retryable=True)
+        error = item.error or UnreachableError("the connection was closed at once", retryable=True)
+        waiting = "give_up" in self._due and error.retryable
+        if not self._hearing.ever_open and not waiting:
             self.run.conclude(verdict.unreachable(error))
             return
-        self._refused = item.error is not None and item.error.code == "refused"
-        self._was_down = self._was_down or self._refused
-        if self._open:
-            self._open = False
-            detail = item.error.message if item.error is not None else "the server closed the connection"
-            self._tell(ev.ConnectionChanged, state="lost", detail=detail)
+        self._publish(self._hearing.closed(item.error, self._clock()))
         self._arm("reconnect", self._reconnect_delay * random.uniform(0.5, 1.0))
         self._reconnect_delay = min(2 * self._reconnect_delay, self._timing.reconnect_most)
         if self.run.sent and not self._submitting:
             self._arm_sooner("look", 0.0)
 
+    def _give_up_due(self, now: float) -> None:
+        """The server was waited for long enough: the next failure to connect is the last."""
+
     def _reconnect_due(self, now: float) -> None:
         self._wires.connect()
+
+    def _ping_due(self, now: float) -> None:
+        if self._hearing.open:
+            self._wires.ping()
+            self._arm("ping", self._ping_interval)
+
+    def _ping_done(self, item: Done) -> None:
+        """A ping that can't be sent is noticed by the reader, or by silence: never by itself a failure."""
+
+    def _take_over(self) -> None:
+        """Find out under which client id the prompt was submitted, and follow it under that one."""
+        self.run.sent = True
+        self._look_due(0.0)
+        self._until(lambda: not self._wires.busy)
+        if self.run.client_id is not None:
+            self._wires.client_id = self.run.client_id
 
     # --- submitting
 
     def _submit(self, body: wire.Json) -> None:
         self.run.sent = True
-        self._heard = self._answered = self._clock().elapsed
+        self._hearing.begin(self._clock().elapsed)
         if body is None:
+            self.run.missed = True
             self._look_due(0.0)
             return
         self._submitting = True
@@ -301,7 +316,7 @@ class Loop:
         if item.error is not None:
             self._submit_failed(item.error)
         else:
-            self._answered = self._clock().elapsed
+            self._publish(self._hearing.answered(self._clock(), in_queue=None))
             self._submit_answered(item.value)
         if self.run.told.cancelling and self.run.verdict is None:
             self._look_due(0.0)
@@ -338,31 +353,38 @@ class Loop:
 
     def _look_done(self, item: Done) -> None:
         if item.error is not None:
-            self._refused = isinstance(item.error, UnreachableError) and item.error.code == "refused"
-            self._was_down = self._was_down or self._refused
+            self._hearing.unanswered(item.error)
         else:
-            self._refused = False
-            self._answered = self._clock().elapsed
             self._found(item.value)
         if self.run.verdict is not None:
             return
-        alive = self._open and self._heard_run and self._clock().elapsed - self._heard < self._timing.silence
-        if self.run.ending or self.run.told.cancelling or not alive:
-            delay = self._pace.next_delay(cancelling=self.run.told.cancelling, ending=self.run.ending)
-            self._arm_sooner("look", delay)
+        told = self.run.told
+        if self.run.ending or told.cancelling or not self._hearing.alive(self._clock().elapsed):
+            self._arm_sooner("look", self._pace.next_delay(cancelling=told.cancelling, ending=self.run.ending))
 
     _cancel_done = _look_done
 
     def _found(self, found: Look) -> None:
         if found.did:
             self._deleted = found.did == "deleted"
+        in_queue = None if found.queue is None else found.queue.position(self.run.prompt_id) is not None
+        self._publish(self._hearing.answered(self._clock(), in_queue=in_queue))
         if found.history is not None:
             self._publish(self.run.feed(found.history, self._clock()))
-        elif found.queue is not None and found.queue.position(self.run.prompt_id) is not None:
+        elif found.queue is not None and in_queue:
             self._pace.present()
             self._publish(self.run.feed(found.queue, self._clock()))
         elif found.queue is not None:
             self._absent()
+
+    def _queue_due(self, now: float) -> None:
+        """The prompt waits, and the queue moved: which place has it now?"""
+        if not self.run.started and "queue" not in self._wires.busy:
+            self._wires.errand("queue", lambda: answers.read_queue(self._client.get("/queue").body))
+
+    def _queue_done(self, item: Done) -> None:
+        if isinstance(item.value, answers.Queue) and not self.run.started:
+            self._publish(self.run.feed(item.value, self._clock()))
 
     def _absent(self) -> None:
         """The server answers, and has the prompt in neither queue nor history."""
@@ -374,10 +396,10 @@ class Loop:
         elif not self.run.queued:
             error = UnreachableError("the server never got the prompt", hint="run it again", retryable=True)
             self.run.conclude(verdict.unreachable(error))
-        elif not self.run.started and not self._was_down:
+        elif not self.run.started and not self._hearing.was_down:
             self.run.conclude(verdict.deleted())
         else:
-            self.run.conclude(verdict.vanished(self.run.told, self.run.nodes, restarted=self._was_down))
+            self.run.conclude(verdict.vanished(self.run.told, self.run.nodes, restarted=self._hearing.was_down))
 
     # --- the user's signals
 

@@ -1,7 +1,8 @@
-"""Find, select, block and build reporters. What they implement is checked here; calling them is the delivery's part."""
+"""Find, select, block and build reporters. Calling them is the delivery's part."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.metadata
@@ -12,29 +13,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import pluggy
-
-from comfyreport import hookspecs
+from comfyreport.checking import Hook, Manager, register
 from comfyreport.errors import ComfyReportError, ReporterError
 from comfyreport.factories import Signature, arguments, parse_request, signature_of, split_name
 from comfyreport.hookspecs import PREFIX, PROJECT
 from comfyreport.streams import Stream
 
 GROUP = PROJECT
-HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith(PREFIX))
 STREAM_HOOKS = (f"{PREFIX}event", f"{PREFIX}stream_finished")
-_MARK = f"{PROJECT}_impl"
-
-
-class Hook(NamedTuple):
-    """One hook implementation: the function and the names of the arguments that it wants."""
-
-    function: Callable[..., object]
-    arguments: tuple[str, ...]
 
 
 class Reporter:
-    """A registered reporter. `failure` says why it was switched off; `left` that its reader went away."""
+    """A registered reporter.
+
+    `failure` says why it was switched off, `stuck` that a thread was left behind in it, `left` that its
+    reader went away.
+    """
 
     def __init__(
         self, name: str, plugin: object, hooks: Mapping[str, Hook], package: str, stream: Stream | None
@@ -45,6 +39,7 @@ class Reporter:
         self.package = package
         self.stream = stream
         self.failure: str | None = None
+        self.stuck = False
         self.left = False
         self.closed = False
 
@@ -70,13 +65,29 @@ class Streams(NamedTuple):
 
 
 def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    """All installed reporters and plugins, by name, not loaded."""
-    return {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
+    """All installed reporters and plugins, by name, not loaded. Of two of one name, the first one on the path."""
+    found: dict[str, importlib.metadata.EntryPoint] = {}
+    for point in _points():
+        found.setdefault(point.name, point)
+    return found
+
+
+def _points() -> Iterator[importlib.metadata.EntryPoint]:
+    try:
+        yield from importlib.metadata.entry_points(group=GROUP)
+    except Exception:  # noqa: BLE001  whatever stands in the metadata of any installed package
+        # One of them can't be read: take them one by one, and do without that one.
+        for distribution in importlib.metadata.distributions():
+            with contextlib.suppress(Exception):
+                yield from distribution.entry_points.select(group=GROUP)
 
 
 def package_of(point: importlib.metadata.EntryPoint) -> str:
     """The distribution of an entry point and its version, such as `comfyreport 0.1.0`."""
-    return "" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+    try:
+        return "" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+    except Exception:  # noqa: BLE001  metadata that can't be read, in whatever way
+        return ""
 
 
 class Plugins:
@@ -87,8 +98,7 @@ class Plugins:
     """
 
     def __init__(self, streams: Streams, blocked: Iterable[str] = ()) -> None:
-        self.manager = pluggy.PluginManager(PROJECT)
-        self.manager.add_hookspecs(hookspecs)
+        self.manager = Manager()
         self.reporters: list[Reporter] = []
         self.blocked = frozenset(blocked)
         self._streams = streams
@@ -104,7 +114,9 @@ class Plugins:
         name, rest = split_name(spec)
         if name in self.blocked:
             return
-        point = self._find(name)
+        self._add(self._find(name), name, spec, rest)
+
+    def _add(self, point: importlib.metadata.EntryPoint, name: str, spec: str, rest: str) -> None:
         value = load(point)
         if isinstance(value, ModuleType):
             if rest:
@@ -112,13 +124,21 @@ class Plugins:
             self._register(name, value, package_of(point), None)
             return
         if not callable(value):
-            raise ReporterError(f"reporter {name}: {point.value} is neither a module nor a factory")
+            raise ReporterError(
+                f"reporter {name}: {point.value} is neither a module nor a factory",
+                hint=f"its package has to name one of these: {package_of(point) or point.value}",
+            )
         signature = signature_of(value, name)
         request = parse_request(spec, signature)
         options = arguments(request, signature)
         stream, destination = self._destination(spec, name, request.destination, signature)
-        built = _build(value, name, destination, options)
-        self._register(name, built, package_of(point), stream)
+        try:
+            self._register(name, _build(value, name, destination, options), package_of(point), stream)
+        except BaseException:
+            if stream is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.close()
+            raise
 
     def add_object(self, plugin: object, name: str = "") -> None:
         """Register a reporter given as an object (or module) from Python."""
@@ -133,13 +153,13 @@ class Plugins:
             return
         point = entry_points().get(name)
         if point is not None:
-            value = load(point)
-            built = value if isinstance(value, ModuleType) or not callable(value) else _build(value, name, None, {})
-            self._register(name, built, package_of(point), None)
+            self._add(point, name, name, "")
             return
         try:
             module = importlib.import_module(name)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise ReporterError(
                 f"plugin {name} can't be loaded: {_one_line(error)}",
                 hint="-p takes a plugin's name (comfyreport reporters) or a module's",
@@ -179,16 +199,16 @@ class Plugins:
         if signature.destination == "stream":
             stream = self._stream(spec, name, asked, signature.default)
             return stream, stream
-        if asked is None:
-            return None, None
         if signature.destination == "url":
             return None, asked
+        if asked is None:
+            asked = os.fspath(signature.default)
         if asked in ("-", "stderr"):
             raise ReporterError(f"reporter {name} writes to a file, not to {asked}", hint=f"--reporter {name}=PATH")
         path = Path(asked)
         _make_parent(path, name)
-        _check_writable(path, name)
         self._take(path, name)
+        _check_writable(path, name)
         return None, path
 
     def _stream(self, spec: str, name: str, asked: str | None, default: object) -> Stream:
@@ -207,38 +227,36 @@ class Plugins:
         _make_parent(path, name)
         self._take(path, name)
         try:
-            stream = Stream.to_path(path)
-        except OSError as error:
+            stream = Stream.to_path(path, like=self._streams.stderr)
+        except (OSError, ValueError) as error:
             raise _unwritable(path, name, error) from error
         stream.owner = spec
         return stream
 
     def _take(self, path: Path, name: str) -> None:
         """Refuse a file that another reporter has, under this name or (a hard link) another."""
-        self._claim(os.path.realpath(path), str(path), name)
-        if path.exists():
-            status = path.stat()
-            self._claim((status.st_dev, status.st_ino), str(path), name)
+        real = os.path.realpath(path)
+        if real == os.devnull:
+            return
+        self._claim(real, str(path), name)
+        try:
+            status = os.stat(real)
+        except (OSError, ValueError):
+            # It isn't there yet, or can't be had: that shows when it is opened.
+            return
+        self._claim((status.st_dev, status.st_ino), str(path), name)
 
     def _claim(self, key: object, shown: str, name: str) -> None:
-        if key in self._taken and shown != os.devnull:
+        if key in self._taken:
             raise ReporterError(
                 f"reporters {self._taken[key]} and {name} both write to {shown}",
                 hint=f"give one of them another destination: --reporter {name}=PATH",
             )
         self._taken[key] = name
 
-    # --- checking
-
     def _register(self, name: str, plugin: object, package: str, stream: Stream | None) -> None:
         label = self._label(name)
-        _check_names(plugin, label)
-        try:
-            self.manager.register(plugin, label)
-        except (pluggy.PluginValidationError, ValueError) as error:
-            self.manager.unregister(name=label)
-            raise ReporterError(f"reporter {label} doesn't fit the hooks: {_one_line(error)}") from error
-        hooks = dict(self._hooks_of(plugin, label))
+        hooks = register(self.manager, plugin, label)
         self.reporters.append(Reporter(label, plugin, hooks, package, stream))
 
     def _label(self, name: str) -> str:
@@ -247,28 +265,14 @@ class Plugins:
             name if name not in taken else next(f"{name}-{n}" for n in range(2, 10_000) if f"{name}-{n}" not in taken)
         )
 
-    def _hooks_of(self, plugin: object, name: str) -> Iterator[tuple[str, Hook]]:
-        for caller in self.manager.get_hookcallers(plugin) or ():
-            for implementation in caller.get_hookimpls():
-                if implementation.plugin is not plugin:
-                    continue
-                if implementation.wrapper or implementation.hookwrapper:
-                    self.manager.unregister(plugin)
-                    raise ReporterError(
-                        f"reporter {name}: {caller.name} is a wrapper",
-                        hint="hooks are notifications: there is nothing to wrap; use a plain @hookimpl",
-                    )
-                if caller.name in HOOKS:
-                    yield caller.name, Hook(implementation.function, tuple(implementation.argnames))
-
 
 def load(point: importlib.metadata.EntryPoint) -> Any:
     """Import what an entry point names; ReporterError where that fails, whatever it raises."""
     try:
         return point.load()
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
         package = package_of(point)
         raise ReporterError(
             f"reporter {point.name} of {package or point.value} can't be loaded: {_one_line(error)}",
@@ -279,14 +283,17 @@ def load(point: importlib.metadata.EntryPoint) -> Any:
 def _build(factory: Callable[..., object], name: str, destination: object, options: Mapping[str, Any]) -> object:
     try:
         return factory(**options) if destination is None else factory(destination, **options)
-    except ComfyReportError:
+    except (ComfyReportError, KeyboardInterrupt):
         raise
     except OSError as error:
         raise ReporterError(
             f"reporter {name} can't open its destination: {_one_line(error)}", hint=f"--reporter {name}=PATH"
         ) from error
-    except Exception as error:
-        raise ReporterError(f"reporter {name} can't be made: {_one_line(error)}") from error
+    except BaseException as error:
+        raise ReporterError(
+            f"reporter {name} can't be made: {_one_line(error)}",
+            hint=f"'comfyreport reporters {name}' tells its options",
+        ) from error
 
 
 def _one_line(error: BaseException) -> str:
@@ -297,49 +304,23 @@ def _one_line(error: BaseException) -> str:
 def _make_parent(path: Path, name: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unwritable(path, name, error) from error
 
 
 def _check_writable(path: Path, name: str) -> None:
     """Refuse what can't be opened for writing, and leave behind nothing that wasn't there."""
-    existed = path.exists()
     try:
+        existed = path.exists()
         path.open("ab").close()
-    except OSError as error:
+        if not existed:
+            path.unlink()
+    except (OSError, ValueError) as error:
         raise _unwritable(path, name, error) from error
-    if not existed:
-        path.unlink()
 
 
-def _unwritable(path: Path, name: str, error: OSError) -> ReporterError:
+def _unwritable(path: Path, name: str, error: OSError | ValueError) -> ReporterError:
     return ReporterError(
-        f"reporter {name} can't write to {path}: {error.strerror or error}",
+        f"reporter {name} can't write to {path}: {getattr(error, 'strerror', None) or error}",
         hint=f"give it a file that can be written: --reporter {name}=PATH",
     )
-
-
-def _check_names(plugin: object, name: str) -> None:
-    """Refuse attributes that look like hooks and are none: they would never be called, and nobody would notice."""
-    for attribute in dir(plugin):
-        if not attribute.startswith(PREFIX):
-            continue
-        value = getattr(plugin, attribute, None)
-        if not callable(value):
-            continue
-        mark = getattr(value, _MARK, None)
-        if mark is not None and mark.get("specname"):
-            continue
-        if attribute in HOOKS:
-            if mark is None:
-                raise ReporterError(
-                    f"reporter {name}: {attribute} is not marked as a hook, so it would never be called",
-                    hint="put @hookimpl above it (from comfyreport import hookimpl)",
-                )
-        elif mark is None or not mark.get("optionalhook"):
-            near = difflib.get_close_matches(attribute, HOOKS, 1, 0.5)
-            raise ReporterError(
-                f"reporter {name}: there is no hook {attribute}",
-                hint=(f"did you mean {near[0]}? " if near else "")
-                + "a hook of a newer version is marked @hookimpl(optionalhook=True)",
-            )

@@ -227,6 +227,7 @@ class Player:
         elif kind == "ws-close" and direction == "in" and record.get("sock") in self._sockets:
             if self.run.verdict is not None or self.run.ending:
                 return
+            self.run.missed = True
             yield from self.run.tell(ev.ConnectionChanged, at, state="lost", detail="the connection was closed")
         elif kind == "note":
             yield from self._note(record, at)

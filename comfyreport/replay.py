@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 from comfyreport.events import ErrorInfo
+from comfyreport.process import Stop
 from comfyreport.recording import Player, Recording
 from comfyreport.session import Session
 from comfyreport.verdict import Verdict
 
 
-def replay(session: Session, recording: Recording, *, speed: float, stopped: threading.Event) -> None:
-    """Tell the recorded run's events, *speed* times as fast as they came (0: at once), until *stopped* is set."""
+def replay(session: Session, recording: Recording, *, speed: float, stop: Stop) -> None:
+    """Tell the recorded run's events, *speed* times as fast as they came (0: at once), until *stop* is set."""
     player = Player(recording, sequence=session.sequence, previews=session.wants("node_preview"))
     began = time.monotonic()
     if speed:
@@ -20,13 +20,13 @@ def replay(session: Session, recording: Recording, *, speed: float, stopped: thr
 
     def wait(seconds: float) -> bool:
         if speed:
-            stopped.wait(max(0.0, began + seconds / speed - time.monotonic()))
+            stop.wait(max(0.0, began + seconds / speed - time.monotonic()))
         else:
             session.use_clock(lambda: seconds)
-        if stopped.is_set():
+        if stop.wished:
             error = ErrorInfo(code="cancelled", message="the replay was stopped by the user")
             player.run.conclude(Verdict("cancelled", error, "none", "no"))
-        return not stopped.is_set()
+        return not stop.wished
 
     for event in player.events(wait):
         session.publish([event])

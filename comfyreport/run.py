@@ -27,7 +27,8 @@ _EARLY_LIMIT = 1000
 class Run:
     """One prompt from its submission to its end.
 
-    `sent` is to be set when the POST leaves: before that, events bear no prompt id.
+    `sent` is to be set when the POST leaves: before that, events bear no prompt id. `missed` is to be set when the
+    socket was lost, or is opened only after the submission: what nobody heard is then filled in.
 
     :param prompt_id: the id that the client chose; the server's answer may change it.
     :param manifest: the nodes of the submitted workflow.
@@ -54,11 +55,12 @@ class Run:
         self.told = Testimony()
         self.verdict: Verdict | None = None
         self.sent = False
+        self.missed = False
         self.finished = False
         self.position: int | None = None
         self.outputs: list[ev.Output] = []
         self._base_url = base_url
-        self._client_id = client_id
+        self.client_id = client_id
         self._seed = seed
         self._sequence = itertools.count(1) if sequence is None else sequence
         self._previews = previews
@@ -139,7 +141,7 @@ class Run:
             self._queued_at = self._at.elapsed
             self._emit(
                 ev.RunQueued,
-                client_id=self._client_id,
+                client_id=self.client_id,
                 nodes=self.manifest,
                 position=self.position,
                 seed=self._seed,
@@ -186,7 +188,7 @@ class Run:
         position = fact.position(self.prompt_id)
         if position is not None:
             entry = next(each for each in (*fact.running, *fact.pending) if each.prompt_id == self.prompt_id)
-            self._learn(entry.graph)
+            self._learn(entry.graph, entry.client_id)
             self.position = position
             self._ensure_queued()
         self._queue_changed(position, fact.remaining)
@@ -198,28 +200,38 @@ class Run:
         if self._queued_at is not None and not self.told.ended:
             self._emit(ev.QueueChanged, position=position, remaining=remaining)
 
-    def _learn(self, graph: wire.Json) -> None:
+    def _learn(self, graph: wire.Json, client_id: str | None) -> None:
         """The workflow of a prompt that somebody else submitted."""
         if not self.manifest and self._queued_at is None:
+            self.client_id = self.client_id or client_id
             self.manifest = answers.manifest_of(graph)
             self.nodes.set_manifest(self.manifest)
 
     def _history(self, fact: answers.History) -> None:
-        self._learn(fact.graph)
+        self._learn(fact.graph, fact.client_id)
         self._ensure_started()
         for node_id in fact.cached:
             self._cache(node_id)
         if fact.end == "success":
             self._close_nodes()
-        self.verdict = verdict.from_history(fact, self.told, self.nodes)
+            if self.missed:
+                self._fill_in(fact)
         for entry in fact.outputs:
             display = self.nodes.display_id(entry.node)
             ref = self.nodes.node(display).ref
             cached = display in self.nodes.cached
             self._add_outputs(outputs_of(ref, entry.ui, self._base_url, cached=cached))
+        files = sum(1 for output in self.outputs if output.filename is not None)
+        self.verdict = verdict.from_history(fact, self.told, self.nodes, files)
         self._tell_outputs()
         if fact.end == "success" and not self.outputs:
             self._warn("no_outputs", "the run made no outputs that the server tells of")
+
+    def _fill_in(self, fact: answers.History) -> None:
+        """Tell of the nodes that must have run while nobody listened: all that the outputs rest on."""
+        for node_id in answers.needed_nodes(fact.graph, fact.targets):
+            if node_id not in self.nodes.executed and node_id not in self.nodes.cached:
+                self._finish_node(self._start_node(node_id, seen=False))
 
     def _add_outputs(self, outputs: Iterable[ev.Output]) -> None:
         known = {(output.node.id, output.filename, output.subfolder, output.folder) for output in self.outputs}
@@ -267,8 +279,13 @@ class Run:
             if state.finished:
                 self._settled.add(raw_id)
             ended[display] = ended.get(display, True) and state.finished
-            if state.running and display not in self.nodes.active:
+            if display in self.nodes.active:
+                continue
+            if state.running:
                 self._start_node(display, seen=state.value == 0)
+            elif state.finished and display not in self.nodes.executed and display not in self.nodes.cached:
+                # It ran while nobody listened: after a reconnect, or before an attach.
+                self._start_node(display, seen=False)
         for display, over in ended.items():
             node = self.nodes.active.get(display)
             if over and node is not None:

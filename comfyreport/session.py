@@ -101,7 +101,7 @@ class Session:
         `reporter_failures` holds those of the reporters that don't carry the stream; the ones that do are
         closed behind it.
         """
-        in_time = self._delivery.close(everybody=False, hurry=lambda: self.hurry)
+        self._delivery.close(everybody=False, hurry=lambda: self.hurry)
         failed = [result for result in self.results if result.exit_code]
         now = self.clock()
         code = self._exit_code()
@@ -116,8 +116,7 @@ class Session:
             reporter_failures=self._delivery.failures(),
         )
         self._delivery.publish([last])
-        if in_time:
-            self._delivery.close(everybody=True, hurry=lambda: self.hurry)
+        self._delivery.close(everybody=True, hurry=lambda: self.hurry)
         return self._exit_code()
 
     def _exit_code(self) -> int:

@@ -126,11 +126,19 @@ class Stream:
         self._closes = False
 
     @classmethod
-    def to_path(cls, path: str | os.PathLike[str], *, append: bool = False) -> Stream:
-        """A UTF-8 text file, made anew unless *append*. OSError where it can't be opened."""
+    def to_path(cls, path: str | os.PathLike[str], *, append: bool = False, like: Stream | None = None) -> Stream:
+        """A UTF-8 text file, made anew unless *append*. OSError where it can't be opened.
+
+        A path may lead to a terminal: then colour, surroundings and who draws there are as for *like*.
+        """
         binary = open(path, "ab" if append else "wb")  # noqa: SIM115  closed by close()
         text = io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="\n")
-        stream = cls(text, name=os.fspath(path), environ={})
+        if like is not None and text.isatty():
+            stream = cls(
+                text, name=os.fspath(path), environ=like._environ, color=like._color, terminals=like._terminals
+            )
+        else:
+            stream = cls(text, name=os.fspath(path), environ={})
         stream._closes = True
         return stream
 

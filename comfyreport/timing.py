@@ -34,6 +34,10 @@ class Timing:
     """until the second look into history once the socket said that the prompt is over"""
     handover: float = 1.5
     """twice this long a prompt may be in neither queue nor history, while the server hands it over"""
+    stall_warn: float = 30.0
+    """of silence until a warning"""
+    queue_refresh: float = 2.0
+    """between two looks at the queue for the prompt's place, at least"""
     lost_after: float = 60.0
     """of unbroken time without any answer before a run is given up"""
     lost_after_refused: float = 15.0
@@ -44,6 +48,8 @@ class Timing:
     """between two attempts to reconnect, at most"""
     cancel: float = 10.0
     """for the server to confirm that a prompt was cancelled"""
+    ping: float = 20.0
+    """between two pings of a socket that isn't on loopback, so that no proxy takes it for idle; 0: none"""
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Timing:

@@ -93,6 +93,9 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
                 recorder=recorder,
                 wishes=job.wishes,
             )
+            if job.access.insecure:
+                message = "the server's certificate is not checked (--insecure)"
+                session.publish(run.tell(ev.Warning, session.clock(), code="insecure", message=message))
             on_loop(loop)
             body = _body(job, workflow, run, client_id)
             interrupted = _guarded(loop, lambda: loop.execute(body))

@@ -36,13 +36,14 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True)
 class Testimony:
-    """What is known of the end so far."""
+    """What is known of the end so far. `expected` is how many files the user wants at least."""
 
     success: bool = False
     error: ExecutionError | None = None
     interrupted: ExecutionInterrupted | None = None
     over: bool = False
     cancelling: bool = False
+    expected: int = 0
     dropped: ErrorInfo | None = None
     blocked: list[ErrorInfo] = field(default_factory=list)
 
@@ -52,8 +53,8 @@ class Testimony:
         return self.success or self.over or self.error is not None or self.interrupted is not None
 
 
-def from_history(history: History, told: Testimony, nodes: Nodes) -> Verdict:
-    """The verdict once history has the prompt."""
+def from_history(history: History, told: Testimony, nodes: Nodes, files: int) -> Verdict:
+    """The verdict once history has the prompt; *files* is how many the run left."""
     error = history.error or told.error
     if history.end == "interrupted":
         return _interrupted(history.interrupted, told, nodes)
@@ -66,6 +67,9 @@ def from_history(history: History, told: Testimony, nodes: Nodes) -> Verdict:
         return Verdict("partial", told.dropped, "finished", "yes")
     if told.blocked:
         return Verdict("partial", told.blocked[0], "finished", "yes")
+    if files < told.expected:
+        message = f"the run made {files} files, {told.expected} were expected"
+        return Verdict("partial", ErrorInfo(code="too_few_outputs", message=message), "finished", "yes")
     return Verdict("success", None, "finished", "yes")
 
 

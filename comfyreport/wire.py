@@ -22,6 +22,9 @@ FRAME_PREVIEW = 1
 FRAME_TEXT = 3
 FRAME_PREVIEW_WITH_METADATA = 4
 
+# A bar beyond this is none that a float, or a reader of JSON, could count exactly.
+_LARGEST = 2.0**53
+
 _IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
 
 
@@ -180,16 +183,27 @@ class _FieldError(Exception):
 def loads(data: bytes | str) -> Json:
     """Parse JSON as leniently as a server may write it; ValueError if it can't be parsed.
 
-    Python servers write NaN and infinities, which JSON lacks: they become None.
+    Python servers write NaN and infinities, which JSON lacks: they become None. Whole numbers over 64 bits become
+    floats.
     """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         pass
     try:
-        return _clean(json.loads(data, parse_constant=lambda _: None))
+        return _clean(json.loads(data, parse_constant=lambda _: None, parse_float=_float, parse_int=_whole))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _float(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _whole(text: str) -> float | None:
+    number = int(text) if len(text) <= 20 else None
+    return number if number is not None and -(2**63) <= number < 2**64 else _float(text)
 
 
 def _clean(value: Json) -> Json:
@@ -305,7 +319,7 @@ def _need_id(data: Mapping[str, Json], name: str) -> str:
 
 def _need_number(data: Mapping[str, Json], name: str) -> float:
     value = data.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         raise _FieldError(f"{name} is missing or no number")
     return value
 
@@ -332,7 +346,7 @@ def remaining_of(data: Json) -> int | None:
     """`exec_info.queue_remaining` of a status or of GET /prompt; None where it isn't told."""
     info = data.get("exec_info") if isinstance(data, dict) else None
     remaining = info.get("queue_remaining") if isinstance(info, dict) else None
-    return remaining if isinstance(remaining, int) and not isinstance(remaining, bool) else None
+    return remaining if isinstance(remaining, int) and not isinstance(remaining, bool) and remaining >= 0 else None
 
 
 def _read_status(data: Mapping[str, Json]) -> Message:
@@ -351,7 +365,12 @@ def _read_progress_state(data: Mapping[str, Json]) -> Message:
 
 
 def _read_executing(data: Mapping[str, Json]) -> Message:
-    return Executing(_id(data.get("prompt_id")), _id(data.get("node")), _id(data.get("display_node")))
+    """A node that is None ends the prompt: what isn't told as None must not become it."""
+    if "node" not in data:
+        raise _FieldError("node is missing")
+    node = None if data["node"] is None else _need_id(data, "node")
+    prompt_id = None if data.get("prompt_id") is None else _need_id(data, "prompt_id")
+    return Executing(prompt_id, node, _id(data.get("display_node")))
 
 
 def _read_progress(data: Mapping[str, Json]) -> Message:

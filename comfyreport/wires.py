@@ -50,7 +50,7 @@ class Wires:
     def __init__(self, client: Client, client_id: str) -> None:
         self.client = client
         self.busy: set[str] = set()
-        self._client_id = client_id
+        self.client_id = client_id
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._socket: Socket | None = None
 
@@ -73,7 +73,7 @@ class Wires:
 
     def connect(self) -> None:
         """Open the socket on a new reader thread. The one before has ended: it told so with `Closed`."""
-        self._socket = Socket(self.client, self._client_id)
+        self._socket = Socket(self.client, self.client_id)
         threading.Thread(target=self._read, args=(self._socket,), name="comfyreport-reader", daemon=True).start()
 
     def _read(self, connection: Socket) -> None:

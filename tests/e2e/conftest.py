@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e import comfyui_env, tiny_checkpoint
 from tests.e2e.comfyui_server import ComfyUI
+from tests.e2e.driver import Driver, checker_of
 from tests.e2e.installation import Installed, install
 from tests.e2e.raw_client import RawClient
 
@@ -42,6 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """The wheel of this checkout in a virtual environment of its own; install nothing more into it."""
     return install(tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture
+def driver(installed: Installed, tmp_path: Path) -> Iterator[Driver]:
+    """Starts the installed command as a process, with an event stream that is checked."""
+    made = Driver(installed, tmp_path, checker_of(installed))
+    yield made
+    made.end_all()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,206 @@
+"""The command line's arguments: parsers and nothing else, so that completion and documentation can be made of them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from comfyreport._version import __version__
+
+COMMANDS = ("run", "attach", "replay", "reporters", "simulate", "schema")
+
+_ABOUT = {
+    "run": "Run a ComfyUI workflow and report its progress.",
+    "attach": (
+        "Follow a prompt that is already queued, running or finished. ComfyUI tells the progress of a prompt only to "
+        "the client that submitted it, or to everybody where it was submitted without a client id: elsewhere its place "
+        "in the queue and its end are learned by asking."
+    ),
+    "replay": "Play a recorded session through the reporters; exits with the recorded run's code.",
+    "reporters": "List the installed reporters, or tell everything about one.",
+    "simulate": "Run a simulated ComfyUI on 127.0.0.1 until it is interrupted.",
+    "schema": "Print the JSON Schema of the event stream (what the jsonl reporter writes).",
+}
+
+_EPILOG = """\
+commands:
+  comfyreport [run] --workflow FILE   run a workflow (the default command)
+  comfyreport attach PROMPT_ID        follow a prompt that is already queued or running
+  comfyreport replay RECORDING        play a recorded session through the reporters
+  comfyreport reporters [NAME]        what is installed: reporters, options, load errors
+  comfyreport simulate                a simulated ComfyUI on loopback
+  comfyreport schema                  the JSON Schema of the event stream
+  'comfyreport COMMAND --help' tells more of each.
+
+exit codes:
+  0 success · 1 a node failed, or somebody interrupted · 2 usage · 3 no usable ComfyUI · 4 workflow refused
+  5 the run was fine, a reporter failed · 6 prompt lost · 7 time limit · 8 incomplete · 70 internal · 130 stopped
+"""
+
+
+class ArgumentsError(Exception):
+    """argparse found the arguments wanting."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that leaves telling and exiting to its caller."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ArgumentsError instead of exiting."""
+        raise ArgumentsError(message)
+
+
+def parser(command: str = "run") -> argparse.ArgumentParser:
+    """The parser of one command; it raises ArgumentsError."""
+    if command == "run":
+        made = Parser(
+            prog="comfyreport",
+            usage="comfyreport [run] --workflow FILE [options]",
+            description=_ABOUT[command],
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        made.add_argument("--version", action="version", version=f"comfyreport {__version__}")
+    else:
+        made = Parser(prog=f"comfyreport {command}", description=_ABOUT[command], allow_abbrev=False)
+    if command in ("run", "attach"):
+        _add_run(made, attach=command == "attach")
+        _add_server(made, attach=command == "attach")
+        _add_time(made)
+        add_reporting(made)
+    elif command == "replay":
+        made.add_argument("recording", metavar="RECORDING", help="a file that --record wrote")
+        made.add_argument(
+            "--speed",
+            type=_not_negative,
+            default=1.0,
+            metavar="X",
+            help="times the recorded pace; 0: at once (default 1)",
+        )
+        add_reporting(made)
+    elif command == "reporters":
+        made.add_argument("name", nargs="?", metavar="NAME", help="tell everything about this one")
+        made.add_argument("--json", action="store_true", help="as JSON")
+    elif command == "simulate":
+        made.add_argument("--port", type=_port, default=8188, metavar="N", help="port (default 8188; 0: any free one)")
+        made.add_argument("--speed", type=_positive, default=1.0, metavar="X", help="times the usual pace (default 1)")
+    return made
+
+
+def _add_run(made: argparse.ArgumentParser, *, attach: bool) -> None:
+    group = made.add_argument_group("the run")
+    if attach:
+        group.add_argument("prompt_id", metavar="PROMPT_ID", help="the prompt's id, as run_queued tells it")
+        group.add_argument(
+            "--take-over",
+            action="store_true",
+            help="follow under the submitter's client id, with live progress; its browser tab then goes quiet",
+        )
+    else:
+        group.add_argument("--workflow", metavar="FILE", required=True, help="the workflow, in API format")
+        group.add_argument("--prompt", metavar="TEXT", help="the text of the positive prompt")
+    group.add_argument(
+        "--output", metavar="PATH", help="a file, or a folder, for what is made (default: its URL is printed)"
+    )
+    group.add_argument(
+        "--expect-outputs", type=_count, default=0, metavar="N", help="fewer files than N are no success (exit 8)"
+    )
+    group.add_argument(
+        "--on-interrupt",
+        choices=("cancel", "detach"),
+        default="cancel",
+        help="what Ctrl-C or SIGTERM does: cancel this prompt (default), or leave it running",
+    )
+    group.add_argument("--record", metavar="FILE", help="keep what crosses the wire, for 'comfyreport replay'")
+
+
+def _add_server(made: argparse.ArgumentParser, *, attach: bool) -> None:
+    group = made.add_argument_group("the server")
+    simulated = "" if attach else "; sim: a simulated one"
+    group.add_argument(
+        "--server",
+        metavar="URL",
+        default="",
+        help=f"where ComfyUI is (default: COMFYREPORT_SERVER, else http://127.0.0.1:8188){simulated}",
+    )
+    group.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="a header for every request; @FILE reads them from a file. COMFYREPORT_TOKEN holds a bearer token",
+    )
+    if not attach:
+        group.add_argument(
+            "--extra-data",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="extra data for API nodes, such as keys",
+        )
+    group.add_argument("--cacert", metavar="FILE", help="trust this certificate authority")
+    group.add_argument("--insecure", action="store_true", help="don't check the server's certificate")
+    group.add_argument(
+        "--ping-interval",
+        type=_not_negative,
+        metavar="S",
+        help="seconds between pings that keep proxies from closing the connection (default 20, none on loopback)",
+    )
+
+
+def _add_time(made: argparse.ArgumentParser) -> None:
+    group = made.add_argument_group("time, in seconds")
+    group.add_argument("--timeout", type=_positive, metavar="S", help="limit for the whole run (default: none)")
+    group.add_argument("--wait-for-server", type=_positive, metavar="S", help="wait so long for the server to come up")
+    group.add_argument("--stall-warn", type=_positive, metavar="S", help="warn after so much silence (default 30)")
+    group.add_argument(
+        "--lost-after",
+        type=_positive,
+        metavar="S",
+        help="give up after so long without any answer (default 60; 15 where loopback refuses)",
+    )
+
+
+def add_reporting(made: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose reporters."""
+    group = made.add_argument_group("reporting")
+    group.add_argument(
+        "--reporter",
+        action="append",
+        default=[],
+        metavar="NAME[=DEST][,OPTION=VALUE]…",
+        help="a reporter; may be given several times (default: COMFYREPORT_REPORTER, else console). "
+        "DEST is a path, - for stdout, or stderr",
+    )
+    group.add_argument("--quiet", action="store_true", help="errors only: --reporter quiet")
+    group.add_argument("--json-progress", action="store_true", help="JSON lines on stdout: --reporter jsonl")
+    group.add_argument(
+        "-p", action="append", default=[], dest="plugins", metavar="NAME", help="load a plugin; no:NAME blocks one"
+    )
+    group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="when to colour")
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _not_negative(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number over 0")
+    return value
+
+
+def _count(text: str) -> int:
+    return int(_not_negative(str(int(text))))
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is no port")
+    return value

@@ -1,0 +1,139 @@
+"""What is heard of the server, over the socket and over HTTP: whether the connection is alive, silent, deaf or gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfyreport import events as ev
+from comfyreport.errors import UnreachableError
+from comfyreport.events import Instant
+from comfyreport.run import Run
+from comfyreport.timing import Timing
+
+
+class Hearing:
+    """When each witness was heard last, and what to tell of it. Times are seconds of `elapsed`."""
+
+    def __init__(self, run: Run, timing: Timing, now: float, *, loopback: bool) -> None:
+        self.open = False
+        self.ever_open = False
+        self.was_down = False
+        self._run = run
+        self._timing = timing
+        self._loopback = loopback
+        self._heard = now
+        self._answered = now
+        self._run_heard = False
+        self._refused = False
+        self._polling = False
+        self._stalled = False
+        self._deaf = False
+        self._in_queue: bool | None = None
+
+    # --- what happens
+
+    def begin(self, now: float) -> None:
+        """The submission leaves: silence counts from here."""
+        self._heard = self._answered = now
+
+    def opened(self, at: Instant) -> list[ev.Event]:
+        """The socket stands."""
+        state = "restored" if self.ever_open else "connected"
+        self.open = self.ever_open = True
+        self._refused = self._run_heard = self._deaf = False
+        self._heard = at.elapsed
+        return self._tell(ev.ConnectionChanged, at, state=state)
+
+    def closed(self, error: UnreachableError | None, at: Instant) -> list[ev.Event]:
+        """The socket is gone, or could not be opened again."""
+        self._note(error)
+        if not self.open:
+            return []
+        self.open = self._polling = False
+        self._run.missed = True
+        detail = error.message if error is not None else "the server closed the connection"
+        return self._tell(ev.ConnectionChanged, at, state="lost", detail=detail)
+
+    def frames(self, now: float, *, of_run: bool) -> None:
+        """Frames came; *of_run*: some of them told of this run."""
+        self._heard = now
+        self._stalled = False
+        if of_run:
+            self._run_heard = True
+            self._polling = self._deaf = False
+
+    def answered(self, at: Instant, *, in_queue: bool | None) -> list[ev.Event]:
+        """The server answered over HTTP; *in_queue*: whether its queue has the prompt, None if that wasn't told."""
+        self._answered = at.elapsed
+        self._refused = False
+        self._in_queue = in_queue
+        told: list[ev.Event] = []
+        if self.open and in_queue and not self.alive(at.elapsed) and not self._deaf and self._should_hear():
+            self._deaf = True
+            message = "the socket is open but tells nothing of this run; HTTP tells how it goes"
+            told += self._tell(ev.Warning, at, code="deaf_socket", message=message)
+        if (self._deaf or not self.open) and not self._polling:
+            self._polling = True
+            told += self._tell(ev.ConnectionChanged, at, state="polling", detail="asking over HTTP how the run goes")
+        return told
+
+    def unanswered(self, error: BaseException) -> None:
+        """A call over HTTP failed."""
+        self._note(error)
+
+    def _note(self, error: BaseException | None) -> None:
+        self._refused = isinstance(error, UnreachableError) and error.code == "refused"
+        self.was_down = self.was_down or self._refused
+
+    def _should_hear(self) -> bool:
+        """Whether the socket was opened anew: only then is silence of a running prompt a sign of deafness.
+
+        The server drops the newer socket of a client when the older one closes (ComfyUI #16010).
+        """
+        return self._run.missed and self._run.started and not self._run_heard
+
+    # --- what follows
+
+    def alive(self, now: float) -> bool:
+        """Whether the socket tells of the run, so that there is no need to ask."""
+        return self.open and self._run_heard and now - self._heard < self._timing.silence
+
+    def silent(self, now: float) -> bool:
+        """Whether it is time for a heartbeat and a look over HTTP."""
+        return now - self._heard >= self._timing.silence
+
+    def gone(self, now: float) -> float | None:
+        """For how many seconds nothing at all has answered, if that is too long."""
+        unanswered = now - max(self._heard, self._answered)
+        refused = self._refused and self._loopback
+        limit = self._timing.lost_after_refused if refused else self._timing.lost_after
+        return unanswered if unanswered > limit else None
+
+    def beat(self, at: Instant) -> list[ev.Event]:
+        """The heartbeat, and the warning of a stall when silence has lasted long."""
+        silent = at.elapsed - self._heard
+        active = next(iter(reversed(self._run.nodes.active.values())), None)
+        told = self._tell(
+            ev.Heartbeat,
+            at,
+            node=None if active is None else active.ref,
+            silent_seconds=round(silent, 1),
+            node_seconds=None if active is None else round(at.elapsed - active.started, 1),
+            state="running" if self._run.started else "queued" if self._run.queued else "unknown",
+        )
+        if silent >= self._timing.stall_warn and not self._stalled:
+            self._stalled = True
+            told += self._tell(ev.Warning, at, code="stalled", message=self._stall(at.elapsed, silent))
+        return told
+
+    def _stall(self, now: float, silent: float) -> str:
+        message = f"nothing heard for {silent:.0f} s"
+        if now - self._answered > 2 * self._timing.poll_most:
+            return f"{message}; the server does not answer over HTTP either"
+        if self._in_queue is None:
+            return f"{message}; the server still answers"
+        there = "its queue still shows the prompt" if self._in_queue else "its queue shows the prompt no more"
+        return f"{message}; the server still answers, and {there}"
+
+    def _tell(self, cls: Any, at: Instant, **fields: Any) -> list[ev.Event]:
+        return self._run.tell(cls, at, **fields)

@@ -1,0 +1,286 @@
+"""wire.decode: every kind of frame that ComfyUI sends, and everything else that could come through a socket."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfyreport import wire
+
+JPEG = b"\xff\xd8\xff\xe0"
+PNG = b"\x89PNG"
+
+
+def frame(kind: str, **data: Any) -> str:
+    """A text frame as the server writes it."""
+    return json.dumps({"type": kind, "data": data})
+
+
+def binary(kind: int, number: int, rest: bytes = b"") -> bytes:
+    return struct.pack(">II", kind, number) + rest
+
+
+STATE = {"value": 3, "max": 20, "state": "running", "node_id": "3", "display_node_id": "3"}
+ERROR = {
+    "prompt_id": "p",
+    "node_id": "3",
+    "node_type": "KSampler",
+    "executed": ["4", "5"],
+    "exception_message": "boom\n",
+    "exception_type": "RuntimeError",
+    "traceback": ["one\n", "two\nthree\n"],
+    "current_inputs": {"seed": ["1"]},
+    "current_outputs": ["3", "4"],
+    "timestamp": 1,
+}
+
+KNOWN = [
+    (frame("status", status={"exec_info": {"queue_remaining": 2}}), wire.StatusMessage(2)),
+    (frame("status", status={"exec_info": {"queue_remaining": 0}}, sid="2a"), wire.StatusMessage(0, "2a")),
+    (frame("feature_flags", max_upload_size=1), wire.FeatureFlags({"max_upload_size": 1})),
+    (frame("execution_start", prompt_id="p", timestamp=1), wire.ExecutionStart("p")),
+    (frame("execution_cached", nodes=["3", "4"], prompt_id="p"), wire.ExecutionCached("p", ("3", "4"))),
+    (frame("execution_cached", nodes=[], prompt_id="p"), wire.ExecutionCached("p", ())),
+    (frame("progress_state", prompt_id="p", nodes={"3": STATE}), wire.ProgressState("p", {"3": STATE})),
+    (frame("executing", node="2.0.0.1", display_node="2", prompt_id="p"), wire.Executing("p", "2.0.0.1", "2")),
+    (frame("executing", node=None, prompt_id="p"), wire.Executing("p", None, None)),
+    (frame("executing", node="3"), wire.Executing(None, "3", None)),
+    (frame("progress", value=1, max=20, prompt_id="p", node="3"), wire.ProgressMessage("p", "3", 1, 20)),
+    (frame("progress", value=2.4e-07, max=1.5, prompt_id="p", node="3"), wire.ProgressMessage("p", "3", 2.4e-07, 1.5)),
+    (
+        frame("executed", node="9", display_node="9", output={"images": []}, prompt_id="p"),
+        wire.Executed("p", "9", "9", {"images": []}),
+    ),
+    (frame("executed", node="9", display_node="9", output=None, prompt_id="p"), wire.Executed("p", "9", "9", {})),
+    (frame("execution_success", prompt_id="p", timestamp=1), wire.ExecutionSuccess("p")),
+    (frame("execution_complete", prompt_id="p"), wire.ExecutionSuccess("p")),
+    (
+        frame("execution_error", **ERROR),
+        wire.ExecutionError("p", "3", "KSampler", "boom", "RuntimeError", ("one", "two", "three"), ("4", "5")),
+    ),
+    (
+        frame("execution_interrupted", prompt_id="p", node_id="3", node_type="KSampler", executed=["6"]),
+        wire.ExecutionInterrupted("p", "3", ("6",)),
+    ),
+    (binary(1, 1, JPEG), wire.PreviewFrame(JPEG, "image/jpeg")),
+    (binary(1, 2, PNG), wire.PreviewFrame(PNG, "image/png")),
+    (
+        binary(3, 1, b"4" + "width: 128 – ünï".encode()),
+        wire.TextFrame("4", "width: 128 – ünï"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("raw", "message"), KNOWN)
+def test_known_frames(raw: str | bytes, message: wire.Message) -> None:
+    assert wire.decode(raw) == message
+
+
+def test_text_frames_are_taken_as_bytes_too() -> None:
+    assert wire.decode_text(frame("execution_start", prompt_id="p").encode()) == wire.ExecutionStart("p")
+
+
+def test_a_preview_with_metadata() -> None:
+    head = json.dumps(
+        {"node_id": "2.0.0.2", "prompt_id": "p", "display_node_id": "2", "image_type": "image/png"}
+    ).encode()
+    found = wire.decode(binary(4, len(head), head + PNG))
+    assert found == wire.PreviewFrame(PNG, "image/png", prompt_id="p", node="2.0.0.2", display_node="2")
+
+
+def test_a_blocked_node_is_told_from_an_error() -> None:
+    blocked = wire.decode(frame("execution_error", **{**ERROR, "exception_type": "ExecutionBlocked"}))
+    assert isinstance(blocked, wire.ExecutionError)
+    assert blocked.blocked
+    error = wire.decode(frame("execution_error", **ERROR))
+    assert isinstance(error, wire.ExecutionError)
+    assert not error.blocked
+
+
+def test_an_error_without_any_field_is_still_one() -> None:
+    assert wire.decode(frame("execution_error")) == wire.ExecutionError("", "", "", "", "", (), ())
+
+
+@pytest.mark.parametrize("kind", ["logs", "crystools.monitor", "progress_text", ""])
+def test_unknown_types_are_borne(kind: str) -> None:
+    assert wire.decode(frame(kind, x=1)) == wire.Unknown(kind)
+
+
+@pytest.mark.parametrize("raw", [binary(2, 1, JPEG), binary(99, 0), binary(1, 7, JPEG), binary(0xFFFFFFFF, 0xFFFFFFFF)])
+def test_unknown_binary_frames_are_borne(raw: bytes) -> None:
+    assert isinstance(wire.decode(raw), wire.Unknown)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        " ",
+        "not json",
+        '{"type": "progress", "data": {"val',
+        "[]",
+        "null",
+        "7",
+        '"progress"',
+        "{}",
+        '{"type": null}',
+        '{"type": 7, "data": {}}',
+        '{"type": "progress"}',
+        '{"type": "progress", "data": []}',
+        "\ufeff{}",
+        "[" * 10_000,
+        "[" * 10_000 + "]" * 10_000,
+        '{"type": "executed", "data": {"output": ' + '{"a":' * 10_000 + "1" + "}" * 10_002,
+        '{"type": "progress", "data": {"value": ' + "9" * 5000 + "}}",
+        b"",
+        b"\0\0\0\1",
+        b"\0\0\0\1\0\0\0",
+        binary(3, 100, b"4"),
+        binary(4, 0xFFFFFFFF, b"{}"),
+        binary(4, 2, b"[]"),
+        binary(4, 4, b"nope"),
+        binary(4, 0, JPEG),
+        binary(4, 20_000, b"[" * 20_000),
+    ],
+)
+def test_what_cant_be_read_is_malformed(raw: str | bytes) -> None:
+    found = wire.decode(raw)
+    assert isinstance(found, wire.Malformed)
+    assert len(found.reason) < 250
+
+
+NUMBERS = ['"1"', "true", "null", "NaN", "Infinity", "-Infinity", "1e400", "[1]", "{}", "9" * 400, "1e300", "-1e300"]
+
+
+@pytest.mark.parametrize("field", ["value", "max"])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_is_no_sensible_number_is_malformed(field: str, number: str) -> None:
+    other = "max" if field == "value" else "value"
+    raw = f'{{"type": "progress", "data": {{"{field}": {number}, "{other}": 1, "prompt_id": "p", "node": "3"}}}}'
+    assert isinstance(wire.decode(raw), wire.Malformed)
+
+
+def test_negative_numbers_are_for_the_run_to_judge() -> None:
+    found = wire.decode(frame("progress", value=-1, max=-5, prompt_id="p", node="3"))
+    assert found == wire.ProgressMessage("p", "3", -1, -5)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        frame("execution_start"),
+        frame("execution_start", prompt_id=None),
+        frame("execution_start", prompt_id=["p"]),
+        frame("execution_start", prompt_id=True),
+        frame("execution_start", prompt_id=1.5),
+        frame("progress_state", prompt_id="p"),
+        frame("progress_state", prompt_id="p", nodes=[]),
+        frame("progress", value=1, max=2, prompt_id="p"),
+        frame("executed", prompt_id="p"),
+        frame("execution_success"),
+        # Read as an end, these would end a run.
+        frame("executing", prompt_id="p"),
+        frame("executing", prompt_id="p", node=[1]),
+        frame("executing", prompt_id="p", node=False),
+        frame("executing", prompt_id={"a": 1}, node="3"),
+    ],
+)
+def test_fields_of_the_wrong_type_are_malformed(raw: str) -> None:
+    assert isinstance(wire.decode(raw), wire.Malformed)
+
+
+def test_ids_that_are_numbers_become_text() -> None:
+    assert wire.decode(frame("executing", prompt_id=12345, node=3)) == wire.Executing("12345", "3", None)
+
+
+def test_optional_fields_of_the_wrong_type_are_left_out() -> None:
+    assert wire.decode(frame("status", status="busy", sid=["x"])) == wire.StatusMessage(None, None)
+    assert wire.decode(frame("execution_cached", prompt_id="p", nodes="345")) == wire.ExecutionCached("p", ())
+    assert wire.decode(frame("execution_cached", prompt_id="p", nodes=["3", None, 4])) == wire.ExecutionCached(
+        "p", ("3", "4")
+    )
+    assert wire.decode(frame("executed", node="9", prompt_id="p", output=[1])) == wire.Executed("p", "9", None, {})
+    error = wire.decode(frame("execution_error", **{**ERROR, "traceback": "one line", "exception_message": 7}))
+    assert isinstance(error, wire.ExecutionError)
+    assert (error.traceback, error.message) == (("one line",), "")
+
+
+@pytest.mark.parametrize("remaining", ["true", '"1"', "1.5", "-1", "null", "9" * 30, "9" * 400, "NaN"])
+def test_a_queue_length_is_a_whole_number_from_0(remaining: str) -> None:
+    raw = f'{{"type": "status", "data": {{"status": {{"exec_info": {{"queue_remaining": {remaining}}}}}}}}}'
+    assert wire.decode(raw) == wire.StatusMessage(None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "state"),
+    [
+        (STATE, wire.NodeState("3", "3", True, False, 3)),
+        ({**STATE, "display_node_id": None}, wire.NodeState("3", "3", True, False, 3)),
+        ({**STATE, "state": "finished", "display_node_id": "2"}, wire.NodeState("3", "2", False, True, 3)),
+        ({**STATE, "state": "pending"}, wire.NodeState("3", "3", False, False, 3)),
+        ({**STATE, "state": ["running"], "value": "x"}, wire.NodeState("3", "3", False, False, 0)),
+        ({}, wire.NodeState("3", "3", False, False, 0)),
+        (None, None),
+        ("running", None),
+        ([], None),
+    ],
+)
+def test_entries_of_a_progress_state(entry: Any, state: wire.NodeState | None) -> None:
+    assert wire.node_state("3", entry) == state
+
+
+def test_what_json_lacks_does_not_get_in() -> None:
+    found = wire.loads('{"a": [NaN, Infinity, -Infinity, 1e400, -1e400], "b": ' + "9" * 400 + ', "c": 7}')
+    assert found == {"a": [None] * 5, "b": None, "c": 7}
+
+
+def test_whole_numbers_over_64_bits_are_read_alike_on_both_ways() -> None:
+    assert wire.loads("1" * 30) == wire.loads("[" + "1" * 30 + ", NaN]")[0]
+
+
+def test_lone_surrogates_are_replaced() -> None:
+    found = wire.loads('{"a\\ud800": ["\\udfff", {"b": "\ud801x"}]}')
+    json.dumps(found, ensure_ascii=False).encode("utf-8")
+    assert found == {"a?": ["?", {"b": "?x"}]}
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["p", "3", "running"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KINDS = sorted({json.loads(raw)["type"] for raw, _ in KNOWN if isinstance(raw, str)})
+FIELDS = sorted({*ERROR, *STATE, "status", "sid", "node", "display_node", "nodes", "output", "value", "max"})
+WILD_TEXT = st.builds(
+    lambda kind, data: json.dumps({"type": kind, "data": data}),
+    st.sampled_from(KINDS) | VALUES,
+    st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6) | VALUES,
+)
+WILD_BINARY = st.builds(
+    lambda kind, number, rest: binary(kind, number, rest), st.integers(0, 5), st.integers(0, 40), st.binary(max_size=60)
+)
+
+
+@given(st.one_of(st.text(), st.binary(), WILD_TEXT, WILD_BINARY))
+def test_anything_is_a_message(raw: str | bytes) -> None:
+    message = wire.decode(raw)
+    assert type(message).__module__ == wire.__name__
+    if isinstance(message, wire.ProgressMessage):
+        assert all(math.isfinite(number) for number in (message.value, message.maximum))
+    if isinstance(message, wire.ProgressState):
+        for raw_id, entry in message.nodes.items():
+            wire.node_state(raw_id, entry)
+
+
+@given(st.sampled_from([raw for raw, _ in KNOWN]), st.data())
+def test_a_cut_off_frame_is_a_message(raw: str | bytes, data: st.DataObject) -> None:
+    length = data.draw(st.integers(0, len(raw) - 1))
+    found = wire.decode(raw[:length])
+    if isinstance(raw, str):
+        assert isinstance(found, wire.Malformed)
