@@ -13,6 +13,12 @@ from comfyreport.address import Address
 from comfyreport.errors import UsageError
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# Headers that hold nothing secret; hiding their values would only spoil what the server says.
+_PUBLIC = frozenset(
+    ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "host", "origin", "user-agent")
+)
+
 _HEADER_HINT = "--header 'NAME: VALUE', or --header @FILE with one such line each"
 
 
@@ -40,12 +46,14 @@ class Access:
         return {name: value for name, value in made.items() if name.lower() not in given} | dict(self.headers)
 
     def secrets(self, address: Address) -> list[str]:
-        """All texts that must not be seen anywhere."""
+        """All texts that must not be seen anywhere, the longest first: one may be a part of another."""
         credentials = address.credentials
-        found = [*self.headers_for(address).values(), self.token, *self.extra_data.values()]
-        found += [value for _, value in address.query]
+        found = [self.token, *self.extra_data.values(), *(value for _, value in address.query)]
         found += [] if credentials is None else [credentials[1]]
-        # The longest first: one may be a part of another.
+        for name, value in self.headers_for(address).items():
+            if name.lower() not in _PUBLIC:
+                # Also without what stands before: "Bearer SECRET", "session=SECRET; …".
+                found += [value, *re.split(r"[\s;,]+", value), *re.findall(r"=([^\s;,]+)", value)]
         return sorted({secret for secret in found if secret}, key=len, reverse=True)
 
 
@@ -61,6 +69,14 @@ def parse_headers(values: Iterable[str]) -> dict[str, str]:
                 raise UsageError(f"--header {name.strip()[:40]!r}… is no header", hint=_HEADER_HINT)
             headers[name.strip()] = text
     return headers
+
+
+def parse_token(text: str) -> str:
+    """A bearer token as an environment variable holds it; UsageError where no header can carry it."""
+    token = text.strip()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError("COMFYREPORT_TOKEN is no bearer token", hint="it must be one word of ASCII characters")
+    return token
 
 
 def _read_file(name: str) -> list[str]:

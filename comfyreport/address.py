@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from comfyreport.errors import UsageError
@@ -12,6 +13,7 @@ DEFAULT_PORT = 8188
 DEFAULT_SERVER = f"http://127.0.0.1:{DEFAULT_PORT}"
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_SCHEME = re.compile(r"[A-Za-z0-9+.-]*://")
 _ENDINGS = re.compile(r"(/(ws|api)?)+$")
 _HINT = "give it as HOST, HOST:PORT or http[s]://HOST[:PORT][/PREFIX]"
 
@@ -27,9 +29,9 @@ class Address:
     host: str
     port: int | None
     prefix: str
-    query: tuple[tuple[str, str], ...] = ()
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
 
     @property
     def base(self) -> str:
@@ -44,7 +46,10 @@ class Address:
     @property
     def loopback(self) -> bool:
         """Whether it is this machine."""
-        return self.host == "localhost" or self.host == "::1" or self.host.startswith("127.")
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost" or self.host.endswith(".localhost")
 
     @property
     def credentials(self) -> tuple[str, str] | None:
@@ -69,18 +74,20 @@ def parse_address(text: str) -> Address:
     or `/` goes, any other path is a prefix.
     """
     text = text.strip()
-    full = text if "://" in text else f"http://{text}"
+    bare = _SCHEME.match(text) is None
+    full = f"http://{text}" if bare else text
     try:
         parts = urlsplit(full)
         port, host = parts.port, parts.hostname
     except ValueError as error:
-        reason = "the port is no number" if "port" in str(error).lower() else str(error)
-        raise UsageError(f"--server {_shown(text)}: {reason}", hint=_HINT) from error
+        # The error's own words may quote what is secret.
+        reason = "the port is no number" if "port" in str(error).lower() else "it is no address"
+        raise UsageError(f"--server {_shown(text)}: {reason}", hint=_HINT) from None
     if parts.scheme not in _SCHEMES:
         raise UsageError(f"--server {_shown(text)}: {parts.scheme}:// is no scheme of ComfyUI's", hint=_HINT)
     if not host or re.search(r"[\s\x00-\x1f]", full):
         raise UsageError(f"--server {_shown(text)}: there is no host in it", hint=_HINT)
-    if port is None and "://" not in text:
+    if port is None and bare:
         port = DEFAULT_PORT
     return Address(
         secure=_SCHEMES[parts.scheme] == "https",
@@ -100,4 +107,10 @@ def _decoded(parts: SplitResult, name: str) -> str | None:
 
 def _shown(text: str) -> str:
     """*text* without what may be secret in it."""
-    return repr(re.sub(r"//[^/@]*@", "//…@", text).partition("?")[0])
+    found = _SCHEME.match(text)
+    scheme = found[0] if found else ""
+    userinfo, at, place = text[len(scheme) :].rpartition("@")
+    if re.search("[?#]", userinfo):
+        # What looks like userinfo may be a query.
+        place = "…"
+    return repr(scheme + ("…@" if at else "") + re.split("[?#]", place)[0])

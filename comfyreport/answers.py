@@ -10,7 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from comfyreport.events import ErrorInfo, NodeError, NodeRef
-from comfyreport.wire import ExecutionError, ExecutionInterrupted, Json, read_error, read_interrupted
+from comfyreport.wire import (
+    ExecutionError,
+    ExecutionInterrupted,
+    Json,
+    read_error,
+    read_id,
+    read_ids,
+    read_interrupted,
+)
 
 _MODEL_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
 
@@ -66,7 +74,10 @@ class HistoryOutput(NamedTuple):
 
 
 class History(NamedTuple):
-    """The history of a prompt that has ended, which is the last word on it."""
+    """The history of a prompt that has ended, which is the last word on it.
+
+    `stated` is False where an old server told no status: then a success is only what nothing speaks against.
+    """
 
     prompt_id: str
     end: Literal["success", "error", "interrupted"]
@@ -77,16 +88,17 @@ class History(NamedTuple):
     graph: Json = None
     client_id: str | None = None
     targets: tuple[str, ...] = ()
+    stated: bool = True
 
 
 def node_ref(node_id: str, node: Mapping[str, Json]) -> NodeRef:
-    """A node of a workflow as events name it: its title is `_meta.title`, else its class."""
-    class_type = str(node.get("class_type", ""))
+    """A node of a workflow as events name it: its title is `_meta.title`, else its class, else its id."""
+    class_type = _text(node.get("class_type"))
     meta = node.get("_meta")
     title = meta.get("title") if isinstance(meta, Mapping) else None
-    return NodeRef(
-        id=node_id, class_type=class_type, title=title if isinstance(title, str) and title.strip() else class_type
-    )
+    if not isinstance(title, str) or not title.strip():
+        title = class_type or node_id
+    return NodeRef(id=node_id, class_type=class_type, title=title)
 
 
 def manifest_of(graph: Json) -> tuple[NodeRef, ...]:
@@ -183,12 +195,14 @@ def _entries(items: list[Json]) -> Iterator[QueueEntry]:
     for item in items:
         if not isinstance(item, list) or len(item) < 2:
             continue
-        number, prompt_id = item[0], item[1]
+        number, prompt_id = item[0], read_id(item[1])
+        if prompt_id is None:
+            continue
         extra = item[3] if len(item) > 3 and isinstance(item[3], dict) else {}
         client_id = extra.get("client_id")
         yield QueueEntry(
             number if isinstance(number, (int, float)) else 0,
-            str(prompt_id),
+            prompt_id,
             client_id if isinstance(client_id, str) else None,
             item[2] if len(item) > 2 else None,
         )
@@ -207,7 +221,6 @@ def read_history(body: Json, prompt_id: str) -> History | None:
     messages = dict(_messages(status))
     error = messages.get("execution_error")
     interrupted = messages.get("execution_interrupted")
-    cached = messages.get("execution_cached", {}).get("nodes")
     failed = isinstance(status, dict) and status.get("status_str") == "error"
     end: Literal["success", "error", "interrupted"] = "success"
     if interrupted is not None:
@@ -219,9 +232,10 @@ def read_history(body: Json, prompt_id: str) -> History | None:
         end,
         None if error is None else read_error(error),
         None if interrupted is None else read_interrupted(interrupted),
-        tuple(str(node) for node in cached) if isinstance(cached, list) else (),
+        read_ids(messages.get("execution_cached", {}).get("nodes")),
         tuple(_outputs(entry)),
         *_submission(entry.get("prompt")),
+        stated=isinstance(status, dict),
     )
 
 
@@ -230,11 +244,7 @@ def _submission(prompt: Json) -> tuple[Json, str | None, tuple[str, ...]]:
     parts = prompt if isinstance(prompt, list) else []
     graph, extra, targets = [*parts[2:5], None, None, None][:3]
     client_id = extra.get("client_id") if isinstance(extra, dict) else None
-    return (
-        graph,
-        client_id if isinstance(client_id, str) else None,
-        tuple(str(target) for target in targets) if isinstance(targets, list) else (),
-    )
+    return graph, client_id if isinstance(client_id, str) else None, read_ids(targets)
 
 
 def needed_nodes(graph: Json, targets: Iterable[str]) -> list[str]:
@@ -259,8 +269,10 @@ def needed_nodes(graph: Json, targets: Iterable[str]) -> list[str]:
 def _messages(status: Json) -> Iterator[tuple[str, dict[str, Any]]]:
     messages = status.get("messages") if isinstance(status, dict) else None
     for message in messages if isinstance(messages, list) else ():
-        if isinstance(message, list) and len(message) == 2 and isinstance(message[1], dict):
-            yield str(message[0]), message[1]
+        if isinstance(message, list) and len(message) == 2:
+            kind, data = message
+            if isinstance(kind, str) and isinstance(data, dict):
+                yield kind, data
 
 
 def _outputs(entry: Mapping[str, Json]) -> Iterator[HistoryOutput]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+from collections.abc import Sequence
 from typing import NoReturn
 
 from comfyreport._version import __version__
 
 COMMANDS = ("run", "attach", "replay", "reporters", "simulate", "schema")
+COLORS = ("auto", "always", "never")
 
 _ABOUT = {
     "run": "Run a ComfyUI workflow and report its progress.",
@@ -33,8 +36,8 @@ commands:
   'comfyreport COMMAND --help' tells more of each.
 
 exit codes:
-  0 success · 1 a node failed, or somebody interrupted · 2 usage · 3 no usable ComfyUI · 4 workflow refused
-  5 the run was fine, a reporter failed · 6 prompt lost · 7 time limit · 8 incomplete · 70 internal · 130 stopped
+  0 success; 1 a node failed, or somebody interrupted; 2 usage; 3 no usable ComfyUI; 4 workflow refused;
+  5 the run was fine, a reporter failed; 6 prompt lost; 7 time limit; 8 incomplete; 70 internal; 130 stopped
 """
 
 
@@ -48,6 +51,24 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise ArgumentsError instead of exiting."""
         raise ArgumentsError(message)
+
+
+def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of *command*; ArgumentsError names a word that means nothing before what is missing."""
+    made = parser(command)
+    if command == "run" and words and not words[0].startswith("-"):
+        near = difflib.get_close_matches(words[0], COMMANDS, 1)
+        raise ArgumentsError(f"there is no command {words[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    try:
+        arguments = made.parse_args(words)
+    except ArgumentsError as error:
+        if "are required" in str(error):
+            _, unknown = made.parse_known_args([*words, "--workflow", "x"] if command == "run" else [*words, "x"])
+            if unknown and unknown != ["x"]:
+                raise ArgumentsError(f"unrecognized arguments: {' '.join(unknown)}") from None
+        raise
+    arguments.command = command
+    return arguments
 
 
 def parser(command: str = "run") -> argparse.ArgumentParser:
@@ -68,7 +89,7 @@ def parser(command: str = "run") -> argparse.ArgumentParser:
         _add_run(made, attach=command == "attach")
         _add_server(made, attach=command == "attach")
         _add_time(made)
-        add_reporting(made)
+        _add_reporting(made)
     elif command == "replay":
         made.add_argument("recording", metavar="RECORDING", help="a file that --record wrote")
         made.add_argument(
@@ -78,7 +99,7 @@ def parser(command: str = "run") -> argparse.ArgumentParser:
             metavar="X",
             help="times the recorded pace; 0: at once (default 1)",
         )
-        add_reporting(made)
+        _add_reporting(made)
     elif command == "reporters":
         made.add_argument("name", nargs="?", metavar="NAME", help="tell everything about this one")
         made.add_argument("--json", action="store_true", help="as JSON")
@@ -162,14 +183,14 @@ def _add_time(made: argparse.ArgumentParser) -> None:
     )
 
 
-def add_reporting(made: argparse.ArgumentParser) -> None:
+def _add_reporting(made: argparse.ArgumentParser) -> None:
     """Add the arguments that choose reporters."""
     group = made.add_argument_group("reporting")
     group.add_argument(
         "--reporter",
         action="append",
         default=[],
-        metavar="NAME[=DEST][,OPTION=VALUE]…",
+        metavar="NAME[=DEST][,OPTION=VALUE]...",
         help="a reporter; may be given several times (default: COMFYREPORT_REPORTER, else console). "
         "DEST is a path, - for stdout, or stderr",
     )
@@ -178,11 +199,43 @@ def add_reporting(made: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-p", action="append", default=[], dest="plugins", metavar="NAME", help="load a plugin; no:NAME blocks one"
     )
-    group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="when to colour")
+    group.add_argument("--color", choices=COLORS, default="auto", help="when to colour")
+
+
+def reporting_of(words: Sequence[str]) -> argparse.Namespace:
+    """The reporters that *words* ask for, whatever else is wrong with them."""
+    lenient = Parser(allow_abbrev=False, add_help=False)
+    lenient.add_argument("--reporter", action="append", nargs="?", default=[])
+    lenient.add_argument("-p", action="append", nargs="?", default=[], dest="plugins")
+    lenient.add_argument("--quiet", action="store_true")
+    lenient.add_argument("--json-progress", action="store_true")
+    lenient.add_argument("--color", nargs="?")
+    try:
+        found, _ = lenient.parse_known_args(words)
+    except ArgumentsError:
+        found = lenient.parse_args([])
+    found.reporter = [spec for spec in found.reporter if spec is not None]
+    found.plugins = [name for name in found.plugins if name is not None]
+    found.color = found.color if found.color in COLORS else "auto"
+    return found
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
 
 
 def _not_negative(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
     return value
@@ -196,11 +249,11 @@ def _positive(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    return int(_not_negative(str(int(text))))
+    return int(_not_negative(str(_whole(text))))
 
 
 def _port(text: str) -> int:
-    value = int(text)
+    value = _whole(text)
     if not 0 <= value < 65536:
         raise argparse.ArgumentTypeError(f"{text} is no port")
     return value

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from comfyreport.arguments import COMMANDS, ArgumentsError, Parser, add_reporting, parser
+from comfyreport.arguments import COMMANDS, ArgumentsError, parse, reporting_of
 from comfyreport.events import EXIT_REPORTER_FAILED
 from comfyreport.process import (
     EXIT_INTERRUPTED,
@@ -32,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = words.pop(0) if words and words[0] in COMMANDS else "run"
     try:
-        arguments = parser(command).parse_args(words)
-        arguments.command = command
+        arguments = parse(command, words)
     except ArgumentsError as error:
         return _usage(command, words, str(error))
     except SystemExit as stop:
@@ -53,18 +52,12 @@ def command() -> NoReturn:
 
 def _usage(command: str, words: Sequence[str], message: str) -> int:
     """Bad flags. Whoever reads a stream that could be opened is told its end all the same."""
-    if command not in ("run", "attach", "replay") or not any(
-        word.startswith(("--reporter", "--json", "--quiet")) for word in words
-    ):
+    asked = any(word.startswith(("--reporter", "--json", "--quiet")) for word in words)
+    if command not in ("run", "attach", "replay") or not (asked or os.environ.get("COMFYREPORT_REPORTER")):
         return _complain(message, f"see comfyreport {command} --help")
-    known = Parser(allow_abbrev=False, add_help=False)
-    add_reporting(known)
-    try:
-        arguments, _ = known.parse_known_args(words)
-    except ArgumentsError:
-        arguments = known.parse_args([])
     from comfyreport.errors import UsageError
 
+    arguments = reporting_of(words)
     return _report(arguments, command, "", error=UsageError(message, hint=f"see comfyreport {command} --help"))
 
 
@@ -73,7 +66,7 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
-    from comfyreport.access import Access, parse_extra_data, parse_headers, readable_certificates
+    from comfyreport.access import Access, parse_extra_data, parse_headers, parse_token, readable_certificates
     from comfyreport.errors import UsageError
     from comfyreport.loop import Wishes
     from comfyreport.tracker import Job, run_job
@@ -84,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         access = Access(
             headers=parse_headers(arguments.header),
-            token=os.environ.get("COMFYREPORT_TOKEN", ""),
+            token=parse_token(os.environ.get("COMFYREPORT_TOKEN", "")),
             extra_data={} if attach else parse_extra_data(arguments.extra_data),
             cacert=readable_certificates(arguments.cacert or ""),
             insecure=arguments.insecure,
@@ -224,7 +217,7 @@ def _trace(complain: Callable[[str], None]) -> Callable[[str, str, float], None]
 def _print_results(plugins: Any, session: Any, streams: Any) -> None:
     """The results, where no reporter has stdout; a failure in one line, where none tells it to a person."""
     from comfyreport.outputs import worth_saving
-    from comfyreport.wording import describe_result
+    from comfyreport.wording import summarize_result
 
     used = [reporter.stream for reporter in plugins.reporters if reporter.stream is not None]
     for result in session.results:
@@ -237,7 +230,7 @@ def _print_results(plugins: Any, session: Any, streams: Any) -> None:
                 tell_stdout_failed(error, sys.stderr)
         if result.exit_code and not any(stream is streams.stderr or stream.tty for stream in used):
             with contextlib.suppress(OSError):
-                streams.stderr.write(f"comfyreport: {describe_result(result)[0]}\n")
+                streams.stderr.write(f"comfyreport: {summarize_result(result)}\n")
     for stream in streams:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

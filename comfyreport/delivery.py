@@ -161,14 +161,16 @@ class Delivery:
         self._spent.clear()
         done = threading.Event()
         self._mailbox.put([_Close(everybody, done)])
-        window = time.monotonic() + self._timing.close_limit
+        window, lost = time.monotonic() + self._timing.close_limit, len(self.failures())
         while not done.wait(min(0.02, self._timing.close_limit / 10)):
             if hurry() or not self._thread.is_alive():
                 return done.is_set()
             self.watch()
-            if time.monotonic() > window:
+            if len(self.failures()) == lost and time.monotonic() > window:
                 self._drop_slowest()
-                window = time.monotonic() + self._timing.close_limit
+            if len(self.failures()) != lost:
+                # Whoever it was that kept the others waiting is gone: they have the whole time now.
+                window, lost = time.monotonic() + self._timing.close_limit, len(self.failures())
         if everybody:
             self._thread.join(self._timing.close_limit)
         return True

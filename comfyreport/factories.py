@@ -81,7 +81,7 @@ def signature_of(factory: Callable[..., object], name: str) -> Signature:
     for index, parameter in enumerate(parameters):
         if parameter.kind is parameter.KEYWORD_ONLY:
             options[parameter.name] = _option(parameter, hints, docs, name)
-        elif index == 0 and parameter.kind is not parameter.VAR_KEYWORD:
+        elif index == 0 and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             destination = parameter
         else:
             raise ReporterError(

@@ -22,6 +22,7 @@ class Hearing:
         self._timing = timing
         self._loopback = loopback
         self._heard = now
+        self._run_heard_at = now
         self._answered = now
         self._run_heard = False
         self._refused = False
@@ -34,7 +35,7 @@ class Hearing:
 
     def begin(self, now: float) -> None:
         """The submission leaves: silence counts from here."""
-        self._heard = self._answered = now
+        self._heard = self._run_heard_at = self._answered = now
 
     def opened(self, at: Instant) -> list[ev.Event]:
         """The socket stands."""
@@ -55,10 +56,15 @@ class Hearing:
         return self._tell(ev.ConnectionChanged, at, state="lost", detail=detail)
 
     def frames(self, now: float, *, of_run: bool) -> None:
-        """Frames came; *of_run*: some of them told of this run."""
-        self._heard = now
-        self._stalled = False
+        """Frames came; *of_run*: some of them told of this run.
+
+        Once it runs, those of others, whose prompts come and go, break no silence.
+        """
+        if of_run or not self._run.started:
+            self._heard = now
+            self._stalled = False
         if of_run:
+            self._run_heard_at = now
             self._run_heard = True
             self._polling = self._deaf = False
 
@@ -80,9 +86,13 @@ class Hearing:
     def unanswered(self, error: BaseException) -> None:
         """A call over HTTP failed."""
         self._note(error)
+        if isinstance(error, UnreachableError) and error.code == "not_comfyui" and error.retryable:
+            # A proxy's 502 or the like: there is no server behind it.
+            self.was_down = True
 
     def _note(self, error: BaseException | None) -> None:
-        self._refused = isinstance(error, UnreachableError) and error.code == "refused"
+        known = error if isinstance(error, UnreachableError) else UnreachableError("")
+        self._refused = known.code == "refused" and not known.sent
         self.was_down = self.was_down or self._refused
 
     def _should_hear(self) -> bool:
@@ -96,24 +106,28 @@ class Hearing:
 
     def alive(self, now: float) -> bool:
         """Whether the socket tells of the run, so that there is no need to ask."""
-        return self.open and self._run_heard and now - self._heard < self._timing.silence
+        return self.open and self._run_heard and now - self._run_heard_at < self._timing.silence
 
     def silent(self, now: float) -> bool:
         """Whether it is time for a heartbeat and a look over HTTP."""
         return now - self._heard >= self._timing.silence
 
     def gone(self, now: float) -> float | None:
-        """For how many seconds nothing at all has answered, if that is too long."""
-        unanswered = now - max(self._heard, self._answered)
+        """For how many seconds nothing has told of this run, nor answered, if that is too long."""
+        unanswered = now - max(self._run_heard_at, self._answered)
         refused = self._refused and self._loopback
         limit = self._timing.lost_after_refused if refused else self._timing.lost_after
         return unanswered if unanswered > limit else None
 
     def beat(self, at: Instant) -> list[ev.Event]:
-        """The heartbeat, and the warning of a stall when silence has lasted long."""
+        """The heartbeat, behind the warning of a stall when silence has lasted long."""
         silent = at.elapsed - self._heard
         active = next(iter(reversed(self._run.nodes.active.values())), None)
-        told = self._tell(
+        told: list[ev.Event] = []
+        if silent >= self._timing.stall_warn and not self._stalled:
+            self._stalled = True
+            told += self._tell(ev.Warning, at, code="stalled", message=self._stall(at.elapsed, silent))
+        told += self._tell(
             ev.Heartbeat,
             at,
             node=None if active is None else active.ref,
@@ -121,9 +135,6 @@ class Hearing:
             node_seconds=None if active is None else round(at.elapsed - active.started, 1),
             state="running" if self._run.started else "queued" if self._run.queued else "unknown",
         )
-        if silent >= self._timing.stall_warn and not self._stalled:
-            self._stalled = True
-            told += self._tell(ev.Warning, at, code="stalled", message=self._stall(at.elapsed, silent))
         return told
 
     def _stall(self, now: float, silent: float) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from comfyreport.events import Event, NodeProgress, NodeRef
+from comfyreport.streams import is_safe
 
 _FIRST = ("type", "seq", "time", "elapsed", "prompt_id", "source", "run_index")
 _FIRST_OF_PROGRESS = ("step", "max_steps", "eta_seconds", "node")
@@ -35,10 +36,11 @@ def to_line(event: Event, *, without: Collection[str] = ()) -> bytes:
     for name in without:
         data.pop(name, None)
     try:
-        return orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE)
+        line = orjson.dumps(data)
     except TypeError:
         # Integers over 64 bits, lone surrogates, or nesting too deep for orjson.
         return _dumps_anything(data)
+    return (line if line.isascii() and b"\x7f" not in line else _escaped(line)) + b"\n"
 
 
 _NAMES: dict[Any, tuple[str, ...]] = {}
@@ -95,6 +97,14 @@ def _plain(item: Any) -> Any:
     if isinstance(item, tuple):
         return [_plain(each) for each in item]
     return item
+
+
+def _escaped(line: bytes) -> bytes:
+    """*line* with escapes for what ends a line for some readers, or does something to a terminal."""
+    text = line.decode()
+    if text.isprintable():
+        return line
+    return "".join(each if is_safe(each) else json.dumps(each)[1:-1] for each in text).encode()
 
 
 def _dumps_anything(data: Mapping[str, Any]) -> bytes:

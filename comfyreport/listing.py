@@ -11,6 +11,7 @@ from comfyreport.checking import HOOKS
 from comfyreport.errors import ComfyReportError, ReporterError
 from comfyreport.factories import signature_of
 from comfyreport.plugins import entry_points, load, package_of
+from comfyreport.streams import Stream
 
 _PLACES = {"stream": "a path, - for stdout, or stderr", "path": "a path", "url": "a URL", "none": "none"}
 
@@ -28,15 +29,26 @@ def describe(name: str) -> dict[str, Any]:
         signature = signature_of(value, name)
     except ComfyReportError as error:
         return about | {"error": error.message}
-    default = getattr(signature.default, "name", None) if signature.default is not None else None
+    default = signature.default
     options = [
-        {"name": option.name, "takes": option.values, "default": option.default, "help": option.help}
+        {
+            "name": option.name,
+            "takes": option.values,
+            "default": option.default,
+            "required": option.required,
+            "help": option.help,
+        }
         for option in signature.options.values()
     ]
     return about | {
         "summary": signature.summary,
         "destination": _PLACES[signature.destination],
-        "default_destination": default,
+        "default_destination": None
+        if default is None
+        else default.name
+        if isinstance(default, Stream)
+        else str(default),
+        "destination_required": signature.required,
         "options": options,
     }
 
@@ -59,10 +71,17 @@ def _lines(about: dict[str, Any], *, in_full: bool) -> Iterator[str]:
         yield f"    can't be loaded: {about['error']}"
         return
     if in_full:
-        default = about.get("default_destination")
-        yield f"    DEST: {about['destination']}" + (f" (default {default})" if default else "")
+        default = _default(about.get("default_destination"), required=about.get("destination_required", False))
+        yield f"    DEST: {about['destination']}{default}"
     for option in about["options"]:
-        default = "" if option["default"] is None else f" (default {option['default']})"
-        yield f"    ,{option['name']}={option['takes']}{default}" + (f"  {option['help']}" if in_full else "")
+        default = _default(option["default"], required=option["required"])
+        yield f"    ,{option['name']}={option['takes']}{default}" + (f"  {option['help']}" if in_full else "").rstrip()
     if in_full and about.get("hooks"):
         yield f"    hooks: {', '.join(about['hooks'])}"
+
+
+def _default(value: object, *, required: bool) -> str:
+    """What holds where nothing is given, as it would be given."""
+    if value is None or value == "":
+        return " (required)" if required else ""
+    return f" (default {str(value).lower() if isinstance(value, bool) else value})"

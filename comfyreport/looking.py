@@ -13,20 +13,38 @@ Did = Literal["", "deleted", "interrupted"]
 
 
 class Look(NamedTuple):
-    """What one look found; `queue` is None where it wasn't asked or gave no useful answer."""
+    """What one look found; `queue` is None where it wasn't asked or gave no useful answer.
+
+    `readable`: the history could be read, so that a prompt that isn't in it has not ended.
+    """
 
     history: answers.History | None
     queue: answers.Queue | None
     did: Did = ""
+    readable: bool = True
+
+    def where(self, prompt_id: str) -> Literal["queue", "nowhere", "unknown"]:
+        """Where the prompt is that history doesn't have."""
+        if self.queue is not None and self.queue.position(prompt_id) is not None:
+            return "queue"
+        return "nowhere" if self.queue is not None and self.readable else "unknown"
 
 
 def look(client: Client, prompt_id: str) -> Look:
     """Look for a prompt: history first, for it is the last word; the queue carries every queued graph.
 
-    Raises UnreachableError.
+    Raises UnreachableError, also where neither gives a useful answer.
     """
-    history = answers.read_history(client.get(f"/history/{prompt_id}").body, prompt_id)
-    return Look(history, None if history is not None else answers.read_queue(client.get("/queue").body))
+    answer = client.get(f"/history/{prompt_id}")
+    history = answers.read_history(answer.body, prompt_id)
+    if history is not None:
+        return Look(history, None)
+    readable = answer.status == 200 and isinstance(answer.body, dict)
+    answer = client.get("/queue")
+    queue = answers.read_queue(answer.body)
+    if queue is None and not readable:
+        raise answer.refusal(client.address.base)
+    return Look(None, queue, readable=readable)
 
 
 def cancel_and_look(client: Client, prompt_id: str) -> Look:
@@ -53,36 +71,48 @@ class Pace:
         self._timing = timing
         self._delay = timing.poll_first
         self._ended_delay = timing.ended_poll
+        self._cancel_delay = timing.poll_first / 4
         self._absent_since: float | None = None
+        self._unknown_since: float | None = None
 
     def fresh(self) -> None:
         """The socket tells of the run: no need to look."""
         self._delay = self._timing.poll_first
-        self._absent_since = None
+        self.present()
 
     def present(self) -> None:
         """The queue has the prompt."""
-        self._absent_since = None
+        self._absent_since = self._unknown_since = None
 
     def gone(self, now: float) -> bool:
         """The server answers and has the prompt in neither place: true the second time, over the hand-over gap.
 
         Between the worker's last message and the history's entry it is in neither for a moment (ComfyUI main.py).
         """
+        self._unknown_since = None
         if self._absent_since is None:
             self._absent_since = now
             return False
         return now - self._absent_since >= self._timing.handover
 
+    def unreadable(self, now: float) -> bool:
+        """The server answers, but not so that it could be known where the prompt is: true when that lasts."""
+        self._absent_since = None
+        if self._unknown_since is None:
+            self._unknown_since = now
+        return now - self._unknown_since >= self._timing.unreadable
+
     def next_delay(self, *, cancelling: bool, ending: bool) -> float:
         """Seconds until the next look."""
         if cancelling:
-            return self._timing.poll_first / 4
+            delay = self._cancel_delay
+            self._cancel_delay = min(2 * delay, 2 * self._timing.poll_first)
+            return delay
         if self._absent_since is not None:
             return self._timing.handover
-        if ending:
+        if ending and self._ended_delay < self._timing.poll_first:
             delay = self._ended_delay
-            self._ended_delay = min(2 * delay, self._timing.poll_first)
+            self._ended_delay = 2 * delay
             return delay
         delay = self._delay
         self._delay = min(1.5 * delay, self._timing.poll_most)

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from comfyreport import answers, verdict, wire
 from comfyreport import events as ev
-from comfyreport.client import Answer, Client, refusal
+from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
+from comfyreport.frames import Skipped
 from comfyreport.hearing import Hearing
 from comfyreport.looking import Look, Pace, cancel_and_look, look
 from comfyreport.merging import merge_messages
@@ -28,14 +29,14 @@ from comfyreport.wires import Closed, Done, Left, Opened, Signalled, Wires
 
 MERGE_ABOVE_FRAMES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024
-FRAME_LIMIT = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
     """What the user wants of a run beside its outputs. Times in seconds; None for no limit.
 
-    `ping_interval`: None for the usual one, which is none on loopback; 0 for none. `take_over`: follow a prompt under the client id that submitted it, so that its browser tab hears no more.
+    `ping_interval`: None for the usual one, which is none on loopback; 0 for none. `take_over`: follow a prompt under
+    the client id that submitted it, so that its browser tab hears no more.
     """
 
     timeout: float | None = None
@@ -147,18 +148,21 @@ class Loop:
 
     def _until(self, reached: Callable[[], bool]) -> None:
         while self.run.verdict is None and not reached():
-            messages: list[wire.Message] = []
-            size = 0
-            for item in self._receive():
-                if type(item) is tuple:
-                    size += len(item[1])
-                    messages.append(self._decode(*item))
-                    continue
-                self._feed(messages, size)
-                messages, size = [], 0
-                self._handle(item)
-            self._feed(messages, size)
+            self._take(self._receive())
             self._run_timers()
+
+    def _take(self, items: list[Any]) -> None:
+        messages: list[wire.Message] = []
+        size = 0
+        for item in items:
+            if type(item) is tuple:
+                size += len(item[1])
+                messages.append(self._decode(*item))
+                continue
+            self._feed(messages, size)
+            messages, size = [], 0
+            self._handle(item)
+        self._feed(messages, size)
 
     def _receive(self) -> list[Any]:
         """What is in the inbox, as soon as there is something or a timer is due."""
@@ -166,14 +170,7 @@ class Loop:
         return self._wires.receive(min(self._due.values(), default=now + 1.0) - now)
 
     def _decode(self, text: bool, data: bytes) -> wire.Message:
-        if not text:
-            return wire.decode_binary(data)
-        if len(data) > FRAME_LIMIT:
-            message = f"a message of {len(data)} bytes was not read; HTTP tells how the run goes"
-            self._tell(ev.Warning, code="frame_too_large", message=message)
-            self._arm("look", 0.0)
-            return wire.Unknown("too large")
-        return wire.decode_text(data)
+        return wire.decode_text(data) if text else wire.decode_binary(data)
 
     def _feed(self, messages: list[wire.Message], size: int) -> None:
         if not messages:
@@ -189,7 +186,8 @@ class Loop:
         self._hearing.frames(now.elapsed, of_run=of_run)
         self._publish(events)
         if self.run.ending:
-            self._arm_sooner("look", 0.0 if self.run.told.over else self._timing.ended_poll)
+            if of_run:
+                self._arm_sooner("look", 0.0 if self.run.told.over else self._timing.ended_poll)
         elif of_run and self.run.started and not self.run.told.cancelling:
             # The stream is alive: no need to ask.
             self._due.pop("look", None)
@@ -202,6 +200,10 @@ class Loop:
             self._on_opened(item)
         elif isinstance(item, Closed):
             self._on_closed(item)
+        elif isinstance(item, Skipped):
+            message = f"a message of {item.size} bytes was not read; HTTP tells how the run goes"
+            self._tell(ev.Warning, code="frame_too_large", message=message)
+            self._arm("look", 0.0)
         elif isinstance(item, Signalled):
             self._on_signal()
         elif isinstance(item, Left):
@@ -318,7 +320,7 @@ class Loop:
         else:
             self._publish(self._hearing.answered(self._clock(), in_queue=None))
             self._submit_answered(item.value)
-        if self.run.told.cancelling and self.run.verdict is None:
+        if (self.run.told.cancelling or self.run.ending) and self.run.verdict is None:
             self._look_due(0.0)
 
     def _submit_answered(self, answer: Answer) -> None:
@@ -332,8 +334,7 @@ class Loop:
         elif answer.status == 500:
             self.run.conclude(verdict.server_failed(answer.text))
         else:
-            error = refusal(answer.status, answer.location, self._client.address.base)
-            self.run.conclude(verdict.unreachable(error))
+            self.run.conclude(verdict.unreachable(answer.refusal(self._client.address.base)))
 
     def _submit_failed(self, error: BaseException) -> None:
         """The POST broke: whether the server has the prompt is looked for under the id that it was given."""
@@ -348,8 +349,13 @@ class Loop:
 
     def _look_due(self, now: float) -> None:
         name, act = ("cancel", cancel_and_look) if self.run.told.cancelling else ("look", look)
-        if name not in self._wires.busy:
-            self._wires.errand(name, lambda: act(self._client, self.run.prompt_id))
+        if name in self._wires.busy:
+            return
+        if name == "look" and self._wires.busy & {"cancel", "queue"}:
+            # One request at a time.
+            self._arm("look", self._timing.ended_poll)
+            return
+        self._wires.errand(name, lambda: act(self._client, self.run.prompt_id))
 
     def _look_done(self, item: Done) -> None:
         if item.error is not None:
@@ -367,36 +373,45 @@ class Loop:
     def _found(self, found: Look) -> None:
         if found.did:
             self._deleted = found.did == "deleted"
-        in_queue = None if found.queue is None else found.queue.position(self.run.prompt_id) is not None
+        where = found.where(self.run.prompt_id)
+        in_queue = None if found.queue is None else where == "queue"
         self._publish(self._hearing.answered(self._clock(), in_queue=in_queue))
         if found.history is not None:
             self._publish(self.run.feed(found.history, self._clock()))
-        elif found.queue is not None and in_queue:
+        elif found.queue is not None and where == "queue":
             self._pace.present()
             self._publish(self.run.feed(found.queue, self._clock()))
-        elif found.queue is not None:
+        elif where == "nowhere":
             self._absent()
+        elif self._pace.unreadable(self._clock().elapsed):
+            self.run.conclude(verdict.unreadable(self.run.told, self.run.nodes))
 
     def _queue_due(self, now: float) -> None:
         """The prompt waits, and the queue moved: which place has it now?"""
-        if not self.run.started and "queue" not in self._wires.busy:
+        if not self.run.started and not self._wires.busy & {"cancel", "look", "queue"}:
             self._wires.errand("queue", lambda: answers.read_queue(self._client.get("/queue").body))
 
     def _queue_done(self, item: Done) -> None:
-        if isinstance(item.value, answers.Queue) and not self.run.started:
+        if item.error is not None:
+            self._hearing.unanswered(item.error)
+        if not isinstance(item.value, answers.Queue):
+            return
+        there = item.value.position(self.run.prompt_id) is not None
+        self._publish(self._hearing.answered(self._clock(), in_queue=there))
+        if not self.run.started:
             self._publish(self.run.feed(item.value, self._clock()))
+            if not there:
+                self._arm_sooner("look", 0.0)
 
     def _absent(self) -> None:
         """The server answers, and has the prompt in neither queue nor history."""
         if self._deleted:
             message = "cancelled by the user while it waited in the queue"
             self.run.conclude(verdict.cancelled(message, "cancelled", "yes"))
-        elif not self._pace.gone(self._clock().elapsed):
+        elif self._submitting or not self._pace.gone(self._clock().elapsed):
+            # The server may take its time to check a workflow before it takes it.
             return
-        elif not self.run.queued:
-            error = UnreachableError("the server never got the prompt", hint="run it again", retryable=True)
-            self.run.conclude(verdict.unreachable(error))
-        elif not self.run.started and not self._hearing.was_down:
+        elif self.run.queued and not self.run.started and not self._hearing.was_down:
             self.run.conclude(verdict.deleted())
         else:
             self.run.conclude(verdict.vanished(self.run.told, self.run.nodes, restarted=self._hearing.was_down))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlencode
 
@@ -11,6 +12,8 @@ from comfyreport.wire import Json
 
 _MODELS = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".ply", ".usdz", ".splat", ".ksplat", ".spz")
 _MORE_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".flac": "audio/flac", ".opus": "audio/ogg"}
+
+_ENDING = re.compile(r"\.[a-z0-9]{1,12}\Z")
 
 # Keys beside the outputs proper that say how to show them (ComfyUI's front end, `animated` of SaveVideo and others).
 _FLAGS = frozenset({"animated"})
@@ -65,8 +68,10 @@ def view_url(base_url: str, filename: str, subfolder: str, folder: str) -> str:
 
 def media_type_of(filename: str) -> str | None:
     """The MIME type that *filename*'s ending stands for; None if it stands for none."""
-    ending = "." + filename.rpartition(".")[2].lower()
-    return _MORE_TYPES.get(ending) or mimetypes.guess_type("x" + ending)[0]
+    ending = _ENDING.search(filename.lower())
+    if ending is None:
+        return None
+    return _MORE_TYPES.get(ending[0]) or mimetypes.guess_type("x" + ending[0])[0]
 
 
 def _kind(filename: str, media_type: str | None, key: str) -> Kind:

@@ -2,64 +2,118 @@
 
 Only what a later message says again may go: a `progress` yields to a later one of the same node with the same maximum
 and a value not smaller, a `progress_state` to a later one in which no display node has gone from finished
-back to running, a preview to a newer one of its node.
+back to running, a preview to a newer one of its node. What a `Run` needs to see the same passes, begins and ends
+stays: the first step of each pass beside the last, and the first `progress_state`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from comfyreport.wire import (
-    Executing,
-    Message,
-    PreviewFrame,
-    ProgressMessage,
-    ProgressState,
-    node_state,
-)
+from comfyreport.wire import Executing, Message, PreviewFrame, ProgressMessage, ProgressState, node_state
 
 
 def merge_messages(messages: Sequence[Message]) -> list[Message]:
     """*messages* without those that a later one makes needless, in their order."""
-    kept: list[Message] = []
-    progress: dict[tuple[str, str], ProgressMessage] = {}
-    states: dict[str, ProgressState] = {}
-    previews: set[tuple[str | None, str | None]] = set()
-    for message in reversed(messages):
-        if isinstance(message, ProgressMessage):
+    needless = _needless_steps(messages) | _needless_states(messages) | _needless_previews(messages)
+    return [message for index, message in enumerate(messages) if index not in needless]
+
+
+def _needless_steps(messages: Sequence[Message]) -> set[int]:
+    """Steps between the first and the last of a run of growing ones; a node's begin separates."""
+    needless: set[int] = set()
+    first: dict[tuple[str, str], int] = {}
+    last: dict[tuple[str, str], int] = {}
+    idle: dict[tuple[str, str], int] = {}
+    for index, message in enumerate(messages):
+        if isinstance(message, Executing):
+            first.clear()
+            last.clear()
+            idle.clear()
+        if not isinstance(message, ProgressMessage):
+            continue
+        key = (message.prompt_id, message.node)
+        if key in idle:
+            needless.add(idle.pop(key))
+        if not 0 < message.value <= message.maximum:
+            # It is no step and can only show that the node runs, which any later one shows as well.
+            idle[key] = index
+            continue
+        before = last.get(key)
+        if before is None or not _goes_on(messages[before], message):
+            first[key] = index
+        elif before != first[key]:
+            needless.add(before)
+        last[key] = index
+    return needless
+
+
+def _goes_on(before: Message, message: ProgressMessage) -> bool:
+    return isinstance(before, ProgressMessage) and before.maximum == message.maximum and before.value <= message.value
+
+
+class _Newer(NamedTuple):
+    """What of a `progress_state` is needed to see that an older one must stay."""
+
+    groups: tuple[tuple[str, ...], ...]
+    running: tuple[str, ...]
+
+    @classmethod
+    def of(cls, message: ProgressState) -> _Newer:
+        groups: dict[str, list[str]] = {}
+        running: list[str] = []
+        for raw_id, entry in message.nodes.items():
+            state = node_state(raw_id, entry)
+            if state is not None:
+                groups.setdefault(state.display_id, []).append(raw_id)
+                if state.running:
+                    running.append(raw_id)
+        return cls(tuple(tuple(group) for group in groups.values() if len(group) > 1), tuple(running))
+
+    def ran_again_after(self, older: ProgressState) -> bool:
+        """Whether a display node that is finished in *older* has run again by now, in the same or another part."""
+        if any(_finished(older, raw_id) for raw_id in self.running):
+            return True
+        for group in self.groups:
+            known = [raw_id for raw_id in group if raw_id in older.nodes]
+            if 0 < len(known) < len(group) and all(_finished(older, raw_id) for raw_id in known):
+                return True
+        return False
+
+
+def _finished(message: ProgressState, raw_id: str) -> bool:
+    state = node_state(raw_id, message.nodes.get(raw_id))
+    return state is not None and state.finished
+
+
+def _needless_states(messages: Sequence[Message]) -> set[int]:
+    """States but the newest, the first, which says that this server tells of ends, and those before a new turn."""
+    needless: set[int] = set()
+    newer: dict[str, _Newer] = {}
+    oldest: dict[str, int] = {}
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
+        if isinstance(message, ProgressState):
+            known = newer.get(message.prompt_id)
+            if known is None or known.ran_again_after(message):
+                newer[message.prompt_id] = _Newer.of(message)
+            else:
+                needless.add(index)
+            oldest[message.prompt_id] = index
+    return needless - set(oldest.values())
+
+
+def _needless_previews(messages: Sequence[Message]) -> set[int]:
+    needless: set[int] = set()
+    newer: set[tuple[str | None, str | None]] = set()
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
+        if isinstance(message, PreviewFrame):
             key = (message.prompt_id, message.node)
-            later = progress.get(key)
-            if later is not None and later.maximum == message.maximum and later.value >= message.value:
-                continue
-            progress[key] = message
-        elif isinstance(message, ProgressState):
-            newer = states.get(message.prompt_id)
-            if newer is not None and not _restarts(message, newer):
-                continue
-            states[message.prompt_id] = message
-        elif isinstance(message, PreviewFrame):
-            if (message.prompt_id, message.node) in previews:
-                continue
-            previews.add((message.prompt_id, message.node))
+            if key in newer:
+                needless.add(index)
+            newer.add(key)
         elif isinstance(message, Executing):
-            # A node that begins, or another one that does: what came before belongs to another pass.
-            progress.clear()
-            previews.clear()
-        kept.append(message)
-    kept.reverse()
-    return kept
-
-
-def _restarts(older: ProgressState, newer: ProgressState) -> bool:
-    """Whether a display node that is finished in *older* runs again in *newer*."""
-    running = _displays(newer, running=True)
-    return bool(running) and not running.isdisjoint(_displays(older, running=False) - _displays(older, running=True))
-
-
-def _displays(message: ProgressState, *, running: bool) -> set[str]:
-    found = set()
-    for raw_id, entry in message.nodes.items():
-        state = node_state(raw_id, entry)
-        if state is not None and (state.running if running else state.finished):
-            found.add(state.display_id)
-    return found
+            newer.clear()
+    return needless

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from comfyreport.events import NodeRef, Output
+
+# No estimate is longer: thirty years, where the tiny steps of some bars would make a float overflow.
+_LONGEST = 1e9
 
 
 class Bar:
@@ -53,13 +57,14 @@ class Bar:
         """Steps a second since the pass began; None before there is one."""
         if self._mark_at is None or self.value <= self._mark or at <= self._mark_at:
             return None
-        return (self.value - self._mark) / (at - self._mark_at)
+        speed = (self.value - self._mark) / (at - self._mark_at)
+        return speed if math.isfinite(speed) else None
 
     def eta(self, at: float) -> float:
         """(max - step) * (elapsed / step), in seconds."""
         if self._mark_at is None or self.value <= self._mark:
             return 0.0
-        return (self.maximum - self.value) * ((at - self._mark_at) / (self.value - self._mark))
+        return min(_LONGEST, (self.maximum - self.value) * ((at - self._mark_at) / (self.value - self._mark)))
 
 
 class Node:

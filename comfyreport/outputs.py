@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from comfyreport.errors import UsageError
 from comfyreport.events import Output
 
 _NAME_LIMIT = 200
-_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]')
+_SUFFIX_LIMIT = 20
+# Devices on Windows, whatever follows behind a dot (Microsoft's "Naming Files, Paths, and Namespaces").
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
+_UNSAFE = re.compile(r'[<>:"/\\|?*]')
 
 Pieces = Callable[[str, str, str], Iterator[bytes]]
 
@@ -23,14 +26,13 @@ Pieces = Callable[[str, str, str], Iterator[bytes]]
 def safe_name(name: str) -> str:
     """The server's *name* of a file as a plain file name: no folders, no device, nothing unprintable, not too long."""
     last = re.split(r"[/\\]", name)[-1]
-    clean = _UNSAFE.sub("_", last).strip(" .") or "output"
+    clean = "".join(each if each.isprintable() else "_" for each in _UNSAFE.sub("_", last)).strip(" .") or "output"
     if _RESERVED.match(clean):
         clean = f"_{clean}"
     stem, suffix = os.path.splitext(clean)
-    suffix = suffix[:20]
-    while len((stem + suffix).encode()) > _NAME_LIMIT:
-        stem = stem[:-1]
-    return stem + suffix
+    suffix = suffix[:_SUFFIX_LIMIT].rstrip(" .")
+    room = _NAME_LIMIT - len(suffix.encode())
+    return stem.encode()[:room].decode("utf-8", "ignore") + suffix
 
 
 class Target:
@@ -50,30 +52,33 @@ class Target:
     def prepare(self) -> None:
         """Make the folder and see that it can be written to; UsageError if not. Nothing is left behind in it."""
         folder = self._path if self.folder else self._path.parent
+        hint = "name a file or a folder that can be written"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
-        except OSError as error:
-            raise UsageError(
-                f"--output {self._path}: can't write there: {error.strerror or error}",
-                hint="name a file or a folder that can be written",
-            ) from error
+            special = not self.folder and self._path.exists() and not self._path.is_file()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"--output {self._path}: can't write there: {reason}", hint=hint) from error
+        if special:
+            # The file would take the place of a device or a pipe.
+            raise UsageError(f"--output {self._path} is neither a file nor a folder", hint=hint)
 
     def place(self, output: Output) -> Path:
         """Where *output* goes: a path that no other output of this run has."""
         if self.folder:
             wanted = self._path / safe_name(output.filename or "output")
-            return self._free(wanted, keep_existing=True)
+            return self._free(wanted, wanted, 1)
         if not self._used:
             self._used.add(self._path)
             return self._path
         suffix = Path(safe_name(output.filename or "")).suffix or self._path.suffix
-        return self._free(self._path.with_suffix(suffix), keep_existing=False)
+        wanted = self._path.with_suffix(suffix)
+        return self._free(wanted, wanted.with_name(f"{wanted.stem}-2{suffix}"), 2)
 
-    def _free(self, wanted: Path, *, keep_existing: bool) -> Path:
-        path, number = wanted, 1
-        while path in self._used or (keep_existing and path.exists()):
+    def _free(self, wanted: Path, path: Path, number: int) -> Path:
+        while path in self._used or (self.folder and os.path.lexists(path)):
             number += 1
             path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
         self._used.add(path)
@@ -93,11 +98,10 @@ def save(output: Output, path: Path, pieces: Pieces) -> Output:
     Raises OSError and what *pieces* raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".part", dir=path.parent)
+    part = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.part")
     try:
-        with open(descriptor, "wb") as file:
+        with open(part, "xb") as file:
             size = _write(file.write, pieces(output.filename or "", output.subfolder or "", output.folder or "output"))
-        os.chmod(part, 0o666 & ~_umask())
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -112,10 +116,3 @@ def _write(write: Callable[[bytes], int], pieces: Iterable[bytes]) -> int:
         write(piece)
         size += len(piece)
     return size
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -231,20 +231,23 @@ class Plugins:
         except (OSError, ValueError) as error:
             raise _unwritable(path, name, error) from error
         stream.owner = spec
+        status = os.fstat(stream.file.fileno())
+        self._taken.setdefault((status.st_dev, status.st_ino), name)
         return stream
 
     def _take(self, path: Path, name: str) -> None:
         """Refuse a file that another reporter has, under this name or (a hard link) another."""
-        real = os.path.realpath(path)
+        try:
+            real = os.path.realpath(path)
+        except (OSError, ValueError) as error:
+            raise _unwritable(path, name, error) from error
         if real == os.devnull:
             return
         self._claim(real, str(path), name)
-        try:
+        # Where it isn't there yet, or can't be had, that shows when it is opened.
+        with contextlib.suppress(OSError):
             status = os.stat(real)
-        except (OSError, ValueError):
-            # It isn't there yet, or can't be had: that shows when it is opened.
-            return
-        self._claim((status.st_dev, status.st_ino), str(path), name)
+            self._claim((status.st_dev, status.st_ino), str(path), name)
 
     def _claim(self, key: object, shown: str, name: str) -> None:
         if key in self._taken:

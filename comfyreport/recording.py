@@ -17,27 +17,29 @@ import json
 import os
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, get_args
 
 from comfyreport import answers, wire
 from comfyreport import events as ev
 from comfyreport._version import __version__
 from comfyreport.errors import ComfyReportError, UsageError
 from comfyreport.events import Instant
+from comfyreport.hiding import Hiding
 from comfyreport.run import Fact, Run
 from comfyreport.verdict import Verdict, without_history
 from comfyreport.workflow import from_mapping
 
 FORMAT = 1
-SECRET_SHOWN = "[removed]"
 
 Record = Mapping[str, Any]
 
 # A time for recordings without a header, so that what is made of them is the same everywhere and always.
 _EPOCH = 1735689600.0
+_LATEST = 1e11
 
 
 class Recorder:
@@ -45,20 +47,21 @@ class Recorder:
 
     A write that fails ends the recording; `failure` says why.
 
-    :param secrets: texts that are replaced wherever they stand.
+    :param secrets: texts that are hidden wherever they stand.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, server: str, secrets: Iterable[str] = ()) -> None:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "wb")  # noqa: SIM115  closed by close()
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise UsageError(
-                f"the recording {os.fspath(path)} can't be written: {error.strerror or error}", hint="--record FILE"
+                f"the recording {os.fspath(path)} can't be written: {reason}", hint="--record FILE"
             ) from error
         self._lock = threading.Lock()
         self._began = time.monotonic()
-        self._secrets = [json.dumps(secret)[1:-1].encode() for secret in secrets if secret]
+        self._hiding = Hiding(secrets)
         self.failure: str | None = None
         header = {"recording": FORMAT, "comfyreport": __version__, "server": server, "time": time.time()}
         self._write({"kind": "header", **header})
@@ -72,14 +75,14 @@ class Recorder:
         self.tap({"dir": "note", "kind": "note", "note": note, **fields})
 
     def _write(self, record: Record) -> None:
-        line = json.dumps(record, default=str).encode() + b"\n"
-        for secret in self._secrets:
-            line = line.replace(secret, SECRET_SHOWN.encode())
+        line = self._hiding.body(_dumps(record)) + b"\n"
         with self._lock:
             if self._file.closed or self.failure is not None:
                 return
             try:
                 self._file.write(line)
+                # So that all is there if the process is killed.
+                self._file.flush()
             except OSError as error:
                 self.failure = error.strerror or str(error)
 
@@ -89,7 +92,16 @@ class Recorder:
             try:
                 self._file.close()
             except OSError as error:
-                self.failure = error.strerror or str(error)
+                self.failure = self.failure or error.strerror or str(error)
+
+
+def _dumps(record: Record) -> bytes:
+    """*record* as JSON; what no JSON can hold (a body nested too deeply, for one) is left out."""
+    try:
+        return json.dumps(record, default=str).encode()
+    except (TypeError, ValueError, RecursionError):
+        plain = {key: value for key, value in record.items() if isinstance(value, (str, int, float))}
+        return json.dumps(plain).encode()
 
 
 class Recording(NamedTuple):
@@ -112,7 +124,7 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
         data = Path(path).read_bytes()
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
             f"the recording {shown} can't be read: {reason}", hint="name a file that --record wrote"
@@ -137,24 +149,33 @@ def parse_recording(data: bytes, name: str) -> Recording:
             raise UsageError(
                 f"{name} is no recording: line {number} has no kind", hint="name a file that --record wrote"
             )
+        if record.get("dir") not in ("in", "out", "note") and (records or record["kind"] != "header"):
+            raise UsageError(
+                f"{name} is no recording: line {number} has no dir", hint="name a file that --record wrote"
+            )
         records.append(record)
     if not records:
         raise UsageError(f"the recording {name} is empty", hint="name a file that --record wrote")
     header: Record = {}
     if records[0]["kind"] == "header":
         header, records = records[0], records[1:]
-    began = header.get("time")
     server = header.get("server")
-    return Recording(
-        tuple(records),
-        float(began) if isinstance(began, (int, float)) else _EPOCH,
-        server if isinstance(server, str) else "",
-    )
+    began = _time(header.get("time"), _EPOCH)
+    return Recording(tuple(records), began, server if isinstance(server, str) else "")
 
 
 def _seconds(record: Record) -> float:
-    t = record.get("t")
-    return float(t) if isinstance(t, (int, float)) else 0.0
+    return _time(record.get("t"), 0.0)
+
+
+def _time(value: object, otherwise: float) -> float:
+    """A number of seconds that can be one: JSON files may hold NaN and 1e999."""
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < _LATEST else otherwise
+
+
+def _socket(record: Record) -> str:
+    sock = record.get("sock")
+    return sock if isinstance(sock, str) else ""
 
 
 def _submission(records: Iterable[Record]) -> tuple[Record, int | None]:
@@ -188,7 +209,7 @@ class Player:
         self._end: Record = {}
         self._connected = 0
         self._socket = f"clientId={client_id}"
-        self._sockets: set[object] = set()
+        self._sockets: set[str] = set()
         self.run = Run(
             prompt_id,
             workflow.manifest() if workflow is not None else (),
@@ -210,8 +231,13 @@ class Player:
                 break
             at = self._instant(max(at.elapsed, _seconds(record)))
             yield from self._play(index, record, at)
+        recorded = self._recorded()
+        if recorded is not None and (self.run.verdict is None or self.run.verdict.status != recorded.status):
+            # Whether outputs could be saved, a time limit and the user's wishes are in no answer of the server.
+            self.run.verdict = recorded
         if self.run.verdict is None:
-            self.run.conclude(self._verdict())
+            message = "the recording ends before the run did"
+            self.run.conclude(without_history(self.run.told, self.run.nodes, "prompt_vanished", message, ""))
         yield from self.run.finish(at)
 
     def _instant(self, seconds: float) -> Instant:
@@ -220,17 +246,20 @@ class Player:
     def _play(self, index: int, record: Record, at: Instant) -> Iterator[ev.Event]:
         kind, direction = record.get("kind"), record.get("dir")
         if kind == "ws-open" and str(record.get("path", "")).endswith(self._socket):
-            self._sockets.add(record.get("sock"))
+            self._sockets.add(_socket(record))
             self._connected += 1
             state = "connected" if self._connected == 1 else "restored"
             yield from self.run.tell(ev.ConnectionChanged, at, state=state)
-        elif kind == "ws-close" and direction == "in" and record.get("sock") in self._sockets:
+        elif kind == "ws-close" and direction == "in" and _socket(record) in self._sockets:
             if self.run.verdict is not None or self.run.ending:
                 return
             self.run.missed = True
             yield from self.run.tell(ev.ConnectionChanged, at, state="lost", detail="the connection was closed")
         elif kind == "note":
             yield from self._note(record, at)
+        elif direction == "out" and kind == "http":
+            # The submission, or the first look for a prompt that was there already: now the prompt's id is of use.
+            self.run.sent = True
         elif direction == "in":
             fact = self._fact(index, record)
             if fact is not None:
@@ -246,14 +275,15 @@ class Player:
             index = record.get("index")
             if isinstance(index, int) and 0 <= index < len(self.run.outputs):
                 size = record.get("bytes")
+                size = size if isinstance(size, int) else None
                 output = replace(self.run.outputs[index], path=str(record.get("path")), bytes=size)
                 yield from self.run.saved(index, output, at)
 
     def _fact(self, index: int, record: Record) -> Fact | None:
         kind = record.get("kind")
-        if kind == "ws-text" and record.get("sock") in self._sockets:
+        if kind == "ws-text" and _socket(record) in self._sockets:
             return wire.decode_text(str(record.get("text", "")))
-        if kind == "ws-binary" and record.get("sock") in self._sockets:
+        if kind == "ws-binary" and _socket(record) in self._sockets:
             with contextlib.suppress(binascii.Error, TypeError, ValueError):
                 return wire.decode_binary(base64.b64decode(record.get("b64", "")))
         if kind == "http":
@@ -272,17 +302,20 @@ class Player:
                 return answers.read_queue(body)
         return None
 
-    def _verdict(self) -> Verdict:
-        """The verdict where no history was recorded: the recorded run's own, else what the frames allow."""
-        status = self._end.get("status")
-        if status in ev.EXIT_CODES:
-            fields = {name: self._end[name] for name in Verdict._fields if name in self._end and name != "error"}
-            error = self._end.get("error")
-            code, message, hint = ("internal", "", "")
-            if isinstance(error, dict):
-                code, message, hint = (str(error.get(name, "")) for name in ("code", "message", "hint"))
-            return Verdict(**fields)._replace(
-                error=ev.ErrorInfo(code=code, message=message, hint=hint) if isinstance(error, dict) else None
-            )
-        message = "the recording ends before the run did"
-        return without_history(self.run.told, self.run.nodes, "prompt_vanished", message, "")
+    def _recorded(self) -> Verdict | None:
+        """The end that the recorded run had, if the recording tells it."""
+        status, state, submitted = (self._end.get(name) for name in ("status", "prompt_state", "submitted"))
+        if not isinstance(status, str) or status not in ev.EXIT_CODES:
+            return None
+        error = self._end.get("error")
+        info = None
+        if isinstance(error, dict):
+            code, message, hint = (str(error.get(name, "")) for name in ("code", "message", "hint"))
+            info = ev.ErrorInfo(code=code if code in ev.ERROR_CODES else "internal", message=message, hint=hint)
+        return Verdict(
+            cast(ev.Status, status),
+            info,
+            cast(ev.PromptState, state) if state in get_args(ev.PromptState) else "unknown",
+            cast(ev.Submitted, submitted) if submitted in get_args(ev.Submitted) else "unknown",
+            self._end.get("retryable") is True,
+        )

@@ -16,7 +16,7 @@ from comfyreport.events import ErrorInfo, Instant
 from comfyreport.plugins import Plugins
 from comfyreport.run import Run
 from comfyreport.timing import Timing
-from comfyreport.verdict import Verdict
+from comfyreport.verdict import Verdict, cancelled
 
 
 class Session:
@@ -132,6 +132,10 @@ def verdict_of(error: BaseException, run: Run) -> Verdict:
             return Verdict("unreachable", info, "none", "no", error.retryable)
         if isinstance(error, UsageError):
             return Verdict("usage", info, "none", "no")
+    if isinstance(error, KeyboardInterrupt):
+        if run.sent:
+            return cancelled("interrupted by the user", "unknown", "unknown")
+        return cancelled("cancelled by the user before anything was submitted", "none", "no")
     info = ErrorInfo(code="internal", message=describe_fault(error), hint="please report this")
     sent = run.sent
     return Verdict("internal", info, "unknown" if sent else "none", "unknown" if sent else "no")

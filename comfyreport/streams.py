@@ -33,14 +33,16 @@ def printable(text: object, limit: int | None = None) -> str:
     return shown
 
 
-def _escape(character: str) -> str:
-    """What can move a cursor, start an escape sequence or turn the direction of text, as an escape.
+def is_safe(character: str) -> bool:
+    """Whether *character* can't move a cursor, start an escape sequence or turn the direction of text.
 
-    Spaces of all widths stay, and so does the joiner that emoji are made with.
+    Spaces of all widths are safe, and so is the joiner that emoji are made with.
     """
-    if character.isprintable() or character == "\u200d" or unicodedata.category(character) == "Zs":
-        return character
-    return character.encode("unicode_escape").decode("ascii")
+    return character.isprintable() or character == "\u200d" or unicodedata.category(character) == "Zs"
+
+
+def _escape(character: str) -> str:
+    return character if is_safe(character) else character.encode("unicode_escape").decode("ascii")
 
 
 def cell_width(text: str) -> int:

@@ -22,6 +22,8 @@ class Timing:
     """to open a connection"""
     answer: float = 20.0
     """for an answer over HTTP, and between two pieces of a download"""
+    whole_answer: float = 60.0
+    """for an answer over HTTP from its beginning to its end; downloads may take longer"""
     submit_answer: float = 60.0
     """for the answer to the POST, which validates the whole workflow"""
     poll_first: float = 1.0
@@ -34,6 +36,8 @@ class Timing:
     """until the second look into history once the socket said that the prompt is over"""
     handover: float = 1.5
     """twice this long a prompt may be in neither queue nor history, while the server hands it over"""
+    unreadable: float = 15.0
+    """a server may answer in a way that doesn't tell where the prompt is, before the run is given up"""
     stall_warn: float = 30.0
     """of silence until a warning"""
     queue_refresh: float = 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -82,7 +83,7 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
             tap = None if recorder is None else recorder.tap
             client = Client(address, timing=session.timing, access=job.access, tap=tap)
             stack.callback(client.close)
-            client_id = job.client_id or uuid.uuid4().hex
+            client_id = run.client_id or uuid.uuid4().hex
             loop = Loop(
                 run,
                 client,
@@ -105,6 +106,11 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
             _finish(session, run, recorder)
         except Exception as error:  # noqa: BLE001  whatever it is, the run has an end
             session.fail(error, run)
+        except KeyboardInterrupt as error:
+            # Outside the loop, which would have cancelled the prompt.
+            interrupted = error
+            if run is None or not run.finished:
+                session.fail(error, run)
         if interrupted is not None:
             raise interrupted
         return session.results[-1]
@@ -136,11 +142,13 @@ def _address(job: Job, stack: ExitStack) -> Address:
 
 
 def _run(session: Session, job: Job, workflow: Workflow | None, address: Address) -> Run:
+    # The client of a prompt that is there already is told by the queue or by history.
+    client_id = job.client_id or (None if workflow is None else uuid.uuid4().hex)
     return Run(
         job.prompt_id or str(uuid.uuid4()),
         () if workflow is None else workflow.manifest(),
         base_url=address.base,
-        client_id=job.client_id or None,
+        client_id=client_id,
         seed=None if workflow is None else workflow.seed(),
         sequence=session.sequence,
         previews=session.wants("node_preview"),
@@ -195,11 +203,6 @@ class _Collector:
         """Keep *event*."""
         self.events.put(event)
 
-    @hookimpl
-    def comfyreport_close(self) -> None:
-        """Nothing more comes."""
-        self.events.put(None)
-
 
 class ProgressTracker:
     """Follows one prompt in a background thread, and can be iterated for its events.
@@ -235,6 +238,7 @@ class ProgressTracker:
         self._collector = _Collector()
         self._thread: threading.Thread | None = None
         self._loop: Loop | None = None
+        self._stopped = False
         self.connected = threading.Event()
 
     @property
@@ -256,6 +260,7 @@ class ProgressTracker:
 
     def stop(self) -> None:
         """Stop following. The prompt goes on."""
+        self._stopped = True
         self._known.set()
         if self._loop is not None:
             self._loop.leave()
@@ -280,8 +285,16 @@ class ProgressTracker:
         self.start()
         while (event := self._collector.events.get()) is not None:
             yield event
+        # For whoever iterates again.
+        self._collector.events.put(None)
 
     def _follow(self) -> None:
+        try:
+            self._follow_to_the_end()
+        finally:
+            self._collector.events.put(None)
+
+    def _follow_to_the_end(self) -> None:
         plugins = default_plugins(quiet=self.quiet, json_progress=self.json_progress)
         plugins.add_object(self._collector, "tracker")
         job = Job(server=self.server, prompt_id=self._prompt_id or "", client_id=self.client_id)
@@ -295,6 +308,8 @@ class ProgressTracker:
     def _take_loop(self, loop: Loop) -> None:
         self._loop = loop
         loop.on_ready = self._ready
+        if self._stopped:
+            loop.leave()
 
     def _ready(self) -> str:
         """Called on the tracker's thread once the socket is open; waits until the prompt's id is known."""
@@ -304,9 +319,10 @@ class ProgressTracker:
 
 
 def complain_to_stderr(line: str) -> None:
-    """Write one line of comfyreport's own to stderr."""
-    stderr.write(f"comfyreport: {line}\n")
-    stderr.flush()
+    """Write one line of comfyreport's own to stderr, if there is one."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        stderr.write(f"comfyreport: {line}\n")
+        stderr.flush()
 
 
 def default_plugins(*, quiet: bool, json_progress: bool) -> Plugins:

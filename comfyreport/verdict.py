@@ -7,7 +7,7 @@ server says such a thing only when it is so; a success isn't, because without hi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from comfyreport.answers import History
 from comfyreport.errors import UnreachableError
@@ -16,6 +16,7 @@ from comfyreport.nodes import Nodes
 from comfyreport.wire import ExecutionError, ExecutionInterrupted
 
 _TRACEBACK_LINES = 12
+_LINE_LENGTH = 1000
 _MESSAGE_LENGTH = 4000
 
 
@@ -36,13 +37,17 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True)
 class Testimony:
-    """What is known of the end so far. `expected` is how many files the user wants at least."""
+    """What is known of the end so far.
+
+    `submitted`: whether the server got the prompt; `expected` is how many files the user wants at least.
+    """
 
     success: bool = False
     error: ExecutionError | None = None
     interrupted: ExecutionInterrupted | None = None
     over: bool = False
     cancelling: bool = False
+    submitted: Submitted = "yes"
     expected: int = 0
     dropped: ErrorInfo | None = None
     blocked: list[ErrorInfo] = field(default_factory=list)
@@ -53,13 +58,23 @@ class Testimony:
         return self.success or self.over or self.error is not None or self.interrupted is not None
 
 
+def end_of(history: History, told: Testimony) -> Literal["success", "error", "interrupted"]:
+    """What history says of the end; where it doesn't say it plainly, what the socket said."""
+    vague = not history.stated or (history.end == "error" and history.error is None)
+    if vague and told.interrupted is not None:
+        return "interrupted"
+    if vague and told.error is not None:
+        return "error"
+    return history.end
+
+
 def from_history(history: History, told: Testimony, nodes: Nodes, files: int) -> Verdict:
     """The verdict once history has the prompt; *files* is how many the run left."""
-    error = history.error or told.error
-    if history.end == "interrupted":
-        return _interrupted(history.interrupted, told, nodes)
-    if history.end == "error":
-        return Verdict("error", _node_error(error, nodes), "finished", "yes")
+    end = end_of(history, told)
+    if end == "interrupted":
+        return _interrupted(history.interrupted or told.interrupted, told, nodes)
+    if end == "error":
+        return Verdict("error", _node_error(history.error or told.error, nodes), "finished", "yes")
     if told.cancelling:
         message = "the prompt had finished before it could be cancelled"
         return Verdict("cancelled", ErrorInfo(code="cancelled", message=message), "finished", "yes")
@@ -81,11 +96,11 @@ def without_history(told: Testimony, nodes: Nodes, code: str, message: str, hint
         return Verdict("error", _node_error(told.error, nodes), "finished", "yes")
     if told.cancelling:
         what = "the prompt was to be cancelled, but the server did not confirm it"
-        return Verdict("cancelled", ErrorInfo(code="cancelled", message=what, hint=message), "unknown", "yes")
+        return Verdict("cancelled", ErrorInfo(code="cancelled", message=what, hint=message), "unknown", told.submitted)
     if told.success:
         message = f"the server said that the run succeeded, but its outputs can't be learned: {message}"
     error = ErrorInfo(code=code, message=message, hint=hint)
-    return Verdict("lost", error, "unknown", "yes", retryable=code in ("server_restarted", "server_gone"))
+    return Verdict("lost", error, "unknown", told.submitted, retryable=code in ("server_restarted", "server_gone"))
 
 
 def _interrupted(told_of: ExecutionInterrupted | None, told: Testimony, nodes: Nodes) -> Verdict:
@@ -125,7 +140,7 @@ def _node_error(error: ExecutionError | None, nodes: Nodes) -> ErrorInfo:
         ),
         node=node,
         exception_type=error.exception_type or None,
-        traceback=error.traceback[-_TRACEBACK_LINES:],
+        traceback=tuple(line[:_LINE_LENGTH] for line in error.traceback[-_TRACEBACK_LINES:]),
     )
 
 
@@ -139,7 +154,7 @@ def blocked(error: ExecutionError, nodes: Nodes) -> ErrorInfo:
     """What a blocked node means for the run."""
     return ErrorInfo(
         code="blocked",
-        message=error.message or "the node blocked what comes after it",
+        message=error.message[:_MESSAGE_LENGTH] or "the node blocked what comes after it",
         hint="outputs below the blocked node were not made",
         node=nodes.node(nodes.display_id(error.node)).ref,
     )
@@ -188,6 +203,12 @@ def vanished(told: Testimony, nodes: Nodes, *, restarted: bool) -> Verdict:
     return without_history(told, nodes, "prompt_vanished", message, "run it again")
 
 
+def unreadable(told: Testimony, nodes: Nodes) -> Verdict:
+    """The server answers, but has long not told where the prompt is."""
+    message = "the server answers, but its history or its queue can't be read"
+    return without_history(told, nodes, "no_history", message, "look into the server's log, and for the prompt there")
+
+
 def server_gone(told: Testimony, nodes: Nodes, unanswered: float) -> Verdict:
     """The server has not answered for *unanswered* seconds."""
     message = f"the server has not answered for {unanswered:.0f} s"
@@ -204,7 +225,6 @@ def timed_out(limit: float, state: PromptState, submitted: Submitted) -> Verdict
     error = ErrorInfo(
         code="time_limit",
         message=f"the time limit of {limit:g} s is over",
-        hint="the prompt goes on: see it in ComfyUI, or give it more time with --timeout" if submitted != "no" else "",
     )
     return Verdict("timeout", error, state, submitted, True)
 

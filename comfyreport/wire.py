@@ -282,9 +282,9 @@ def _preview_with_metadata(head: bytes, image: bytes) -> Message:
     return PreviewFrame(
         image,
         media_type if isinstance(media_type, str) else "image/jpeg",
-        prompt_id=_id(data.get("prompt_id")),
-        node=_id(data.get("node_id")),
-        display_node=_id(data.get("display_node_id")),
+        prompt_id=read_id(data.get("prompt_id")),
+        node=read_id(data.get("node_id")),
+        display_node=read_id(data.get("display_node_id")),
     )
 
 
@@ -296,14 +296,14 @@ def node_state(raw_id: str, entry: Json) -> NodeState | None:
     value = entry.get("value")
     return NodeState(
         raw_id,
-        _id(entry.get("display_node_id")) or raw_id,
+        read_id(entry.get("display_node_id")) or raw_id,
         state == "running",
         state == "finished",
         value if isinstance(value, (int, float)) else 0,
     )
 
 
-def _id(value: Json) -> str | None:
+def read_id(value: Json) -> str | None:
     """A node's or prompt's id: servers keep what clients gave, mostly text, sometimes a number."""
     if isinstance(value, str):
         return value
@@ -311,7 +311,7 @@ def _id(value: Json) -> str | None:
 
 
 def _need_id(data: Mapping[str, Json], name: str) -> str:
-    value = _id(data.get(name))
+    value = read_id(data.get(name))
     if value is None:
         raise _FieldError(f"{name} is missing or no text")
     return value
@@ -328,10 +328,11 @@ def _text(value: Json) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _ids(value: Json) -> tuple[str, ...]:
+def read_ids(value: Json) -> tuple[str, ...]:
+    """A list of ids; what is none is left out."""
     if not isinstance(value, list):
         return ()
-    return tuple(found for found in map(_id, value) if found is not None)
+    return tuple(found for found in map(read_id, value) if found is not None)
 
 
 def _lines(value: Json) -> tuple[str, ...]:
@@ -350,11 +351,11 @@ def remaining_of(data: Json) -> int | None:
 
 
 def _read_status(data: Mapping[str, Json]) -> Message:
-    return StatusMessage(remaining_of(data.get("status")), _id(data.get("sid")))
+    return StatusMessage(remaining_of(data.get("status")), read_id(data.get("sid")))
 
 
 def _read_cached(data: Mapping[str, Json]) -> Message:
-    return ExecutionCached(_need_id(data, "prompt_id"), _ids(data.get("nodes")))
+    return ExecutionCached(_need_id(data, "prompt_id"), read_ids(data.get("nodes")))
 
 
 def _read_progress_state(data: Mapping[str, Json]) -> Message:
@@ -370,7 +371,7 @@ def _read_executing(data: Mapping[str, Json]) -> Message:
         raise _FieldError("node is missing")
     node = None if data["node"] is None else _need_id(data, "node")
     prompt_id = None if data.get("prompt_id") is None else _need_id(data, "prompt_id")
-    return Executing(prompt_id, node, _id(data.get("display_node")))
+    return Executing(prompt_id, node, read_id(data.get("display_node")))
 
 
 def _read_progress(data: Mapping[str, Json]) -> Message:
@@ -384,7 +385,7 @@ def _read_executed(data: Mapping[str, Json]) -> Message:
     return Executed(
         _need_id(data, "prompt_id"),
         _need_id(data, "node"),
-        _id(data.get("display_node")),
+        read_id(data.get("display_node")),
         output if isinstance(output, dict) else {},
     )
 
@@ -392,19 +393,21 @@ def _read_executed(data: Mapping[str, Json]) -> Message:
 def read_error(data: Mapping[str, Json]) -> ExecutionError:
     """The data of an `execution_error`, from the socket or from history."""
     return ExecutionError(
-        _id(data.get("prompt_id")) or "",
-        _id(data.get("node_id")) or "",
+        read_id(data.get("prompt_id")) or "",
+        read_id(data.get("node_id")) or "",
         _text(data.get("node_type")),
         _text(data.get("exception_message")).strip(),
         _text(data.get("exception_type")),
         _lines(data.get("traceback")),
-        _ids(data.get("executed")),
+        read_ids(data.get("executed")),
     )
 
 
 def read_interrupted(data: Mapping[str, Json]) -> ExecutionInterrupted:
     """The data of an `execution_interrupted`, from the socket or from history."""
-    return ExecutionInterrupted(_id(data.get("prompt_id")) or "", _id(data.get("node_id")), _ids(data.get("executed")))
+    return ExecutionInterrupted(
+        read_id(data.get("prompt_id")) or "", read_id(data.get("node_id")), read_ids(data.get("executed"))
+    )
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, Json]], Message]] = {

@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from comfyreport.client import Client, Socket
+from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
+from comfyreport.sockets import Socket
 
 BATCH = 4000
 
@@ -45,7 +46,7 @@ class Left(NamedTuple):
 
 
 class Wires:
-    """The inbox of one run and the threads that fill it. Frames lie in it as pairs (is text, data)."""
+    """The inbox of one run and the threads that fill it. Frames lie in it as pairs (is text, data), or as `Skipped`."""
 
     def __init__(self, client: Client, client_id: str) -> None:
         self.client = client
@@ -85,6 +86,8 @@ class Wires:
             put(Opened(cookies))
             for frame in connection.frames():
                 put(frame)
+                # A large one must not be held until the next is there.
+                del frame
         except UnreachableError as raised:
             error = raised
         except Exception as raised:  # noqa: BLE001  websocket-client raises all kinds when a connection breaks

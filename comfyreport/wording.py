@@ -47,10 +47,19 @@ def describe_result(event: ev.RunFinished) -> list[str]:
     lines += _traceback_lines(error)
     lines += _where_is_the_prompt(event)
     hint = error.hint or _HINTS.get(error.code) or _HINTS.get(event.status, "")
+    if event.submitted == "no" and "{prompt_id}" in hint:
+        hint = ""
     if hint:
         prompt_id = printable(event.prompt_id or "PROMPT_ID", _TITLE)
         lines.append(f"  Hint: {printable(hint, _MESSAGE).replace('{prompt_id}', prompt_id)}")
     return lines
+
+
+def summarize_result(event: ev.RunFinished) -> str:
+    """How a run ended, on one line without a tag, with the next step."""
+    first, *more = describe_result(event)
+    hint = next((line.partition("Hint: ")[2] for line in more if line.startswith("  Hint: ")), "")
+    return first.partition("] ")[2] + (f" ({hint})" if hint else "")
 
 
 def describe_waiting(position: int | None) -> str:

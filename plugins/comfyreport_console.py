@@ -332,7 +332,7 @@ class Console:
             or last.pass_number != event.pass_number
             or percent - last.percent >= TELL_AFTER_PERCENT - _SLACK
             or event.elapsed - last.elapsed >= TELL_AFTER - _SLACK
-            or event.step >= event.max_steps
+            or (event.step >= event.max_steps and last.percent < percent)
         )
         if worth:
             self._progress[event.node.id] = _Told(event.pass_number, percent, event.elapsed)

@@ -6,6 +6,10 @@ import os
 
 import pytest
 
+from tests.packages import packages, plugins
+
+__all__ = ["packages", "plugins"]
+
 LEAST_REAL = "COMFYREPORT_LEAST_REAL_TESTS"
 
 # What would change what comfyreport does or shows: the tests set what they need.

@@ -27,8 +27,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable, Collection
+from functools import partial
 from types import TracebackType
 
 try:
@@ -37,9 +39,10 @@ except ImportError as missing:
     raise ImportError("the simulator needs aiohttp: pip install 'comfyreport[sim]'", name="aiohttp") from missing
 
 from .engine import NEXT, SUCCESS, Engine, Hold
+from .faults import KINDS, MOMENTS, Fault, Kind, Moment, Script
 from .server import Server
 
-__all__ = ["NEXT", "SUCCESS", "Hold", "Simulator", "serve"]
+__all__ = ["KINDS", "MOMENTS", "NEXT", "SUCCESS", "Fault", "Hold", "Kind", "Moment", "Script", "Simulator", "serve"]
 
 SHUTDOWN_SECONDS = 0.2
 """How long an answer in progress may still take when the server stops."""
@@ -66,7 +69,11 @@ class Simulator:
         self.url = ""
         self._host = host
         self._port = port
-        self._engine = Engine(speed=speed, previews=previews, files=files)
+        self._script = Script(speed)
+        self._script.end = self._end
+        self._new_engine = partial(Engine, self._script, speed=speed, previews=previews, files=files)
+        self._engine = self._new_engine()
+        self._again: float | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event
@@ -91,7 +98,8 @@ class Simulator:
         thread, self._thread = self._thread, None
         if thread is None or self._loop is None:
             return
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        with contextlib.suppress(RuntimeError):  # a fault has ended it
+            self._loop.call_soon_threadsafe(self._end, None)
         thread.join()
 
     def hold(self, moment: str, step: float = 0) -> Hold:
@@ -102,6 +110,16 @@ class Simulator:
         self._engine.holds.append(hold)
         return hold
 
+    def play(self, *faults: Fault) -> Script:
+        """Lets things go wrong, each at its moment; returns the script, which says what happened when."""
+        self._script.play(faults)
+        return self._script
+
+    def fate(self, prompt_id: str) -> str:
+        """Where a prompt is in truth: `pending`, `running`, `nowhere`, or history's end: `success`, `error`,
+        `interrupted`."""
+        return self._engine.fate(prompt_id)
+
     def __enter__(self) -> Simulator:
         self.start()
         return self
@@ -111,27 +129,48 @@ class Simulator:
     ) -> None:
         self.stop()
 
+    def _end(self, again: float | None) -> None:
+        """Ends the server; started again after so many seconds, if any. In the event loop alone."""
+        self._again = again
+        self._stopped.set()
+
     async def _serve(self, ready: concurrent.futures.Future[str]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
+        try:
+            await self._life(ready.set_result)
+        except (OSError, OverflowError) as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+            return
+        while self._again is not None:
+            self._stopped.clear()
+            again, self._again = self._again, None
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), again)
+            if not self._stopped.is_set():
+                self._engine = self._new_engine()
+                await self._life(lambda url: None)
+
+    async def _life(self, told: Callable[[str], None]) -> None:
+        """Serves until the end of one server; *told* is given the base URL."""
         server = Server(self._engine)
         runner = web.AppRunner(server.app(), handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
+        tasks: list[asyncio.Future[None]] = []
         try:
-            site = web.TCPSite(runner, self._host, self._port)
-            await site.start()
-        except (OSError, OverflowError) as error:
+            await web.TCPSite(runner, self._host, self._port).start()
+            self._port = runner.addresses[0][1]
+            tasks += [asyncio.ensure_future(self._engine.work()), asyncio.ensure_future(server.sockets.publish())]
+            told(f"http://{self._host}:{self._port}")
+            await self._stopped.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            server.cut()
             await runner.cleanup()
-            ready.set_exception(error)
-            return
-        tasks = [asyncio.ensure_future(self._engine.work()), asyncio.ensure_future(server.sockets.publish())]
-        ready.set_result(f"http://{self._host}:{runner.addresses[0][1]}")
-        await self._stopped.wait()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        server.cut()
-        await runner.cleanup()
 
 
 def serve(port: int, speed: float, announce: Callable[[str], None]) -> None:

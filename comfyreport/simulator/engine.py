@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from .faults import Forgotten, Script
 from .media import Picture, clip
 from .nodes import Result, session_letters, split_prefix
 from .run import Job, Run, Wire
@@ -49,7 +50,9 @@ class Stored:
 
 
 class Engine:
-    def __init__(self, *, speed: float, previews: bool, files: Collection[str] | None) -> None:
+    def __init__(self, script: Script, *, speed: float, previews: bool, files: Collection[str] | None) -> None:
+        self.script = script
+        script.engine = self
         self.speed = speed
         self.previews = previews
         self.given = None if files is None else set(files)
@@ -78,6 +81,7 @@ class Engine:
         return validate(prompt, None if self.given is None else self.given | uploads, targets)
 
     def put(self, job: Job) -> None:
+        self.script.take(job.prompt_id, behind=bool(self.pending) or self.running is not None)
         heapq.heappush(self.pending, job)
         self._more.set()
         self._tell_status()
@@ -92,6 +96,22 @@ class Engine:
                 self.pending.remove(job)
                 heapq.heapify(self.pending)
                 self._tell_status()
+
+    def forget(self) -> None:
+        """Loses the prompt that waits, else the one that runs; no message but a status tells of it."""
+        if self.pending:
+            self.delete([self.pending[0].prompt_id])
+        elif self.running is not None:
+            self.running.forgotten = True
+
+    def fate(self, prompt_id: str) -> str:
+        """Where a prompt is: `pending`, `running`, `nowhere`, or history's end: `success`, `error`, `interrupted`."""
+        if prompt_id in self.history:
+            status = self.history[prompt_id]["status"]
+            return _end(status["messages"], status["status_str"])
+        if self.running is not None and self.running.job.prompt_id == prompt_id:
+            return "running"
+        return "pending" if any(job.prompt_id == prompt_id for job in self.pending) else "nowhere"
 
     def clear(self) -> None:
         self.pending.clear()
@@ -126,16 +146,27 @@ class Engine:
                 await self._more.wait()
             run = self.running = Run(heapq.heappop(self.pending), self.cache, self)
             self._tell_status()
-            status = await run.execute()
-            await self.pause(SUCCESS, 0)
-            await self.wait(HISTORY_SECONDS)
-            self._remember(run, status)
+            remembered = await self._execute(run)
             self.running = None
             self._tell_status()
-            if run.job.client is not None:
+            if remembered and run.job.client is not None:
                 data = {"node": None, "prompt_id": run.job.prompt_id}
                 self.wire.send("executing", data, run.job.client)
             await self.pause(NEXT, 0)
+
+    async def _execute(self, run: Run) -> bool:
+        """Runs one prompt until history has it; False if it gets lost."""
+        try:
+            status = await run.execute()
+            self.script.came_to(run.job.prompt_id, _end(run.messages, status))
+            await self.pause(SUCCESS, 0)
+            await self.wait(HISTORY_SECONDS)
+            await self.script.finish()
+            run.check_forgotten()
+        except Forgotten:
+            return False
+        self._remember(run, status)
+        return True
 
     def _remember(self, run: Run, status: str) -> None:
         while len(self.history) >= HISTORY_LIMIT:
@@ -163,9 +194,11 @@ class Engine:
 
     async def wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self.speed)
+        await self.script.work()
 
     async def pause(self, moment: str, step: float) -> None:
-        """Waits here if a hold says so; each hold works once."""
+        """Waits here if a hold or a fault says so; each hold works once."""
+        await self._play(moment, step)
         hold = next((hold for hold in self.holds if (hold.moment, hold.step) == (moment, step)), None)
         if hold is None:
             return
@@ -173,3 +206,17 @@ class Engine:
         hold.reached.set()
         while not hold.released.is_set():
             await asyncio.sleep(0.002)
+
+    async def _play(self, moment: str, step: float) -> None:
+        """Lets the faults of this moment begin."""
+        run = self.running
+        if moment == SUCCESS:
+            self.script.reach("ending")
+        elif run is not None and moment in run.nodes:
+            await self.script.reach_node(run.nodes[moment]["class_type"], step)
+            run.check_forgotten()
+
+
+def _end(messages: list[list[Any]], status: str) -> str:
+    """`success`, `error` or `interrupted`: history's status doesn't tell the last two apart."""
+    return "interrupted" if any(kind == "execution_interrupted" for kind, _ in messages) else status

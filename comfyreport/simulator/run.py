@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from .faults import Forgotten
 from .graph import Prompt, Schedule, inputs_of, is_link, literal, signatures, sources
 from .media import Picture
 from .nodes import NodeError, Result, behaviour
@@ -90,6 +91,7 @@ class Run:
     shown: str | None = None
     """The display id of the node that was started last: what a reconnecting client is told."""
     interrupted: bool = False
+    forgotten: bool = False
 
     def __post_init__(self) -> None:
         self.nodes: Prompt = dict(self.job.prompt)
@@ -281,6 +283,10 @@ class Run:
     def check_interrupt(self) -> None:
         if self.interrupted:
             raise Interrupted
+
+    def check_forgotten(self) -> None:
+        if self.forgotten:
+            raise Forgotten
 
     def _who(self, node_id: str) -> dict[str, Any]:
         """Inner nodes are blamed on the outer one, but `executed` has their own ids."""

@@ -30,7 +30,9 @@ class Server:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.sockets = Sockets()
+        self.script = engine.script
+        self.script.server = self
+        self.sockets = Sockets(self.script.outgoing)
         engine.wire = self.sockets
         self.transports: set[asyncio.Transport] = set()
         """The open sockets' connections: what has to be cut when the server dies."""
@@ -63,7 +65,7 @@ class Server:
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The one place that every answer goes through."""
         try:
-            return await handler(request)
+            return await self.script.answer(request, handler)
         except (ValueError, TypeError, LookupError, AttributeError):
             return web.Response(status=500, text=SERVER_ERROR)
 
@@ -84,6 +86,7 @@ class Server:
             shown = self.engine.shown(sid)
             if shown is not None:
                 await self.sockets.deliver(socket, message("executing", {"node": shown}))
+            self.script.hears(sid)
             await self._read(sid, socket)
         finally:
             self.sockets.close(sid)
@@ -128,7 +131,8 @@ class Server:
         extra = dict(body.get("extra_data") or {})
         if "client_id" in body:
             extra["client_id"] = body["client_id"]
-        prompt_id = str(body.get("prompt_id", uuid.uuid4()))
+        own = "prompt_id" not in body or self.script.on("other_id")
+        prompt_id = str(uuid.uuid4()) if own else str(body["prompt_id"])
         self.engine.put(Job(number, prompt_id, body["prompt"], extra, verdict.outputs))
         return web.json_response({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import ClientError, web
@@ -23,7 +24,9 @@ class Sockets:
     """One socket an id. Messages for all or for one id go out in the order in which they were sent; one slow
     reader holds up all of them, as in the real server."""
 
-    def __init__(self) -> None:
+    def __init__(self, outgoing: Callable[[Frame], Awaitable[list[Frame]]]) -> None:
+        self.outgoing = outgoing
+        """What goes out instead of a frame."""
         self._sockets: dict[str, web.WebSocketResponse] = {}
         self._flags: dict[str, dict[str, Any]] = {}
         self._outbox: asyncio.Queue[tuple[Frame, str | None]] = asyncio.Queue()
@@ -76,10 +79,11 @@ class Sockets:
     async def deliver(self, socket: web.WebSocketResponse, frame: Frame) -> None:
         """Writes one frame to one socket; a socket that is gone is no error."""
         try:
-            if isinstance(frame, str):
-                await socket.send_str(frame)
-            else:
-                await socket.send_bytes(frame)
+            for each in await self.outgoing(frame):
+                if isinstance(each, str):
+                    await socket.send_str(each)
+                else:
+                    await socket.send_bytes(each)
         except (ClientError, ConnectionError, RuntimeError):
             pass
 

@@ -109,3 +109,10 @@ def raw(comfyui: ComfyUI) -> Iterator[RawClient]:
         client.empty_queue()
         yield client
         client.empty_queue()
+
+
+@pytest.fixture
+def real(driver: Driver, raw: RawClient) -> Driver:
+    """The driver, pointed at the shared server, which is idle."""
+    driver.server = raw.url
+    return driver

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from tests.e2e.installation import Installed
 
@@ -28,13 +28,13 @@ class StreamChecker:
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._shared = {key: value for key, value in schema.items() if key not in ("oneOf", "required", "properties")}
-        self._validators: dict[str, jsonschema.Draft202012Validator] = {}
+        self._validators: dict[str, Draft202012Validator] = {}
 
     def _validate(self, event: Event) -> None:
         kind = event["type"]
         if kind not in self._validators:
             one = {**self._shared, "$ref": f"#/$defs/{kind}"}
-            self._validators[kind] = jsonschema.Draft202012Validator(one)
+            self._validators[kind] = Draft202012Validator(one)
         self._validators[kind].validate(event)
 
     def lines(self, text: str) -> list[Event]:

@@ -86,7 +86,14 @@ def build_wheel(project: Path, folder: Path) -> Path:
 
 def pip(*args: str | os.PathLike[str], python: str | os.PathLike[str] = sys.executable) -> None:
     """Run pip quietly; its output stands in the failure where it fails."""
-    command = [os.fspath(python), "-m", "pip", *map(os.fspath, args), "--quiet", "--disable-pip-version-check"]
+    command = [
+        os.fspath(python),
+        "-m",
+        "pip",
+        *(os.fspath(each) for each in args),
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     done = subprocess.run(
         command, capture_output=True, encoding="utf-8", timeout=SETUP_LIMIT, env=clean_environ(), check=False
     )

@@ -110,6 +110,11 @@ def chain(*nodes: dict[str, Any], size: int = 32) -> Graph:
     return graph
 
 
+def counting(steps: int, *, seconds: float = 0.0, mode: str = "steps", previews: bool = False) -> dict[str, Any]:
+    """A node that reports so many steps."""
+    return node("ReportSteps", mode=mode, steps=steps, seconds=seconds, previews=previews)
+
+
 def txt2img(
     *, size: int = 128, steps: int = 4, seed: int = 1, text: str = "a lighthouse at dusk", prefix: str = "txt2img"
 ) -> Graph:

@@ -1,0 +1,122 @@
+"""WebSocket messages from a stream of bytes (RFC 6455, section 5), for a client that trusts no server.
+
+What is too large to be of use is read past without being held; what is against the protocol, or larger than any
+message may be, raises ConnectionError, after which the connection is of no more use.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+TEXT_LIMIT = 32 * 1024 * 1024
+"""Bytes: a longer text message is counted, not kept."""
+MESSAGE_LIMIT = 256 * 1024 * 1024
+"""Bytes: the largest message that is taken."""
+BLOCK = 64 * 1024
+
+_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+_LONGEST_CONTROL = 125
+
+
+class Skipped(NamedTuple):
+    """A text message of *size* bytes that was too large to be kept."""
+
+    size: int
+
+
+class Frames:
+    """Takes messages out of what *receive* gives: up to so many bytes, none at the end of the connection.
+
+    :param answer: is given each ping's payload, to be sent back.
+    """
+
+    def __init__(self, receive: Callable[[int], bytes], answer: Callable[[bytes], object]) -> None:
+        self._receive = receive
+        self._answer = answer
+        self._buffer = bytearray()
+
+    def __iter__(self) -> Iterator[tuple[bool, bytes] | Skipped]:
+        """The messages, each with whether it is text; ends with the server's close frame."""
+        kind, size = _CONTINUATION, 0
+        message = bytearray()
+        while True:
+            last, opcode, length = self._header()
+            if opcode > _BINARY:
+                if self._control(opcode, last, length):
+                    return
+                continue
+            if (opcode == _CONTINUATION) != (kind != _CONTINUATION):
+                raise ConnectionError("a message begins inside another, or goes on without a beginning")
+            kind = kind or opcode
+            size += length
+            if size > MESSAGE_LIMIT:
+                raise ConnectionError(f"a message of over {MESSAGE_LIMIT} bytes")
+            if kind == _TEXT and size > TEXT_LIMIT:
+                message.clear()
+                self._skip(length)
+            else:
+                self._take(length, message)
+            if last:
+                whole = Skipped(size) if len(message) < size else (kind == _TEXT, bytes(message))
+                kind, size = _CONTINUATION, 0
+                message = bytearray()
+                yield whole
+                del whole
+
+    def _header(self) -> tuple[bool, int, int]:
+        """Whether a frame is a message's last, its opcode, its length."""
+        first, second = self._exactly(2)
+        if first & 0x70 or second & 0x80:
+            raise ConnectionError("a frame that is masked or bears unknown flags")
+        length = second & 0x7F
+        if length == 126:
+            (length,) = struct.unpack(">H", self._exactly(2))
+        elif length == 127:
+            (length,) = struct.unpack(">Q", self._exactly(8))
+        return bool(first & 0x80), first & 0x0F, length
+
+    def _control(self, opcode: int, last: bool, length: int) -> bool:
+        """Do what a control frame asks for; True where it closes the connection."""
+        if opcode not in (_CLOSE, _PING, _PONG) or not last or length > _LONGEST_CONTROL:
+            raise ConnectionError(f"a frame of an unknown or wrong kind ({opcode})")
+        payload = self._exactly(length)
+        if opcode == _PING:
+            self._answer(payload)
+        return opcode == _CLOSE
+
+    # --- bytes
+
+    def _fill(self, most: int) -> None:
+        data = self._receive(most)
+        if not data:
+            raise ConnectionError("the connection ended without a close frame")
+        self._buffer += data
+
+    def _exactly(self, length: int) -> bytes:
+        while len(self._buffer) < length:
+            self._fill(BLOCK)
+        data = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return data
+
+    def _take(self, length: int, message: bytearray) -> None:
+        """Move *length* bytes to the end of *message*."""
+        while True:
+            piece = self._buffer[:length]
+            message += piece
+            del self._buffer[: len(piece)]
+            length -= len(piece)
+            if not length:
+                return
+            self._fill(min(length, BLOCK))
+
+    def _skip(self, length: int) -> None:
+        while True:
+            skipped = min(length, len(self._buffer))
+            del self._buffer[:skipped]
+            length -= skipped
+            if not length:
+                return
+            self._fill(min(length, BLOCK))

@@ -1,0 +1,162 @@
+"""What a network error, or a status that isn't ComfyUI's, means: in words for a person, with nothing secret in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import requests.exceptions
+import urllib3.exceptions
+import websocket
+
+from comfyreport.errors import UnreachableError
+
+_TLS = {"SSLError", "SSLCertVerificationError", "SSLEOFError", "SSLZeroReturnError"}
+_NO_NAME = {"gaierror", "NameResolutionError", "WebSocketAddressException", "UnicodeError", "InvalidURL"}
+
+
+def unreachable(error: BaseException, place: str, proxy: str = "") -> UnreachableError:
+    """What a network error means.
+
+    :param place: the server's address without anything secret.
+    :param proxy: host and port of the proxy on the way there, if there is one.
+    """
+    if isinstance(error, UnreachableError):
+        return error
+    if isinstance(error, websocket.WebSocketBadStatusException):
+        headers = error.resp_headers or {}
+        page = "html" in str(headers.get("content-type", "")).lower()
+        return refusal(error.status_code or 0, str(headers.get("location", "")), place, page=page)
+    chain = list(_causes(error))
+    names = {type(cause).__name__ for cause in chain}
+    if names & {"WebSocketProxyException", "ProxyError"} or (proxy and names & {"ConnectionRefusedError", *_NO_NAME}):
+        return _proxy_failed(chain, place, proxy)
+    if names & _TLS:
+        return _tls_failed(chain, place)
+    if names & _NO_NAME:
+        return UnreachableError(
+            f"the host name of {place} can't be resolved",
+            hint="check --server",
+            code="name_unknown",
+            retryable=True,
+            sent=False,
+        )
+    if "ConnectionRefusedError" in names:
+        return UnreachableError(
+            f"nothing listens at {place}",
+            hint="start ComfyUI, or say where it is with --server or COMFYREPORT_SERVER",
+            retryable=True,
+            sent=False,
+        )
+    if any("timeout" in name.lower() or "timedout" in name.lower() for name in names):
+        return no_answer(place)
+    if isinstance(error, websocket.WebSocketException) and "WebSocketConnectionClosedException" not in names:
+        return UnreachableError(
+            f"what answers at {place} does not speak WebSocket",
+            hint="check that --server names a ComfyUI, with its path prefix if it has one",
+            code="not_comfyui",
+        )
+    return UnreachableError(
+        f"the connection to {place} broke: {type(error).__name__}",
+        hint="check that --server names a ComfyUI, and try again",
+        retryable=True,
+    )
+
+
+def no_answer(place: str) -> UnreachableError:
+    """The time for an answer is over."""
+    return UnreachableError(
+        f"{place} did not answer in time", hint="check the address, or try again", code="no_answer", retryable=True
+    )
+
+
+def _tls_failed(chain: list[BaseException], place: str) -> UnreachableError:
+    reason = next(filter(None, (str(getattr(cause, "verify_message", "")) for cause in chain)), "")
+    return UnreachableError(
+        f"the TLS connection to {place} failed" + (f": {reason}" if reason else ""),
+        hint="check that it is an https server and that its certificate is trusted (--cacert FILE)",
+        code="tls",
+        sent=False,
+    )
+
+
+def _proxy_failed(chain: list[BaseException], place: str, proxy: str) -> UnreachableError:
+    """The way to a proxy, or what it said to a CONNECT, for which each library has its own words."""
+    said = re.search(r"(?:status: |connection failed: )(\d{3})\b", " ".join(map(str, chain)))
+    return UnreachableError(
+        f"the proxy {proxy or 'of the environment'} does not lead to {place}" + (f" (HTTP {said[1]})" if said else ""),
+        hint="check HTTP_PROXY and HTTPS_PROXY, or name the server in NO_PROXY",
+        code="auth" if said and said[1] in ("401", "403", "407") else "refused",
+        retryable=not said or said[1].startswith("5"),
+        sent=False,
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """*error* and all that it was made from: causes, contexts, and exceptions given as reasons or arguments."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        found = (current.__cause__, current.__context__, getattr(current, "reason", None), *current.args)
+        waiting += [each for each in found if isinstance(each, BaseException)]
+
+
+def refusal(status: int, location: str, place: str, *, page: bool = False) -> UnreachableError:
+    """What an HTTP status that isn't ComfyUI's normal one means; *page*: it came with a web page."""
+    if status in (401, 407):
+        return UnreachableError(
+            f"{place} wants credentials (HTTP {status})",
+            hint="put them into the address (--server http://USER:PASSWORD@HOST), COMFYREPORT_TOKEN or --header",
+            code="auth",
+        )
+    if status == 403:
+        return UnreachableError(
+            f"{place} forbids it (HTTP 403)",
+            hint="either it wants credentials, or ComfyUI's check of the Origin header refused a proxy's",
+            code="auth",
+        )
+    if 300 <= status < 400:
+        target = f" to {_without_secrets(location)}" if location else ""
+        return UnreachableError(
+            f"{place} redirects{target}: this looks like a login page or another address",
+            hint="use the address that it redirects to, or give credentials",
+            code="auth",
+        )
+    if page and status == 200:
+        return UnreachableError(
+            f"{place} answers with a web page: this looks like a login page",
+            hint="give credentials (--header, COMFYREPORT_TOKEN), or check the address",
+            code="auth",
+        )
+    if status == 404:
+        return UnreachableError(
+            f"there is no ComfyUI at {place} (HTTP 404)",
+            hint="check the address and its path prefix",
+            code="not_comfyui",
+        )
+    return UnreachableError(
+        f"what answers at {place} is no ComfyUI, or it is out of order (HTTP {status})",
+        hint="check --server" if status < 500 else "check the server, and try again",
+        code="not_comfyui",
+        retryable=status in (502, 503, 504),
+    )
+
+
+def _without_secrets(location: str) -> str:
+    """A redirect's target without userinfo, query and fragment."""
+    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", location, maxsplit=1)[0])[:200]
+
+
+NETWORK_ERRORS: tuple[type[Exception], ...] = (
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    websocket.WebSocketException,
+    OSError,
+    ValueError,
+)
+"""What a library raises where a connection fails or breaks."""

@@ -1,0 +1,137 @@
+"""What the server tells of a run's nodes, made into events: beginnings, steps, outputs, ends. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from comfyreport import events as ev
+from comfyreport import wire
+from comfyreport.made import outputs_of
+from comfyreport.nodes import Node, Nodes
+from comfyreport.telling import Telling
+
+
+class Story:
+    """Follows the nodes of one run through the messages of the socket."""
+
+    def __init__(self, nodes: Nodes, telling: Telling, base_url: str) -> None:
+        self.nodes = nodes
+        self._telling = telling
+        self._base_url = base_url
+        self._settled: set[str] = set()
+        self._stateful = False
+        self._previews = 0
+
+    def cache(self, node_id: str) -> None:
+        """The node's result is cached."""
+        display = self.nodes.display_id(node_id)
+        if display not in self.nodes.executed and self.nodes.cache(display):
+            self._telling.tell(ev.NodeCached, node=self.nodes.node(display).ref)
+
+    def progress_state(self, message: wire.ProgressState) -> None:
+        """The whole state of all nodes that began; only what isn't settled yet can be news."""
+        self._stateful = True
+        ended: dict[str, bool] = {}
+        for raw_id in [raw_id for raw_id in message.nodes if raw_id not in self._settled]:
+            state = wire.node_state(raw_id, message.nodes[raw_id])
+            if state is None:
+                continue
+            display = self.nodes.display_id(raw_id, state.display_id)
+            if state.finished:
+                self._settled.add(raw_id)
+            ended[display] = ended.get(display, True) and state.finished
+            if display in self.nodes.active:
+                continue
+            if state.running:
+                self.start_node(display, seen=state.value == 0)
+            elif state.finished and display not in self.nodes.executed and display not in self.nodes.cached:
+                # It ran while nobody listened: after a reconnect, or before an attach.
+                self.start_node(display, seen=False)
+        for display, over in ended.items():
+            node = self.nodes.active.get(display)
+            if over and node is not None:
+                self.finish_node(node)
+
+    def executing(self, message: wire.Executing) -> None:
+        """A node begins."""
+        assert message.node is not None
+        # A node that was told as finished may run again: what the next state says of it is news then.
+        self._settled.discard(message.node)
+        display = self.nodes.display_id(message.node, message.display_node)
+        if display in self.nodes.active:
+            return
+        if not self._stateful:
+            # Servers before progress_state tell an end only by the next beginning.
+            self.close_nodes()
+        self.start_node(display, seen=message.prompt_id is not None)
+
+    def progress(self, message: wire.ProgressMessage) -> None:
+        """A node's bar moved."""
+        value, maximum = message.value, message.maximum
+        display = self.nodes.display_id(message.node)
+        node = self.nodes.active.get(display)
+        if node is None:
+            node = self.start_node(display, seen=False)
+        if not 0 < value <= maximum:
+            return
+        elapsed = self._telling.at.elapsed
+        bar = node.observe(message.node, value, maximum, elapsed)
+        if bar is None:
+            return
+        speed = bar.speed(elapsed)
+        self._telling.tell_progress(
+            self._ref(node, message.node),
+            value,
+            maximum,
+            round(bar.eta(elapsed), 3),
+            bar.pass_number,
+            None if speed is None else round(speed, 4),
+        )
+
+    def executed(self, message: wire.Executed) -> None:
+        """A node told of its outputs."""
+        display = self.nodes.display_id(message.node, message.display_node)
+        node = self.nodes.node(display)
+        cached = display in self.nodes.cached
+        made = outputs_of(node.ref, message.output, self._base_url, cached=cached)
+        node.outputs += tuple(replace(output, index=len(node.outputs) + output.index) for output in made)
+
+    def text(self, frame: wire.TextFrame) -> None:
+        """Texts are broadcast and name no prompt: only those of a node that runs here can be meant."""
+        display = self.nodes.display_id(frame.node)
+        if display in self.nodes.active:
+            self._telling.tell(ev.NodeText, node=self._ref(self.nodes.active[display], frame.node), text=frame.text)
+
+    def preview(self, frame: wire.PreviewFrame) -> None:
+        """A picture came; without metadata it can only be of the one node that runs."""
+        ref: ev.NodeRef | None = None
+        if frame.node is not None:
+            ref = self._ref(self.nodes.node(self.nodes.display_id(frame.node, frame.display_node)), frame.node)
+        elif len(self.nodes.active) == 1:
+            ref = next(iter(self.nodes.active.values())).ref
+        self._telling.tell(
+            ev.NodePreview, node=ref, media_type=frame.media_type, image=frame.image, index=self._previews
+        )
+        self._previews += 1
+
+    def _ref(self, node: Node, raw_id: str) -> ev.NodeRef:
+        ref = node.ref
+        if raw_id == ref.id:
+            return ref
+        return ev.NodeRef(id=ref.id, class_type=ref.class_type, title=ref.title, raw_id=raw_id)
+
+    def start_node(self, display: str, *, seen: bool) -> Node:
+        """Tell that a node begins; *seen*: this is the real beginning."""
+        node = self.nodes.start(display, self._telling.at.elapsed, seen=seen)
+        self._telling.tell(ev.NodeStarted, node=node.ref)
+        return node
+
+    def finish_node(self, node: Node) -> None:
+        """Tell that a node ended."""
+        seconds = self.nodes.stop(node, self._telling.at.elapsed)
+        self._telling.tell(ev.NodeFinished, node=node.ref, seconds=round(seconds, 3), outputs=node.outputs)
+
+    def close_nodes(self) -> None:
+        """Tell that all nodes ended that still run."""
+        for node in list(self.nodes.active.values()):
+            self.finish_node(node)

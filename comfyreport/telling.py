@@ -1,0 +1,80 @@
+"""Making events: their number, their time, whose word they are, and how far the run is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from comfyreport import events as ev
+from comfyreport.events import Instant
+from comfyreport.nodes import Nodes
+
+E = TypeVar("E", bound=ev.Event)
+
+
+class Telling:
+    """The events of one run that were made and not yet taken.
+
+    `at`, `source` and `prompt_id` hold for all events that are made from now on; `prompt_id` is None as long as
+    nothing was submitted.
+    """
+
+    def __init__(self, nodes: Nodes, sequence: Iterator[int], run_index: int | None) -> None:
+        self.at = Instant(0.0, 0.0)
+        self.source: ev.Source = "ws"
+        self.prompt_id: str | None = None
+        self._nodes = nodes
+        self._sequence = sequence
+        self._run_index = run_index
+        self._new: list[ev.Event] = []
+
+    def tell(self, cls: Callable[..., E], **fields: Any) -> None:
+        """Make an event of *cls* with what all events have in common and *fields*."""
+        if issubclass(cls, ev.ProgressEvent):  # type: ignore[arg-type]
+            nodes = self._nodes
+            fields.update(fraction=nodes.fraction(), nodes_done=nodes.done, nodes_total=nodes.total)
+        self._new.append(
+            cls(
+                seq=next(self._sequence),
+                time=self.at.time,
+                elapsed=self.at.elapsed,
+                prompt_id=self.prompt_id,
+                source=self.source,
+                run_index=self._run_index,
+                **fields,
+            )
+        )
+
+    def tell_progress(
+        self, node: ev.NodeRef, step: float, max_steps: float, eta: float, pass_number: int, speed: float | None
+    ) -> None:
+        """`tell(NodeProgress, …)`, for the events that come by the thousands."""
+        nodes, at = self._nodes, self.at
+        self._new.append(
+            ev.NodeProgress(
+                seq=next(self._sequence),
+                time=at.time,
+                elapsed=at.elapsed,
+                prompt_id=self.prompt_id,
+                source=self.source,
+                run_index=self._run_index,
+                fraction=nodes.fraction(),
+                nodes_done=nodes.done,
+                nodes_total=nodes.total,
+                step=step,
+                max_steps=max_steps,
+                eta_seconds=eta,
+                node=node,
+                pass_number=pass_number,
+                steps_per_second=speed,
+            )
+        )
+
+    def warn(self, code: str, message: str, node: ev.NodeRef | None = None) -> None:
+        """Make a warning."""
+        self.tell(ev.Warning, code=code, message=message, node=node)
+
+    def take(self) -> list[ev.Event]:
+        """The events that were made since the last time, in order."""
+        new, self._new = self._new, []
+        return new

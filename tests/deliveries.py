@@ -1,0 +1,169 @@
+"""Deliveries to look into: reporters that note what they hear, a run with one event of each type, and no waiting."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from comfyreport import events as ev
+from comfyreport.checking import HOOKS
+from comfyreport.delivery import Delivery
+from comfyreport.hookspecs import hookimpl
+from comfyreport.plugins import Plugins, Reporter
+from comfyreport.timing import Timing
+from tests.packages import make_plugins
+from tests.plugins.events import LATENT, LOADER, SAMPLER, Story, image, progress
+
+# Far more than anything here takes, and short enough to wait for.
+PATIENCE = 20.0
+QUICK = Timing(tick=0.005, hook_limit=0.4, close_limit=0.6, slow_hook=0.1)
+
+
+class Heard(NamedTuple):
+    """One call of a hook: who was called, which hook, the event or the elapsed seconds, and the run's status then."""
+
+    name: str
+    hook: str
+    about: Any
+    status: str
+
+
+class Ear:
+    """Notes what it hears; `act`, if given, is called with each hook's name and event first."""
+
+    def __init__(self, name: str, heard: list[Heard], act: Callable[[str, Any], object] | None = None) -> None:
+        self._name = name
+        self._heard = heard
+        self._act = act
+
+    def hear(self, hook: str, about: Any, run: Any) -> None:
+        """Called by each hook."""
+        self._heard.append(Heard(self._name, hook, about, "" if run is None else run.status))
+        if self._act is not None:
+            self._act(hook, about)
+
+
+def _method(hook: str) -> Callable[..., None]:
+    def tick(self: Ear, elapsed: float, run: Any) -> None:
+        self.hear(hook, elapsed, run)
+
+    def close(self: Ear) -> None:
+        self.hear(hook, None, None)
+
+    def told(self: Ear, event: ev.Event, run: Any) -> None:
+        self.hear(hook, event, run)
+
+    own: dict[str, Callable[..., None]] = {"comfyreport_tick": tick, "comfyreport_close": close}
+    return hookimpl(own.get(hook, told))
+
+
+def ear(
+    name: str, heard: list[Heard], hooks: Iterable[str] = HOOKS, act: Callable[[str, Any], object] | None = None
+) -> Ear:
+    """An Ear with these hooks."""
+    kind = type("Ear", (Ear,), {hook: _method(hook) for hook in hooks})
+    made: Ear = kind(name, heard, act)
+    return made
+
+
+def one_of_each() -> list[ev.Event]:
+    """A run with an event of each type, in an order that can be."""
+    story = Story().begin()
+    story.tell(ev.QueueChanged, position=1, remaining=2)
+    story.at(1.0).tell(ev.RunStarted)
+    story.tell(ev.NodeCached, node=LATENT, **progress(0, 2))
+    story.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 2))
+    story.at(2.0).step(SAMPLER, 1, 2, 1.0, **progress(0.5, 2))
+    story.tell(ev.NodeText, node=SAMPLER, text="half way")
+    story.tell(ev.NodePreview, node=SAMPLER, media_type="image/png", image=b"png")
+    story.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", **progress(0.5, 2))
+    story.tell(ev.Warning, "client", code="stalled", message="quiet here")
+    story.at(3.0).tell(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 2))
+    story.tell(ev.OutputReady, output=image())
+    story.tell(ev.OutputSaved, output=image(path="/tmp/x.png", bytes=3))
+    events = story.end()
+    assert {type(event) for event in events} == set(ev.EVENT_CLASSES)
+    return events
+
+
+def many_steps(count: int) -> Story:
+    """A run up to its sampler's last of *count* steps, far apart."""
+    story = Story().begin()
+    story.tell(ev.RunStarted)
+    story.node(LOADER, 1.0, 1)
+    story.tell(ev.NodeStarted, node=SAMPLER, **progress(1, 2))
+    for step in range(1, count + 1):
+        story.at(story.now + 1.0).step(SAMPLER, step, count, float(step), **progress(1 + step / count / 2, 2))
+    return story
+
+
+class Session:
+    """A delivery with its reporters and its complaints, and the main thread's part as far as it is needed here."""
+
+    def __init__(self, plugins: Plugins, timing: Timing = QUICK) -> None:
+        self.complaints: list[str] = []
+        self.warnings: list[str] = []
+        self.traced: list[tuple[str, str, float]] = []
+        self.plugins = plugins
+        began = time.monotonic()
+        self.delivery = Delivery(
+            plugins.reporters,
+            timing=timing,
+            complain=self.complaints.append,
+            clock=lambda: time.monotonic() - began,
+            trace=lambda name, hook, seconds: self.traced.append((name, hook, seconds)),
+        )
+
+    @property
+    def reporters(self) -> Sequence[Reporter]:
+        return self.plugins.reporters
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Watch, as the main thread does, until *condition* holds."""
+        pause = threading.Event()
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "that never happened"
+            self.warnings += self.delivery.watch()
+            pause.wait(0.002)
+
+    def finish(self, *, everybody: bool = True) -> None:
+        """Deliver all and close."""
+        assert self.delivery.close(everybody=everybody, hurry=lambda: False)
+
+
+def session_of(*reporters: object, timing: Timing = QUICK) -> Session:
+    """A session of reporters given as objects."""
+    plugins = make_plugins()
+    for reporter in reporters:
+        plugins.add_object(reporter, getattr(reporter, "_name", ""))
+    return Session(plugins, timing)
+
+
+def play(*reporters: object, events: Sequence[ev.Event]) -> Session:
+    """Tell *events* to *reporters* and close them."""
+    session = session_of(*reporters)
+    session.delivery.publish(events)
+    session.finish()
+    return session
+
+
+def delivery_threads() -> list[threading.Thread]:
+    """The deliveries' threads that are there now."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("comfyreport-delivery")]
+
+
+@contextmanager
+def gate() -> Iterator[threading.Event]:
+    """An event that hooks can be stuck at; it opens at the end whatever happens, and the threads behind it end."""
+    opened = threading.Event()
+    before = set(delivery_threads())
+    try:
+        yield opened
+    finally:
+        opened.set()
+        for thread in set(delivery_threads()) - before:
+            thread.join(PATIENCE)

@@ -1,0 +1,263 @@
+"""For tests of the pure core: frames as a server writes them, recordings cut and played, what must always hold."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from comfyreport import answers, wire
+from comfyreport import events as ev
+from comfyreport.events import Instant
+from comfyreport.recording import Player, Recording
+from comfyreport.run import Fact, Run
+from comfyreport.view import RunView
+from tests import recordings
+
+Record = Mapping[str, Any]
+
+PROMPT = "p"
+ACCEPTED = answers.Accepted(PROMPT)
+
+
+def text(kind: str, **data: Any) -> str:
+    """A text frame."""
+    return json.dumps({"type": kind, "data": data})
+
+
+def text_frame(node: str, line: str) -> bytes:
+    """A binary frame with a node's line of text."""
+    head = node.encode()
+    return struct.pack(">II", 3, len(head)) + head + line.encode()
+
+
+def states(*entries: tuple[str, str], **more: Any) -> str:
+    """A `progress_state` of nodes given as (id, state); an expanded node's id as `RAW@DISPLAY`."""
+    nodes = {}
+    for name, state in entries:
+        raw, _, display = name.partition("@")
+        nodes[raw] = {"value": 0, "max": 1, "state": state, "node_id": raw, "display_node_id": display or raw, **more}
+    return text("progress_state", prompt_id=PROMPT, nodes=nodes)
+
+
+def executing(node: str | None, display: str | None = None, prompt_id: str = PROMPT) -> str:
+    """The frame of a node's begin, or of the prompt's end."""
+    data: dict[str, Any] = {"node": node, "prompt_id": prompt_id}
+    return text("executing", **data, **({} if node is None else {"display_node": display or node}))
+
+
+def progress(node: str, value: float, maximum: float) -> str:
+    """The frame of a bar's move."""
+    return text("progress", value=value, max=maximum, prompt_id=PROMPT, node=node)
+
+
+class Telling:
+    """A Run that is told of frames and facts at times of the test's choice, and all events that it made."""
+
+    def __init__(self, *nodes: str, run: Run | None = None, **options: Any) -> None:
+        refs = [ev.NodeRef(id=node, class_type=f"Class{node}", title=f"Node {node}") for node in nodes]
+        self.run = run or Run(PROMPT, refs, base_url="http://server", **options)
+        self.events: list[ev.Event] = []
+
+    def tell(self, at: float, *said: str | bytes | Fact) -> list[ev.Event]:
+        """Feed what was *said* at second *at*; the new events."""
+        new: list[ev.Event] = []
+        for each in said:
+            fact = wire.decode(each) if isinstance(each, (str, bytes)) else each
+            new += self.run.feed(fact, Instant(1000.0 + at, at))
+        self.events += new
+        return new
+
+    def finish(self, at: float) -> ev.RunFinished:
+        """The end of the run; all its events are checked."""
+        self.events += self.run.finish(Instant(1000.0 + at, at))
+        check(self.events)
+        return the_end(self.events)
+
+    def shown(self) -> list[str]:
+        """All events in short."""
+        return [short(event) for event in self.events]
+
+
+def start(*nodes: str, **options: Any) -> Telling:
+    """A run that the server has begun with."""
+    told = Telling(*nodes, **options)
+    told.tell(0.0, ACCEPTED, text("execution_start", prompt_id=PROMPT))
+    return told
+
+
+def short(event: ev.Event) -> str:
+    """An event as its type and the node's id, with what matters most."""
+    found = str(getattr(event, "type", ""))
+    node = getattr(event, "node", None)
+    if node is not None:
+        found += f" {node.id}" + (f"<{node.raw_id}" if node.raw_id else "")
+    if isinstance(event, ev.NodeProgress):
+        found += f" {event.step:g}/{event.max_steps:g}" + (f" #{event.pass_number}" if event.pass_number > 1 else "")
+    if isinstance(event, ev.Warning):
+        found += f" {event.code}"
+    if isinstance(event, ev.ConnectionChanged):
+        found += f" {event.state}"
+    return found
+
+
+def the_end(events: Sequence[ev.Event]) -> ev.RunFinished:
+    """The run's end."""
+    end = events[-1]
+    assert isinstance(end, ev.RunFinished)
+    return end
+
+
+# --- recordings
+
+
+def posted(records: Iterable[Record]) -> list[int]:
+    """The indexes of the submissions: of each the request, the answer is the next one."""
+    return [
+        index
+        for index, record in enumerate(records)
+        if record.get("path") == "/prompt" and record["dir"] == "out" and record.get("method") == "POST"
+    ]
+
+
+def one_prompt(records: Sequence[Record], number: int = 0) -> list[Record]:
+    """The records without the submissions of the other prompts: as if only the one with that number were ours."""
+    mine = posted(records)[number]
+    kept: list[Record] = []
+    answer_due = False
+    for index, record in enumerate(records):
+        if record.get("path") == "/prompt" and record.get("method") == "POST":
+            if index == mine:
+                answer_due = True
+            elif record["dir"] == "in" and answer_due:
+                answer_due = False
+            else:
+                continue
+        kept.append(record)
+    return kept
+
+
+def single_prompts() -> Iterator[tuple[str, int]]:
+    """All prompts of all recordings, as recording and number."""
+    for name in recordings.names():
+        for number in range(len(posted(recordings.load(name)))):
+            yield name, number
+
+
+def play(records: Iterable[Record], **options: Any) -> list[ev.Event]:
+    """The events that a Player makes of *records*."""
+    return list(Player(Recording(tuple(records), server="http://server"), **options).events())
+
+
+def play_recording(name: str, number: int = 0) -> list[ev.Event]:
+    """The checked events of one prompt of a recording."""
+    events = play(one_prompt(recordings.load(name), number))
+    check(events)
+    return events
+
+
+def without_types(records: Iterable[Record], *kinds: str) -> list[Record]:
+    """The records without text frames of the given types."""
+    return [
+        record
+        for record in records
+        if record["kind"] != "ws-text"
+        or record["dir"] != "in"
+        or json.loads(record.get("text") or "{}").get("type") not in kinds
+    ]
+
+
+# --- what must always hold
+
+_ANYWHERE = (ev.ConnectionChanged, ev.Warning, ev.Heartbeat, ev.QueueChanged)
+_STAGES: tuple[tuple[type[ev.Event], ...], ...] = (
+    (ev.RunQueued,),
+    (ev.RunStarted,),
+    (ev.NodeCached, ev.NodeStarted, ev.NodeProgress, ev.NodeText, ev.NodePreview, ev.NodeFinished),
+    (ev.OutputReady,),
+    (ev.OutputSaved,),
+    (ev.RunFinished,),
+)
+
+
+def check(events: Sequence[ev.Event]) -> None:
+    """Assert the life cycle of a run's events, and that the RunView agrees with them."""
+    check_order(events)
+    check_nodes(events)
+    check_numbers(events)
+    check_view(events)
+
+
+def check_order(events: Sequence[ev.Event]) -> None:
+    """The order of the stages, each told at most once where there is only one."""
+    stage = -1
+    for event in events:
+        if isinstance(event, _ANYWHERE):
+            continue
+        found = next(number for number, kinds in enumerate(_STAGES) if isinstance(event, kinds))
+        assert found >= stage, f"{short(event)} is told too late"
+        assert found not in (0, 1, 5) or found > stage, f"{short(event)} is told twice"
+        assert found in (0, 5) or stage >= min(found - 1, 1), f"{short(event)} is told too early"
+        stage = found
+    assert [event for event in events if isinstance(event, ev.RunFinished)] == [events[-1]]
+
+
+def check_nodes(events: Sequence[ev.Event]) -> None:
+    """Nodes begin and end in turn; what is told of a node is told while it runs; what is cached doesn't run."""
+    active: set[str] = set()
+    began: list[str] = []
+    for event in events:
+        if isinstance(event, ev.NodeStarted):
+            assert event.node.id not in active, f"{short(event)}: it runs already"
+            active.add(event.node.id)
+            began.append(event.node.id)
+        elif isinstance(event, (ev.NodeProgress, ev.NodeText)):
+            assert event.node.id in active, f"{short(event)}: it doesn't run"
+        elif isinstance(event, ev.NodeFinished):
+            assert event.node.id in active, f"{short(event)}: it doesn't run"
+            active.discard(event.node.id)
+        elif isinstance(event, ev.NodeCached):
+            assert event.node.id not in began, f"{short(event)}: it ran"
+    end = the_end(events)
+    assert list(end.executed) == list(dict.fromkeys(began))
+    assert set(end.node_seconds) == set(began)
+    assert not set(end.cached) & set(end.executed)
+    if end.status == "success":
+        assert not active
+
+
+def check_numbers(events: Sequence[ev.Event]) -> None:
+    """Numbers that only grow, and estimates that are numbers."""
+    fraction, elapsed, seq = 0.0, 0.0, 0
+    for event in events:
+        assert event.seq > seq
+        assert event.elapsed >= elapsed
+        seq, elapsed = event.seq, event.elapsed
+        if isinstance(event, ev.ProgressEvent):
+            assert fraction <= event.fraction < 1
+            assert 0 <= event.nodes_done <= event.nodes_total
+            fraction = event.fraction
+        if isinstance(event, ev.NodeProgress):
+            assert 0 < event.step <= event.max_steps
+            assert 0 <= event.eta_seconds < 1e10
+            assert event.steps_per_second is None or 0 <= event.steps_per_second < math.inf
+            assert event.pass_number >= 1
+    indexes = [(event.output.node.id, event.output.index) for event in events if isinstance(event, ev.OutputReady)]
+    assert len(set(indexes)) == len(indexes)
+
+
+def check_view(events: Sequence[ev.Event]) -> None:
+    """The fold of the events says what the run's own end says."""
+    view = RunView()
+    for event in events:
+        view.apply(event)
+        assert view.elapsed == event.elapsed
+    end = the_end(events)
+    assert (view.status, view.outputs, view.result) == (end.status, end.outputs, end)
+    assert view.active == ()
+    assert set(view.cached) == set(end.cached)
+    assert {node.ref.id for node in view.nodes.values() if node.state in ("running", "finished")} == set(end.executed)
+    for node_id, seconds in view.timings.items():
+        assert seconds <= end.node_seconds[node_id] + 0.01 * len(events)

@@ -1,0 +1,182 @@
+"""Addresses: one text in, the same server over HTTP, the socket and in links; what is secret is never shown."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfyreport.address import DEFAULT_SERVER, parse_address
+from comfyreport.errors import UsageError
+
+ACCEPTED = [
+    ("localhost", "http://localhost:8188", "ws://localhost:8188"),
+    ("10.0.0.5", "http://10.0.0.5:8188", "ws://10.0.0.5:8188"),
+    ("gpu.example.org:80", "http://gpu.example.org:80", "ws://gpu.example.org:80"),
+    ("  host:1234\n", "http://host:1234", "ws://host:1234"),
+    ("[::1]", "http://[::1]:8188", "ws://[::1]:8188"),
+    ("[::1]:9000", "http://[::1]:9000", "ws://[::1]:9000"),
+    ("http://[2001:db8::1]/x", "http://[2001:db8::1]/x", "ws://[2001:db8::1]/x"),
+    ("http://host", "http://host", "ws://host"),
+    ("https://host", "https://host", "wss://host"),
+    ("ws://host:1", "http://host:1", "ws://host:1"),
+    ("wss://host", "https://host", "wss://host"),
+    ("HTTPS://Host", "https://host", "wss://host"),
+    ("http://host:", "http://host", "ws://host"),
+    ("host/comfy", "http://host:8188/comfy", "ws://host:8188/comfy"),
+    ("http://host/", "http://host", "ws://host"),
+    ("http://host/ws", "http://host", "ws://host"),
+    ("ws://host/ws/", "http://host", "ws://host"),
+    ("http://host/api", "http://host", "ws://host"),
+    ("http://host/api/ws", "http://host", "ws://host"),
+    ("https://host/comfy/api///", "https://host/comfy", "wss://host/comfy"),
+    ("https://host/a/b/ws", "https://host/a/b", "wss://host/a/b"),
+    ("http://host/myapi", "http://host/myapi", "ws://host/myapi"),
+    ("http://host/ws/deep", "http://host/ws/deep", "ws://host/ws/deep"),
+    ("http://host/a%20ü", "http://host/a%20%C3%BC", "ws://host/a%20%C3%BC"),
+    ("http://host#part", "http://host", "ws://host"),
+    ("host?token=http://x", "http://host:8188", "ws://host:8188"),
+    (DEFAULT_SERVER, "http://127.0.0.1:8188", "ws://127.0.0.1:8188"),
+]
+
+
+@pytest.mark.parametrize(("text", "base", "socket"), ACCEPTED)
+def test_accepted_forms(text: str, base: str, socket: str) -> None:
+    address = parse_address(text)
+    assert address.base == base
+    assert address.url("/prompt").partition("?")[0] == f"{base}/prompt"
+    assert address.socket_url("me").partition("?")[0] == f"{socket}/ws"
+    assert address.secure == base.startswith("https")
+
+
+def test_the_query_goes_along_but_is_not_shown() -> None:
+    address = parse_address("https://host/x/?token=a+b%2Fc&empty=&n=1")
+    assert address.base == "https://host/x"
+    own = [("token", "a b/c"), ("empty", ""), ("n", "1")]
+    assert parse_qsl(urlsplit(address.url("/view", filename="ü&.png")).query, keep_blank_values=True) == [
+        *own,
+        ("filename", "ü&.png"),
+    ]
+    assert parse_qsl(urlsplit(address.socket_url("me")).query, keep_blank_values=True) == [*own, ("clientId", "me")]
+
+
+@pytest.mark.parametrize(
+    ("text", "credentials"),
+    [
+        ("http://host", None),
+        ("http://u:p@host", ("u", "p")),
+        ("u:p@host:1", ("u", "p")),
+        ("http://u@host", ("u", "")),
+        ("http://:p@host", ("", "p")),
+        ("http://u%40x:p%3A%2F%40%25%C3%BC@host", ("u@x", "p:/@%ü")),
+        ("http://u:p@q@host", ("u", "p@q")),
+        ("http://u:p:q@host", ("u", "p:q")),
+    ],
+)
+def test_userinfo(text: str, credentials: tuple[str, str] | None) -> None:
+    address = parse_address(text)
+    assert address.credentials == credentials
+    assert "@" not in address.base + address.url("/") + address.socket_url("me")
+
+
+@pytest.mark.parametrize(
+    ("text", "loopback"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.1.2.3:9", True),
+        ("[::1]", True),
+        ("127.evil.example", False),
+        ("localhost.example", False),
+        ("10.0.0.1", False),
+        ("http://host", False),
+    ],
+)
+def test_this_machine(text: str, loopback: bool) -> None:
+    assert parse_address(text).loopback is loopback
+
+
+REFUSED = [
+    "",
+    "   ",
+    "/",
+    ":8188",
+    "://host",
+    "http://",
+    "http:///x",
+    "https://:443",
+    "ftp://host",
+    "file:///etc/passwd",
+    "host:port",
+    "host:99999",
+    "host:-1",
+    "http://host:80:80",
+    "::1",
+    "http://[::1",
+    "http://ho st",
+    "http://ho\tst",
+    "http://host/a b\nc",
+    "http://h\u2100st",
+    "host\0",
+]
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_refused_forms(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_address(text)
+    assert caught.value.message.startswith("--server ")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://user:SECRET@ho st",
+        "user:SECRET@ho st",
+        "http://user:SECRET/x@host",
+        "http://user:x/SECRET@host:bad",
+        "user:x/SECRET@host:bad",
+        "http://user:x?SECRET@host:bad",
+        "http://user:x#SECRET@host:bad",
+        "http://user:SECRET@h\u2100st",
+        "user:SECRET@h\u2100st",
+        "http://a@b:SECRET@host:bad",
+        "ftp://user:SECRET@host",
+        "ftp://host?token=SECRET",
+        "ftp://host?token=x@SECRET",
+        "ftp://host#SECRET",
+        "ho st?token=SECRET",
+        "http://host:bad?token=SECRET",
+        "http://[SECRET@host",
+    ],
+)
+def test_errors_show_nothing_secret(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_address(text)
+    error = caught.value
+    assert "SECRET" not in error.message + error.hint
+    # A traceback would show the error that this one came from.
+    assert error.__cause__ is None
+    assert error.__context__ is None or error.__suppress_context__
+
+
+def test_an_addresss_own_form_shows_nothing_secret() -> None:
+    """It stands in tracebacks that show variables, and in logs of careless code."""
+    address = parse_address("http://user:SECRET@host/x?token=SECRET")
+    assert "SECRET" not in repr(address) + str(address) + f"{address}" + address.base
+
+
+@given(st.text() | st.from_regex(r"(https?://)?[a-z:@/?#\[\]%.0-9]{0,30}", fullmatch=True))
+def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
+    try:
+        address = parse_address(text)
+    except UsageError:
+        return
+    assert address.host
+    again = parse_address(address.base)
+    assert (again.base, again.host, again.secure) == (address.base, address.host, address.secure)
+    for url in (address.url("/prompt"), address.socket_url("me")):
+        assert urlsplit(url).hostname

@@ -1,0 +1,368 @@
+"""Running workflows from Python, against a simulated server: results, reporters as objects, threads, interrupts."""
+
+from __future__ import annotations
+
+import _thread
+import gc
+import json
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from comfyreport import (
+    Event,
+    ProgressTracker,
+    ReporterError,
+    RunFinished,
+    hookimpl,
+    run_generation,
+    wait_for_completion,
+)
+from comfyreport.simulator import Simulator
+from comfyreport.timing import Timing
+
+WORKFLOW = Path(__file__).parents[1] / "workflows" / "sd15-txt2img.json"
+LIMIT = 60.0
+
+
+class Keeper:
+    """A reporter that keeps all that it is told."""
+
+    def __init__(self, act: Callable[[Any], None] = lambda event: None) -> None:
+        self.events: list[Any] = []
+        self.threads: set[str] = set()
+        self.closed = 0
+        self._act = act
+
+    @hookimpl
+    def comfyreport_event(self, event: Event) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.events.append(event)
+        self._act(event)
+
+    @hookimpl
+    def comfyreport_close(self) -> None:
+        self.closed += 1
+
+    @property
+    def types(self) -> list[str]:
+        return [event.type for event in self.events]
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} didn't happen"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with Simulator(speed=50) as simulator:
+        yield simulator.url
+
+
+@pytest.fixture
+def slow() -> Iterator[str]:
+    """A server whose runs take seconds."""
+    with Simulator(speed=1) as simulator:
+        yield simulator.url
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """No thread and no socket outlives a run; an unclosed one is a ResourceWarning, and that an error."""
+    before = {thread.ident for thread in threading.enumerate()}
+    yield
+    left: list[threading.Thread] = []
+
+    def gone() -> bool:
+        left[:] = [
+            thread
+            for thread in threading.enumerate()
+            if thread.ident not in before and thread.name.startswith("comfyreport")
+        ]
+        return not left
+
+    until(gone, f"the end of {left}")
+    gc.collect()
+
+
+def get(url: str) -> Any:
+    with requests.Session() as http:
+        http.trust_env = False
+        return http.get(url, timeout=LIMIT).json()
+
+
+def submit(url: str, client_id: str) -> str:
+    body = {"prompt": json.loads(WORKFLOW.read_text(encoding="utf-8")), "client_id": client_id}
+    with requests.Session() as http:
+        http.trust_env = False
+        return str(http.post(f"{url}/prompt", json=body, timeout=LIMIT).json()["prompt_id"])
+
+
+# --- run_generation
+
+
+def test_reporters_as_objects(server: str, tmp_path: Path) -> None:
+    keeper, other = Keeper(), Keeper()
+    result = run_generation(
+        WORKFLOW, prompt="a kite", output=tmp_path / "kite.png", server=server, reporters=[keeper, other]
+    )
+    assert isinstance(result, RunFinished)
+    assert (result.status, result.exit_code) == ("success", 0)
+    assert (tmp_path / "kite.png").read_bytes().startswith(b"\x89PNG")
+    assert keeper.types[0] == "stream_started"
+    assert keeper.types[-2:] == ["run_finished", "stream_finished"]
+    assert keeper.events[-2] is result
+    assert keeper.types == other.types
+    assert (keeper.closed, other.closed) == (1, 1)
+    assert len(keeper.threads) == 1
+    assert threading.current_thread().name not in keeper.threads
+    _, _, graph, extra, _ = get(f"{server}/history/{result.prompt_id}")[str(result.prompt_id)]["prompt"]
+    assert "a kite" in [node["inputs"].get("text") for node in graph.values()]
+    (queued,) = [event for event in keeper.events if event.type == "run_queued"]
+    assert queued.client_id == extra["client_id"]
+
+
+def test_names_and_objects_together(server: str, tmp_path: Path) -> None:
+    keeper = Keeper()
+    path = tmp_path / "run.jsonl"
+    result = run_generation(WORKFLOW, server=server, reporters=[f"jsonl={path},rate=0", keeper])
+    assert result.status == "success"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["type"] for line in lines] == keeper.types
+    assert keeper.events[0].reporters == ("jsonl", "Keeper")
+
+
+def test_a_workflow_as_an_object(server: str) -> None:
+    graph = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    before = json.dumps(graph)
+    assert run_generation(graph, prompt="a kite", server=server, reporters=[]).status == "success"
+    assert json.dumps(graph) == before
+
+
+def test_no_reporters_at_all(server: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_generation(WORKFLOW, server=server, reporters=[]).status == "success"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_in_another_thread(server: str) -> None:
+    results: list[RunFinished] = []
+    keepers = [Keeper() for _ in range(3)]
+
+    def work(keeper: Keeper) -> None:
+        results.append(run_generation(WORKFLOW, server=server, reporters=[keeper]))
+
+    threads = [threading.Thread(target=work, args=(keeper,)) for keeper in keepers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+    assert [result.status for result in results] == ["success"] * 3
+    assert len({result.prompt_id for result in results}) == 3
+    assert all(keeper.types[-1] == "stream_finished" for keeper in keepers)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "options", "status"),
+    [
+        ("nowhere.json", {}, "usage"),
+        ({}, {}, "usage"),
+        ({"1": object()}, {}, "usage"),
+        (WORKFLOW, {"server": "ftp://nowhere"}, "usage"),
+        (WORKFLOW, {"server": "127.0.0.1:1"}, "unreachable"),
+        (WORKFLOW, {"output": "/dev/null/x.png"}, "usage"),
+        (WORKFLOW, {"record": "/dev/null/x.rec"}, "usage"),
+        ({"1": {"class_type": "NotInstalled", "inputs": {}}}, {}, "rejected"),
+        ({"1": {"class_type": "ProbeRaise", "inputs": {}}, "2": {"class_type": "SaveImage", "inputs": {
+            "images": ["1", 0], "filename_prefix": "x"}}}, {}, "error"),
+    ],
+)  # fmt: skip
+def test_a_run_that_fails_raises_nothing(server: str, workflow: Any, options: dict[str, Any], status: str) -> None:
+    keeper = Keeper()
+    result = run_generation(workflow, **{"server": server, "reporters": [keeper], **options})
+    assert result.status == status
+    assert result.error is not None
+    assert keeper.types.count("run_finished") == 1
+    assert keeper.types[-1] == "stream_finished"
+    assert keeper.closed == 1
+
+
+@pytest.mark.parametrize("reporters", ["console", ["consol"], [Keeper], ["jsonl=/dev/null/x"], [object(), 3, None]])
+def test_reporters_that_can_not_be_had_are_an_error(reporters: Any) -> None:
+    with pytest.raises(ReporterError):
+        run_generation(WORKFLOW, server="127.0.0.1:1", reporters=reporters)
+
+
+def test_a_time_limit(slow: str) -> None:
+    result = run_generation(WORKFLOW, server=slow, reporters=[], timeout=1.0)
+    assert (result.status, result.prompt_state) == ("timeout", "running")
+
+
+def test_a_reporter_that_raises_does_not_hurt_the_run(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def act(event: Event) -> None:
+        raise ValueError("by design")
+
+    keeper = Keeper()
+    result = run_generation(WORKFLOW, server=server, reporters=[Keeper(act), keeper])
+    assert result.status == "success"
+    assert keeper.events[-1].exit_code == 5
+    assert "Keeper: comfyreport_event raised ValueError: by design" in keeper.events[-1].reporter_failures[0]
+    assert "by design" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reporters", [None, ["console"], [Keeper(lambda event: event.nothing)]])
+def test_a_program_without_a_stderr(server: str, monkeypatch: pytest.MonkeyPatch, reporters: Any) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    assert run_generation(WORKFLOW, server=server, reporters=reporters).status == "success"
+
+
+def test_file_descriptors_and_signals_are_left_alone(server: str, capfd: pytest.CaptureFixture[str]) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    identity = [os.fstat(number).st_ino for number in range(3)]
+
+    def act(event: Event) -> None:
+        os.write(1, b".")
+
+    assert run_generation(WORKFLOW, server=server, reporters=[Keeper(act)]).status == "success"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [os.fstat(number).st_ino for number in range(3)] == identity
+    assert set(capfd.readouterr().out) == {"."}
+
+
+def test_a_keyboard_interrupt_cancels_and_is_raised_again(slow: str) -> None:
+    def act(event: Any) -> None:
+        if event.type == "node_progress" and event.step == 2:
+            _thread.interrupt_main()
+
+    keeper = Keeper(act)
+    with pytest.raises(KeyboardInterrupt):
+        run_generation(WORKFLOW, server=slow, reporters=[keeper])
+    (end,) = [event for event in keeper.events if event.type == "run_finished"]
+    assert (end.status, end.prompt_state) == ("cancelled", "cancelled")
+    assert keeper.types[-1] == "stream_finished"
+    assert keeper.closed == 1
+    queue = get(f"{slow}/queue")
+    assert (queue["queue_running"], queue["queue_pending"]) == ([], [])
+
+
+def test_a_keyboard_interrupt_before_anything_is_submitted() -> None:
+    keeper = Keeper(lambda event: _thread.interrupt_main() if event.type == "stream_started" else None)
+
+    class Slow(dict[str, Any]):
+        """A workflow that takes its time to be read."""
+
+        def items(self) -> Any:
+            until(lambda: "stream_started" in keeper.types, "the first event")
+            time.sleep(LIMIT)
+            return super().items()
+
+    workflow = Slow({"1": {"class_type": "SaveImage", "inputs": {}}})
+    with pytest.raises(KeyboardInterrupt):
+        run_generation(workflow, server="127.0.0.1:1", reporters=[keeper])
+    (end,) = [event for event in keeper.events if event.type == "run_finished"]
+    assert (end.status, end.submitted) == ("cancelled", "no")
+    assert keeper.types[-1] == "stream_finished"
+
+
+# --- wait_for_completion
+
+
+def test_a_prompt_that_runs(server: str) -> None:
+    keeper = Keeper()
+    client_id = uuid.uuid4().hex
+    prompt_id = submit(server, client_id)
+    result = wait_for_completion(prompt_id, server=server, client_id=client_id, reporters=[keeper])
+    assert (result.status, result.prompt_id) == ("success", prompt_id)
+    assert keeper.events[0].command == "attach"
+    assert keeper.types.count("run_queued") == 1
+
+
+def test_a_prompt_that_has_ended(server: str) -> None:
+    prompt_id = submit(server, "somebody")
+    until(lambda: bool(get(f"{server}/history/{prompt_id}")), "the end of the prompt")
+    result = wait_for_completion(prompt_id, server=server, reporters=[])
+    assert result.status == "success"
+    assert len(result.outputs) == 1
+
+
+def test_a_prompt_that_nobody_knows(server: str) -> None:
+    result = wait_for_completion("nothing", server=server, reporters=[], timing=Timing().scaled(0.1))
+    assert result.status == "lost"
+    assert result.error is not None
+    assert result.error.message
+
+
+# --- ProgressTracker
+
+
+def test_iterating_with_the_prompt_s_id_set_later(server: str) -> None:
+    tracker = ProgressTracker(server, quiet=True).start()
+    assert tracker.connected.wait(LIMIT)
+    tracker.prompt_id = submit(server, tracker.client_id)
+    types = [event.type for event in tracker]  # type: ignore[attr-defined]
+    assert (types[0], types[-1]) == ("stream_started", "stream_finished")
+    assert types.count("node_progress") == 20
+    assert list(tracker) == []
+    result = tracker.wait(LIMIT)
+    assert result is not None
+    assert (result.status, result.prompt_id) == ("success", tracker.prompt_id)
+
+
+# A fault of loop.py: frames that came before `prompt_id` was set are told before the first look has told the nodes.
+@pytest.mark.xfail(reason="messages before the first look over HTTP make a run whose nodes have no names")
+def test_what_came_before_the_prompt_was_known_is_told_with_its_nodes(server: str) -> None:
+    tracker = ProgressTracker(server, quiet=True).start()
+    assert tracker.connected.wait(LIMIT)
+    prompt_id = submit(server, tracker.client_id)
+    until(lambda: bool(get(f"{server}/history/{prompt_id}")), "the end of the prompt")
+    tracker.prompt_id = prompt_id
+    events: list[Any] = list(tracker)
+    (queued,) = [event for event in events if event.type == "run_queued"]
+    assert len(queued.nodes) == 7
+    assert "KSampler" in [event.node.title for event in events if event.type == "node_started"]
+
+
+def test_stopping_lets_the_prompt_go_on(slow: str) -> None:
+    with ProgressTracker(slow, quiet=True) as tracker:
+        assert tracker.connected.wait(LIMIT)
+        tracker.prompt_id = submit(slow, tracker.client_id)
+        for event in tracker:
+            if event.type == "node_progress":  # type: ignore[attr-defined]
+                break
+    assert tracker.result is not None
+    assert (tracker.result.status, tracker.result.prompt_state) == ("detached", "running")
+    assert [entry[1] for entry in get(f"{slow}/queue")["queue_running"]] == [tracker.prompt_id]
+
+
+def test_stopping_before_the_prompt_is_known(server: str) -> None:
+    tracker = ProgressTracker(server, quiet=True).start()
+    tracker.stop()
+    result = tracker.wait(LIMIT)
+    assert result is not None
+    assert result.status == "detached"
+    assert [event.type for event in tracker][-1] == "stream_finished"  # type: ignore[attr-defined]
+
+
+def test_waiting_for_a_moment_only(slow: str) -> None:
+    tracker = ProgressTracker(slow, submit(slow, "me"), "me", quiet=True)
+    assert tracker.wait(0.2) is None
+    tracker.stop()
+    assert tracker.result is not None
+
+
+def test_a_tracker_for_an_address_that_is_none() -> None:
+    tracker = ProgressTracker("ftp://nowhere", "some prompt", quiet=True)
+    types = [event.type for event in tracker]  # type: ignore[attr-defined]
+    assert types == ["stream_started", "run_finished", "stream_finished"]
+    assert tracker.result is not None
+    assert tracker.result.status == "usage"

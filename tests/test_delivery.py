@@ -1,0 +1,336 @@
+"""The delivery: who is told what, in which order; ticks; merging; the end. What goes wrong: `test_isolation.py`."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfyreport import events as ev
+from comfyreport.delivery import MERGE_ABOVE, Mailbox, merge
+from comfyreport.hookspecs import hookimpl
+from comfyreport.timing import Timing
+from comfyreport.view import RunView
+from tests.deliveries import (
+    QUICK,
+    Heard,
+    delivery_threads,
+    ear,
+    gate,
+    many_steps,
+    one_of_each,
+    play,
+    session_of,
+)
+from tests.plugins.events import LOADER, SAMPLER, Story, progress
+
+TICK = "comfyreport_tick"
+
+
+def told(heard: list[Heard], name: str = "a") -> list[tuple[str, object]]:
+    return [(call.hook, call.about) for call in heard if call.name == name and call.hook != TICK]
+
+
+def steps_of(heard: list[Heard], name: str = "a") -> list[float]:
+    return [call.about.step for call in heard if call.name == name and call.hook == "comfyreport_node_progress"]
+
+
+# --- order
+
+
+def test_each_event_comes_to_the_general_hook_and_then_to_its_own() -> None:
+    heard: list[Heard] = []
+    events = one_of_each()
+    play(ear("a", heard), events=events)
+    wanted = [(f"comfyreport_{name}", event) for event in events for name in ("event", event.type)]  # type: ignore[attr-defined]
+    assert told(heard) == [*wanted, ("comfyreport_close", None)]
+
+
+def test_all_reporters_hear_an_event_before_the_next_one() -> None:
+    heard: list[Heard] = []
+    events = one_of_each()
+    hooks = {"comfyreport_event"}
+    play(*(ear(name, heard, hooks) for name in "abc"), events=events)
+    assert [(call.name, call.about.seq) for call in heard] == [(name, event.seq) for event in events for name in "abc"]
+
+
+def test_only_the_arguments_that_were_named_are_passed() -> None:
+    calls: list[tuple[object, ...]] = []
+
+    class Picky:
+        @hookimpl
+        def comfyreport_event(self) -> None:
+            calls.append(())
+
+        @hookimpl
+        def comfyreport_run_finished(self, run: RunView) -> None:
+            calls.append((run.status,))
+
+        @hookimpl
+        def comfyreport_stream_finished(self, run: RunView, event: ev.StreamFinished) -> None:
+            calls.append((run.status, event.type))
+
+        @hookimpl
+        def comfyreport_warning(self, event: ev.Warning, surprise: str = "none") -> None:
+            calls.append((event.code, surprise))
+
+    events = one_of_each()
+    play(Picky(), events=events)
+    assert [call for call in calls if call] == [("stalled", "none"), ("success",), ("success", "stream_finished")]
+    assert calls.count(()) == len(events)
+
+
+def test_the_view_matches_the_event_being_told() -> None:
+    events = one_of_each()
+    seen: list[tuple[object, ...]] = []
+
+    def state(run: RunView) -> tuple[object, ...]:
+        nodes = [(key, node.state, node.step, node.text) for key, node in run.nodes.items()]
+        return (run.status, run.elapsed, run.fraction, run.done, run.total, run.position, run.outputs, nodes)
+
+    class Watcher:
+        @hookimpl
+        def comfyreport_event(self, event: ev.AnyEvent, run: RunView) -> None:
+            seen.append(state(run))
+
+    play(Watcher(), events=events)
+    view, wanted = RunView(), []
+    for event in events:
+        view.apply(event)
+        wanted.append(state(view))
+    assert seen == wanted
+
+
+def test_hooks_are_called_on_one_thread_that_is_not_the_publishers() -> None:
+    threads: set[threading.Thread] = set()
+    play(ear("a", [], act=lambda hook, about: threads.add(threading.current_thread())), events=one_of_each())
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
+
+
+def test_events_may_be_published_one_by_one_or_not_at_all() -> None:
+    heard: list[Heard] = []
+    session = session_of(ear("a", heard))
+    events = one_of_each()
+    session.delivery.publish([])
+    for event in events:
+        session.delivery.publish([event])
+    session.finish()
+    assert [about for hook, about in told(heard) if hook == "comfyreport_event"] == events
+
+
+def test_an_event_type_is_wanted_as_long_as_a_living_reporter_has_its_hook() -> None:
+    session = session_of(ear("a", [], {"comfyreport_node_preview"}), ear("b", [], {"comfyreport_event"}))
+    assert session.delivery.wants("node_preview")
+    assert not session.delivery.wants("node_text")
+    session.reporters[0].failure = "gone"
+    assert not session.delivery.wants("node_preview")
+    session.finish()
+
+
+# --- the end
+
+
+def test_reporters_that_carry_the_stream_are_closed_after_the_others() -> None:
+    heard: list[Heard] = []
+    only_event = {"comfyreport_event", "comfyreport_close"}
+    only_end = {"comfyreport_stream_finished", "comfyreport_close"}
+    others = {"comfyreport_run_finished", "comfyreport_close"}
+    session = session_of(ear("event", heard, only_event), ear("end", heard, only_end), ear("others", heard, others))
+    *events, last = one_of_each()
+    session.delivery.publish(events)
+    session.finish(everybody=False)
+    assert [call.name for call in heard if call.hook == "comfyreport_close"] == ["others"]
+    session.delivery.publish([last])
+    session.finish()
+    assert [call.name for call in heard if call.hook == "comfyreport_close"] == ["others", "event", "end"]
+    assert [call.name for call in heard if call.about is last] == ["event", "end"]
+
+
+def test_close_is_called_once_and_nothing_after_it() -> None:
+    heard: list[Heard] = []
+    session = session_of(ear("a", heard, {"comfyreport_close", "comfyreport_run_finished", TICK}))
+    session.delivery.publish(one_of_each())
+    session.finish(everybody=False)
+    session.delivery.publish(one_of_each())
+    session.finish()
+    assert heard[-1].hook == "comfyreport_close"
+    assert [call.hook for call in heard].count("comfyreport_close") == 1
+
+
+def test_no_thread_is_left() -> None:
+    before = set(delivery_threads())
+    play(ear("a", []), events=one_of_each())
+    assert set(delivery_threads()) == before
+
+
+def test_without_reporters() -> None:
+    before = set(delivery_threads())
+    assert play(events=one_of_each()).delivery.failures() == ()
+    assert set(delivery_threads()) == before
+
+
+def test_the_user_is_in_a_hurry() -> None:
+    heard: list[Heard] = []
+    with gate() as opened:
+        session = session_of(ear("stuck", [], act=lambda hook, about: opened.wait()), ear("a", heard))
+        session.delivery.publish(one_of_each())
+        assert not session.delivery.close(everybody=True, hurry=lambda: True)
+    assert told(heard)[-1] == ("comfyreport_close", None)
+
+
+# --- ticks
+
+
+def test_ticks_come_while_a_run_is_open_and_not_too_often() -> None:
+    heard: list[Heard] = []
+    session = session_of(ear("a", heard, {TICK, "comfyreport_event"}), ear("b", [], {"comfyreport_event"}))
+    events = one_of_each()
+    before, during, after = events[:2], events[2:-2], events[-2:]
+    assert isinstance(during[0], ev.RunQueued)
+    assert isinstance(after[0], ev.RunFinished)
+
+    def ticks() -> list[float]:
+        return [call.about for call in heard if call.hook == TICK]
+
+    session.delivery.publish(before)
+    session.until(lambda: len(heard) == len(before))
+    pause = threading.Event()
+    pause.wait(10 * QUICK.tick)
+    assert ticks() == []
+    session.delivery.publish(during)
+    session.until(lambda: len(ticks()) >= 5)
+    session.delivery.publish(after)
+    session.until(lambda: heard[-1].about is after[-1])
+    count = len(ticks())
+    pause.wait(10 * QUICK.tick)
+    session.finish()
+    assert len(ticks()) == count
+    assert all(later - earlier >= QUICK.tick for earlier, later in itertools.pairwise(ticks()))
+
+
+def test_a_flood_of_events_does_not_hasten_or_stop_the_ticks() -> None:
+    heard: list[Heard] = []
+    session = session_of(ear("a", heard, {TICK}), timing=replace(QUICK, tick=0.02))
+    story = many_steps(2)
+    session.delivery.publish(story.events)
+
+    def flooded() -> bool:
+        session.delivery.publish(story.events[-1:])
+        return len(heard) >= 5
+
+    session.until(flooded)
+    session.finish()
+    assert all(later.about - earlier.about >= 0.02 for earlier, later in itertools.pairwise(heard))
+
+
+def test_ten_ticks_a_second_are_the_most() -> None:
+    assert Timing().tick == 0.1
+
+
+def test_ticks_tell_the_time_of_the_stream() -> None:
+    heard: list[Heard] = []
+    session = session_of(ear("a", heard, {TICK}))
+    session.delivery._clock = lambda: 1234.5
+    session.delivery.publish(many_steps(1).events)
+    session.until(lambda: heard)
+    session.finish()
+    assert heard == [Heard("a", TICK, 1234.5, "running")]
+
+
+# --- merging
+
+
+def test_nothing_is_merged_up_to_a_thousand() -> None:
+    heard: list[Heard] = []
+    # The order to close waits too.
+    events = many_steps(MERGE_ABOVE - 8).events
+    assert len(events) == MERGE_ABOVE - 1
+    with gate() as opened:
+        session = session_of(ear("slow", [], {"comfyreport_stream_started"}, lambda *_: opened.wait()), ear("a", heard))
+        for event in events:
+            session.delivery.publish([event])
+        opened.set()
+        session.finish()
+    assert [about for hook, about in told(heard) if hook == "comfyreport_event"] == events
+
+
+def test_a_backlog_is_merged_and_loses_nothing_else() -> None:
+    heard: list[Heard] = []
+    story = many_steps(3000)
+    story.step(SAMPLER, 1, 5, 1.0, pass_number=2, **progress(1.5, 2))
+    story.step(SAMPLER, 2, 5, 2.0, pass_number=2, **progress(1.6, 2))
+    story.tell(ev.NodeFinished, node=SAMPLER, seconds=9.0, **progress(2, 2))
+    events = story.end()
+    started = threading.Event()
+    with gate() as opened:
+
+        def act(hook: str, about: object) -> None:
+            started.set()
+            opened.wait()
+
+        patient = replace(QUICK, hook_limit=20.0, close_limit=20.0)
+        session = session_of(ear("slow", [], {"comfyreport_stream_started"}, act), ear("a", heard), timing=patient)
+        session.delivery.publish(events[:1])
+        session.until(started.is_set)
+        for event in events[1:]:
+            session.delivery.publish([event])
+        opened.set()
+        session.finish()
+    steps = steps_of(heard)
+    assert len(steps) < MERGE_ABOVE
+    assert 3000 in steps
+    assert steps[-1] == 2
+    others = [event for event in events if not isinstance(event, ev.NodeProgress)]
+    assert [
+        about for hook, about in told(heard) if hook == "comfyreport_event" and not isinstance(about, ev.NodeProgress)
+    ] == others
+
+
+def test_merging_is_tried_again_only_when_much_more_waits() -> None:
+    mailbox = Mailbox()
+    story = Story().begin()
+    for number in range(3 * MERGE_ABOVE):
+        mailbox.put([story.tell(ev.NodeText, node=SAMPLER, text=str(number))])
+    assert mailbox._merge_above >= 2 * MERGE_ABOVE
+    assert len(mailbox.take(None)) == 3 * MERGE_ABOVE
+    assert mailbox._merge_above == MERGE_ABOVE
+    assert not mailbox.take(0)
+
+
+KINDS = st.sampled_from(["progress", "progress", "progress", "started", "finished", "text", "next pass"])
+
+
+@given(st.lists(st.tuples(KINDS, st.sampled_from([LOADER, SAMPLER, replace(SAMPLER, raw_id="3.0.1")])), max_size=40))
+def test_merged_progress_is_said_again_by_a_later_one(plan: list[tuple[str, ev.NodeRef]]) -> None:
+    story, passes = Story(), dict.fromkeys((None, "3.0.1"), 1)
+    for kind, ref in plan:
+        if kind == "progress":
+            story.step(ref, 1, 2, 1.0, pass_number=passes[ref.raw_id])
+        elif kind == "started":
+            story.tell(ev.NodeStarted, node=ref)
+        elif kind == "finished":
+            story.tell(ev.NodeFinished, node=ref)
+        elif kind == "text":
+            story.tell(ev.NodeText, node=ref, text="x")
+        else:
+            passes[ref.raw_id] += 1
+    kept = merge(story.events)
+    assert [event.seq for event in kept] == sorted(event.seq for event in kept)
+    for position, event in enumerate(story.events):
+        if event in kept:
+            continue
+        assert isinstance(event, ev.NodeProgress)
+        for later in story.events[position + 1 :]:
+            assert not (isinstance(later, (ev.NodeStarted, ev.NodeFinished)) and later.node.id == event.node.id)
+            if isinstance(later, ev.NodeProgress) and (later.node, later.pass_number) == (
+                event.node,
+                event.pass_number,
+            ):
+                break
+        else:
+            pytest.fail("nothing later says it again")

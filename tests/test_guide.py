@@ -1,0 +1,182 @@
+"""The author's guide is true: it names every hook with its arguments, and all that it shows runs, in its order."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import comfyreport
+from comfyreport import hookspecs
+from comfyreport.checking import HOOKS
+from comfyreport.testing import recordings
+from comfyreport.view import NodeView, RunView
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+LIMIT = 300.0
+
+# What the commands of a block must have said or left, by a piece of the block.
+SAID = {
+    "reporters\n": "bell  (comfyreport-bell 0.1.0)  Ring when a run is over.",
+    "reporters bell": ",on=end or failure (default end)  ring at every end, or only if the run was no success",
+    "print(result.status": "success 20 steps",
+    "-m pytest": f"{len(recordings()) + 2} passed",
+    "times=3": "\a\a\asuccess after ",
+    "ls dist": "comfyreport_bell-0.1.0-py3-none-any.whl",
+}
+LEFT = {
+    "rings.txt,times=2": "rings.txt",
+    "least=0.01": "logs/nodes.csv",
+    "jsonl=run.jsonl": "run.jsonl",
+    "steps.jsonl": "steps.jsonl",
+}
+
+
+class Block(NamedTuple):
+    """A fenced block: its line, its language, the file that it is, its text."""
+
+    line: int
+    language: str
+    file: str
+    text: str
+
+
+def blocks() -> Iterator[Block]:
+    for match in re.finditer(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL):
+        yield Block(GUIDE.count("\n", 0, match.start()) + 1, match[1], match[2] or "", match[3])
+
+
+# --- what it says
+
+
+@pytest.mark.parametrize("hook", sorted(HOOKS))
+def test_each_hook_is_named_with_its_arguments(hook: str) -> None:
+    arguments = ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
+    assert re.search(rf"^\| `{hook}` \| {arguments} ?\|", GUIDE, re.MULTILINE)
+
+
+def test_no_other_hook_is_named() -> None:
+    modules = {"comfyreport_bell", "comfyreport_meter", "comfyreport_notify", "comfyreport_timings", "comfyreport_NAME"}
+    assert set(re.findall(r"comfyreport_\w+", re.sub(r"comfyreport_bell-[\w.-]+", "", GUIDE))) <= HOOKS | modules | {
+        "comfyreport_"
+    }
+
+
+def test_all_that_a_run_tells_is_named() -> None:
+    for kind, made in ((RunView, RunView()), (NodeView, NodeView(comfyreport.NodeRef(id="1")))):
+        names = {name for name in dir(made) if not name.startswith("_") and not callable(getattr(made, name))}
+        assert names, kind
+        assert [name for name in sorted(names) if f"`{name}`" not in GUIDE] == []
+
+
+def test_all_shipped_recordings_are_named() -> None:
+    assert [name for name in recordings() if f"`{name}`" not in GUIDE] == []
+
+
+def test_the_first_reporter_has_fifteen_lines() -> None:
+    first = next(block for block in blocks() if block.language == "python")
+    assert sum(1 for line in first.text.splitlines() if line) <= 15
+
+
+def test_links_lead_somewhere() -> None:
+    headings = {
+        re.sub(r"[^\w -]", "", line[3:]).lower().replace(" ", "-") for line in re.findall(r"^## .+$", GUIDE, re.M)
+    }
+    for target in re.findall(r"\]\((\S+?)\)", GUIDE):
+        assert target[1:] in headings if target.startswith("#") else (ROOT / "plugins" / target).exists()
+
+
+def test_lines_are_not_too_long_to_read() -> None:
+    for number, line in enumerate(GUIDE.splitlines(), 1):
+        assert len(line) <= 130 or line.startswith("|"), number
+
+
+# --- what it shows
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    bodies: list[bytes]
+
+    def do_POST(self) -> None:
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the library's name
+        pass
+
+
+@pytest.fixture(scope="module")
+def received() -> Iterator[tuple[str, list[bytes]]]:
+    """A receiver of notifications: its address, and what it got."""
+    bodies: list[bytes] = []
+    server = HTTPServer(("127.0.0.1", 0), type("Receiver", (_Receiver,), {"bodies": bodies}))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", bodies
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Place(NamedTuple):
+    """Where the guide is followed: a folder, and one where pip installs what is made in it."""
+
+    folder: Path
+    installed: Path
+    receiver: str
+
+    def run(self, block: Block) -> subprocess.CompletedProcess[str]:
+        text = block.text.replace("http://127.0.0.1:9000/", self.receiver)
+        text = text.replace("pip install", f"pip install -q --no-deps --upgrade --target '{self.installed}'")
+        text = text.replace("PYTHONPATH=.", 'PYTHONPATH=".:$PYTHONPATH"').replace("pip wheel", "pip wheel -q")
+        command = ["bash", "-ec", text] if block.language == "bash" else [sys.executable, "-c", block.text]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("COMFYREPORT")}
+        environ |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.fspath(self.installed),
+            "PYTHONUTF8": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "COMFYREPORT_SIM_SPEED": "50",
+        }
+        return subprocess.run(
+            command, cwd=self.folder, env=environ, capture_output=True, encoding="utf-8", timeout=LIMIT, check=False
+        )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, received: tuple[str, list[bytes]]) -> Place:
+    folder = tmp_path_factory.mktemp("guide")
+    shutil.copytree(ROOT / "workflows", folder / "workflows")
+    return Place(folder, tmp_path_factory.mktemp("site-packages"), received[0])
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("block", list(blocks()), ids=lambda block: f"{block.language}-{block.file or block.line}")
+def test_block(block: Block, place: Place, received: tuple[str, list[bytes]]) -> None:
+    if block.file:
+        path = place.folder / block.file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+        return
+    done = place.run(block)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for piece, words in SAID.items():
+        if piece in block.text:
+            assert words in done.stdout + done.stderr
+    for piece, file in LEFT.items():
+        if piece in block.text:
+            assert (place.folder / file).stat().st_size
+    if "notify=" in block.text:
+        assert b'"run_finished"' in received[1][-1]

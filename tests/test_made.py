@@ -1,0 +1,141 @@
+"""What nodes made: any form of a node's `output` becomes Outputs that can be told, fetched and saved."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfyreport.events import NodeRef, Output
+from comfyreport.made import media_type_of, outputs_of, view_url
+
+NODE = NodeRef(id="9", class_type="SaveImage", title="Save")
+BASE = "http://127.0.0.1:8188"
+
+
+def made(ui: dict[str, Any]) -> tuple[Output, ...]:
+    return outputs_of(NODE, ui, BASE)
+
+
+def test_a_saved_image() -> None:
+    [output] = made({"images": [{"filename": "a_00001_.png", "subfolder": "x/y", "type": "output"}]})
+    assert (output.node, output.index, output.kind, output.cached) == (NODE, 0, "image", False)
+    assert (output.filename, output.subfolder, output.folder) == ("a_00001_.png", "x/y", "output")
+    assert output.media_type == "image/png"
+    assert output.url == f"{BASE}/view?filename=a_00001_.png&subfolder=x%2Fy&type=output"
+
+
+@pytest.mark.parametrize("key", ["images", "gifs", "audio", "video", "3d", "result", "anything at all", ""])
+def test_what_has_a_filename_is_a_file_whatever_its_key(key: str) -> None:
+    [output] = made({key: [{"filename": "x.mp4"}]})
+    assert (output.kind, output.filename, output.subfolder, output.folder) == ("video", "x.mp4", "", "output")
+    [alone] = made({key: {"filename": "x.mp4"}})
+    assert alone == output
+
+
+@pytest.mark.parametrize(
+    ("filename", "kind", "media_type"),
+    [
+        ("a.png", "image", "image/png"),
+        ("a.JPG", "image", "image/jpeg"),
+        ("a.webp", "image", "image/webp"),
+        ("a.mp4", "video", "video/mp4"),
+        ("a.webm", "video", "video/webm"),
+        ("a.mkv", "video", "video/x-matroska"),
+        ("a.flac", "audio", "audio/flac"),
+        ("a.opus", "audio", "audio/ogg"),
+        ("a.mp3", "audio", "audio/mpeg"),
+        ("a.GLB", "model", None),
+        ("a.json", "file", "application/json"),
+        ("a.weirdo", "image", None),
+        ("png", "image", None),
+        ("a.", "image", None),
+        ("..", "image", None),
+    ],
+)
+def test_kinds_by_name(filename: str, kind: str, media_type: str | None) -> None:
+    [output] = made({"images": [{"filename": filename}]})
+    assert output.kind == kind
+    if kind != "model":
+        assert output.media_type == media_type
+
+
+def test_an_unknown_ending_under_another_key_is_a_file() -> None:
+    assert [output.kind for output in made({"files": [{"filename": "a.weirdo"}, {"filename": "png"}]})] == ["file"] * 2
+
+
+@pytest.mark.parametrize("ending", ["a://[", "a://\u2100", "b/../c", "x\0", "\udc80", "a b", "//[", "data:,x"])
+def test_endings_that_are_none_have_no_type(ending: str) -> None:
+    """The standard library reads a name as a URL, and raises for some."""
+    assert media_type_of(f"foo.{ending}") is None
+
+
+def test_texts_and_values() -> None:
+    found = made({"text": ["one", ""], "string": "two", "number": [1.5, None], "tags": [["a"]], "sizes": {"w": 1}})
+    assert [(output.kind, output.value) for output in found] == [
+        ("text", "one"),
+        ("text", ""),
+        ("text", "two"),
+        ("value", 1.5),
+        ("value", ["a"]),
+        ("value", {"w": 1}),
+    ]
+    assert [output.index for output in found] == list(range(6))
+    assert all(output.filename is None and output.url is None for output in found)
+
+
+@pytest.mark.parametrize("flag", [[True], True, [False], ["yes"]])
+def test_the_animated_flag_is_no_output(flag: Any) -> None:
+    found = made({"images": [{"filename": "a.webp"}], "animated": flag})
+    assert [output.filename for output in found] == ["a.webp"]
+
+
+@pytest.mark.parametrize("filename", [None, 7, "", [], {"x": 1}])
+def test_a_filename_that_is_none_makes_a_value(filename: Any) -> None:
+    item = {"filename": filename}
+    [output] = made({"images": [item]})
+    assert (output.kind, output.value, output.filename) == ("value", item, None)
+
+
+def test_other_fields_of_the_wrong_type_are_left_out() -> None:
+    [output] = made({"images": [{"filename": "a.png", "subfolder": 3, "type": ["temp"]}]})
+    assert (output.subfolder, output.folder) == ("", "output")
+
+
+def test_cached_is_handed_on() -> None:
+    assert [each.cached for each in outputs_of(NODE, {"images": [{"filename": "a.png"}]}, BASE, cached=True)] == [True]
+
+
+@pytest.mark.parametrize("name", ["a b&c=d?.png", "ünï.png", "../../etc/passwd", "a\0b", "a\r\nb: c", "#x", "%2e"])
+def test_urls_are_escaped(name: str) -> None:
+    url = view_url(BASE + "/prefix", name, name, "output")
+    parts = urlsplit(url)
+    assert url.isascii()
+    assert (parts.netloc, parts.path, parts.fragment) == ("127.0.0.1:8188", "/prefix/view", "")
+    assert parse_qs(parts.query) == {"filename": [name], "subfolder": [name], "type": ["output"]}
+
+
+def test_a_lone_surrogate_makes_a_url_all_the_same() -> None:
+    assert view_url(BASE, "\ud800.png", "", "output") == f"{BASE}/view?filename=%3F.png&subfolder=&type=output"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["filename", "subfolder", "type", "x"]), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(max_size=8), VALUES, max_size=5))
+def test_any_output_is_borne(ui: dict[str, Any]) -> None:
+    found = made(ui)
+    assert [output.index for output in found] == list(range(len(found)))
+    for output in found:
+        assert (output.filename is None) == (output.kind in ("text", "value"))
+        assert (output.url is None) == (output.filename is None)

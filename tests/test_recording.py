@@ -1,0 +1,376 @@
+"""Recordings: what is written can be played, is never secret, and what is none is refused."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfyreport import events as ev
+from comfyreport.errors import UsageError
+from comfyreport.recording import Player, Recorder, Recording, parse_recording, read_recording
+from tests import recordings
+from tests.playing import check, executing, play, short, text, text_frame, the_end
+
+SERVER = "http://127.0.0.1:8188"
+
+
+def record(path: Path, *taps: dict[str, Any], secrets: tuple[str, ...] = ()) -> bytes:
+    recorder = Recorder(path, server=SERVER, secrets=secrets)
+    for tap in taps:
+        recorder.tap(tap)
+    recorder.close()
+    assert recorder.failure is None
+    return path.read_bytes()
+
+
+def taps(name: str) -> list[dict[str, Any]]:
+    """A recording's records as the client hands them to the recorder, without their times."""
+    return [{key: value for key, value in each.items() if key != "t"} for each in recordings.load(name)]
+
+
+def told(events: list[ev.Event]) -> list[str]:
+    return [short(event) for event in events]
+
+
+@pytest.mark.parametrize("name", ["c_partial_cache", "d_node_error", "k6_expansion_inner_progress", "m_reconnect"])
+def test_what_is_recorded_can_be_played(name: str, tmp_path: Path) -> None:
+    record(tmp_path / "deep" / "run.jsonl", *taps(name))
+    recording = read_recording(tmp_path / "deep" / "run.jsonl")
+    assert recording.server == SERVER
+    events = list(Player(recording).events())
+    check(events)
+    assert told(events) == told(play(recordings.load(name)))
+    assert [event.time - recording.time for event in events] == pytest.approx(
+        [event.elapsed for event in events], abs=1e-5
+    )
+
+
+def test_a_recording_is_written_as_it_happens(tmp_path: Path) -> None:
+    """A process that is killed leaves all that it had heard."""
+    recorder = Recorder(tmp_path / "r", server=SERVER)
+    recorder.tap({"dir": "in", "kind": "ws-text", "text": "x"})
+    assert (tmp_path / "r").read_bytes().count(b"\n") == 2
+    recorder.close()
+    recorder.close()
+    recorder.tap({"dir": "in", "kind": "ws-text", "text": "late"})
+    assert b"late" not in (tmp_path / "r").read_bytes()
+    assert recorder.failure is None
+
+
+# --- secrets
+
+SECRETS = {
+    "json": 'pa"ss\\word',
+    "unicode": "pässwörd-\U0001f511",
+    "url": "a b/c?d=e&f%g",
+    "lines": "line\nbreak",
+    "long": "s" * 10_000,
+    "html": "<html>&amp;",
+    "undecodable": "secret\udcff\udcfe",
+}
+
+
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+def test_secrets_are_never_in_the_file(secret: str, tmp_path: Path) -> None:
+    body = {"extra_data": {"api_key": secret, secret: [secret]}}
+    written = record(
+        tmp_path / "r",
+        {"dir": "out", "kind": "http", "method": "POST", "path": f"/prompt?token={secret}", "request": body},
+        {"dir": "in", "kind": "http", "method": "GET", "path": "/history/p", "status": 200, "response": {"p": body}},
+        {"dir": "in", "kind": "ws-text", "text": json.dumps(body), "sock": "A"},
+        {"dir": "in", "kind": "ws-text", "text": json.dumps(body, ensure_ascii=False), "sock": "A"},
+        {"dir": "in", "kind": "http", "status": 500, "path": "/queue", "text": f"Error: {secret} is wrong"},
+        secrets=(secret,),
+    )
+    removed = {"extra_data": {"api_key": "[removed]", "[removed]": ["[removed]"]}}
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert lines[1]["request"] == removed
+    assert lines[1]["path"] == "/prompt?token=[removed]"
+    assert lines[2]["response"] == {"p": removed}
+    assert [json.loads(line["text"]) for line in lines[3:5]] == [removed] * 2
+    assert lines[5]["text"] == "Error: [removed] is wrong"
+
+
+def test_the_percent_escaped_form_of_a_secret_is_one_too(tmp_path: Path) -> None:
+    tap = {"dir": "out", "kind": "http", "path": "/view?token=a%20b%2Fcdefgh&x=a+b%2Fcdefgh"}
+    written = record(tmp_path / "r", tap, secrets=("a b/cdefgh",))
+    assert b"token=[removed]&x=[removed]" in written
+
+
+def test_a_secret_within_another_leaves_nothing_of_it(tmp_path: Path) -> None:
+    tap = {"dir": "in", "kind": "ws-text", "text": "Bearer abcdefghijk"}
+    assert b"ijk" not in record(tmp_path / "r", tap, secrets=("abcdefgh", "abcdefghijk", ""))
+
+
+# --- faults while writing
+
+
+def test_a_record_that_no_json_could_hold_ends_nothing(tmp_path: Path) -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    circle: list[Any] = []
+    circle.append(circle)
+    odd: list[Any] = [deep, circle, {(1, 2): 3}, object(), b"\xff", "\ud800"]
+    for secrets in ((), ("topsecret",)):
+        path = tmp_path / f"r{len(secrets)}"
+        written = record(
+            path, *({"dir": "in", "kind": "http", "x": each, "path": "/topsecret"} for each in odd), secrets=secrets
+        )
+        assert [json.loads(line)["kind"] for line in written.splitlines()] == ["header"] + ["http"] * len(odd)
+        assert (b"/topsecret" in written) == (not secrets)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_is_noted_and_not_raised() -> None:
+    recorder = Recorder("/dev/full", server=SERVER)
+    for _ in range(10_000):
+        recorder.tap({"dir": "in", "kind": "ws-text", "text": "x" * 100})
+    recorder.note("end")
+    recorder.close()
+    assert recorder.failure == "No space left on device"
+
+
+def test_a_place_that_cant_be_written_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "r", tmp_path / ("n" * 300), "nul\0byte"):
+        with pytest.raises(UsageError):
+            Recorder(path, server=SERVER)
+
+
+def test_many_threads_write_whole_lines(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "r", server=SERVER, secrets=("topsecret",))
+
+    def work(name: int) -> None:
+        for number in range(200):
+            recorder.tap({"dir": "in", "kind": "ws-text", "text": f"{name} {number} topsecret " + "x" * 200})
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    recorder.close()
+    records = read_recording(tmp_path / "r").records
+    assert len(records) == 1600
+    for name in range(8):
+        mine = [str(each["text"]).split()[1] for each in records if str(each["text"]).startswith(f"{name} ")]
+        assert mine == [str(number) for number in range(200)]
+
+
+# --- reading
+
+LINE = b'{"t": 1.5, "dir": "in", "kind": "ws-text", "text": "x"}'
+HEADER = b'{"kind": "header", "recording": 1, "server": "http://h", "time": 1e9}'
+
+
+def test_a_last_line_that_was_cut_off_is_left_out() -> None:
+    for length in range(len(LINE)):
+        found = parse_recording(HEADER + b"\n" + LINE + b"\n" + LINE[:length], "r")
+        assert len(found.records) == 1
+        assert (found.server, found.time, found.duration) == ("http://h", 1e9, 1.5)
+
+
+def test_a_recording_may_be_compressed(tmp_path: Path) -> None:
+    (tmp_path / "r").write_bytes(gzip.compress(HEADER + b"\n" + LINE + b"\n"))
+    assert len(read_recording(tmp_path / "r").records) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b"hello",
+        b"{",
+        b"[]",
+        b"7",
+        b"null",
+        b'{"type": "stream_started", "seq": 1}',
+        b'{"3": {"class_type": "KSampler", "inputs": {}}}',
+        b'{"kind": 7}',
+        b'{"kind": "workflow"}',
+        LINE + b"\nnot json\n" + LINE,
+        HEADER + b"\n[]\n",
+        HEADER + b'\n{"kind": "x"}\n' + LINE,
+        b"\xff\xfe\x00" * 10,
+        b"[" * 100_000,
+        b"\x1f\x8bnot gzip",
+        gzip.compress(LINE * 100)[:-20],
+        gzip.compress(LINE * 100)[:20] + b"\xff" * 50,
+        b"\x89PNG\r\n\x1a\n",
+    ],
+)
+def test_what_is_no_recording_is_a_usage_error(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "r").write_bytes(data)
+    with pytest.raises(UsageError) as caught:
+        read_recording(tmp_path / "r")
+    assert str(tmp_path / "r") in caught.value.message
+    assert caught.value.hint
+
+
+def test_files_that_arent_there() -> None:
+    for path in ("/nowhere/at/all", "/", "nul\0byte"):
+        with pytest.raises(UsageError):
+            read_recording(path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+WILD = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["http", "ws-open", "ws-close", "ws-text", "ws-binary", "note", "header"]) | st.text(),
+        "dir": st.sampled_from(["in", "out", "note"]) | st.text(),
+    },
+    optional={
+        "t": JSON,
+        "sock": JSON | st.just("A"),
+        "path": JSON | st.sampled_from(["/prompt", "/queue", "/history/p", "/ws?clientId=None", "/ws?clientId=c"]),
+        "method": JSON | st.sampled_from(["GET", "POST"]),
+        "status": JSON | st.sampled_from([200, "success", "partial"]),
+        "request": JSON | st.fixed_dictionaries({"prompt": JSON, "client_id": JSON | st.just("c"), "prompt_id": JSON}),
+        "response": JSON | st.fixed_dictionaries({"prompt_id": JSON | st.just("p"), "p": JSON}),
+        "text": JSON | st.just(executing("3")),
+        "b64": JSON,
+        "note": JSON | st.sampled_from(["end", "saved", "cancel"]),
+        "index": JSON,
+        "bytes": JSON,
+        "error": JSON,
+        "prompt_state": JSON,
+        "submitted": JSON,
+        "retryable": JSON,
+        "server": JSON,
+        "time": JSON,
+    },
+)
+
+
+@given(st.lists(WILD, max_size=12))
+def test_a_recording_of_any_content_is_played_to_its_end(wild: list[dict[str, Any]]) -> None:
+    data = b"\n".join(json.dumps(each).encode() for each in wild)
+    try:
+        recording = parse_recording(data, "wild")
+    except UsageError:
+        return
+    check(list(Player(recording).events()))
+
+
+# --- playing
+
+GRAPH = {"9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}}, "8": {"class_type": "A", "inputs": {}}}
+SUBMITTED: list[dict[str, Any]] = [
+    {"dir": "out", "kind": "ws-open", "path": "/ws?clientId=c", "sock": "A"},
+    {"dir": "out", "kind": "http", "method": "POST", "path": "/prompt", "request": {"prompt": GRAPH, "client_id": "c"}},
+    {
+        "dir": "in",
+        "kind": "http",
+        "method": "POST",
+        "path": "/prompt",
+        "status": 200,
+        "response": {"prompt_id": "p", "node_errors": {}},
+    },
+]
+DONE = {
+    "outputs": {"9": {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]}},
+    "status": {"status_str": "success", "messages": []},
+}
+HISTORY = {
+    "dir": "in",
+    "kind": "http",
+    "method": "GET",
+    "path": "/history/p",
+    "status": 200,
+    "response": {"p": DONE},
+}
+
+
+def note(name: str, **fields: Any) -> dict[str, Any]:
+    return {"dir": "note", "kind": "note", "note": name, **fields}
+
+
+def played(*more: dict[str, Any]) -> list[ev.Event]:
+    events = list(Player(Recording((*SUBMITTED, *more), server=SERVER)).events())
+    check(events)
+    return events
+
+
+def test_saved_outputs_are_told() -> None:
+    events = played(HISTORY, note("saved", index=0, path="/x/a.png", bytes=7), note("saved", index=5, path="/x"))
+    assert told(events)[-3:] == ["output_ready", "output_saved", "run_finished"]
+    [output] = the_end(events).outputs
+    assert (output.path, output.bytes, output.url) == (
+        "/x/a.png",
+        7,
+        f"{SERVER}/view?filename=a.png&subfolder=&type=output",
+    )
+
+
+def test_a_cancelled_run_stays_one() -> None:
+    stopped = {**DONE, "status": {"status_str": "error", "messages": [["execution_interrupted", {"node_id": "8"}]]}}
+    events = played(note("cancel"), {**HISTORY, "response": {"p": stopped}})
+    assert the_end(events).status == "cancelled"
+
+
+ERROR = {"code": "download_failed", "message": "m", "hint": "h"}
+
+
+@pytest.mark.parametrize("before", [[], [HISTORY]])
+@pytest.mark.parametrize(("status", "code"), [("partial", 8), ("timeout", 7), ("unreachable", 3), ("internal", 70)])
+def test_the_recorded_end_is_the_last_word(before: list[dict[str, Any]], status: str, code: int) -> None:
+    """Outputs that could not be saved, a time limit, and the like: no wire shows them."""
+    end = the_end(played(*before, note("end", status=status, error=ERROR, prompt_state="finished", submitted="yes")))
+    assert (end.status, end.exit_code, end.prompt_state, end.submitted) == (status, code, "finished", "yes")
+    assert end.error == ev.ErrorInfo(code="download_failed", message="m", hint="h")
+
+
+def test_a_recorded_end_that_says_the_same_takes_nothing_away() -> None:
+    failed = {**DONE, "status": {"status_str": "error", "messages": [["execution_error", {"node_id": "8"}]]}}
+    error = {"code": "node_error", "message": "m", "hint": ""}
+    end = the_end(played({**HISTORY, "response": {"p": failed}}, note("end", status="error", error=error)))
+    assert end.error is not None
+    assert end.error.node is not None
+    assert end.error.node.id == "8"
+
+
+def test_the_play_can_be_stopped() -> None:
+    times: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        times.append(seconds)
+        return len(times) < 20
+
+    events = list(Player(Recording(tuple(recordings.load("c_partial_cache")))).events(wait))
+    check(events)
+    assert the_end(events).status == "lost"
+    assert len(times) == 20
+    assert times == sorted(times)
+
+
+def test_frames_of_other_clients_sockets_are_not_ours() -> None:
+    other = {"dir": "out", "kind": "ws-open", "path": "/ws?clientId=other", "sock": "B"}
+    frame = {"dir": "in", "kind": "ws-text", "text": executing("8", prompt_id="p")}
+    assert "node_started 8" not in told(played(other, {**frame, "sock": "B"}))
+    assert "node_started 8" in told(played(other, {**frame, "sock": "A"}))
+
+
+def test_binary_frames_are_played() -> None:
+    frames = [
+        {"dir": "in", "kind": "ws-text", "sock": "A", "text": executing("8", prompt_id="p")},
+        {"dir": "in", "kind": "ws-binary", "sock": "A", "b64": base64.b64encode(text_frame("8", "hello")).decode()},
+        {"dir": "in", "kind": "ws-binary", "sock": "A", "b64": base64.b64encode(struct.pack(">II", 1, 1)).decode()},
+        {"dir": "in", "kind": "ws-text", "sock": "A", "text": text("status", status={})},
+    ]
+    assert told(played(*frames))[-4:] == ["node_started 8", "node_text 8", "node_preview 8", "run_finished"]

@@ -1,0 +1,244 @@
+"""The kit for authors: what `comfyreport.testing` promises, over the recordings that ship."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from comfyreport_console import console
+from comfyreport_filelog import filelog
+from comfyreport_jsonl import jsonl
+from comfyreport_quiet import quiet
+
+from comfyreport import events as ev
+from comfyreport.errors import ReporterError, UsageError
+from comfyreport.hookspecs import hookimpl
+from comfyreport.recording import read_recording
+from comfyreport.streams import Stream
+from comfyreport.testing import MOST_TICKS, FakeStream, load_recording, play, recordings, stream_of
+from comfyreport.view import RunView
+from tests.recordings import ship
+
+SHIPPED = Path(ship.SHIPPED)
+STATUSES = {
+    "blocked": "partial",
+    "interrupted": "interrupted",
+    "lost": "lost",
+    "node-error": "error",
+    "rejected": "rejected",
+}
+
+
+# --- the recordings
+
+
+def test_they_are_small_and_named_for_what_they_show() -> None:
+    assert set(recordings()) == set(ship.NAMES)
+    assert sum(path.stat().st_size for path in SHIPPED.glob("*.gz")) < 300_000
+
+
+@pytest.mark.parametrize("name", recordings())
+def test_they_are_those_of_the_tests(name: str) -> None:
+    assert list(load_recording(name).records) == list(ship.shipped(ship.NAMES[name]))[1:]
+
+
+@pytest.mark.parametrize("name", recordings())
+def test_each_is_a_whole_stream(name: str) -> None:
+    events = list(stream_of(name))
+    assert isinstance(events[0], ev.StreamStarted)
+    end, last = events[-2:]
+    assert isinstance(end, ev.RunFinished)
+    assert isinstance(last, ev.StreamFinished)
+    assert end.status == last.status == STATUSES.get(name, "success")
+    assert last.exit_code == ev.EXIT_CODES[end.status]
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert all(later.elapsed >= earlier.elapsed for earlier, later in itertools.pairwise(events))
+
+
+def test_among_them_is_an_event_of_nearly_every_type() -> None:
+    types = {type(event) for name in recordings() for event in stream_of(name)}
+    assert set(ev.EVENT_CLASSES) - types == {ev.Heartbeat}
+
+
+def test_what_each_is_for() -> None:
+    def has(name: str, kind: type[ev.Event]) -> list[ev.Event]:
+        return [event for event in stream_of(name) if isinstance(event, kind)]
+
+    assert len(has("cached", ev.NodeCached)) == 7
+    assert not has("cached", ev.NodeStarted)
+    assert any(event.position == 2 for event in has("queue", ev.QueueChanged))  # type: ignore[attr-defined]
+    assert has("text", ev.NodeText)
+    assert has("txt2img", ev.OutputSaved)
+    assert {event.output.kind for event in has("video", ev.OutputReady)} >= {"video", "text"}  # type: ignore[attr-defined]
+    assert [event.state for event in has("reconnect", ev.ConnectionChanged)] == ["connected", "lost", "restored"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", recordings())
+def test_they_play_through_our_own_reporters(name: str) -> None:
+    for reporter in (console, quiet, jsonl, filelog):
+        for tty in (True, False):
+            assert play(reporter, name, tty=tty, width=60) or (reporter is quiet and name not in STATUSES)
+
+
+def test_one_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match=r"^the recording nothing can't be read: No such file or directory$"):
+        play(console, "nothing")
+
+
+# --- play
+
+
+def test_a_factory_gets_a_stream_and_its_options() -> None:
+    steps = play(jsonl, "txt2img", rate=0).count('"step":')
+    assert steps == 20
+    assert play(jsonl, "txt2img", detail="nodes").count('"step":') == 0
+    with pytest.raises(TypeError, match="volume"):
+        play(jsonl, "txt2img", volume=3)
+
+
+def test_the_same_recording_gives_the_same_text() -> None:
+    assert play(console, "parallel", tty=True) == play(console, "parallel", tty=True)
+
+
+def test_a_recording_by_its_path_or_as_it_was_read() -> None:
+    path = SHIPPED / "cached.jsonl.gz"
+    assert play(console, "cached") == play(console, path) == play(console, read_recording(path))
+    assert "7 nodes cached" in play(console, str(path))
+
+
+def test_the_stream_is_as_it_was_asked_for() -> None:
+    seen: list[Stream] = []
+
+    class Look:
+        def __init__(self, out: Stream) -> None:
+            seen.append(out)
+
+    play(Look, "cached")
+    play(Look, "cached", width=42, tty=True, color=True, unicode=False)
+    plain, terminal = seen
+    assert (plain.width(), plain.tty, plain.color, plain.unicode) == (80, False, False, True)
+    assert (terminal.width(), terminal.tty, terminal.color, terminal.unicode) == (42, True, True, False)
+    assert terminal.take_terminal()
+    assert not plain.take_terminal()
+
+
+def test_what_ascii_lacks_is_replaced() -> None:
+    assert play(console, "text", unicode=False).isascii()
+
+
+def test_a_reporter_that_is_made_already() -> None:
+    out = FakeStream()
+    assert play(console(out), "cached") == ""
+    assert out.text == play(console, "cached")
+
+
+def test_a_path_is_a_temporary_file_or_the_one_that_was_given(tmp_path: Path) -> None:
+    assert "7 nodes" in play(filelog, "cached")
+    text = play(filelog, "cached", destination=tmp_path / "new" / "x.log")
+    assert (tmp_path / "new" / "x.log").read_text() == text
+
+
+def test_other_destinations() -> None:
+    urls: list[str] = []
+
+    class Hook:
+        def __init__(self, url: str) -> None:
+            urls.append(url)
+
+    class Nothing:
+        def __init__(self, *, times: int = 1) -> None:
+            urls.append(str(times))
+
+    assert play(Hook, "cached", destination="http://x/") == ""
+    assert play(Nothing, "cached", times=3) == ""
+    assert urls == ["http://x/", "3"]
+
+
+class Ear:
+    """Notes all that it hears, and the view's own time."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, float]] = []
+
+    @hookimpl
+    def comfyreport_event(self, event: ev.AnyEvent, run: RunView) -> None:
+        assert run.elapsed == event.elapsed
+        self.heard.append((event.type, event.elapsed))
+
+    @hookimpl
+    def comfyreport_tick(self, elapsed: float, run: RunView) -> None:
+        assert run.result is None
+        self.heard.append(("tick", elapsed))
+
+    @hookimpl
+    def comfyreport_close(self) -> None:
+        self.heard.append(("close", 0.0))
+
+
+@pytest.mark.parametrize("name", recordings())
+def test_ticks_come_between_the_events_of_an_open_run(name: str) -> None:
+    ear = Ear()
+    play(ear, name)
+    assert ear.heard.pop() == ("close", 0.0)
+    times = [elapsed for _, elapsed in ear.heard]
+    assert times == sorted(times)
+    kinds = [kind for kind, _ in ear.heard]
+    if "tick" in kinds:
+        assert kinds.index("run_queued") < kinds.index("tick")
+        assert kinds.index("run_finished") > len(kinds) - kinds[::-1].index("tick") - 1
+    ticks = [elapsed for kind, elapsed in ear.heard if kind == "tick"]
+    assert all(later - earlier > 0.0999 for earlier, later in itertools.pairwise(ticks))
+    longest = max(len(list(group)) for _, group in itertools.groupby(kinds))
+    assert longest <= MOST_TICKS
+    if name == "txt2img":
+        assert len(ticks) > 80
+
+
+def test_previews_are_there_where_they_are_wanted() -> None:
+    class Counter(Ear):
+        @hookimpl
+        def comfyreport_node_preview(self, event: ev.NodePreview) -> None:
+            assert event.image.startswith(b"\xff\xd8\xff")
+            self.heard.append(("picture", event.elapsed))
+
+    def pictures(ear: Ear, previews: bool | None) -> int:
+        play(ear, "interrupted", previews=previews)
+        return [kind for kind, _ in ear.heard].count("node_preview")
+
+    assert pictures(Counter(), None) == pictures(Ear(), True) == 6
+    assert pictures(Ear(), None) == pictures(Counter(), False) == 0
+
+
+def test_one_that_does_not_carry_the_stream_is_closed_before_its_end() -> None:
+    class End:
+        def __init__(self, out: Stream) -> None:
+            self.out = out
+
+        @hookimpl
+        def comfyreport_run_finished(self, event: ev.RunFinished) -> None:
+            self.out.write(f"{event.status} ")
+
+        @hookimpl
+        def comfyreport_close(self) -> None:
+            self.out.write("closed")
+
+    assert play(End, "cached") == "success closed"
+
+
+def test_faults_show_at_once() -> None:
+    class Failing:
+        @hookimpl
+        def comfyreport_run_finished(self) -> None:
+            raise ZeroDivisionError
+
+    class Misspelt:
+        @hookimpl
+        def comfyreport_run_finnished(self) -> None: ...
+
+    with pytest.raises(ZeroDivisionError):
+        play(Failing(), "cached")
+    with pytest.raises(ReporterError, match="there is no hook comfyreport_run_finnished"):
+        play(Misspelt, "cached")
+    with pytest.raises(ReporterError, match="first parameter says no destination"):
+        play(lambda name: Ear(), "cached")
