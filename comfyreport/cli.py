@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from comfyreport.arguments import COMMANDS, ArgumentsError, parse, reporting_of
-from comfyreport.events import EXIT_REPORTER_FAILED
+from comfyreport.codes import EXIT_REPORTER_FAILED
 from comfyreport.process import (
     EXIT_INTERRUPTED,
     Signals,

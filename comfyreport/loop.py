@@ -210,6 +210,8 @@ class Loop:
             self.run.conclude(verdict.detached(*self._state()))
         elif isinstance(item, Done):
             self._wires.busy.discard(item.name)
+            if not isinstance(item.error, (UnreachableError, OSError, type(None))):
+                raise item.error
             getattr(self, f"_{item.name}_done")(item)
 
     # --- timers
@@ -268,6 +270,8 @@ class Loop:
             self._arm("ping", self._ping_interval)
 
     def _on_closed(self, item: Closed) -> None:
+        if item.fault is not None:
+            raise item.fault
         error = item.error or UnreachableError("the connection was closed at once", retryable=True)
         waiting = "give_up" in self._due and error.retryable
         if not self._hearing.ever_open and not waiting:

@@ -216,6 +216,8 @@ def server_gone(told: Testimony, nodes: Nodes, unanswered: float) -> Verdict:
     if active is not None:
         bar = active.active_bar
         message += f", last seen in {active.ref.title}" + (f" at {bar.value:g}/{bar.maximum:g}" if bar else "")
+    elif nodes.executed:
+        message += f", last seen after {nodes.node(list(nodes.executed)[-1]).ref.title}"
     hint = "see whether the server died (out of memory is the likely cause), then run it again"
     return without_history(told, nodes, "server_gone", message, hint)
 

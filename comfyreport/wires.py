@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
+from comfyreport.refusals import NETWORK_ERRORS
 from comfyreport.sockets import Socket
 
 BATCH = 4000
@@ -24,9 +25,10 @@ class Opened(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The reader's connection ended, or never came to be."""
+    """The reader's connection ended, or never came to be; *fault* is what it should never raise."""
 
     error: UnreachableError | None
+    fault: BaseException | None = None
 
 
 class Done(NamedTuple):
@@ -80,6 +82,7 @@ class Wires:
     def _read(self, connection: Socket) -> None:
         """The reader: on its own thread, it only receives."""
         error: UnreachableError | None = None
+        fault: BaseException | None = None
         put = self._inbox.put
         try:
             cookies = connection.open()
@@ -90,11 +93,13 @@ class Wires:
                 del frame
         except UnreachableError as raised:
             error = raised
-        except Exception as raised:  # noqa: BLE001  websocket-client raises all kinds when a connection breaks
+        except NETWORK_ERRORS as raised:
             error = UnreachableError(f"the connection broke ({type(raised).__name__})", retryable=True)
+        except BaseException as raised:  # noqa: BLE001  a fault of ours, which must not be told as the server's
+            fault = raised
         finally:
             connection.close()
-            put(Closed(error))
+            put(Closed(error, fault))
 
     def shut(self) -> None:
         """End the connection; returns at once."""

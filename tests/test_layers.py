@@ -19,14 +19,15 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
 # Lowest first. A module imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "errors", "events", "frames", "process", "timing"),
+    ("_version", "codes", "errors"),
+    ("events", "frames", "process", "timing"),
     ("address", "eta", "wire"),
     ("access", "answers", "hiding", "limits", "made", "nodes", "refusals"),
     ("merging", "telling", "verdict"),
     ("story",),
     ("run", "view"),
-    ("hearing", "hookspecs", "jsonlines", "schema", "streams", "thinning"),
-    ("checking", "factories", "prompts", "wording"),
+    ("hearing", "hookspecs", "schema", "streams", "thinning"),
+    ("checking", "factories", "jsonlines", "prompts", "wording"),
     ("client", "plugins", "workflow"),
     ("delivery", "listing", "looking", "recording", "sockets"),
     ("outputs", "wires"),

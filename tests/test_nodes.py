@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from comfyreport.eta import Bar
 from comfyreport.events import NodeRef
-from comfyreport.nodes import Bar, Node, Nodes
+from comfyreport.nodes import Node, Nodes
 
 
 def nodes(*names: str) -> Nodes:

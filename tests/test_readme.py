@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 
 from comfyreport import NodeProgress, NodeRef, run_generation, to_line

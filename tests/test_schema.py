@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
 
 from comfyreport import events as ev
 from comfyreport.jsonlines import to_dict, to_line

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfyreport.simulator import KINDS, MOMENTS, Fault, Kind, Moment
+from comfyreport.simulator import MOMENTS, Fault, Kind, Moment
 from comfyreport.timing import Timing
 from tests.faults.playing import SCALE, Seen, play
 
@@ -49,6 +49,11 @@ class Row:
     def at(self, moment: Moment) -> Sees | str:
         """What is seen then, or why it can't be."""
         return self.impossible.get(moment) or self.otherwise.get(moment, self.sees)
+
+    def name(self, moment: Moment) -> str:
+        """The name of one of its cells."""
+        words = re.sub(r"[^A-Za-z0-9]+", "_", self.title)
+        return f"{words}-{moment}"
 
 
 def _only(moment: Moment, reason: str) -> dict[Moment, str]:
@@ -144,8 +149,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        words = re.sub(r"[^A-Za-z0-9]+", "_", self.row.title)
-        return f"{words}-{self.moment}"
+        return self.row.name(self.moment)
 
     def play(self, folder: Path, *, scale: float = SCALE, command: bool = False) -> Seen:
         """Let it happen."""

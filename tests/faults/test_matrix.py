@@ -15,13 +15,13 @@ from tests.faults.matrix import ROWS, Cell, cells
 from tests.faults.playing import play
 from tests.faults.pool import Pool, pool_of
 from tests.faults.scripts import FAILING
+from tests.simulator.prompts import picture
 
-LAST_SEEN = {"killed-sampling": "KSampler at 2/8", "frozen_for_ever-decoding": "VAEDecode"}
+LAST_SEEN = {"killed-sampling": "last seen in KSampler at ", "frozen_for_ever-decoding": "last seen "}
 """What is told of a server that is gone names where the run was seen last."""
 CONNECTION = {
     "dropped-sampling": ["connected", "lost", "polling", "restored"],
     "dropped_refused-sampling": ["connected", "lost", "polling"],
-    "dropped_and_deaf-loading": ["connected", "lost", "polling", "restored", "polling"],
 }
 """What becomes of the connection is told, and how it goes on."""
 
@@ -59,6 +59,14 @@ def test_every_kind_is_played_and_what_is_not_has_its_reason() -> None:
         reasons = [row.impossible[moment] for moment in MOMENTS if moment in row.impossible]
         assert len(reasons) < len(MOMENTS)
         assert all(reasons)
+
+
+def test_a_socket_that_stays_deaf_is_told_of(tmp_path: Path) -> None:
+    seen = play([Fault("deaf", "loading", step=0)], tmp_path, workflow=picture(steps=60))
+    assert not list(lies(seen))
+    assert "deaf_socket" in seen.warned()
+    states = [event["state"] for event in seen.of("connection_changed")]
+    assert states == ["connected", "lost", "polling", "restored", "polling"]
 
 
 def test_the_nodes_that_ran_before_an_error_are_told_though_nobody_heard_them(tmp_path: Path) -> None:

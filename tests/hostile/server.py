@@ -28,12 +28,16 @@ class Raw(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An HTTP answer. The body is bytes, anything that JSON can tell, or pieces that are written as they come."""
+    """An HTTP answer. The body is bytes, anything that JSON can tell, or pieces that are written as they come.
+
+    `raw`: the pieces are all that is written, without a status and headers of ours.
+    """
 
     body: Any = None
     status: int = 200
     headers: Mapping[str, str] = {"Content-Type": "application/json"}
     pieces: Iterable[bytes] | None = None
+    raw: bool = False
 
 
 Frame = str | bytes | Raw | float
@@ -133,15 +137,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, given: Any) -> None:
         reply = given if isinstance(given, Reply) else Reply(given)
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value.encode().decode("latin-1"))
+        if not reply.raw:
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value.encode().decode("latin-1"))
         try:
             if reply.pieces is not None:
-                self.end_headers()
+                self.close_connection = True
+                if not reply.raw:
+                    self.end_headers()
                 for piece in reply.pieces:
                     self.wfile.write(piece)
-                self.close_connection = True
                 return
             data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             self.send_header("Content-Length", str(len(data)))

@@ -11,7 +11,7 @@ import pytest
 from comfyreport_jsonl import jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
 
 from comfyreport import events as ev
 from comfyreport.errors import ReporterError

@@ -1,0 +1,251 @@
+"""HTTP answers that lie: of wrong types, endless, slow, compressed without bounds, huge."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyreport.timing import Timing
+from tests.hostile.running import LIMIT, QUICK, assert_printable, follow, measured
+from tests.hostile.server import BEGIN, END, WORKFLOW, Hostile, Reply, history, own, picture
+
+MIB = 1024 * 1024
+WRONG: list[Any] = [None, True, 7, -1.5, "text", [], {}, [[]], [{}], [None], {"a": None}, {"": {}}, [1, [2, [3]]]]
+
+
+def wrong_histories(prompt_id: str, wrong: Any) -> Iterator[Any]:
+    """What an honest server would say, with something wrong in each of its places."""
+    yield wrong
+    yield {prompt_id: wrong}
+    entry = history(prompt_id)[prompt_id]
+    for key in entry:
+        yield {prompt_id: {**entry, key: wrong}}
+    for key in entry["status"]:
+        yield {prompt_id: {**entry, "status": {**entry["status"], key: wrong}}}
+    for kind in ("execution_error", "execution_interrupted", "execution_cached", wrong):
+        yield history(prompt_id, status="error", messages=[[kind, wrong], [wrong], wrong])
+    for index in range(5):
+        prompt = list(entry["prompt"])
+        prompt[index] = wrong
+        yield {prompt_id: {**entry, "prompt": prompt}}
+    yield history(prompt_id, graph={"1": wrong, "2": {"class_type": wrong, "inputs": wrong, "_meta": wrong}})
+    yield history(prompt_id, graph={"3": {"class_type": "A", "inputs": {"a": wrong, "b": [wrong, wrong]}}})
+    for outputs in ({"3": wrong}, {"3": {"images": wrong}}, {"3": {"images": [wrong]}}, {"3": {"text": [wrong]}}):
+        yield history(prompt_id, outputs)
+    yield {prompt_id: {**entry, "meta": {"3": wrong}}}
+    yield {prompt_id: {**entry, "meta": {"3": {"display_node": wrong}}}}
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=json.dumps)
+def test_wrong_types_in_history(wrong: Any) -> None:
+    from comfyreport import answers
+    from comfyreport.events import Instant
+    from comfyreport.jsonlines import to_line
+    from comfyreport.run import Run
+    from comfyreport.wording import describe_event
+
+    for body in wrong_histories("id", wrong):
+        run = Run("id", answers.manifest_of(WORKFLOW), base_url="http://x")
+        run.sent = run.missed = True
+        found = answers.read_history(body, "id")
+        told = [] if found is None else run.feed(found, Instant(1.0, 1.0))
+        for event in (*told, *run.finish(Instant(2.0, 2.0))):
+            assert json.loads(to_line(event))
+            assert_printable("\n".join(describe_event(event)))
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=json.dumps)
+def test_wrong_answers_to_the_submission(tmp_path: Path, wrong: Any) -> None:
+    answers = [
+        wrong,
+        {"prompt_id": wrong},
+        {"prompt_id": "x", "node_errors": wrong, "number": wrong},
+        {"prompt_id": "x", "node_errors": {"2": wrong}},
+        {"prompt_id": "x", "node_errors": {"2": {"errors": wrong, "class_type": wrong}}},
+        {"prompt_id": "x", "node_errors": {"2": {"errors": [{"type": wrong, "message": wrong, "details": wrong}]}}},
+        Reply({"error": wrong, "node_errors": wrong}, status=400),
+        Reply({"error": {"type": wrong, "message": wrong, "details": wrong}, "node_errors": wrong}, status=400),
+        Reply(wrong, status=400),
+        Reply(wrong, status=500),
+        Reply(wrong, status=999),
+    ]
+    for number, answer in enumerate(answers):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        told_id = answer.get("prompt_id") if isinstance(answer, dict) else None
+
+        def own_history(prompt_id: str, told_id: Any = told_id) -> Any:
+            return history(str(told_id)) | history(prompt_id)
+
+        with Hostile(post=lambda prompt_id, answer=answer: answer, history=own_history) as server:  # type: ignore[misc]
+            follow(server, folder)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=json.dumps)
+def test_wrong_types_in_the_queue(tmp_path: Path, wrong: Any) -> None:
+    def queue(prompt_id: str) -> Any:
+        entries = [wrong, [wrong], [wrong] * 2, [wrong] * 5, [1, prompt_id], [1, prompt_id, wrong, wrong, wrong]]
+        bodies = [wrong, {"queue_running": wrong, "queue_pending": wrong}]
+        bodies += [{"queue_running": [], "queue_pending": entries}, {"queue_running": entries, "queue_pending": []}]
+        return bodies[next(turn) % len(bodies)]
+
+    turn = itertools.count()
+    with Hostile(frames=(1.0, *BEGIN, *END), queue=queue) as server:
+        told = follow(server, tmp_path)
+    assert told.result.status == "success"
+
+
+def forever(piece: bytes, seconds: float = 0.0) -> Iterator[bytes]:
+    while True:
+        yield piece
+        time.sleep(seconds)
+
+
+SLOW = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["body", "headers"])
+@pytest.mark.parametrize("route", ["post", "history", "view"])
+def test_an_answer_byte_by_byte_comes_to_an_end(tmp_path: Path, route: str, raw: bool) -> None:
+    piece = b"HTTP/1.1 200 OK\r\n" if raw else b" "
+    slow = Reply(headers=SLOW, pieces=(bytes([byte]) for _ in itertools.count() for byte in _slowly(piece)), raw=raw)
+    before = time.monotonic()
+    with Hostile(**{route: lambda _: slow}, frames=(*BEGIN, *END)) as server:
+        told = follow(server, tmp_path, output=f"{tmp_path}/made/")
+    assert time.monotonic() - before < 15
+    expected = {"post": "success", "history": "lost", "view": "partial"}[route]
+    assert told.result.status == expected, told.result.error
+    if route == "post":
+        assert "answer_lost" in told.codes()
+    if route == "view":
+        assert list((tmp_path / "made").iterdir()) == []
+
+
+def _slowly(piece: bytes) -> Iterator[int]:
+    for byte in piece:
+        time.sleep(0.02)
+        yield byte
+
+
+def test_a_download_that_is_slow_but_goes_on_is_taken(tmp_path: Path) -> None:
+    pieces = [b"x" * 65536] * 30
+    headers = {"Content-Type": "image/png", "Content-Length": str(65536 * 30)}
+    slow = Reply(headers=headers, pieces=(piece for piece in pieces if not time.sleep(0.1)))
+    quick = Timing(answer=0.5, connect=0.5)
+    with Hostile(view=lambda _: slow) as server:
+        told = follow(server, tmp_path, output=f"{tmp_path}/made/", timing=quick)
+    assert told.result.status == "success"
+    assert (tmp_path / "made" / "made.png").stat().st_size == 65536 * 30
+
+
+def test_a_download_that_is_cut_short_is_not_kept(tmp_path: Path) -> None:
+    short = Reply(headers={"Content-Type": "image/png", "Content-Length": "1000"}, pieces=[b"x" * 900])
+    with Hostile(view=lambda _: short) as server:
+        told = follow(server, tmp_path, output=f"{tmp_path}/made/")
+    assert (told.result.status, told.codes()) == ("partial", ["download_failed"])
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_an_endless_answer_is_given_up(tmp_path: Path) -> None:
+    endless = Reply(headers=SLOW, pieces=forever(b" " * MIB))
+    with Hostile(history=lambda _: endless) as server:
+        code, peak, lines = measured(server, tmp_path)
+    (end,) = [line for line in lines if line["type"] == "run_finished"]
+    print(f"an endless answer: {peak:.1f} MiB")
+    assert (code, end["status"]) == (6, "lost")
+    assert peak <= 600
+
+
+def bomb(megabytes: int, *, deflate: bool = False) -> bytes:
+    data = b" " * (megabytes * MIB)
+    return zlib.compress(data) if deflate else gzip.compress(data)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_answer_that_becomes_huge(tmp_path: Path, encoding: str) -> None:
+    small = bomb(400, deflate=encoding == "deflate")
+    assert len(small) < MIB
+    reply = Reply(small, headers={"Content-Type": "application/json", "Content-Encoding": encoding})
+    with Hostile(history=lambda _: reply) as server:
+        code, peak, _ = measured(server, tmp_path)
+    print(f"{encoding} of 400 MiB: {peak:.1f} MiB")
+    assert code == 6
+    assert peak <= 700
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "x-nothing"])
+def test_other_compression_is_refused(tmp_path: Path, encoding: str) -> None:
+    reply = Reply(gzip.compress(gzip.compress(b"x")), headers={"Content-Encoding": encoding})
+    with Hostile(view=lambda _: reply) as server:
+        told = follow(server, tmp_path, output=f"{tmp_path}/made/")
+    assert (told.result.status, told.codes()) == ("partial", ["download_failed"])
+
+
+def test_compression_that_was_not_asked_for_is_undone(tmp_path: Path) -> None:
+    def compressed(body: Any) -> Reply:
+        return Reply(gzip.compress(body), headers={"Content-Encoding": "gzip", "Content-Type": "image/png"})
+
+    with Hostile(
+        view=lambda _: compressed(b"picture"),
+        history=lambda prompt_id: compressed(json.dumps(history(prompt_id)).encode()),
+    ) as server:
+        told = follow(server, tmp_path, output=f"{tmp_path}/made/")
+    assert told.result.status == "success"
+    assert (tmp_path / "made" / "made.png").read_bytes() == b"picture"
+
+
+@pytest.mark.parametrize("one_node", [True, False])
+def test_a_million_outputs_take_time_but_not_for_ever(one_node: bool) -> None:
+    from comfyreport import answers
+    from comfyreport.events import Instant
+    from comfyreport.run import Run
+
+    count = 1_000_000 if one_node else 100_000
+    pictures = [picture(f"{number}.png") for number in range(count)]
+    outputs = (
+        {"3": {"images": pictures}} if one_node else {str(n): {"images": [each]} for n, each in enumerate(pictures)}
+    )
+    run = Run("id", answers.manifest_of(WORKFLOW), base_url="http://x")
+    before = time.monotonic()
+    found = answers.read_history(history("id", outputs), "id")
+    assert found is not None
+    told = run.feed(found, Instant(1.0, 1.0))
+    assert len(run.outputs) == count
+    assert len(told) >= count
+    assert time.monotonic() - before < LIMIT
+
+
+def test_many_outputs_through_everything(tmp_path: Path) -> None:
+    outputs = {str(number): {"images": [picture(f"{number}.png")]} for number in range(10_000)}
+    with Hostile(history=lambda prompt_id: history(prompt_id, outputs)) as server:
+        told = follow(server, tmp_path)
+    assert told.result.status == "success"
+    assert len(told.of("output_ready")) == 10_000
+
+
+@pytest.mark.parametrize(
+    "prompt_id", ["job/42 é", "a?b=c#d", "%2e%2f", "\x1b[2J\u202e", "new\r\nX-Injected: 1", "x" * 5000]
+)
+def test_odd_prompt_ids(tmp_path: Path, prompt_id: str) -> None:
+    frames = [each.replace("ID", json.dumps(prompt_id)[1:-1]) for each in (*BEGIN, *END)]
+    with Hostile(
+        frames=frames, post=lambda _: {"prompt_id": prompt_id, "node_errors": {}}, history=lambda _: history(prompt_id)
+    ) as server:
+        told = follow(server, tmp_path, timing=QUICK)
+    assert told.result.status == "success", told.result.error
+    assert told.result.prompt_id == prompt_id
+    assert told.of("node_progress")
+
+
+def test_an_end_that_is_told_before_the_beginning(tmp_path: Path) -> None:
+    frames = [*reversed((*BEGIN, *END)), own("executing", node=None), own("execution_success")]
+    with Hostile(frames=frames) as server:
+        assert follow(server, tmp_path).result.status == "success"
