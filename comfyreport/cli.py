@@ -68,8 +68,8 @@ def _run(arguments: argparse.Namespace) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
     from comfyreport.access import Access, parse_extra_data, parse_headers, parse_token, readable_certificates
     from comfyreport.errors import UsageError
-    from comfyreport.loop import Wishes
     from comfyreport.tracker import Job, run_job
+    from comfyreport.wishes import Wishes
 
     attach = arguments.command == "attach"
     error: UsageError | None = None

@@ -125,7 +125,7 @@ class Client:
         self._record({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
         try:
             with self._request(method, self.address.url(path), body, timeout, self.timing.whole_answer) as (answer, _):
-                data = self.hiding.body(b"".join(_limited(_pieces(answer), BODY_LIMIT)))
+                data = self.hiding.body(_read(answer))
         except UnreachableError as error:
             self._record({"dir": "in", "kind": "http-error", "method": method, "path": path, "error": error.code})
             raise
@@ -204,13 +204,13 @@ def _pieces(response: requests.Response) -> Iterator[bytes]:
     return response.iter_content(CHUNK)
 
 
-def _limited(pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
-    taken = 0
-    for piece in pieces:
-        taken += len(piece)
-        if taken > limit:
-            raise UnreachableError(f"the server's answer is larger than {limit} bytes", code="not_comfyui")
-        yield piece
+def _read(response: requests.Response) -> bytearray:
+    data = bytearray()
+    for piece in _pieces(response):
+        data += piece
+        if len(data) > BODY_LIMIT:
+            raise UnreachableError(f"the server's answer is larger than {BODY_LIMIT} bytes", code="not_comfyui")
+    return data
 
 
 def _dumped(body: Json) -> bytes:
@@ -221,7 +221,7 @@ def _dumped(body: Json) -> bytes:
         return json.dumps(body).encode()
 
 
-def _parsed(data: bytes) -> Json:
+def _parsed(data: bytes | bytearray) -> Json:
     try:
         return loads(data)
     except ValueError:

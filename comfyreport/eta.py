@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 # No estimate is longer: thirty years, where the tiny steps of some bars would make a float overflow.
 _LONGEST = 1e9
-
-import math
 
 
 class Bar:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import TypeVar
 from urllib.parse import quote, quote_plus
 
 from comfyreport.wire import Json, loads
+
+Bytes = TypeVar("Bytes", bytes, bytearray)
 
 SHOWN = "[removed]"
 
@@ -52,14 +55,15 @@ class Hiding:
             return {self.value(key): self.value(item) for key, item in value.items()}
         return [self.value(item) for item in value] if isinstance(value, (list, tuple)) else value
 
-    def body(self, data: bytes) -> bytes:
+    def body(self, data: Bytes) -> Bytes:
         """JSON, or any other text, without secrets. What holds none is left as it is."""
         if not self._in(data):
             return data
         try:
-            return json.dumps(self.value(loads(data))).encode()
+            text = json.dumps(self.value(loads(data)))
         except (ValueError, RecursionError):
-            return self.text(data.decode("utf-8", "replace")).encode()
+            text = self.text(data.decode("utf-8", "replace"))
+        return type(data)(text.encode("utf-8", "replace"))
 
     def binary(self, data: bytes) -> bytes:
         """A binary message with asterisks for secrets, so that no length in it changes."""
@@ -68,5 +72,5 @@ class Hiding:
                 data = data.replace(form, b"*" * len(form))
         return data
 
-    def _in(self, data: bytes) -> bool:
+    def _in(self, data: bytes | bytearray) -> bool:
         return any(form in data for form in self._forms)

@@ -40,7 +40,7 @@ class Call:
         while not self._over.wait(min(max(_AGAIN, self._due - time.monotonic()), threading.TIMEOUT_MAX)):
             if time.monotonic() >= self._due:
                 self.cut_off = True
-                raw = getattr(self.connection, "sock", None)
+                raw = getattr(self.connection, "kept", None) or getattr(self.connection, "sock", None)
                 if raw is not None:
                     shut_down(raw)
 
@@ -68,7 +68,16 @@ def shut_down(raw: socket.socket) -> None:
 
 
 class _Noted:
-    """A connection that tells the call of its thread who it is."""
+    """A connection that tells the call of its thread who it is.
+
+    `kept` is its socket, which http.client forgets as soon as an answer has begun that ends with the connection.
+    """
+
+    kept: socket.socket | None = None
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.kept = self.sock  # type: ignore[attr-defined]
 
     def request(self, *args: Any, **options: Any) -> Any:
         call = getattr(_calls, "current", None)

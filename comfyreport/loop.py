@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from comfyreport import answers, verdict, wire
 from comfyreport import events as ev
@@ -24,27 +23,13 @@ from comfyreport.outputs import Target
 from comfyreport.recording import Recorder
 from comfyreport.run import Run
 from comfyreport.saving import Saver
+from comfyreport.timers import Timers
 from comfyreport.timing import Timing
 from comfyreport.wires import Closed, Done, Left, Opened, Signalled, Wires
+from comfyreport.wishes import Wishes
 
 MERGE_ABOVE_FRAMES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What the user wants of a run beside its outputs. Times in seconds; None for no limit.
-
-    `ping_interval`: None for the usual one, which is none on loopback; 0 for none. `take_over`: follow a prompt under
-    the client id that submitted it, so that its browser tab hears no more.
-    """
-
-    timeout: float | None = None
-    wait_for_server: float = 0.0
-    on_interrupt: Literal["cancel", "detach"] = "cancel"
-    take_over: bool = False
-    expect_outputs: int = 0
-    ping_interval: float | None = None
 
 
 class Loop:
@@ -84,7 +69,8 @@ class Loop:
         run.told.expected = self._wishes.expect_outputs
         usual = 0.0 if client.address.loopback else self._timing.ping
         self._ping_interval = usual if self._wishes.ping_interval is None else self._wishes.ping_interval
-        self._due: dict[str, float] = {}
+        self._timers = Timers(lambda: clock().elapsed)
+        self._held: list[wire.Message] | None = None
         self._pace = Pace(self._timing)
         self._hearing = Hearing(run, self._timing, clock().elapsed, loopback=client.address.loopback)
         self._submitting = False
@@ -107,10 +93,12 @@ class Loop:
 
         Without a body the prompt is one that was submitted already.
         """
-        self._arm("watch", 0.0)
+        # Until the first look has told which prompt it is, its messages would be told without its nodes' names.
+        self._held = [] if body is None else None
+        self._timers.arm("watch", 0.0)
         for name, delay in (("timeout", self._wishes.timeout), ("give_up", self._wishes.wait_for_server)):
             if delay:
-                self._arm(name, delay)
+                self._timers.arm(name, delay)
         try:
             if self._wishes.take_over:
                 self._take_over()
@@ -166,14 +154,16 @@ class Loop:
 
     def _receive(self) -> list[Any]:
         """What is in the inbox, as soon as there is something or a timer is due."""
-        now = self._clock().elapsed
-        return self._wires.receive(min(self._due.values(), default=now + 1.0) - now)
+        return self._wires.receive(self._timers.wait())
 
     def _decode(self, text: bool, data: bytes) -> wire.Message:
         return wire.decode_text(data) if text else wire.decode_binary(data)
 
     def _feed(self, messages: list[wire.Message], size: int) -> None:
         if not messages:
+            return
+        if self._held is not None:
+            self._held = merge_messages([*self._held, *messages])
             return
         if len(messages) > MERGE_ABOVE_FRAMES or size > MERGE_ABOVE_BYTES:
             messages = merge_messages(messages)
@@ -187,13 +177,13 @@ class Loop:
         self._publish(events)
         if self.run.ending:
             if of_run:
-                self._arm_sooner("look", 0.0 if self.run.told.over else self._timing.ended_poll)
+                self._timers.arm_sooner("look", 0.0 if self.run.told.over else self._timing.ended_poll)
         elif of_run and self.run.started and not self.run.told.cancelling:
             # The stream is alive: no need to ask.
-            self._due.pop("look", None)
+            self._timers.drop("look")
             self._pace.fresh()
-        elif self.run.queued and not self.run.started and "queue" not in self._due:
-            self._arm("queue", self._timing.queue_refresh)
+        elif self.run.queued and not self.run.started and "queue" not in self._timers:
+            self._timers.arm("queue", self._timing.queue_refresh)
 
     def _handle(self, item: object) -> None:
         if isinstance(item, Opened):
@@ -203,11 +193,11 @@ class Loop:
         elif isinstance(item, Skipped):
             message = f"a message of {item.size} bytes was not read; HTTP tells how the run goes"
             self._tell(ev.Warning, code="frame_too_large", message=message)
-            self._arm("look", 0.0)
+            self._timers.arm("look", 0.0)
         elif isinstance(item, Signalled):
             self._on_signal()
         elif isinstance(item, Left):
-            self.run.conclude(verdict.detached(*self._state()))
+            self.run.conclude(verdict.detached(self.run.prompt_id, *self._state()))
         elif isinstance(item, Done):
             self._wires.busy.discard(item.name)
             if not isinstance(item.error, (UnreachableError, OSError, type(None))):
@@ -216,27 +206,19 @@ class Loop:
 
     # --- timers
 
-    def _arm(self, name: str, delay: float) -> None:
-        self._due[name] = self._clock().elapsed + delay
-
-    def _arm_sooner(self, name: str, delay: float) -> None:
-        due = self._clock().elapsed + delay
-        self._due[name] = min(due, self._due.get(name, due))
-
     def _run_timers(self) -> None:
-        now = self._clock().elapsed
-        for name in [name for name, due in self._due.items() if due <= now]:
-            if self.run.verdict is None and name in self._due:
-                del self._due[name]
-                getattr(self, f"_{name}_due")(now)
+        for name in self._timers.take_due():
+            getattr(self, f"_{name}_due")(self._clock().elapsed)
+            if self.run.verdict is not None:
+                return
 
     def _watch_due(self, now: float) -> None:
         """The slow pulse: reporters, heartbeats, and whether the server must be given up."""
-        self._arm("watch", self._timing.tick * 2)
+        self._timers.arm("watch", self._timing.tick * 2)
         self._look_after_reporters()
         if not self.run.sent:
             return
-        if self._hearing.silent(now) and "silence" not in self._due:
+        if self._hearing.silent(now) and "silence" not in self._timers:
             self._silence_due(now)
         unanswered = self._hearing.gone(now)
         if unanswered is not None:
@@ -249,13 +231,13 @@ class Loop:
     def _silence_due(self, now: float) -> None:
         """A heartbeat, and a look over HTTP, after each stretch of silence."""
         if self._hearing.silent(now):
-            self._arm("silence", self._timing.silence)
-            self._arm_sooner("look", 0.0)
+            self._timers.arm("silence", self._timing.silence)
+            self._timers.arm_sooner("look", 0.0)
             self._publish(self._hearing.beat(self._clock()))
 
     def _timeout_due(self, now: float) -> None:
         assert self._wishes.timeout is not None
-        self.run.conclude(verdict.timed_out(self._wishes.timeout, *self._state()))
+        self.run.conclude(verdict.timed_out(self._wishes.timeout, self.run.prompt_id, *self._state()))
 
     def _state(self) -> tuple[ev.PromptState, ev.Submitted]:
         return verdict.state_of(self.run.started, self.run.queued, self.run.sent)
@@ -267,21 +249,21 @@ class Loop:
         self._reconnect_delay = self._timing.reconnect_first
         self._publish(self._hearing.opened(self._clock()))
         if self._ping_interval:
-            self._arm("ping", self._ping_interval)
+            self._timers.arm("ping", self._ping_interval)
 
     def _on_closed(self, item: Closed) -> None:
         if item.fault is not None:
             raise item.fault
         error = item.error or UnreachableError("the connection was closed at once", retryable=True)
-        waiting = "give_up" in self._due and error.retryable
+        waiting = "give_up" in self._timers and error.retryable
         if not self._hearing.ever_open and not waiting:
             self.run.conclude(verdict.unreachable(error))
             return
         self._publish(self._hearing.closed(item.error, self._clock()))
-        self._arm("reconnect", self._reconnect_delay * random.uniform(0.5, 1.0))
+        self._timers.arm("reconnect", self._reconnect_delay * random.uniform(0.5, 1.0))
         self._reconnect_delay = min(2 * self._reconnect_delay, self._timing.reconnect_most)
         if self.run.sent and not self._submitting:
-            self._arm_sooner("look", 0.0)
+            self._timers.arm_sooner("look", 0.0)
 
     def _give_up_due(self, now: float) -> None:
         """The server was waited for long enough: the next failure to connect is the last."""
@@ -292,7 +274,7 @@ class Loop:
     def _ping_due(self, now: float) -> None:
         if self._hearing.open:
             self._wires.ping()
-            self._arm("ping", self._ping_interval)
+            self._timers.arm("ping", self._ping_interval)
 
     def _ping_done(self, item: Done) -> None:
         """A ping that can't be sent is noticed by the reader, or by silence: never by itself a failure."""
@@ -347,7 +329,7 @@ class Loop:
             self.run.conclude(verdict.unreachable(known))
             return
         self._tell(ev.Warning, code="answer_lost", message=f"the answer to the submission was lost: {known.message}")
-        self._arm("look", 0.0)
+        self._timers.arm("look", 0.0)
 
     # --- the second witness
 
@@ -357,20 +339,27 @@ class Loop:
             return
         if name == "look" and self._wires.busy & {"cancel", "queue"}:
             # One request at a time.
-            self._arm("look", self._timing.ended_poll)
+            self._timers.arm("look", self._timing.ended_poll)
             return
         self._wires.errand(name, lambda: act(self._client, self.run.prompt_id))
+
+    def _release(self) -> None:
+        """Feed the messages that were held until the first look."""
+        held, self._held = self._held, None
+        self._feed(held or [], 0)
 
     def _look_done(self, item: Done) -> None:
         if item.error is not None:
             self._hearing.unanswered(item.error)
         else:
             self._found(item.value)
+        if self._held is not None:
+            self._release()
         if self.run.verdict is not None:
             return
         told = self.run.told
         if self.run.ending or told.cancelling or not self._hearing.alive(self._clock().elapsed):
-            self._arm_sooner("look", self._pace.next_delay(cancelling=told.cancelling, ending=self.run.ending))
+            self._timers.arm_sooner("look", self._pace.next_delay(cancelling=told.cancelling, ending=self.run.ending))
 
     _cancel_done = _look_done
 
@@ -405,7 +394,7 @@ class Loop:
         if not self.run.started:
             self._publish(self.run.feed(item.value, self._clock()))
             if not there:
-                self._arm_sooner("look", 0.0)
+                self._timers.arm_sooner("look", 0.0)
 
     def _absent(self) -> None:
         """The server answers, and has the prompt in neither queue nor history."""
@@ -432,12 +421,12 @@ class Loop:
             message = "cancelled by the user before anything was submitted"
             self.run.conclude(verdict.cancelled(message, "none", "no"))
         elif self._wishes.on_interrupt == "detach" and self.run.queued:
-            self.run.conclude(verdict.detached(*self._state()))
+            self.run.conclude(verdict.detached(self.run.prompt_id, *self._state()))
         else:
             self.run.told.cancelling = True
             if self._recorder is not None:
                 self._recorder.note("cancel")
-            self._arm("unconfirmed", self._timing.cancel)
+            self._timers.arm("unconfirmed", self._timing.cancel)
             if not self._submitting:
                 self._look_due(0.0)
 

@@ -66,6 +66,8 @@ class Run:
         self.finished = False
         self.position: int | None = None
         self.outputs: list[ev.Output] = []
+        self._places: set[tuple[object, ...]] = set()
+        self._counts: Counter[str] = Counter()
         self._base_url = base_url
         self.client_id = client_id
         self._seed = seed
@@ -248,14 +250,15 @@ class Run:
                 self._story.finish_node(active or self._story.start_node(node_id, seen=False))
 
     def _add_outputs(self, outputs: Iterable[ev.Output]) -> None:
-        known = {(output.node.id, output.filename, output.subfolder, output.folder) for output in self.outputs}
-        # Several expanded nodes may have left something under one display node, each counted from 0.
-        counts = Counter(output.node.id for output in self.outputs)
+        new: list[tuple[object, ...]] = []
         for output in outputs:
             place = (output.node.id, output.filename, output.subfolder, output.folder)
-            if output.filename is None or place not in known:
-                self.outputs.append(replace(output, index=counts[output.node.id]))
-                counts[output.node.id] += 1
+            if output.filename is None or place not in self._places:
+                # Several expanded nodes may have left something under one display node, each counted from 0.
+                self.outputs.append(replace(output, index=self._counts[output.node.id]))
+                self._counts[output.node.id] += 1
+                new.append(place)
+        self._places.update(new)
 
     def _tell_outputs(self) -> None:
         for output in self.outputs:

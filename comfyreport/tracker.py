@@ -18,7 +18,7 @@ from comfyreport.address import DEFAULT_SERVER, Address, parse_address
 from comfyreport.client import Client
 from comfyreport.errors import UsageError
 from comfyreport.hookspecs import hookimpl
-from comfyreport.loop import Loop, Wishes
+from comfyreport.loop import Loop
 from comfyreport.outputs import Target
 from comfyreport.plugins import Plugins, Streams
 from comfyreport.recording import Recorder
@@ -26,6 +26,7 @@ from comfyreport.run import Run
 from comfyreport.session import Session
 from comfyreport.streams import stderr, stdout
 from comfyreport.timing import Timing
+from comfyreport.wishes import Wishes
 from comfyreport.workflow import Workflow, from_mapping, load
 
 SIMULATED = "sim"

@@ -222,13 +222,15 @@ def server_gone(told: Testimony, nodes: Nodes, unanswered: float) -> Verdict:
     return without_history(told, nodes, "server_gone", message, hint)
 
 
-def timed_out(limit: float, state: PromptState, submitted: Submitted) -> Verdict:
+def timed_out(limit: float, prompt_id: str, state: PromptState, submitted: Submitted) -> Verdict:
     """The user's limit of *limit* seconds is over; the prompt is left where it is."""
-    error = ErrorInfo(
-        code="time_limit",
-        message=f"the time limit of {limit:g} s is over",
-    )
+    message = f"the time limit of {limit:g} s is over"
+    error = ErrorInfo(code="time_limit", message=message, hint=_follow(prompt_id, submitted))
     return Verdict("timeout", error, state, submitted, True)
+
+
+def _follow(prompt_id: str, submitted: Submitted) -> str:
+    return "" if submitted == "no" else f"follow it with: comfyreport attach {prompt_id}"
 
 
 def cancelled(message: str, state: PromptState, submitted: Submitted) -> Verdict:
@@ -237,6 +239,8 @@ def cancelled(message: str, state: PromptState, submitted: Submitted) -> Verdict
     return Verdict("cancelled", ErrorInfo(code="cancelled", message=message, hint=hint), state, submitted)
 
 
-def detached(state: PromptState, submitted: Submitted) -> Verdict:
+def detached(prompt_id: str, state: PromptState, submitted: Submitted) -> Verdict:
     """The user left, and the prompt goes on."""
-    return Verdict("detached", ErrorInfo(code="detached", message="left; the prompt goes on"), state, submitted)
+    hint = _follow(prompt_id, submitted)
+    error = ErrorInfo(code="detached", message="left; the prompt goes on", hint=hint)
+    return Verdict("detached", error, state, submitted)

@@ -180,7 +180,7 @@ class _FieldError(Exception):
     """A field is missing or of the wrong type."""
 
 
-def loads(data: bytes | str) -> Json:
+def loads(data: bytes | bytearray | str) -> Json:
     """Parse JSON as leniently as a server may write it; ValueError if it can't be parsed.
 
     Python servers write NaN and infinities, which JSON lacks: they become None. Whole numbers over 64 bits become

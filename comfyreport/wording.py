@@ -59,7 +59,14 @@ def summarize_result(event: ev.RunFinished) -> str:
     """How a run ended, on one line without a tag, with the next step."""
     first, *more = describe_result(event)
     hint = next((line.partition("Hint: ")[2] for line in more if line.startswith("  Hint: ")), "")
-    return first.partition("] ")[2] + (f" ({hint})" if hint else "")
+    reasons = event.error.node_errors if event.error is not None else ()
+    line = first.partition("] ")[2]
+    if reasons:
+        reason = reasons[0]
+        what = ": ".join(part for part in (reason.message, reason.details) if part)
+        line += f": {_label(reason.node)}: {printable(what, _DETAIL)}"
+        line += f" and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    return line + (f" ({hint})" if hint else "")
 
 
 def describe_waiting(position: int | None) -> str:

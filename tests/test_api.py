@@ -318,8 +318,6 @@ def test_iterating_with_the_prompt_s_id_set_later(server: str) -> None:
     assert (result.status, result.prompt_id) == ("success", tracker.prompt_id)
 
 
-# A fault of loop.py: frames that came before `prompt_id` was set are told before the first look has told the nodes.
-@pytest.mark.xfail(reason="messages before the first look over HTTP make a run whose nodes have no names")
 def test_what_came_before_the_prompt_was_known_is_told_with_its_nodes(server: str) -> None:
     tracker = ProgressTracker(server, quiet=True).start()
     assert tracker.connected.wait(LIMIT)

@@ -19,7 +19,7 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
 # Lowest first. A module imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "codes", "errors"),
+    ("_version", "codes", "errors", "timers", "wishes"),
     ("events", "frames", "process", "timing"),
     ("address", "eta", "wire"),
     ("access", "answers", "hiding", "limits", "made", "nodes", "refusals"),

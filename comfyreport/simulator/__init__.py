@@ -159,8 +159,9 @@ class Simulator:
         runner = web.AppRunner(server.app(), handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         tasks: list[asyncio.Future[None]] = []
+        site = web.TCPSite(runner, self._host, self._port)
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            await site.start()
             self._port = runner.addresses[0][1]
             tasks += [asyncio.ensure_future(self._engine.work()), asyncio.ensure_future(server.sockets.publish())]
             told(f"http://{self._host}:{self._port}")
@@ -169,6 +170,8 @@ class Simulator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(RuntimeError):  # it could not be started
+                await site.stop()
             server.cut()
             await runner.cleanup()
 

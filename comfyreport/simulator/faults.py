@@ -53,6 +53,8 @@ Kind = Literal[
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+_DEAD: tuple[Kind, ...] = ("killed", "restarted")
+
 PENDING_SECONDS = 0.5
 """From the answer to the POST until the moment `pending`."""
 TICK_SECONDS = 0.004
@@ -213,7 +215,7 @@ class Script:
 
     async def work(self) -> None:
         """The worker waits while it stands still or is dead."""
-        await self._while_on("stalled", "frozen", "killed", "restarted")
+        await self._while_on("stalled", "frozen", *_DEAD)
 
     async def finish(self) -> None:
         """The worker is about to write into history."""
@@ -252,6 +254,8 @@ class Script:
         if not self._playing:
             return await handler(request)
         path = request.path.removeprefix("/api")
+        if self.on(*_DEAD):
+            return _broken(request)
         if path == "/ws":
             return await (_refuse() if self.on("unwelcome") else handler(request))
         asked = Asked(request.method, path, time.time())
@@ -274,11 +278,11 @@ class Script:
 
     async def _answers(self, request: web.Request) -> bool:
         """Waits while nothing is answered; False if there is nobody left to answer, or to be answered."""
-        while self.on("http_hangs", "frozen"):
+        while self.on("http_hangs", "frozen") and not self.on(*_DEAD):
             if request.transport is None or request.transport.is_closing():
                 return False
             await asyncio.sleep(TICK_SECONDS)
-        return not self.on("killed", "restarted")
+        return not self.on(*_DEAD)
 
     async def _while_on(self, *kinds: Kind) -> None:
         while self.on(*kinds):

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from comfyreport.events import EXIT_CODES
+from comfyreport.timing import Timing
 from tests.faults.matrix import GONE_LIMIT, KNOWN_LIMIT, Cell
 from tests.faults.playing import SCALE, WORKFLOW, Seen
 from tests.simulator.prompts import Prompt
@@ -48,6 +49,8 @@ def lies(seen: Seen) -> Iterator[str]:
         told = (*told, "lost")
     if seen.status not in told:
         yield f"told {seen.status} {seen.code}, but the prompt's fate is {seen.truth}"
+    if seen.stopped and seen.status == "cancelled":
+        told = ("cancelled",) if seen.truth in _CANCELLED[seen.result["prompt_state"]] else ()
     causes = _CAUSES.get(seen.code)
     if causes is not None and not any(played.fault.kind in causes for played in seen.played):
         yield f"told {seen.code}, which is not what happened"
@@ -55,6 +58,16 @@ def lies(seen: Seen) -> Iterator[str]:
         yield f"exit code {seen.result['exit_code']} for {seen.status}"
     if seen.result["submitted"] == ("no" if seen.taken else "yes"):
         yield f"submitted: {seen.result['submitted']}, but the server {'took' if seen.taken else 'never took'} it"
+
+
+# Where the prompt of a cancelled run may be, by what was told of it.
+_CANCELLED = {
+    "none": ("nowhere",),
+    "cancelled": ("interrupted", "nowhere"),
+    "finished": ("success",),
+    "unknown": ("success", "error", "interrupted", "running", "pending", "nowhere"),
+}
+CANCEL_LIMIT = Timing().cancel
 
 
 def flaws(seen: Seen, workflow: Prompt = WORKFLOW) -> Iterator[str]:
@@ -65,6 +78,8 @@ def flaws(seen: Seen, workflow: Prompt = WORKFLOW) -> Iterator[str]:
         yield f"{seen.polls_in_a_minute()} requests in a minute"
     if seen.polls_at_once() > 1:
         yield f"{seen.polls_at_once()} requests in flight at once"
+    if seen.stopped and (took := seen.seconds_since(seen.stopped)) > _most(CANCEL_LIMIT, seen.scale):
+        yield f"the verdict came {took:.1f} s after the user wanted to stop"
     yield from _late(seen, GONE_LIMIT if seen.holds(*_UNANSWERING) else KNOWN_LIMIT)
 
 
@@ -77,10 +92,14 @@ def _untold(seen: Seen, workflow: Prompt) -> Iterator[str]:
 
 
 def _late(seen: Seen, seconds: float) -> Iterator[str]:
-    """A busy machine may add half a second, and at the short scale as much again."""
     took = seen.since_known()
-    if took > seconds * (2 if seen.scale <= SCALE else 1) + 0.5 / seen.scale:
+    if took > _most(seconds, seen.scale):
         yield f"the verdict came {took:.1f} s after it could be known, {seconds:g} s are the most"
+
+
+def _most(seconds: float, scale: float) -> float:
+    """A limit with what a busy machine may add: half a second, and at the short scale as much again."""
+    return seconds * (2 if scale <= SCALE else 1) + 0.5 / scale
 
 
 def unlike(cell: Cell, seen: Seen) -> Iterator[str]:

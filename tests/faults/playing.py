@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,10 +17,17 @@ from pathlib import Path
 import requests
 
 from comfyreport.api import run_generation
+from comfyreport.loop import Loop
+from comfyreport.plugins import Plugins, Streams
 from comfyreport.schema import json_schema
+from comfyreport.session import Session
 from comfyreport.simulator import Fault, Simulator
 from comfyreport.simulator.faults import Asked, Played
+from comfyreport.streams import stderr as standard_error
+from comfyreport.streams import stdout as standard_output
 from comfyreport.timing import Timing
+from comfyreport.tracker import Job, run_job
+from comfyreport.wishes import Wishes
 from tests.e2e.driver import Event, StreamChecker
 from tests.simulator.prompts import Prompt, picture, probe
 
@@ -46,6 +55,8 @@ class Seen:
     asked: list[Asked] = field(default_factory=list)
     taken: bool = False
     last_end: float = 0.0
+    stopped: float | None = None
+    """When the user wanted it to stop."""
     exit_code: int = 0
     """The process's, where it was one."""
     stderr: str = ""
@@ -85,6 +96,7 @@ class Seen:
         start = float(self.events[0]["time"])
         told = [(float(event["time"]), _in_short(event)) for event in self.events]
         told += [(played.began, f"  fault: {played.fault}") for played in self.played]
+        told += [(self.stopped, "  stop")] if self.stopped else []
         told += [(asked.came, f"  {asked.method} {asked.path}") for asked in self.asked]
         lines = [f"{(when - start) / self.scale:7.2f} {what}" for when, what in sorted(told)]
         return "\n".join([*lines, f"fate: {self.truth}", self.stderr])
@@ -96,9 +108,13 @@ class Seen:
         """When the fault did that the run is about."""
         return next(played.began for played in self.played if played.fault == self.fault)
 
+    def seconds_since(self, moment: float) -> float:
+        """Seconds from a moment to the verdict."""
+        return (float(self.result["time"]) - moment) / self.scale
+
     def since_fault(self) -> float:
         """Seconds from the fault to the verdict."""
-        return (float(self.result["time"]) - self.began) / self.scale
+        return self.seconds_since(self.began)
 
     def since_known(self) -> float:
         """Seconds to the verdict from when it could be known: the run has ended, the faults have begun or are over."""
@@ -146,12 +162,14 @@ def play(
     scale: float = SCALE,
     workflow: Prompt = WORKFLOW,
     behind: bool = False,
+    stop: float | None = None,
     command: bool = False,
 ) -> Seen:
     """Run the workflow on a simulator of its own.
 
     :param faults: the first is the one that the run is about.
     :param behind: another prompt runs first.
+    :param stop: the user stops it after so many seconds at full scale; not in a process.
     :param command: in a process of its own, instead of through the API.
     """
     stream = folder / f"{uuid.uuid4().hex}.jsonl"
@@ -159,8 +177,13 @@ def play(
         if behind:
             _submit_blocker(simulator)
         script = simulator.play(*faults)
-        act = _run_command if command else _run_here
-        exit_code, stderr = act(simulator.url, workflow, f"jsonl={stream},rate=0", scale)
+        reporter, exit_code, stderr, stopped = f"jsonl={stream},rate=0", 0, "", None
+        if command:
+            exit_code, stderr = _run_command(simulator.url, workflow, reporter, scale)
+        elif stop is None:
+            _run_here(simulator.url, workflow, reporter, scale)
+        else:
+            stopped = _run_and_stop(simulator.url, workflow, reporter, scale, stop)
         events = _checker().whole(stream.read_text(encoding="utf-8"))
         stream.unlink()
         prompt_id = _prompt_id(events)
@@ -175,6 +198,7 @@ def play(
             asked=list(script.asked),
             taken=bool(script.taken),
             last_end=script.last_end,
+            stopped=stopped,
             exit_code=exit_code,
             stderr=stderr,
         )
@@ -190,10 +214,34 @@ def _submit_blocker(simulator: Simulator) -> None:
         assert session.post(f"{simulator.url}/prompt", json=body, timeout=10).status_code == 200
 
 
-def _run_here(url: str, workflow: Prompt, reporter: str, scale: float) -> tuple[int, str]:
+def _run_here(url: str, workflow: Prompt, reporter: str, scale: float) -> None:
     timing = Timing().scaled(scale)
     run_generation(workflow, server=url, reporters=[reporter], timing=timing, timeout=HANGS * scale)
-    return 0, ""
+
+
+def _run_and_stop(url: str, workflow: Prompt, reporter: str, scale: float, seconds: float) -> float:
+    """Do as the command does at the first Ctrl-C; when that was."""
+    plugins = Plugins(Streams(standard_output, standard_error))
+    plugins.add_spec(reporter)
+    session = Session(plugins, command="run", server=url, timing=Timing().scaled(scale), complain=print)
+    job = Job(server=url, workflow=workflow, wishes=Wishes(timeout=HANGS * scale))
+    stopped = 0.0
+    timers: list[threading.Timer] = []
+
+    def on_loop(loop: Loop) -> None:
+        def stop() -> None:
+            nonlocal stopped
+            stopped = time.time()
+            loop.stop()
+
+        timers.append(threading.Timer(seconds * scale, stop))
+        timers[0].start()
+
+    run_job(session, job, on_loop=on_loop)
+    timers[0].cancel()
+    timers[0].join()
+    session.finish()
+    return stopped
 
 
 def _run_command(url: str, workflow: Prompt, reporter: str, scale: float) -> tuple[int, str]:

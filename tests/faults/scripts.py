@@ -35,6 +35,8 @@ def _two_outputs() -> Prompt:
 
 
 FAILING = _failing("runtime")
+_STOPPED = 0.25
+"""The part of the runs that the user stops."""
 _WORKFLOWS: tuple[Prompt, ...] = (
     WORKFLOW,
     FAILING,
@@ -51,12 +53,14 @@ _WORKFLOWS: tuple[Prompt, ...] = (
 
 @dataclass(frozen=True)
 class Plan:
-    """One run and what goes wrong with it."""
+    """One run, what goes wrong with it, and whether the user stops it."""
 
     seed: int
     faults: tuple[Fault, ...]
     workflow: Prompt
     behind: bool
+    stop: float | None
+    """After how many seconds the user stops it."""
 
     @property
     def name(self) -> str:
@@ -64,7 +68,7 @@ class Plan:
 
     def play(self, folder: Path, *, scale: float = SCALE) -> Seen:
         """Let it happen."""
-        return play(self.faults, folder, scale=scale, workflow=self.workflow, behind=self.behind)
+        return play(self.faults, folder, scale=scale, workflow=self.workflow, behind=self.behind, stop=self.stop)
 
     def wrong(self, seen: Seen) -> Iterator[str]:
         """What is wrong with its run, besides lies."""
@@ -80,7 +84,9 @@ def plan(seed: int) -> Plan:
         # Nobody could tell the client which id its prompt has.
         faults = tuple(fault for fault in faults if fault.kind != "answer_lost")
     behind = any(fault.moment == "pending" for fault in faults)
-    return Plan(seed, faults, dice.choice(_WORKFLOWS), behind)
+    workflow = dice.choice(_WORKFLOWS)
+    stop = dice.uniform(0, 8) if dice.random() < _STOPPED else None
+    return Plan(seed, faults, workflow, behind, stop)
 
 
 def _fault(dice: random.Random) -> Fault:

@@ -28,7 +28,7 @@ def table(seen: Mapping[str, Seen]) -> str:
         for moment in MOMENTS:
             sees = row.at(moment)
             if isinstance(sees, str):
-                words.append(f"– [{notes.setdefault(sees, len(notes) + 1)}]")
+                words.append(f"- [{notes.setdefault(sees, len(notes) + 1)}]")
             else:
                 found = seen.get(row.name(moment))
                 words.append(outcome(sees) if found is None else f"{outcome(sees)} · {_measured(found)}")

@@ -18,13 +18,13 @@ import comfyreport_console
 import jsonschema
 
 from comfyreport import events as ev
-from comfyreport.loop import Wishes
 from comfyreport.plugins import Plugins, Streams
 from comfyreport.schema import json_schema
 from comfyreport.session import Session
 from comfyreport.streams import is_safe
 from comfyreport.timing import Timing
 from comfyreport.tracker import Job, run_job
+from comfyreport.wishes import Wishes
 from tests.hostile.server import WORKFLOW, Hostile
 from tests.plugins.terminal import Plain, Terminal
 
