@@ -28,7 +28,9 @@ def main() -> None:
             message = orjson.loads(data)
             kind, content = message["type"], message["data"]
             if kind == "progress":
-                lines.write(orjson.dumps({"step": content["value"], "max_steps": content["max"], "node": content["node"]}))
+                lines.write(
+                    orjson.dumps({"step": content["value"], "max_steps": content["max"], "node": content["node"]})
+                )
                 lines.write(b"\n")
                 lines.flush()
             elif kind == "executing" and content["node"] is None:

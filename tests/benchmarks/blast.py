@@ -62,7 +62,8 @@ class Blast:
             body = reader.read(int(headers.get("content-length", 0)))
             answer = json.dumps(self._answer(method, path, body)).encode()
             connection.sendall(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
+                + answer
             )
             if method == "POST" and path == "/prompt":
                 threading.Thread(target=self._send, args=(json.loads(body)["prompt_id"],), daemon=True).start()
@@ -74,7 +75,8 @@ class Blast:
             b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
         )
         self._socket = connection
-        connection.sendall(frame(b'{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 0}}}}', text=True))
+        status = b'{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 0}}}}'
+        connection.sendall(frame(status, text=True))
         # The client's frames are read and dropped.
         while connection.recv(65536):
             pass
