@@ -65,8 +65,10 @@ def parse_headers(values: Iterable[str]) -> dict[str, str]:
             name, colon, text = line.partition(":")
             text = text.strip()
             if not colon or not _NAME.fullmatch(name.strip()) or not text.isprintable() or not text.isascii():
-                # The value may be secret: it isn't shown.
-                raise UsageError(f"--header {name.strip()[:40]!r}… is no header", hint=_HEADER_HINT)
+                # The value may be secret: it isn't shown. Without a colon, all of it may be the value.
+                shown = f"{name.strip()[:40]!r}…" if colon else "without a colon"
+                raise UsageError(f"--header {shown} is no header", hint=_HEADER_HINT)
+            headers = {key: value for key, value in headers.items() if key.lower() != name.strip().lower()}
             headers[name.strip()] = text
     return headers
 

@@ -206,10 +206,15 @@ def _pieces(response: requests.Response) -> Iterator[bytes]:
 
 def _read(response: requests.Response) -> bytearray:
     data = bytearray()
-    for piece in _pieces(response):
-        data += piece
-        if len(data) > BODY_LIMIT:
-            raise UnreachableError(f"the server's answer is larger than {BODY_LIMIT} bytes", code="not_comfyui")
+    try:
+        for piece in _pieces(response):
+            data += piece
+            if len(data) > BODY_LIMIT:
+                raise UnreachableError(f"the server's answer is larger than {BODY_LIMIT} bytes", code="not_comfyui")
+    except BaseException:
+        # The exception holds on to this function's variables as long as it is kept.
+        data.clear()
+        raise
     return data
 
 

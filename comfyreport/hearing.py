@@ -41,7 +41,7 @@ class Hearing:
         """The socket stands."""
         state = "restored" if self.ever_open else "connected"
         self.open = self.ever_open = True
-        self._refused = self._run_heard = self._deaf = False
+        self._refused = self._run_heard = self._deaf = self._polling = False
         self._heard = at.elapsed
         return self._tell(ev.ConnectionChanged, at, state=state)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import Literal, NamedTuple
+from urllib.parse import quote
 
 from comfyreport import answers
 from comfyreport.client import Client
@@ -35,7 +36,7 @@ def look(client: Client, prompt_id: str) -> Look:
 
     Raises UnreachableError, also where neither gives a useful answer.
     """
-    answer = client.get(f"/history/{prompt_id}")
+    answer = client.get(f"/history/{quote(prompt_id, safe='')}")
     history = answers.read_history(answer.body, prompt_id)
     if history is not None:
         return Look(history, None)

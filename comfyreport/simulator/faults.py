@@ -215,7 +215,8 @@ class Script:
 
     async def work(self) -> None:
         """The worker waits while it stands still or is dead."""
-        await self._while_on("stalled", "frozen", *_DEAD)
+        while self.on("stalled", "frozen", *_DEAD):
+            await asyncio.sleep(TICK_SECONDS)
 
     async def finish(self) -> None:
         """The worker is about to write into history."""
@@ -226,7 +227,7 @@ class Script:
     async def outgoing(self, frame: Frame) -> list[Frame]:
         """What goes out on a socket instead of this frame."""
         await self._while_on("clogged", "frozen")
-        if self.on("silent"):
+        if self.on("silent", *_DEAD):
             return []
         self._turn += 1
         frames = [frame, frame] if self.on("doubled") else [frame]
@@ -272,7 +273,7 @@ class Script:
             response = await handler(request)
             if posted:
                 await self._while_on("early_frames")
-            return _broken(request) if posted and self.on("answer_lost") else response
+            return _broken(request) if posted and self.on("answer_lost", *_DEAD) else response
         finally:
             asked.gone = time.time()
 
@@ -285,7 +286,8 @@ class Script:
         return not self.on(*_DEAD)
 
     async def _while_on(self, *kinds: Kind) -> None:
-        while self.on(*kinds):
+        """Waits while one of these holds; the death of the server ends it."""
+        while self.on(*kinds) and not self.on(*_DEAD):
             await asyncio.sleep(TICK_SECONDS)
 
 

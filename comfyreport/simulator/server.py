@@ -68,6 +68,9 @@ class Server:
             return await self.script.answer(request, handler)
         except (ValueError, TypeError, LookupError, AttributeError):
             return web.Response(status=500, text=SERVER_ERROR)
+        except ConnectionError:
+            # The client has gone before it was answered, or before its socket stood.
+            return web.Response(status=503)
 
     # Sockets
 

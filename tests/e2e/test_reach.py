@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -311,55 +310,62 @@ def test_a_login_page_is_not_saved_as_a_picture(nginx: Make, run: Callable[..., 
 # --- connections that don't last
 
 
-def quiet_run(driver: Driver, server: Nginx, simulator: Simulator, seconds: float, *arguments: str) -> Ended:
-    """A run whose sampler is silent for so long after its first step."""
-    graph = picture(seed=time.monotonic_ns() % 10**9, steps=4)
-    hold = simulator.hold("5", 1)
-    running = driver.begin(graph, "--server", server.url, *arguments)
-    assert hold.reached.wait(30)
-    time.sleep(seconds)
-    hold.release()
-    ended = running.end()
-    assert_success(ended)
-    assert set(ended.result["executed"]) == set(graph)
-    assert set(ended.nodes("node_finished")) == set(graph)
-    return ended
+class Quiet:
+    """A run whose sampler says nothing after its first step, until `end`."""
+
+    def __init__(self, driver: Driver, server: Nginx, simulator: Simulator, *arguments: str) -> None:
+        self._graph = picture(seed=time.monotonic_ns() % 10**9, steps=4)
+        self._hold = simulator.hold("5", 1)
+        self._running = driver.begin(self._graph, "--server", server.url, *arguments)
+
+    def wait(self) -> None:
+        """Wait until it is quiet."""
+        assert self._hold.reached.wait(30)
+
+    def end(self) -> Ended:
+        """Let it go on to its end, a success of which everything was told."""
+        self._hold.release()
+        ended = self._running.end()
+        assert_success(ended)
+        assert set(ended.result["executed"]) == set(self._graph)
+        assert set(ended.nodes("node_finished")) == set(self._graph)
+        return ended
 
 
 def states(ended: Ended) -> list[str]:
     return [event["state"] for event in ended.of("connection_changed")]
 
 
-def test_pings_keep_a_quiet_connection(nginx: Make, driver: Driver, authority: Authority) -> None:
-    with Simulator(speed=40) as simulator:
-        server = nginx(simulator.url, certificate=authority.pair, location="proxy_read_timeout 5s;")
-        access = ("--cacert", str(authority.cacert), "--ping-interval", "2")
-        ended = quiet_run(driver, server, simulator, 8, *access)
-        assert states(ended) == ["connected"]
-        assert len(server.asked("GET /ws")) == 1
-        steps = [event["step"] for event in ended.of("node_progress")]
-        assert steps == [1, 2, 3, 4]
-
-
-def test_a_connection_that_was_idle_for_too_long_is_made_anew(nginx: Make, driver: Driver) -> None:
-    with Simulator(speed=40) as simulator:
-        server = nginx(simulator.url, location="proxy_read_timeout 5s;")
-        ended = quiet_run(driver, server, simulator, 7, "--ping-interval", "0")
-        assert states(ended)[:2] == ["connected", "lost"]
-        assert "restored" in states(ended)
-        assert len(server.asked("GET /ws")) == 2
+def test_an_idle_timeout_with_and_without_pings(nginx: Make, driver: Driver, authority: Authority) -> None:
+    with Simulator(speed=40) as one, Simulator(speed=40) as two:
+        secure = nginx(one.url, certificate=authority.pair, location="proxy_read_timeout 5s;")
+        plain = nginx(two.url, location="proxy_read_timeout 5s;")
+        kept = Quiet(driver, secure, one, "--cacert", str(authority.cacert), "--ping-interval", "2")
+        broken = Quiet(driver, plain, two, "--ping-interval", "0")
+        kept.wait()
+        broken.wait()
+        time.sleep(7.5)
+        with_pings, without = kept.end(), broken.end()
+    assert states(with_pings) == ["connected"]
+    assert len(secure.asked("GET /ws")) == 1
+    assert [event["step"] for event in with_pings.of("node_progress")] == [1, 2, 3, 4]
+    assert states(without)[:2] == ["connected", "lost"]
+    assert "restored" in states(without)
+    assert len(plain.asked("GET /ws")) == 2
+    assert without.of("node_progress")[-1]["step"] == 4
 
 
 def test_a_reload_in_mid_run(nginx: Make, driver: Driver) -> None:
     with Simulator(speed=40) as simulator:
         server = nginx(simulator.url)
-        timer = threading.Timer(1.0, server.reload)
-        timer.start()
-        ended = quiet_run(driver, server, simulator, 4)
-        timer.join()
-        assert "lost" in states(ended)
-        assert "restored" in states(ended)
-        assert ended.of("node_progress")[-1]["step"] == 4
+        run = Quiet(driver, server, simulator)
+        run.wait()
+        server.reload()
+        time.sleep(3)
+        ended = run.end()
+    assert "lost" in states(ended)
+    assert "restored" in states(ended)
+    assert ended.of("node_progress")[-1]["step"] == 4
 
 
 def test_waiting_for_a_server_that_comes_up_late(nginx: Make, driver: Driver) -> None:
@@ -456,13 +462,15 @@ def test_a_proxy_that_is_not_there(run: Callable[..., Ended]) -> None:
 
 @pytest.mark.real
 def test_a_real_server_behind_everything_at_once(
-    nginx: Make, run: Callable[..., Ended], authority: Authority, comfyui: ComfyUI, driver: Driver
+    nginx: Make, authority: Authority, comfyui: ComfyUI, driver: Driver
 ) -> None:
     server = nginx(comfyui.url, prefix="/gpu/1", certificate=authority.pair, location=BASIC_ONLY)
     made = driver.folder / "made.png"
+    address = f"{with_userinfo(server.url)}/api/"
     ended = driver.follow(
-        chain(), "--server", f"{with_userinfo(server.url)}/api/", "--cacert", authority.cacert, "--output", made
+        chain(), "--server", address, "--cacert", authority.cacert, "--output", made, "--record", "recording"
     )
     assert ended.code == 0, ended.err
     assert made.read_bytes().startswith(b"\x89PNG")
     assert not [line for line in server.log if line.split()[1] == "401"]
+    assert_no_secret(driver.folder)

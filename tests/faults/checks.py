@@ -47,10 +47,10 @@ def lies(seen: Seen) -> Iterator[str]:
         told = (*told, *{"error": ("error",), "interrupted": ("interrupted",)}.get(seen.end, ()))
     if seen.holds(*_UNKNOWABLE):
         told = (*told, "lost")
-    if seen.status not in told:
-        yield f"told {seen.status} {seen.code}, but the prompt's fate is {seen.truth}"
     if seen.stopped and seen.status == "cancelled":
         told = ("cancelled",) if seen.truth in _CANCELLED[seen.result["prompt_state"]] else ()
+    if seen.status not in told:
+        yield f"told {seen.status} {seen.code}, but the prompt's fate is {seen.truth}"
     causes = _CAUSES.get(seen.code)
     if causes is not None and not any(played.fault.kind in causes for played in seen.played):
         yield f"told {seen.code}, which is not what happened"
@@ -76,7 +76,7 @@ def flaws(seen: Seen, workflow: Prompt = WORKFLOW) -> Iterator[str]:
         yield from _untold(seen, workflow)
     if seen.polls_in_a_minute() > POLLS_A_MINUTE:
         yield f"{seen.polls_in_a_minute()} requests in a minute"
-    if seen.polls_at_once() > 1:
+    if seen.polls_at_once() > (2 if seen.stopped else 1):  # a cancel doesn't wait for what hangs
         yield f"{seen.polls_at_once()} requests in flight at once"
     if seen.stopped and (took := seen.seconds_since(seen.stopped)) > _most(CANCEL_LIMIT, seen.scale):
         yield f"the verdict came {took:.1f} s after the user wanted to stop"
@@ -104,6 +104,8 @@ def _most(seconds: float, scale: float) -> float:
 
 def unlike(cell: Cell, seen: Seen) -> Iterator[str]:
     """What a cell of the matrix shows that it shouldn't."""
+    if not any(played.fault == seen.fault for played in seen.played):
+        yield "nothing went wrong"
     yield from flaws(seen)
     sees = cell.sees
     if (seen.status, seen.code) != (sees.status, sees.code):

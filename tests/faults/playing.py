@@ -21,7 +21,7 @@ from comfyreport.loop import Loop
 from comfyreport.plugins import Plugins, Streams
 from comfyreport.schema import json_schema
 from comfyreport.session import Session
-from comfyreport.simulator import Fault, Simulator
+from comfyreport.simulator import Fault, Hold, Script, Simulator
 from comfyreport.simulator.faults import Asked, Played
 from comfyreport.streams import stderr as standard_error
 from comfyreport.streams import stdout as standard_output
@@ -35,9 +35,11 @@ SCALE = 1 / 20
 """What the short form makes of all waits, and of the server's work."""
 HANGS = 150.0
 """Seconds at full scale after which a run counts as hanging."""
+NOTICED = 0.05
+"""Seconds that may pass until a server sees that a client has gone."""
 BLOCKER_SECONDS = 3.0
 WORKFLOW = picture(steps=8)
-BLOCKER = probe("TestSleep", seconds=BLOCKER_SECONDS)
+BLOCKER = probe("ProbeProgress", count=3, delay=BLOCKER_SECONDS / 3)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Seen:
     def since_known(self) -> float:
         """Seconds to the verdict from when it could be known: the run has ended, the faults have begun or are over."""
         verdict = float(self.result["time"])
-        moments = [self.last_end]
+        moments = [self.last_end, self.stopped or 0.0]
         for played in self.played:
             moments += [played.began, played.until]
         return (verdict - max(moment for moment in moments if moment <= verdict)) / self.scale
@@ -140,9 +142,13 @@ class Seen:
         return max((sum(1 for other in came if 0 <= other - first < 60 * self.scale) for first in came), default=0)
 
     def polls_at_once(self) -> int:
-        """The most of them without an answer at any moment."""
+        """The most of them without an answer at any moment; one that was given up is noticed a little later."""
         polls = self.polls()
-        return max((sum(1 for other in polls if other.came <= each.came < other.gone) for each in polls), default=0)
+        return max((sum(1 for other in polls if _waits(other, each.came)) for each in polls), default=0)
+
+
+def _waits(asked: Asked, moment: float) -> bool:
+    return asked.came == moment or asked.came < moment < asked.gone - NOTICED
 
 
 def _in_short(event: Event) -> str:
@@ -174,9 +180,11 @@ def play(
     """
     stream = folder / f"{uuid.uuid4().hex}.jsonl"
     with Simulator(speed=1 / scale) as simulator:
-        if behind:
-            _submit_blocker(simulator)
+        hold = _submit_blocker(simulator) if behind else None
         script = simulator.play(*faults)
+        over = threading.Event()
+        releasing = threading.Thread(target=_release, args=(hold, script, over), daemon=True)
+        releasing.start()
         reporter, exit_code, stderr, stopped = f"jsonl={stream},rate=0", 0, "", None
         if command:
             exit_code, stderr = _run_command(simulator.url, workflow, reporter, scale)
@@ -184,6 +192,8 @@ def play(
             _run_here(simulator.url, workflow, reporter, scale)
         else:
             stopped = _run_and_stop(simulator.url, workflow, reporter, scale, stop)
+        over.set()
+        releasing.join()
         events = _checker().whole(stream.read_text(encoding="utf-8"))
         stream.unlink()
         prompt_id = _prompt_id(events)
@@ -208,10 +218,22 @@ def _prompt_id(events: Sequence[Event]) -> str:
     return next((event["prompt_id"] for event in reversed(events) if event.get("prompt_id")), "")
 
 
-def _submit_blocker(simulator: Simulator) -> None:
+def _submit_blocker(simulator: Simulator) -> Hold:
+    """Another prompt, which waits at its first step."""
+    hold = simulator.hold("2", 1)
     with requests.Session() as session:
         body = {"prompt": BLOCKER, "client_id": "somebody"}
         assert session.post(f"{simulator.url}/prompt", json=body, timeout=10).status_code == 200
+    assert hold.reached.wait(10)
+    return hold
+
+
+def _release(hold: Hold | None, script: Script, over: threading.Event) -> None:
+    """Let the other prompt go on as soon as ours waits behind it."""
+    while hold is not None and not script.taken and not over.wait(0.002):
+        pass
+    if hold is not None:
+        hold.release()
 
 
 def _run_here(url: str, workflow: Prompt, reporter: str, scale: float) -> None:

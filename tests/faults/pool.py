@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from tests.faults.playing import SCALE, Seen
 
-AT_ONCE = 8
+AT_ONCE = 14
 
 
 class Playable(Protocol):

@@ -97,5 +97,8 @@ def _fault(dice: random.Random) -> Fault:
         seconds.append(math.inf)
     if kind == "killed":
         seconds = [math.inf]
+    elif kind == "restarted":
+        # No server comes again so fast that nobody could notice.
+        seconds = [each for each in seconds if each >= 4]
     moment = "post" if kind in (*_SHORT, "other_id", "answer_lost") else dice.choice(MOMENTS)
     return Fault(kind, moment, dice.choice(seconds), dice.randint(1, 8))

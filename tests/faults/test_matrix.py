@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from comfyreport.simulator import KINDS, MOMENTS, Fault
+from comfyreport.simulator import KINDS, MOMENTS, Fault, Kind
 from tests.faults.checks import Leaks, held, lies, unlike
 from tests.faults.conftest import selected
 from tests.faults.matrix import ROWS, Cell, cells
 from tests.faults.playing import play
 from tests.faults.pool import Pool, pool_of
 from tests.faults.scripts import FAILING
+from tests.faults.table import table
 from tests.simulator.prompts import picture
 
 LAST_SEEN = {"killed-sampling": "last seen in KSampler at ", "frozen_for_ever-decoding": "last seen "}
 """What is told of a server that is gone names where the run was seen last."""
-CONNECTION = {
-    "dropped-sampling": ["connected", "lost", "polling", "restored"],
-    "dropped_refused-sampling": ["connected", "lost", "polling"],
-}
-"""What becomes of the connection is told, and how it goes on."""
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +40,6 @@ def pool(
 def test_cell(pool: Pool[Cell], cell: Cell) -> None:
     seen = held(lambda: pool.seen(cell), pool.again(cell), partial(unlike, cell), cell.name)
     assert LAST_SEEN.get(cell.name, "") in str(seen.result.get("error"))
-    if cell.name in CONNECTION:
-        assert [event["state"] for event in seen.of("connection_changed")] == CONNECTION[cell.name]
 
 
 def test_nothing_is_left_open(pool: Pool[Cell], leaks: Leaks) -> None:
@@ -61,12 +56,23 @@ def test_every_kind_is_played_and_what_is_not_has_its_reason() -> None:
         assert all(reasons)
 
 
-def test_a_socket_that_stays_deaf_is_told_of(tmp_path: Path) -> None:
-    seen = play([Fault("deaf", "loading", step=0)], tmp_path, workflow=picture(steps=60))
+def test_the_readme_has_this_table() -> None:
+    readme = Path(__file__).resolve().parents[1] / "README.md"
+    assert table({}) in re.sub(r" · \d+ s · \d+(?= \|)", "", readme.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "restored", "last"),
+    [("dropped", True, "restored"), ("unwelcome", False, "polling"), ("deaf", True, "polling")],
+)
+def test_what_becomes_of_the_connection_is_told(kind: Kind, restored: bool, last: str, tmp_path: Path) -> None:
+    seen = play([Fault(kind, "loading", step=0)], tmp_path, workflow=picture(steps=60))
     assert not list(lies(seen))
-    assert "deaf_socket" in seen.warned()
     states = [event["state"] for event in seen.of("connection_changed")]
-    assert states == ["connected", "lost", "polling", "restored", "polling"]
+    assert states[:2] == ["connected", "lost"]
+    assert ("restored" in states) == restored
+    assert states[-1] == last
+    assert ("deaf_socket" in seen.warned()) == (kind == "deaf")
 
 
 def test_the_nodes_that_ran_before_an_error_are_told_though_nobody_heard_them(tmp_path: Path) -> None:

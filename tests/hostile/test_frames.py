@@ -48,9 +48,9 @@ def test_messages_come_out_as_they_went_in(parts: list[tuple[bytes, list[int], b
     data = b""
     for payload, cuts, text in parts:
         edges = [0, *sorted(min(cut, len(payload)) for cut in cuts), len(payload)]
-        for index, (begin, end) in enumerate(itertools.pairwise(edges)):
+        for index, (begin, finish) in enumerate(itertools.pairwise(edges)):
             opcode = (1 if text else 2) if index == 0 else 0
-            data += frame(payload[begin:end], last=index == len(edges) - 2, opcode=opcode) + frame(b"hi", opcode=9)
+            data += frame(payload[begin:finish], last=index == len(edges) - 2, opcode=opcode) + frame(b"hi", opcode=9)
     messages, pongs, end = read(data + frame(b"\x03\xe8", opcode=8), most)
     assert messages == [(text, payload) for payload, _, text in parts]
     assert set(pongs) <= {b"hi"}
@@ -163,7 +163,7 @@ def test_a_large_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megaby
 
 
 def test_many_large_previews_are_not_all_held(tmp_path: Path) -> None:
-    frames = [*BEGIN, *(part for _ in range(12) for part in preview(32 * MIB)), *END]
+    frames: list[Frame] = [*BEGIN, *(part for _ in range(12) for part in preview(32 * MIB)), *END]
     with Hostile(frames=frames) as server:
         code, peak, _ = measured(server, tmp_path)
     print(f"twelve previews of 32 MiB that nobody wants: {peak:.1f} MiB")
@@ -203,7 +203,7 @@ def deep(opening: str, closing: str, middle: str = "") -> str:
 
 @pytest.mark.parametrize("nested", [deep("[", "]"), deep('{"a":', "}", "1"), deep('[{"a":', "}]", "1"), "[" * 100_000])
 def test_json_that_is_nested_too_deep(tmp_path: Path, nested: str) -> None:
-    frames = [
+    frames: list[Frame] = [
         *BEGIN,
         nested,
         f'{{"type": "executed", "data": {{"prompt_id": "ID", "node": "2", "output": {{"text": {nested}}}}}}}',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 
-from comfyreport.streams import ColorChoice, Stream, Terminals, cell_width
+from comfyreport.streams import ColorChoice, Stream, Terminals, cell_width, is_safe
 
 _TOKEN = re.compile(r"\x1b\[(\d*)([A-Za-z])|([\r\n])|(.)", re.DOTALL)
 
@@ -68,7 +68,7 @@ class Terminal(Stream):
                 row, column = row + 1, 0
                 lines += [""] * (row + 1 - len(lines))
             elif character:
-                assert character.isprintable(), f"unprintable {character!r}"
+                assert is_safe(character), f"unprintable {character!r}"
                 assert cell_width(character) <= self.columns
                 lines[row] = lines[row][:column].ljust(column) + character + lines[row][column + 1 :]
                 column += 1
