@@ -37,6 +37,8 @@ HANGS = 150.0
 """Seconds at full scale after which a run counts as hanging."""
 NOTICED = 0.05
 """Seconds that may pass until a server sees that a client has gone."""
+HARDLY = 0.3
+"""Seconds within which a busy machine may do nothing."""
 BLOCKER_SECONDS = 3.0
 WORKFLOW = picture(steps=8)
 BLOCKER = probe("ProbeProgress", count=3, delay=BLOCKER_SECONDS / 3)
@@ -87,10 +89,12 @@ class Seen:
         return [event["code"] for event in self.of("warning")]
 
     def holds(self, *kinds: str) -> bool:
-        """Whether a fault of one of these kinds held at the verdict."""
+        """Whether a fault of one of these kinds held at the verdict, or had ended so shortly before that it hardly
+        could be known."""
         verdict = float(self.result["time"])
         return any(
-            played.fault.kind in kinds and played.began <= verdict < played.until + self.scale for played in self.played
+            played.fault.kind in kinds and played.began <= verdict < played.until + self.scale + HARDLY
+            for played in self.played
         )
 
     def story(self) -> str:

@@ -95,7 +95,8 @@ def _fault(dice: random.Random) -> Fault:
     seconds = [each for each in _SECONDS if each <= longest]
     if kind not in _ENDING:
         seconds.append(math.inf)
-    if kind == "killed":
+    if kind in ("killed", "silent"):
+        # No connection loses messages and then goes on.
         seconds = [math.inf]
     elif kind == "restarted":
         # No server comes again so fast that nobody could notice.
