@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from comfyreport.events import Kind, NodeRef, Output
 from comfyreport.wire import Json
@@ -62,8 +62,8 @@ def _output(node: NodeRef, index: int, key: str, item: Json, base_url: str, cach
 
 def view_url(base_url: str, filename: str, subfolder: str, folder: str) -> str:
     """Where ComfyUI serves a file (`/view` in its server.py)."""
-    query = urlencode({"filename": filename, "subfolder": subfolder, "type": folder}, errors="replace")
-    return f"{base_url}/view?{query}"
+    name, below, kind = (quote_plus(text, errors="replace") for text in (filename, subfolder, folder))
+    return f"{base_url}/view?filename={name}&subfolder={below}&type={kind}"
 
 
 def media_type_of(filename: str) -> str | None:

@@ -19,6 +19,9 @@ from tests.e2e.comfyui_server import ComfyUI
 from tests.e2e.driver import Driver, checker_of
 from tests.e2e.installation import Installed, install
 from tests.e2e.raw_client import RawClient
+from tests.e2e.reaching import authority, nginx, reached, watched
+
+__all__ = ["authority", "nginx", "reached", "watched"]
 
 SKIP_VARIABLE = "COMFYREPORT_SKIP_REAL"
 SKIP_REASON = f"REAL COMFYUI NOT TESTED: {SKIP_VARIABLE}=1 is set"

@@ -110,6 +110,7 @@ def blocks(size: int, opcode: int) -> Iterator[Frame]:
     yield Raw(b"x" * (size % MIB))
 
 
+@pytest.mark.e2e
 def test_a_run_as_usual_takes_little_memory(tmp_path: Path) -> None:
     with Hostile() as server:
         code, peak, _ = measured(server, tmp_path, "--output", "made.png")
@@ -118,6 +119,7 @@ def test_a_run_as_usual_takes_little_memory(tmp_path: Path) -> None:
     assert peak <= USUAL
 
 
+@pytest.mark.e2e
 def test_a_text_frame_of_200_mb(tmp_path: Path) -> None:
     size = 200 * 1000 * 1000
     with Hostile(frames=(*BEGIN, *blocks(size, 1), *blocks(size, 1), *END)) as server:
@@ -147,6 +149,7 @@ def comfyreport_node_preview(event):
 """
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("megabytes", [64, 250])
 def test_a_large_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int) -> None:
     size = megabytes * MIB
@@ -162,6 +165,7 @@ def test_a_large_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megaby
     assert peak <= 2.2 * megabytes + USUAL
 
 
+@pytest.mark.e2e
 def test_many_large_previews_are_not_all_held(tmp_path: Path) -> None:
     frames: list[Frame] = [*BEGIN, *(part for _ in range(12) for part in preview(32 * MIB)), *END]
     with Hostile(frames=frames) as server:

@@ -160,6 +160,7 @@ def test_a_download_that_is_cut_short_is_not_kept(tmp_path: Path) -> None:
     assert list((tmp_path / "made").iterdir()) == []
 
 
+@pytest.mark.e2e
 def test_an_endless_answer_is_given_up(tmp_path: Path) -> None:
     endless = Reply(headers=SLOW, pieces=forever(b" " * MIB))
     with Hostile(history=lambda _: endless) as server:
@@ -175,6 +176,7 @@ def bomb(megabytes: int, *, deflate: bool = False) -> bytes:
     return zlib.compress(data) if deflate else gzip.compress(data)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_a_compressed_answer_that_becomes_huge(tmp_path: Path, encoding: str) -> None:
     small = bomb(400, deflate=encoding == "deflate")
@@ -208,7 +210,11 @@ def test_compression_that_was_not_asked_for_is_undone(tmp_path: Path) -> None:
     assert (tmp_path / "made" / "made.png").read_bytes() == b"picture"
 
 
-@pytest.mark.parametrize("one_node", [True, False])
+@pytest.mark.parametrize(
+    "one_node",
+    # The larger one takes long enough to be run on one Python alone.
+    [pytest.param(True, marks=pytest.mark.e2e), False],
+)
 def test_a_million_outputs_take_time_but_not_for_ever(one_node: bool) -> None:
     count = 1_000_000 if one_node else 20_000
     pictures = [picture(f"{number}.png") for number in range(count)]
@@ -222,7 +228,7 @@ def test_a_million_outputs_take_time_but_not_for_ever(one_node: bool) -> None:
     told = run.feed(found, Instant(1.0, 1.0))
     assert len(run.outputs) == count
     assert len(told) >= count
-    assert time.monotonic() - before < LIMIT
+    assert time.monotonic() - before < 4 * LIMIT
 
 
 def test_many_outputs_through_everything(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_all_reporters(tmp_path: Path, case: str) -> None:
     assert_printable((tmp_path / "events.jsonl").read_text(encoding="utf-8"))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("reporter", ["console", "quiet", "jsonl", "filelog=run.log"])
 def test_a_terminal(tmp_path: Path, case: str, reporter: str) -> None:
@@ -90,6 +91,7 @@ def test_a_terminal(tmp_path: Path, case: str, reporter: str) -> None:
         assert_printable((tmp_path / "run.log").read_text())
 
 
+@pytest.mark.e2e
 def test_the_paths_and_urls_on_stdout(tmp_path: Path) -> None:
     for arguments in ((), ("--output", f"{tmp_path}/made/")):
         with Hostile(history=made) as server:
