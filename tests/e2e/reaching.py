@@ -34,9 +34,9 @@ Make = Callable[..., Nginx]
 Run = Callable[..., Ended]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def reached() -> Iterator[Simulator]:
-    """The simulator behind it all."""
+    """The simulator behind it all; ended with the module, for other tests count the threads that are left."""
     with Simulator(speed=40) as made:
         yield made
 
