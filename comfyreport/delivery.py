@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from comfyreport import events as ev
 from comfyreport.checking import Hook
+from comfyreport.errors import one_line
 from comfyreport.hookspecs import PREFIX
 from comfyreport.plugins import Reporter
 from comfyreport.timing import Timing
@@ -215,7 +216,7 @@ class Delivery:
         if reporter.left or (isinstance(error, BrokenPipeError) and reporter.stream is not None):
             reporter.left = True
             return
-        self._switch_off(reporter, f"{call.hook} raised {_describe(error)}")
+        self._switch_off(reporter, f"{call.hook} raised {one_line(error)}")
 
     def _switch_off(self, reporter: Reporter, why: str) -> None:
         if reporter.failure is None:
@@ -306,8 +307,3 @@ class Delivery:
 
 def _call(reporter: Reporter, name: str, hook: Hook, known: dict[str, Any]) -> _Call:
     return _Call(reporter, name, hook.function, [known[argument] for argument in hook.arguments])
-
-
-def _describe(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -51,3 +51,9 @@ class UnreachableError(ComfyReportError):
         super().__init__(message, hint=hint, code=code)
         self.retryable = retryable
         self.sent = sent
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's type and message on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

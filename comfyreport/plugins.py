@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from comfyreport.checking import Hook, Manager, register
-from comfyreport.errors import ComfyReportError, ReporterError
+from comfyreport.errors import ComfyReportError, ReporterError, one_line
 from comfyreport.factories import Signature, arguments, parse_request, signature_of, split_name
 from comfyreport.hookspecs import PREFIX, PROJECT
 from comfyreport.streams import Stream
@@ -161,7 +161,7 @@ class Plugins:
             raise
         except BaseException as error:
             raise ReporterError(
-                f"plugin {name} can't be loaded: {_one_line(error)}",
+                f"plugin {name} can't be loaded: {one_line(error)}",
                 hint="-p takes a plugin's name (comfyreport reporters) or a module's",
             ) from error
         self._register(name, module, "", None)
@@ -278,7 +278,7 @@ def load(point: importlib.metadata.EntryPoint) -> Any:
     except BaseException as error:
         package = package_of(point)
         raise ReporterError(
-            f"reporter {point.name} of {package or point.value} can't be loaded: {_one_line(error)}",
+            f"reporter {point.name} of {package or point.value} can't be loaded: {one_line(error)}",
             hint="repair or uninstall that package, or choose another reporter",
         ) from error
 
@@ -290,18 +290,13 @@ def _build(factory: Callable[..., object], name: str, destination: object, optio
         raise
     except OSError as error:
         raise ReporterError(
-            f"reporter {name} can't open its destination: {_one_line(error)}", hint=f"--reporter {name}=PATH"
+            f"reporter {name} can't open its destination: {one_line(error)}", hint=f"--reporter {name}=PATH"
         ) from error
     except BaseException as error:
         raise ReporterError(
-            f"reporter {name} can't be made: {_one_line(error)}",
+            f"reporter {name} can't be made: {one_line(error)}",
             hint=f"'comfyreport reporters {name}' tells its options",
         ) from error
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _make_parent(path: Path, name: str) -> None:
