@@ -61,9 +61,14 @@ class Queue(NamedTuple):
         return None
 
     @property
+    def all(self) -> tuple[QueueEntry, ...]:
+        """The whole queue."""
+        return (*self.running, *self.pending)
+
+    @property
     def remaining(self) -> int:
         """Prompts in the queue, the running one included."""
-        return len(self.running) + len(self.pending)
+        return len(self.all)
 
 
 class HistoryOutput(NamedTuple):
@@ -237,6 +242,14 @@ def read_history(body: Json, prompt_id: str) -> History | None:
         *_submission(entry.get("prompt")),
         stated=isinstance(status, dict),
     )
+
+
+def find_submission(body: Json, client_id: str) -> str | None:
+    """The id of the prompt that *client_id* submitted, from the body of GET /history; None if it isn't there."""
+    for prompt_id, entry in body.items() if isinstance(body, dict) else ():
+        if isinstance(entry, dict) and _submission(entry.get("prompt"))[1] == client_id:
+            return str(prompt_id)
+    return None
 
 
 def _submission(prompt: Json) -> tuple[Json, str | None, tuple[str, ...]]:

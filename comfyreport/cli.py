@@ -255,7 +255,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
         from comfyreport.simulator import serve
     except ImportError as error:
         return _complain(str(error))
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         serve(arguments.port, arguments.speed, lambda line: print(line, flush=True))
     except OSError as error:

@@ -18,6 +18,7 @@ class Hearing:
         self.open = False
         self.ever_open = False
         self.was_down = False
+        self.dropped = False
         self._run = run
         self._timing = timing
         self._loopback = loopback
@@ -51,7 +52,7 @@ class Hearing:
         if not self.open:
             return []
         self.open = self._polling = False
-        self._run.missed = True
+        self.dropped = self._run.missed = True
         detail = error.message if error is not None else "the server closed the connection"
         return self._tell(ev.ConnectionChanged, at, state="lost", detail=detail)
 

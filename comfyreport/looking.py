@@ -10,19 +10,24 @@ from comfyreport import answers
 from comfyreport.client import Client
 from comfyreport.timing import Timing
 
+# Prompts that may have ended between a submission and the look for it.
+_RECENT = 20
+
 Did = Literal["", "deleted", "interrupted"]
 
 
 class Look(NamedTuple):
     """What one look found; `queue` is None where it wasn't asked or gave no useful answer.
 
-    `readable`: the history could be read, so that a prompt that isn't in it has not ended.
+    `readable`: the history could be read, so that a prompt that isn't in it has not ended. `given` is the id
+    that the server gave the prompt, where that was looked for.
     """
 
     history: answers.History | None
     queue: answers.Queue | None
     did: Did = ""
     readable: bool = True
+    given: str | None = None
 
     def where(self, prompt_id: str) -> Literal["queue", "nowhere", "unknown"]:
         """Where the prompt is that history doesn't have."""
@@ -46,6 +51,20 @@ def look(client: Client, prompt_id: str) -> Look:
     if queue is None and not readable:
         raise answer.refusal(client.address.base)
     return Look(None, queue, readable=readable)
+
+
+def look_for_submission(client: Client, prompt_id: str, client_id: str) -> Look:
+    """Look for a prompt whose POST had no answer: servers before `prompt_id` was added give it an id of their own.
+
+    Nobody else has its client id. Raises UnreachableError as `look` does.
+    """
+    found = look(client, prompt_id)
+    if found.queue is None or found.where(prompt_id) != "nowhere":
+        return found
+    given = next((entry.prompt_id for entry in found.queue.all if entry.client_id == client_id), None)
+    if given is None:
+        given = answers.find_submission(client.get(f"/history?max_items={_RECENT}").body, client_id)
+    return found._replace(given=given)
 
 
 def cancel_and_look(client: Client, prompt_id: str) -> Look:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from comfyreport import answers, verdict, wire
@@ -17,7 +18,7 @@ from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.frames import Skipped
 from comfyreport.hearing import Hearing
-from comfyreport.looking import Look, Pace, cancel_and_look, look
+from comfyreport.looking import Look, Pace, cancel_and_look, look, look_for_submission
 from comfyreport.merging import merge_messages
 from comfyreport.outputs import Target
 from comfyreport.recording import Recorder
@@ -74,6 +75,7 @@ class Loop:
         self._pace = Pace(self._timing)
         self._hearing = Hearing(run, self._timing, clock().elapsed, loopback=client.address.loopback)
         self._submitting = False
+        self._answer_lost = False
         self._deleted = False
         self._signals = 0
         self._reconnect_delay = self._timing.reconnect_first
@@ -329,12 +331,13 @@ class Loop:
             self.run.conclude(verdict.unreachable(known))
             return
         self._tell(ev.Warning, code="answer_lost", message=f"the answer to the submission was lost: {known.message}")
+        self._answer_lost = True
         self._timers.arm("look", 0.0)
 
     # --- the second witness
 
     def _look_due(self, now: float) -> None:
-        name, act = ("cancel", cancel_and_look) if self.run.told.cancelling else ("look", look)
+        name, act = self._next_look()
         if name in self._wires.busy:
             return
         if name == "look" and self._wires.busy & {"cancel", "queue"}:
@@ -342,6 +345,12 @@ class Loop:
             self._timers.arm("look", self._timing.ended_poll)
             return
         self._wires.errand(name, lambda: act(self._client, self.run.prompt_id))
+
+    def _next_look(self) -> tuple[str, Callable[[Client, str], Look]]:
+        if self._answer_lost and not self.run.queued:
+            # Before anything else it must be known under which id the server has the prompt.
+            return "look", partial(look_for_submission, client_id=self._wires.client_id)
+        return ("cancel", cancel_and_look) if self.run.told.cancelling else ("look", look)
 
     def _release(self) -> None:
         """Feed the messages that were held until the first look."""
@@ -374,6 +383,9 @@ class Loop:
         elif found.queue is not None and where == "queue":
             self._pace.present()
             self._publish(self.run.feed(found.queue, self._clock()))
+        elif found.given is not None:
+            self._publish(self.run.feed(answers.Accepted(found.given), self._clock()))
+            self._timers.arm("look", 0.0)
         elif where == "nowhere":
             self._absent()
         elif self._pace.unreadable(self._clock().elapsed):
@@ -401,13 +413,15 @@ class Loop:
         if self._deleted:
             message = "cancelled by the user while it waited in the queue"
             self.run.conclude(verdict.cancelled(message, "cancelled", "yes"))
-        elif self._submitting or not self._pace.gone(self._clock().elapsed):
+            return
+        if self._submitting or not self._pace.gone(self._clock().elapsed):
             # The server may take its time to check a workflow before it takes it.
             return
-        elif self.run.queued and not self.run.started and not self._hearing.was_down:
+        was_down, dropped = self._hearing.was_down, self._hearing.dropped
+        if self.run.queued and not self.run.started and not was_down and not dropped:
             self.run.conclude(verdict.deleted())
         else:
-            self.run.conclude(verdict.vanished(self.run.told, self.run.nodes, restarted=self._hearing.was_down))
+            self.run.conclude(verdict.vanished(self.run.told, self.run.nodes, was_down=was_down, dropped=dropped))
 
     # --- the user's signals
 

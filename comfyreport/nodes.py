@@ -163,5 +163,9 @@ class Nodes:
         return self._fraction
 
     def seconds(self) -> dict[str, float]:
-        """How long each node ran, by id; nodes still open are counted to the moment they were closed."""
-        return {key: round(self._nodes[key].seconds, 3) for key in self.executed}
+        """How long each node ran, by id; nodes still open are counted to the moment they were closed.
+
+        One whose run nobody saw isn't in it: its time isn't known.
+        """
+        known = ((key, self._nodes[key]) for key in self.executed)
+        return {key: round(node.seconds, 3) for key, node in known if node.seen or node.seconds}

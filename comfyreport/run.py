@@ -185,7 +185,7 @@ class Run:
     def _queue(self, fact: answers.Queue) -> None:
         position = fact.position(self.prompt_id)
         if position is not None:
-            entry = next(each for each in (*fact.running, *fact.pending) if each.prompt_id == self.prompt_id)
+            entry = next(each for each in fact.all if each.prompt_id == self.prompt_id)
             self._learn(entry.graph, entry.client_id)
             if not self.queued:
                 self.position = position

@@ -194,10 +194,14 @@ def deleted() -> Verdict:
     return Verdict("lost", error, "none", "yes", True)
 
 
-def vanished(told: Testimony, nodes: Nodes, *, restarted: bool) -> Verdict:
-    """The prompt was running, and now it is nowhere."""
-    if restarted:
-        message = "the server was restarted and has forgotten the prompt"
+def vanished(told: Testimony, nodes: Nodes, *, was_down: bool, dropped: bool) -> Verdict:
+    """The prompt is nowhere, and nobody is known to have deleted it.
+
+    *was_down*: for a while there was no server; *dropped*: the connection broke, as a quick restart makes it.
+    """
+    if was_down or dropped:
+        known = "was restarted" if was_down else "closed the connection, probably to restart,"
+        message = f"the server {known} and has forgotten the prompt"
         return without_history(told, nodes, "server_restarted", message, "run it again")
     message = "the server answers, but has the prompt in neither its queue nor its history"
     return without_history(told, nodes, "prompt_vanished", message, "run it again")

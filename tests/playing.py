@@ -222,7 +222,7 @@ def check_nodes(events: Sequence[ev.Event]) -> None:
             assert event.node.id not in began, f"{short(event)}: it ran"
     end = the_end(events)
     assert list(end.executed) == list(dict.fromkeys(began))
-    assert set(end.node_seconds) == set(began)
+    assert set(end.node_seconds) <= set(began)
     assert not set(end.cached) & set(end.executed)
     if end.status == "success":
         assert not active

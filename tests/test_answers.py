@@ -272,3 +272,12 @@ def test_bodies_of_any_shape_are_borne(body: Any, entry: Any) -> None:
     answers.read_accepted({"prompt_id": body, "node_errors": {"1": body, "2": {"errors": [body]}}}, {})
     answers.read_refused({"error": {"type": body, "message": body, "details": body}, "node_errors": body}, {})
     answers.manifest_of({"1": body, "2": {"class_type": body, "_meta": {"title": body}}})
+
+
+def test_a_submission_is_found_in_history_by_its_client() -> None:
+    others = {"prompt": [1, "a", {}, {"client_id": "somebody"}, []]}
+    own = {"prompt": [2, "b", {}, {"client_id": "me"}, []]}
+    history = {"x": "odd", "y": {}, "a": others, "b": own}
+    assert answers.find_submission(history, "me") == "b"
+    assert answers.find_submission(history, "nobody") is None
+    assert answers.find_submission([history], "me") is None

@@ -31,7 +31,8 @@ _UNKNOWABLE = (*_UNANSWERING, "history_500")
 # Which faults a code may be told of.
 _CAUSES = {
     "server_gone": _UNANSWERING,
-    "server_restarted": ("restarted",),
+    # A prompt that is gone behind a broken connection: a restart so quick that nobody met it looks the same.
+    "server_restarted": ("restarted", "lost"),
     "no_history": ("history_500",),
     "prompt_vanished": ("lost", "restarted", *_UNANSWERING),
     "deleted": ("lost",),

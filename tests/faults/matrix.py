@@ -78,6 +78,14 @@ ROWS = (
     Row(
         "answer lost", "answer_lost", sees=Sees(warned="answer_lost"), impossible=_only("post", _ANSWERED), brief="post"
     ),
+    Row(
+        "answer lost, other id",
+        "answer_lost",
+        sees=Sees(warned="prompt_id_changed"),
+        impossible=_only("post", _ANSWERED),
+        among="other_id",
+        brief="post",
+    ),
     Row("dropped", "dropped", brief="sampling"),
     Row("dropped, refused", "unwelcome", brief="sampling"),
     Row("dropped and deaf", "deaf", brief="loading"),
@@ -136,6 +144,7 @@ ROWS = (
     ),
     Row("killed", "killed", sees=DEAD, brief="sampling"),
     Row("restarted", "restarted", 3, sees=RESTARTED, brief="sampling"),
+    Row("restarted at once", "restarted", 0, sees=RESTARTED, brief="loading"),
 )
 
 

@@ -1,0 +1,48 @@
+"""One look over HTTP, with a client that answers from a table."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from comfyreport.client import Answer, Client
+from comfyreport.looking import look_for_submission
+
+
+class _Table:
+    """Answers GET from a table, and notes what was asked."""
+
+    def __init__(self, bodies: dict[str, Any]) -> None:
+        self.bodies = bodies
+        self.asked: list[str] = []
+
+    def get(self, path: str) -> Answer:
+        self.asked.append(path)
+        return Answer(200, self.bodies[path], "")
+
+
+def _look(table: _Table) -> str | None:
+    return look_for_submission(cast(Client, table), "mine", "me").given
+
+
+def _job(prompt_id: str, client_id: str) -> list[Any]:
+    return [1, prompt_id, {}, {"client_id": client_id}, []]
+
+
+def test_a_submission_under_another_id_is_found_in_the_queue() -> None:
+    queue = {"queue_running": [_job("a", "you")], "queue_pending": [_job("b", "me")]}
+    table = _Table({"/history/mine": {}, "/queue": queue})
+    assert _look(table) == "b"
+
+
+def test_a_submission_under_another_id_that_has_ended_is_found_in_history() -> None:
+    history = {"c": {"prompt": _job("c", "me")}}
+    queue: dict[str, Any] = {"queue_running": [], "queue_pending": []}
+    table = _Table({"/history/mine": {}, "/queue": queue, "/history?max_items=20": history})
+    assert _look(table) == "c"
+
+
+def test_history_is_not_searched_for_a_submission_that_is_there() -> None:
+    queue = {"queue_running": [_job("mine", "me")], "queue_pending": []}
+    table = _Table({"/history/mine": {}, "/queue": queue})
+    assert _look(table) is None
+    assert table.asked == ["/history/mine", "/queue"]
