@@ -62,30 +62,42 @@ def merge(waiting: Iterable[Any]) -> deque[Any]:
 
 
 class Mailbox:
-    """What the main thread has published and the delivery hasn't taken yet."""
+    """What the main thread has published and the delivery hasn't taken yet.
 
-    def __init__(self) -> None:
+    Where many events wait, `put` waits for the delivery, up to *patience* seconds; where that was in vain, it
+    merges, and waits no more until the delivery has taken something.
+    """
+
+    def __init__(self, patience: float) -> None:
         self._items: deque[Any] = deque()
-        self._ready = threading.Condition()
+        self._changed = threading.Condition()
+        self._patience = patience
         self._merge_above = MERGE_ABOVE
+        self._waits = True
 
     def put(self, items: Iterable[Any]) -> None:
-        """Add *items*; merge when many wait."""
-        with self._ready:
+        """Add *items*; merge when too many wait."""
+        with self._changed:
             self._items.extend(items)
+            self._changed.notify()
+            if len(self._items) <= self._merge_above:
+                return
+            if self._waits:
+                self._waits = self._changed.wait_for(lambda: not self._items, self._patience)
             if len(self._items) > self._merge_above:
                 self._items = merge(self._items)
                 # What can't be merged must not be tried again at every event.
                 self._merge_above = max(MERGE_ABOVE, 2 * len(self._items))
-            self._ready.notify()
 
     def take(self, timeout: float | None) -> deque[Any]:
         """All that waits, as soon as there is something; nothing after *timeout* seconds."""
-        with self._ready:
+        with self._changed:
             if not self._items:
-                self._ready.wait(timeout)
+                self._changed.wait(timeout)
             items, self._items = self._items, deque()
             self._merge_above = MERGE_ABOVE
+            self._waits = True
+            self._changed.notify()
             return items
 
 
@@ -111,7 +123,7 @@ class Delivery:
         self._complain = complain
         self._clock = clock
         self._trace = trace
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(timing.patience)
         self._calls = self._work()
         self._busy: tuple[_Call, float] | None = None
         self._warned: set[str] = set()

@@ -285,7 +285,9 @@ class RunFinished(Event):
     cached: Annotated[tuple[str, ...], "ids of the nodes whose results came from the cache"] = ()
     queue_seconds: Annotated[float | None, "seconds between submission and start"] = None
     seconds: Annotated[float, "seconds from submission to the end, or from the command's begin"] = 0.0
-    node_seconds: Annotated[Mapping[str, float], "seconds that each node ran, by id; without those whose run nobody saw"] = field(default_factory=dict)
+    node_seconds: Annotated[
+        Mapping[str, float], "seconds that each node ran, by id; without those whose run nobody saw"
+    ] = field(default_factory=dict)
     prompt_state: Annotated[PromptState, "where the prompt is now, as far as known"] = "none"
     submitted: Annotated[Submitted, "whether the server got the prompt"] = "no"
     retryable: Annotated[bool, "whether the same command may succeed when tried again"] = False

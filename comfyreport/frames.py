@@ -15,9 +15,21 @@ TEXT_LIMIT = 32 * 1024 * 1024
 MESSAGE_LIMIT = 256 * 1024 * 1024
 """Bytes: the largest message that is taken."""
 BLOCK = 64 * 1024
+BATCH = 250
+"""Messages that are given together, at most."""
 
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 _LONGEST_CONTROL = 125
+
+# The first byte of a frame that is a whole message, the length that says that two bytes more hold it, and how long
+# a head that ends with them is.
+_LAST_TEXT, _LAST_BINARY = 0x80 | _TEXT, 0x80 | _BINARY
+_TWO_MORE = 126
+_SHORT_HEAD = 4
+
+
+Message = tuple[bool, bytes]
+"""Whether it is text, and its bytes."""
 
 
 class Skipped(NamedTuple):
@@ -37,15 +49,45 @@ class Frames:
         self._answer = answer
         self._buffer = bytearray()
 
-    def __iter__(self) -> Iterator[tuple[bool, bytes] | Skipped]:
-        """The messages, each with whether it is text; ends with the server's close frame."""
+    def __iter__(self) -> Iterator[list[Message] | Skipped]:
+        """The messages, those together that came together; ends with the server's close frame."""
+        while True:
+            if whole := self._whole():
+                yield whole
+                del whole
+            message = self._next()
+            if message is None:
+                return
+            yield message if isinstance(message, Skipped) else [message]
+            del message
+
+    def _whole(self) -> list[Message]:
+        """The messages at the beginning of the buffer that lie in it whole, each in one frame, as nearly all do."""
+        found: list[Message] = []
+        data, position = bytes(self._buffer), 0
+        end = len(data) - _SHORT_HEAD
+        while position <= end and len(found) < BATCH:
+            first, length, start = data[position], data[position + 1], position + 2
+            if length == _TWO_MORE:
+                length, start = data[start] << 8 | data[start + 1], start + 2
+            elif length > _TWO_MORE:
+                break
+            if (first != _LAST_TEXT and first != _LAST_BINARY) or start + length > len(data):
+                break
+            position = start + length
+            found.append((first == _LAST_TEXT, data[start:position]))
+        del self._buffer[:position]
+        return found
+
+    def _next(self) -> Message | Skipped | None:
+        """The next message, however it comes; None where the server closes the connection."""
         kind, size = _CONTINUATION, 0
         message = bytearray()
         while True:
             last, opcode, length = self._header()
             if opcode > _BINARY:
                 if self._control(opcode, last, length):
-                    return
+                    return None
                 continue
             if (opcode == _CONTINUATION) != (kind != _CONTINUATION):
                 raise ConnectionError("a message begins inside another, or goes on without a beginning")
@@ -59,11 +101,7 @@ class Frames:
             else:
                 self._take(length, message)
             if last:
-                whole = Skipped(size) if len(message) < size else (kind == _TEXT, bytes(message))
-                kind, size = _CONTINUATION, 0
-                message = bytearray()
-                yield whole
-                del whole
+                return Skipped(size) if len(message) < size else (kind == _TEXT, bytes(message))
 
     def _header(self) -> tuple[bool, int, int]:
         """Whether a frame is a message's last, its opcode, its length."""

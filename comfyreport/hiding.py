@@ -41,6 +41,11 @@ class Hiding:
         forms = {form for text in texts for form in (text.encode("utf-8", "replace"), json.dumps(text)[1:-1].encode())}
         self._forms = sorted(forms, key=len, reverse=True)
 
+    @property
+    def anything(self) -> bool:
+        """Whether there are secrets at all."""
+        return bool(self._forms)
+
     def text(self, text: str) -> str:
         """*text* without secrets."""
         for secret in self._texts:

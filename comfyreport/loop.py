@@ -18,6 +18,7 @@ from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.frames import Skipped
 from comfyreport.hearing import Hearing
+from comfyreport.inbox import MERGE_ABOVE_BYTES, MERGE_ABOVE_MESSAGES, Batch
 from comfyreport.looking import Look, Pace, cancel_and_look, look, look_for_submission
 from comfyreport.merging import merge_messages
 from comfyreport.outputs import Target
@@ -28,9 +29,6 @@ from comfyreport.timers import Timers
 from comfyreport.timing import Timing
 from comfyreport.wires import Closed, Done, Left, Opened, Signalled, Wires
 from comfyreport.wishes import Wishes
-
-MERGE_ABOVE_FRAMES = 1000
-MERGE_ABOVE_BYTES = 16 * 1024 * 1024
 
 
 class Loop:
@@ -145,9 +143,11 @@ class Loop:
         messages: list[wire.Message] = []
         size = 0
         for item in items:
-            if type(item) is tuple:
-                size += len(item[1])
-                messages.append(self._decode(*item))
+            if type(item) is Batch:
+                size += item.size
+                messages += [
+                    wire.decode_text(data) if text else wire.decode_binary(data) for text, data in item.messages
+                ]
                 continue
             self._feed(messages, size)
             messages, size = [], 0
@@ -158,16 +158,13 @@ class Loop:
         """What is in the inbox, as soon as there is something or a timer is due."""
         return self._wires.receive(self._timers.wait())
 
-    def _decode(self, text: bool, data: bytes) -> wire.Message:
-        return wire.decode_text(data) if text else wire.decode_binary(data)
-
     def _feed(self, messages: list[wire.Message], size: int) -> None:
         if not messages:
             return
         if self._held is not None:
             self._held = merge_messages([*self._held, *messages])
             return
-        if len(messages) > MERGE_ABOVE_FRAMES or size > MERGE_ABOVE_BYTES:
+        if len(messages) > MERGE_ABOVE_MESSAGES or size > MERGE_ABOVE_BYTES:
             messages = merge_messages(messages)
         now = self._clock()
         events: list[ev.Event] = []

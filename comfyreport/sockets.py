@@ -15,7 +15,7 @@ import certifi
 import websocket
 
 from comfyreport.client import Client, proxy_of, read_cookies, shown_proxy
-from comfyreport.frames import Frames, Skipped
+from comfyreport.frames import Frames, Message, Skipped
 from comfyreport.limits import Call, shut_down
 from comfyreport.refusals import NETWORK_ERRORS, no_answer, refusal, unreachable
 
@@ -88,26 +88,24 @@ class Socket:
             if self._socket is not None and self._socket.sock is not None:
                 self._socket.send(payload, opcode)
 
-    def frames(self) -> Iterator[tuple[bool, bytes] | Skipped]:
-        """The messages as they come, each with whether it is text; ends when the connection does.
+    def frames(self) -> Iterator[list[Message] | Skipped]:
+        """The messages as they come, those together that came together; ends when the connection does.
 
         Raises OSError or websocket's exceptions when the connection breaks.
         """
         hiding = self._client.hiding
-        for message in Frames(self._receive, lambda payload: self._send(payload, websocket.ABNF.OPCODE_PONG)):
-            if isinstance(message, Skipped):
-                yield message
+        for batch in Frames(self._receive, lambda payload: self._send(payload, websocket.ABNF.OPCODE_PONG)):
+            if isinstance(batch, Skipped):
+                yield batch
                 continue
-            text, data = message
-            data = hiding.body(data) if text else hiding.binary(data)
+            if hiding.anything:
+                batch = [(text, hiding.body(data) if text else hiding.binary(data)) for text, data in batch]
             if self._tap is not None:
-                if text:
-                    self._record({"dir": "in", "kind": "ws-text", "text": data.decode("utf-8", "replace")})
-                else:
-                    self._record({"dir": "in", "kind": "ws-binary", "b64": base64.b64encode(data).decode()})
-            yield text, data
-            # The next one may be as large again: this one must not be held until it is there.
-            del message, data
+                for message in batch:
+                    self._record(_recorded(*message))
+            yield batch
+            # The next one may be large: this one must not be held until it is there.
+            del batch
 
     def _receive(self, most: int) -> bytes:
         """Up to so many bytes, as soon as there are some; none at the end."""
@@ -145,6 +143,13 @@ class Socket:
         with self._lock:
             if self._socket is not None:
                 self._socket.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _recorded(text: bool, data: bytes) -> dict[str, Any]:
+    """A message in the form of a recording."""
+    if text:
+        return {"dir": "in", "kind": "ws-text", "text": data.decode("utf-8", "replace")}
+    return {"dir": "in", "kind": "ws-binary", "b64": base64.b64encode(data).decode()}
 
 
 def _tls_options(verify: bool | str) -> dict[str, Any]:

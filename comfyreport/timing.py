@@ -42,6 +42,8 @@ class Timing:
     """of silence until a warning"""
     queue_refresh: float = 2.0
     """between two looks at the queue for the prompt's place, at least"""
+    patience: float = 0.25
+    """that a thread waits for the next one to take what is there, before messages are merged"""
     lost_after: float = 60.0
     """of unbroken time without any answer before a run is given up"""
     lost_after_refused: float = 15.0

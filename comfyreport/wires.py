@@ -5,17 +5,16 @@ Every blocking call is made on a thread of its own, which may be left behind; th
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
+from comfyreport.frames import Skipped
+from comfyreport.inbox import Inbox
 from comfyreport.refusals import NETWORK_ERRORS
 from comfyreport.sockets import Socket
-
-BATCH = 4000
 
 
 class Opened(NamedTuple):
@@ -48,13 +47,13 @@ class Left(NamedTuple):
 
 
 class Wires:
-    """The inbox of one run and the threads that fill it. Frames lie in it as pairs (is text, data), or as `Skipped`."""
+    """The inbox of one run and the threads that fill it."""
 
     def __init__(self, client: Client, client_id: str) -> None:
         self.client = client
         self.busy: set[str] = set()
         self.client_id = client_id
-        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._inbox = Inbox(client.timing.patience)
         self._socket: Socket | None = None
 
     def put(self, item: Signalled | Left) -> None:
@@ -63,14 +62,7 @@ class Wires:
 
     def receive(self, timeout: float) -> list[Any]:
         """All that waits, as soon as there is something; nothing after *timeout* seconds."""
-        items: list[Any] = []
-        try:
-            items.append(self._inbox.get(timeout=timeout) if timeout > 0 else self._inbox.get_nowait())
-            while len(items) < BATCH:
-                items.append(self._inbox.get_nowait())
-        except queue.Empty:
-            pass
-        return items
+        return self._inbox.receive(timeout)
 
     # --- the socket
 
@@ -87,10 +79,13 @@ class Wires:
         try:
             cookies = connection.open()
             put(Opened(cookies))
-            for frame in connection.frames():
-                put(frame)
+            for messages in connection.frames():
+                if isinstance(messages, Skipped):
+                    put(messages)
+                else:
+                    self._inbox.put_messages(messages)
                 # A large one must not be held until the next is there.
-                del frame
+                del messages
         except UnreachableError as raised:
             error = raised
         except NETWORK_ERRORS as raised:

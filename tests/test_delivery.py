@@ -292,7 +292,7 @@ def test_a_backlog_is_merged_and_loses_nothing_else() -> None:
 
 
 def test_merging_is_tried_again_only_when_much_more_waits() -> None:
-    mailbox = Mailbox()
+    mailbox = Mailbox(patience=0.0)
     story = Story().begin()
     for number in range(3 * MERGE_ABOVE):
         mailbox.put([story.tell(ev.NodeText, node=SAMPLER, text=str(number))])

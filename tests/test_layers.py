@@ -21,7 +21,7 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "codes", "errors", "timers", "wishes"),
     ("events", "frames", "process", "timing"),
-    ("address", "eta", "wire"),
+    ("address", "eta", "inbox", "wire"),
     ("access", "answers", "hiding", "limits", "made", "nodes", "refusals"),
     ("merging", "telling", "verdict"),
     ("story",),

@@ -33,8 +33,8 @@ def read(data: bytes, most: int = BLOCK) -> tuple[list[tuple[bool, bytes] | Skip
 
     messages: list[tuple[bool, bytes] | Skipped] = []
     try:
-        for message in Frames(receive, pongs.append):
-            messages.append(message)
+        for batch in Frames(receive, pongs.append):
+            messages += [batch] if isinstance(batch, Skipped) else batch
     except ConnectionError as error:
         return messages, pongs, str(error)
     return messages, pongs, "closed"

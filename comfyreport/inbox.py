@@ -1,0 +1,81 @@
+"""What waits for the loop: the reader's messages, what errands came back with, the user's wishes."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any, NamedTuple
+
+from comfyreport.frames import Message
+
+MERGE_ABOVE_MESSAGES = 1000
+MERGE_ABOVE_BYTES = 16 * 1024 * 1024
+
+# Beyond this the reader waits: far below what calls for merging, so that memory stays small.
+_ENOUGH_MESSAGES = 750
+_ENOUGH_BYTES = 2 * 1024 * 1024
+
+
+class Batch(NamedTuple):
+    """Messages of the socket that came together, *size* bytes in all."""
+
+    messages: list[Message]
+    size: int
+
+
+class Inbox:
+    """A queue with any number of writers and one reader of its own, the loop.
+
+    The thread that reads the socket is mostly faster than the loop: it waits for it where enough lies here, so that
+    nothing need be merged as long as the loop keeps up. A loop that takes nothing for *patience* seconds isn't waited
+    for again until it does: the socket must be drained all the same.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._taken = threading.Event()
+        # Each is written by one thread alone.
+        self._messages_in = self._messages_out = 0
+        self._bytes_in = self._bytes_out = 0
+        self._given_up_at: int | None = None
+
+    def put(self, item: object) -> None:
+        """Add anything but messages. Safe in a signal handler and from any thread."""
+        self._queue.put(item)
+
+    def put_messages(self, messages: list[Message]) -> None:
+        """Add messages; from the socket's thread alone."""
+        size = sum(len(data) for _, data in messages)
+        self._messages_in += len(messages)
+        self._bytes_in += size
+        self._queue.put(Batch(messages, size))
+        # Whoever waits here must not hold them.
+        del messages
+        while self._enough() and self._given_up_at != self._messages_out:
+            before = self._messages_out
+            self._taken.clear()
+            if before == self._messages_out and not self._taken.wait(self._patience):
+                self._given_up_at = before
+
+    def _enough(self) -> bool:
+        return (
+            self._messages_in - self._messages_out > _ENOUGH_MESSAGES
+            or self._bytes_in - self._bytes_out > _ENOUGH_BYTES
+        )
+
+    def receive(self, timeout: float) -> list[Any]:
+        """All that waits, as soon as there is something; nothing after *timeout* seconds. From the loop alone."""
+        items: list[Any] = []
+        try:
+            items.append(self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait())
+            while True:
+                items.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        for item in items:
+            if type(item) is Batch:
+                self._messages_out += len(item.messages)
+                self._bytes_out += item.size
+        self._taken.set()
+        return items
