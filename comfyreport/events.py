@@ -8,13 +8,14 @@ types and codes that they don't know: adding one is a minor version of `SCHEMA`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import field
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from comfyreport.codes import ERROR_CODES as ERROR_CODES
 from comfyreport.codes import EXIT_CODES as EXIT_CODES
 from comfyreport.codes import EXIT_REPORTER_FAILED as EXIT_REPORTER_FAILED
 from comfyreport.codes import WARNING_CODES as WARNING_CODES
+from comfyreport.records import Record, record
 
 SCHEMA = "1.0"
 
@@ -46,8 +47,8 @@ class Instant(NamedTuple):
     elapsed: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeRef:
+@record
+class NodeRef(Record):
     """A node of the submitted workflow; nodes that the server makes by expansion are told as their parent."""
 
     id: Annotated[str, "id of the node in the submitted workflow"]
@@ -61,8 +62,8 @@ class NodeRef:
         return self.class_type or self.id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+@record
+class Output(Record):
     """One thing that a run made: a file on the server, or a value such as a text."""
 
     node: Annotated[NodeRef, "the node that made it"]
@@ -79,8 +80,8 @@ class Output:
     cached: Annotated[bool, "taken from the server's cache: made by an earlier run"] = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeError:
+@record
+class NodeError(Record):
     """Why the server refused one input of one node."""
 
     node: Annotated[NodeRef, "the node that was refused"]
@@ -89,8 +90,8 @@ class NodeError:
     details: Annotated[str, "the server's details: which input, which value"] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorInfo:
+@record
+class ErrorInfo(Record):
     """Why a run isn't a success: what a program needs to decide, and what a person needs to read."""
 
     code: Annotated[str, "one of the closed list of error codes"]
@@ -102,8 +103,8 @@ class ErrorInfo:
     node_errors: Annotated[tuple[NodeError, ...], "for a rejected workflow: what was refused"] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+@record
+class Event(Record):
     """What all events have in common."""
 
     seq: Annotated[int, "strictly increasing over a command; a thinned stream has gaps"]
@@ -114,7 +115,7 @@ class Event:
     run_index: Annotated[int | None, "which run this is, from 1, where a command makes several"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ProgressEvent(Event):
     """An event that tells how far the whole run is."""
 
@@ -127,7 +128,7 @@ class ProgressEvent(Event):
     nodes_total: Annotated[int, "nodes of the workflow, cached ones left out"] = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StreamStarted(Event):
     """The first event of every command."""
 
@@ -140,7 +141,7 @@ class StreamStarted(Event):
     runs_total: Annotated[int, "how many runs the command makes"] = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RunQueued(Event):
     """The server has taken the prompt."""
 
@@ -151,7 +152,7 @@ class RunQueued(Event):
     seed: Annotated[int | None, "the sampler's seed, where there is exactly one"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class QueueChanged(Event):
     """The prompt's place in the queue, or the queue's length, changed."""
 
@@ -160,14 +161,14 @@ class QueueChanged(Event):
     remaining: Annotated[int | None, "prompts in the server's queue, the running one included"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RunStarted(Event):
     """The server began to work on the prompt."""
 
     type: Literal["run_started"] = field(default="run_started", init=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NodeCached(ProgressEvent):
     """A node's result came from the server's cache: it won't run."""
 
@@ -175,7 +176,7 @@ class NodeCached(ProgressEvent):
     node: Annotated[NodeRef, "the node"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NodeStarted(ProgressEvent):
     """A node began to work."""
 
@@ -183,7 +184,7 @@ class NodeStarted(ProgressEvent):
     node: Annotated[NodeRef, "the node"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NodeProgress(ProgressEvent):
     """A node's own bar moved. Exists only for 0 < step <= max_steps."""
 
@@ -196,7 +197,7 @@ class NodeProgress(ProgressEvent):
     steps_per_second: Annotated[float | None, "steps a second in this pass"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NodeText(Event):
     """A node sent a line of text about what it does."""
 
@@ -205,7 +206,7 @@ class NodeText(Event):
     text: Annotated[str, "the text, as the server sent it"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NodePreview(Event):
     """A picture of work in progress. Made only if a selected reporter implements this very hook."""
 
@@ -216,7 +217,7 @@ class NodePreview(Event):
     index: Annotated[int, "number of this preview in the run, from 0"] = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NodeFinished(ProgressEvent):
     """A node came to its end."""
 
@@ -226,7 +227,7 @@ class NodeFinished(ProgressEvent):
     outputs: Annotated[tuple[Output, ...], "what it told of its outputs so far"] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OutputReady(Event):
     """An output is known, with its URL."""
 
@@ -234,7 +235,7 @@ class OutputReady(Event):
     output: Annotated[Output, "the output"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OutputSaved(Event):
     """An output is on disk, with its path."""
 
@@ -242,7 +243,7 @@ class OutputSaved(Event):
     output: Annotated[Output, "the output"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ConnectionChanged(Event):
     """The connection to the server changed."""
 
@@ -251,7 +252,7 @@ class ConnectionChanged(Event):
     detail: Annotated[str, "why, in words"] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Heartbeat(ProgressEvent):
     """Nothing was heard for a while, and comfyreport is still there."""
 
@@ -262,7 +263,7 @@ class Heartbeat(ProgressEvent):
     state: Annotated[Literal["queued", "running", "unknown"], "where the prompt is"] = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Warning(Event):  # noqa: A001  the event's name; the builtin is not used here
     """Something that a person should know and that doesn't end the run."""
 
@@ -272,7 +273,7 @@ class Warning(Event):  # noqa: A001  the event's name; the builtin is not used h
     node: Annotated[NodeRef | None, "the node that it is about"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RunFinished(Event):
     """The end of a run: exactly one for each run, whatever happened."""
 
@@ -293,7 +294,7 @@ class RunFinished(Event):
     retryable: Annotated[bool, "whether the same command may succeed when tried again"] = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StreamFinished(Event):
     """The last event of every command."""
 
@@ -326,25 +327,3 @@ AnyEvent = Union[  # noqa: UP007  isinstance and get_args work alike on all supp
 ]
 EVENT_CLASSES: tuple[type[Event], ...] = AnyEvent.__args__  # type: ignore[attr-defined]
 EVENT_TYPES: Mapping[str, type[Event]] = {str(cls.__dataclass_fields__["type"].default): cls for cls in EVENT_CLASSES}
-
-
-def _quicken(cls: type[Event]) -> None:
-    """Give *cls* an `__init__` that does the same as its own, in half the time.
-
-    A frozen dataclass sets each field by name, through `object.__setattr__`; this one calls the setters of the
-    slots. Worth it only for the events that come by the thousands.
-    """
-    scope: dict[str, Any] = {}
-    parameters, lines = [], []
-    for each in fields(cls):
-        scope[f"set_{each.name}"] = getattr(cls, each.name).__set__
-        scope[f"default_{each.name}"] = each.default
-        if each.init:
-            parameters.append(each.name + ("" if each.default is MISSING else f"=default_{each.name}"))
-        lines.append(f"set_{each.name}(self, {each.name if each.init else f'default_{each.name}'})")
-    exec(f"def __init__(self, *, {', '.join(parameters)}):\n " + "\n ".join(lines), scope)
-    scope["__init__"].__qualname__ = f"{cls.__qualname__}.__init__"
-    type.__setattr__(cls, "__init__", scope["__init__"])
-
-
-_quicken(NodeProgress)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from comfyreport.frames import Message
+from comfyreport import frames
+from comfyreport.merging import merge_messages
+from comfyreport.wire import Message, decode_binary, decode_text
 
 MERGE_ABOVE_MESSAGES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024
@@ -19,8 +22,20 @@ _ENOUGH_BYTES = 2 * 1024 * 1024
 class Batch(NamedTuple):
     """Messages of the socket that came together, *size* bytes in all."""
 
-    messages: list[Message]
+    messages: list[frames.Message]
     size: int
+
+
+def decoded(batches: Sequence[Batch]) -> Iterable[Message]:
+    """The messages in *batches*: merged if too many wait, else each decoded only as it is asked for.
+
+    A large workflow's messages are large once they are decoded: they should not all be held.
+    """
+    messages = (
+        decode_text(data) if text else decode_binary(data) for batch in batches for text, data in batch.messages
+    )
+    waiting, size = sum(len(batch.messages) for batch in batches), sum(batch.size for batch in batches)
+    return merge_messages(list(messages)) if waiting > MERGE_ABOVE_MESSAGES or size > MERGE_ABOVE_BYTES else messages
 
 
 class Inbox:
@@ -44,7 +59,7 @@ class Inbox:
         """Add anything but messages. Safe in a signal handler and from any thread."""
         self._queue.put(item)
 
-    def put_messages(self, messages: list[Message]) -> None:
+    def put_messages(self, messages: list[frames.Message]) -> None:
         """Add messages; from the socket's thread alone."""
         size = sum(len(data) for _, data in messages)
         self._messages_in += len(messages)

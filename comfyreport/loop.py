@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 from comfyreport import answers, verdict, wire
@@ -18,7 +19,7 @@ from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.frames import Skipped
 from comfyreport.hearing import Hearing
-from comfyreport.inbox import MERGE_ABOVE_BYTES, MERGE_ABOVE_MESSAGES, Batch
+from comfyreport.inbox import Batch, decoded
 from comfyreport.looking import Look, Pace, cancel_and_look, look, look_for_submission
 from comfyreport.merging import merge_messages
 from comfyreport.outputs import Target
@@ -140,32 +141,21 @@ class Loop:
             self._run_timers()
 
     def _take(self, items: list[Any]) -> None:
-        messages: list[wire.Message] = []
-        size = 0
-        for item in items:
-            if type(item) is Batch:
-                size += item.size
-                messages += [
-                    wire.decode_text(data) if text else wire.decode_binary(data) for text, data in item.messages
-                ]
+        for together, group in groupby(items, lambda item: type(item) is Batch):
+            if together:
+                self._feed(decoded(list(group)))
                 continue
-            self._feed(messages, size)
-            messages, size = [], 0
-            self._handle(item)
-        self._feed(messages, size)
+            for item in group:
+                self._handle(item)
 
     def _receive(self) -> list[Any]:
         """What is in the inbox, as soon as there is something or a timer is due."""
         return self._wires.receive(self._timers.wait())
 
-    def _feed(self, messages: list[wire.Message], size: int) -> None:
-        if not messages:
-            return
+    def _feed(self, messages: Iterable[wire.Message]) -> None:
         if self._held is not None:
             self._held = merge_messages([*self._held, *messages])
             return
-        if len(messages) > MERGE_ABOVE_MESSAGES or size > MERGE_ABOVE_BYTES:
-            messages = merge_messages(messages)
         now = self._clock()
         events: list[ev.Event] = []
         of_run = False
@@ -352,7 +342,7 @@ class Loop:
     def _release(self) -> None:
         """Feed the messages that were held until the first look."""
         held, self._held = self._held, None
-        self._feed(held or [], 0)
+        self._feed(held or ())
 
     def _look_done(self, item: Done) -> None:
         if item.error is not None:

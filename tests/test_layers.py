@@ -19,12 +19,12 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
 # Lowest first. A module imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "codes", "errors", "timers", "wishes"),
+    ("_version", "codes", "errors", "records", "timers", "wishes"),
     ("events", "frames", "process", "timing"),
-    ("address", "eta", "inbox", "wire"),
+    ("address", "eta", "wire"),
     ("access", "answers", "hiding", "limits", "made", "nodes", "refusals"),
     ("merging", "telling", "verdict"),
-    ("story",),
+    ("inbox", "story"),
     ("run", "view"),
     ("hearing", "hookspecs", "schema", "streams", "thinning"),
     ("checking", "factories", "jsonlines", "prompts", "wording"),
