@@ -36,10 +36,18 @@ class _Close(NamedTuple):
 
 
 class _Call(NamedTuple):
+    """One call of a hook. The delivery, when it comes back, and the main thread, when it gives it up, both pop the
+    *claim*: whoever gets it decides how the call ended."""
+
     reporter: Reporter
     hook: str
     function: Callable[..., object]
     arguments: Sequence[object]
+    began: float
+    claim: list[None]
+
+
+_FUNCTION, _ARGUMENTS, _CLAIM = (_Call._fields.index(name) for name in ("function", "arguments", "claim"))
 
 
 def merge(waiting: Iterable[Any]) -> deque[Any]:
@@ -125,12 +133,13 @@ class Delivery:
         self._trace = trace
         self._mailbox = Mailbox(timing.patience)
         self._calls = self._work()
-        self._busy: tuple[_Call, float] | None = None
+        self._busy: _Call | None = None
+        self._now = time.monotonic()
+        self._hooks: dict[type[ev.Event], list[tuple[Reporter, str, Hook]]] = {}
         self._warned: set[str] = set()
         self._spent: dict[str, float] = {}
         self._closing = False
         self._generation = 0
-        self._lock = threading.Lock()
         self._ticks = any(TICK_HOOK in reporter.hooks for reporter in reporters)
         self._last_tick = 0.0
         self._spawn()
@@ -154,14 +163,13 @@ class Delivery:
         busy = self._busy
         if busy is None:
             return []
-        call, since = busy
-        lasted = time.monotonic() - since
+        lasted = time.monotonic() - busy.began
         limit = self._timing.close_limit if self._closing else self._timing.hook_limit
         if lasted > limit:
-            self._abandon(call, f"did not return from {call.hook} within {limit:g} s")
-        elif lasted > self._timing.slow_hook and call.reporter.name not in self._warned and not self._closing:
-            self._warned.add(call.reporter.name)
-            return [f"reporter {call.reporter.name} has been in {call.hook} for {lasted:.0f} s; the run goes on"]
+            self._abandon(busy, f"did not return from {busy.hook} within {limit:g} s")
+        elif lasted > self._timing.slow_hook and busy.reporter.name not in self._warned and not self._closing:
+            self._warned.add(busy.reporter.name)
+            return [f"reporter {busy.reporter.name} has been in {busy.hook} for {lasted:.0f} s; the run goes on"]
         return []
 
     def close(self, *, everybody: bool, hurry: Callable[[], bool]) -> bool:
@@ -197,31 +205,36 @@ class Delivery:
     def _spawn(self) -> None:
         self._generation += 1
         name = f"comfyreport-delivery-{self._generation}"
-        self._thread = threading.Thread(target=self._deliver, args=(self._generation,), name=name, daemon=True)
+        self._thread = threading.Thread(target=self._deliver, name=name, daemon=True)
         self._thread.start()
 
-    def _deliver(self, generation: int) -> None:
+    def _deliver(self) -> None:
+        """Make the calls. What is done here is done for each event and reporter: it is kept short."""
         for call in self._calls:
-            began = time.monotonic()
-            self._busy = (call, began)
+            self._busy = call
             error: BaseException | None = None
             try:
-                call.function(*call.arguments)
+                call[_FUNCTION](*call[_ARGUMENTS])
             except BaseException as raised:  # noqa: BLE001  SystemExit too; the one place where plugins are called
                 error = raised
-            with self._lock:
-                if generation != self._generation:
-                    # Given up on while it was away: another thread has gone on.
-                    return
-                self._busy = None
-            lasted = time.monotonic() - began
-            name = call.reporter.name
-            self._spent[name] = self._spent.get(name, 0.0) + lasted
-            if self._trace is not None:
-                with contextlib.suppress(Exception):
-                    self._trace(name, call.hook, lasted)
+            try:
+                call[_CLAIM].pop()
+            except IndexError:
+                # Given up on while it was away: another thread has gone on.
+                return
+            self._busy = None
+            self._now = time.monotonic()
+            if self._closing or self._trace is not None:
+                self._note_time(call)
             if error is not None:
                 self._failed(call, error)
+
+    def _note_time(self, call: _Call) -> None:
+        name, lasted = call.reporter.name, self._now - call.began
+        self._spent[name] = self._spent.get(name, 0.0) + lasted
+        if self._trace is not None:
+            with contextlib.suppress(Exception):
+                self._trace(name, call.hook, lasted)
 
     def _failed(self, call: _Call, error: BaseException) -> None:
         reporter = call.reporter
@@ -238,27 +251,28 @@ class Delivery:
 
     def _abandon(self, call: _Call, why: str) -> None:
         """Leave the thread that is stuck in *call* behind and go on with a new one."""
-        with self._lock:
-            if self._busy is None or self._busy[0] is not call:
-                return
-            self._busy = None
-            call.reporter.stuck = True
-            self._switch_off(call.reporter, why)
-            self._spawn()
+        try:
+            call.claim.pop()
+        except IndexError:
+            return
+        self._busy = None
+        call.reporter.stuck = True
+        self._switch_off(call.reporter, why)
+        self._spawn()
 
     def _drop_slowest(self) -> None:
         busy = self._busy
         spent = dict(self._spent)
         if busy is not None:
-            name = busy[0].reporter.name
-            spent[name] = spent.get(name, 0.0) + time.monotonic() - busy[1]
+            name = busy.reporter.name
+            spent[name] = spent.get(name, 0.0) + time.monotonic() - busy.began
         alive = [reporter for reporter in self.reporters if reporter.alive]
         if not alive:
             return
         slowest = max(alive, key=lambda reporter: spent.get(reporter.name, 0.0))
         why = f"was too slow: events still waited {self._timing.close_limit:g} s after the end"
-        if busy is not None and busy[0].reporter is slowest:
-            self._abandon(busy[0], why)
+        if busy is not None and busy.reporter is slowest:
+            self._abandon(busy, why)
         else:
             self._switch_off(slowest, why)
         self._spent.clear()
@@ -266,7 +280,9 @@ class Delivery:
     def _work(self) -> Iterator[_Call]:
         """All calls there are to make until the last close. Its state outlives the threads that run through it."""
         while True:
-            for item in self._mailbox.take(self._wait()):
+            items = self._mailbox.take(self._wait())
+            self._now = time.monotonic()
+            for item in items:
                 if isinstance(item, _Close):
                     yield from self._closes(item)
                     if item.everybody:
@@ -280,15 +296,30 @@ class Delivery:
         return self._timing.tick if self._ticks and open_run else None
 
     def _tell(self, event: ev.Event) -> Iterator[_Call]:
-        self.view.apply(event)
-        own = PREFIX + event.type  # type: ignore[attr-defined]
-        known = {"event": event, "run": self.view}
-        for reporter in self.reporters:
-            hooks = reporter.hooks
-            for name in (EVENT_HOOK, own):
-                hook = hooks.get(name)
-                if hook is not None and reporter.alive:
-                    yield _call(reporter, name, hook, known)
+        view = self.view
+        view.apply(event)
+        arguments: dict[tuple[str, ...], Sequence[object]] = {
+            (): (),
+            ("event",): (event,),
+            ("run",): (view,),
+            ("event", "run"): (event, view),
+            ("run", "event"): (view, event),
+        }
+        hooks = self._hooks.get(type(event))
+        for reporter, name, (function, wanted) in self._hooks_of(event) if hooks is None else hooks:
+            if reporter.alive:
+                # Not _Call(…), which takes three times as long.
+                yield tuple.__new__(_Call, (reporter, name, function, arguments[wanted], self._now, [None]))
+
+    def _hooks_of(self, event: ev.Event) -> list[tuple[Reporter, str, Hook]]:
+        """The hooks to call for events of this type, in order."""
+        names = (EVENT_HOOK, PREFIX + event.type)  # type: ignore[attr-defined]
+        found = [(each, name, each.hooks[name]) for each in self.reporters for name in names if name in each.hooks]
+        self._hooks[type(event)] = found
+        return found
+
+    def _call(self, reporter: Reporter, name: str, function: Callable[..., object], *arguments: object) -> _Call:
+        return _Call(reporter, name, function, arguments, self._now, [None])
 
     def _tick(self) -> Iterator[_Call]:
         if self._wait() is None:
@@ -301,7 +332,7 @@ class Delivery:
         for reporter in self.reporters:
             hook = reporter.hooks.get(TICK_HOOK)
             if hook is not None and reporter.alive:
-                yield _call(reporter, TICK_HOOK, hook, known)
+                yield self._call(reporter, TICK_HOOK, hook.function, *(known[name] for name in hook.arguments))
 
     def _closes(self, order: _Close) -> Iterator[_Call]:
         for reporter in self.reporters:
@@ -309,13 +340,9 @@ class Delivery:
                 continue
             hook = reporter.hooks.get(CLOSE_HOOK)
             if hook is not None and reporter.alive:
-                yield _call(reporter, CLOSE_HOOK, hook, {})
+                yield self._call(reporter, CLOSE_HOOK, hook.function)
             if reporter.stream is not None and not reporter.stuck:
                 # That of one that was switched off too: the core has opened it.
-                yield _Call(reporter, "close of its destination", reporter.stream.close, ())
+                yield self._call(reporter, "close of its destination", reporter.stream.close)
             reporter.closed = True
         order.done.set()
-
-
-def _call(reporter: Reporter, name: str, hook: Hook, known: dict[str, Any]) -> _Call:
-    return _Call(reporter, name, hook.function, [known[argument] for argument in hook.arguments])
