@@ -10,15 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from comfyreport.events import ErrorInfo, NodeError, NodeRef
-from comfyreport.wire import (
-    ExecutionError,
-    ExecutionInterrupted,
-    Json,
-    read_error,
-    read_id,
-    read_ids,
-    read_interrupted,
-)
+from comfyreport.messages import ExecutionError, ExecutionInterrupted, Json
+from comfyreport.wire import read_error, read_id, read_ids, read_interrupted
 
 _MODEL_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
 

@@ -26,9 +26,10 @@ from comfyreport.address import Address
 from comfyreport.errors import UnreachableError
 from comfyreport.hiding import SHOWN, Hiding
 from comfyreport.limits import Call, LimitedAdapter
+from comfyreport.messages import Json
 from comfyreport.refusals import NETWORK_ERRORS, no_answer, refusal, unreachable
 from comfyreport.timing import Timing
-from comfyreport.wire import Json, loads
+from comfyreport.wire import loads
 
 BODY_LIMIT = 256 * 1024 * 1024
 

@@ -47,9 +47,6 @@ class _Call(NamedTuple):
     claim: list[None]
 
 
-_FUNCTION, _ARGUMENTS, _CLAIM = (_Call._fields.index(name) for name in ("function", "arguments", "claim"))
-
-
 def merge(waiting: Iterable[Any]) -> deque[Any]:
     """*waiting* events without the `node_progress` that a later one of the same node and pass makes needless.
 
@@ -214,11 +211,11 @@ class Delivery:
             self._busy = call
             error: BaseException | None = None
             try:
-                call[_FUNCTION](*call[_ARGUMENTS])
+                call.function(*call.arguments)
             except BaseException as raised:  # noqa: BLE001  SystemExit too; the one place where plugins are called
                 error = raised
             try:
-                call[_CLAIM].pop()
+                call.claim.pop()
             except IndexError:
                 # Given up on while it was away: another thread has gone on.
                 return

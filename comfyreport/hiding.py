@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import TypeVar
 from urllib.parse import quote, quote_plus
 
-from comfyreport.wire import Json, loads
+from comfyreport.messages import Json
+from comfyreport.wire import loads
 
 Bytes = TypeVar("Bytes", bytes, bytearray)
 

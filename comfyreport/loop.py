@@ -12,7 +12,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from comfyreport import answers, verdict, wire
+from comfyreport import answers, messages, verdict
 from comfyreport import events as ev
 from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError
@@ -70,7 +70,7 @@ class Loop:
         usual = 0.0 if client.address.loopback else self._timing.ping
         self._ping_interval = usual if self._wishes.ping_interval is None else self._wishes.ping_interval
         self._timers = Timers(lambda: clock().elapsed)
-        self._held: list[wire.Message] | None = None
+        self._held: list[messages.Message] | None = None
         self._pace = Pace(self._timing)
         self._hearing = Hearing(run, self._timing, clock().elapsed, loopback=client.address.loopback)
         self._submitting = False
@@ -89,7 +89,7 @@ class Loop:
         """Stop following and let the prompt go on; may be called from any thread."""
         self._wires.put(Left())
 
-    def execute(self, body: wire.Json) -> None:
+    def execute(self, body: messages.Json) -> None:
         """Connect, submit *body*, follow to the verdict. The run's end isn't told yet: outputs come first.
 
         Without a body the prompt is one that was submitted already.
@@ -152,7 +152,7 @@ class Loop:
         """What is in the inbox, as soon as there is something or a timer is due."""
         return self._wires.receive(self._timers.wait())
 
-    def _feed(self, messages: Iterable[wire.Message]) -> None:
+    def _feed(self, messages: Iterable[messages.Message]) -> None:
         if self._held is not None:
             self._held = merge_messages([*self._held, *messages])
             return
@@ -278,7 +278,7 @@ class Loop:
 
     # --- submitting
 
-    def _submit(self, body: wire.Json) -> None:
+    def _submit(self, body: messages.Json) -> None:
         self.run.sent = True
         self._hearing.begin(self._clock().elapsed)
         if body is None:

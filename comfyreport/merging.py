@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from comfyreport.wire import Executing, Message, PreviewFrame, ProgressMessage, ProgressState, node_state
+from comfyreport.messages import Executing, Message, PreviewFrame, ProgressMessage, ProgressState
+from comfyreport.wire import node_state
 
 
 def merge_messages(messages: Sequence[Message]) -> list[Message]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from comfyreport import answers, verdict, wire
+from comfyreport import answers, messages, verdict
 from comfyreport import events as ev
 from comfyreport.events import Instant
 from comfyreport.made import outputs_of
@@ -22,7 +22,7 @@ from comfyreport.telling import Telling
 from comfyreport.verdict import Testimony, Verdict
 
 E = TypeVar("E", bound=ev.Event)
-Fact = wire.Message | answers.Accepted | answers.Refused | answers.Queue | answers.History
+Fact = messages.Message | answers.Accepted | answers.Refused | answers.Queue | answers.History
 
 # Messages under another prompt's id that are kept until the server has told which id it gave: a few seconds' worth.
 _EARLY_LIMIT = 1000
@@ -76,7 +76,7 @@ class Run:
         self._started_at: float | None = None
         self._remaining: int | None = None
         self._accepted = False
-        self._early: list[wire.Message] = []
+        self._early: list[messages.Message] = []
         self._malformed_told: set[str] = set()
         self._telling = Telling(self.nodes, itertools.count(1) if sequence is None else sequence, run_index)
         self._story = Story(self.nodes, self._telling, base_url)
@@ -201,7 +201,7 @@ class Run:
         if self._queued_at is not None and not self.told.ended:
             self._telling.tell(ev.QueueChanged, position=position, remaining=remaining)
 
-    def _learn(self, graph: wire.Json, client_id: str | None) -> None:
+    def _learn(self, graph: messages.Json, client_id: str | None) -> None:
         """The workflow of a prompt that somebody else submitted."""
         if not self.manifest and self._queued_at is None:
             self.client_id = self.client_id or client_id
@@ -238,7 +238,7 @@ class Run:
                 self._story.finish_node(self._story.start_node(node_id, seen=False))
 
     def _fill_in_until(
-        self, fact: answers.History, last: wire.ExecutionError | wire.ExecutionInterrupted | None
+        self, fact: answers.History, last: messages.ExecutionError | messages.ExecutionInterrupted | None
     ) -> None:
         """Tell of the nodes that had run when one failed or was interrupted; that one stays open."""
         ran = set() if last is None else {self.nodes.display_id(raw_id) for raw_id in last.executed}
@@ -266,20 +266,20 @@ class Run:
 
     # --- what the socket says
 
-    def _status(self, message: wire.StatusMessage) -> None:
+    def _status(self, message: messages.StatusMessage) -> None:
         if message.remaining is not None:
             position = self.position if message.remaining else None
             self._queue_changed(0 if self.started else position, message.remaining)
 
-    def _start(self, message: wire.ExecutionStart) -> None:
+    def _start(self, message: messages.ExecutionStart) -> None:
         self._ensure_started()
 
-    def _cached(self, message: wire.ExecutionCached) -> None:
+    def _cached(self, message: messages.ExecutionCached) -> None:
         self._ensure_started()
         for node_id in message.nodes:
             self._story.cache(node_id)
 
-    def _executing(self, message: wire.Executing) -> None:
+    def _executing(self, message: messages.Executing) -> None:
         if message.node is None:
             if message.prompt_id is not None:
                 self._ensure_started()
@@ -288,18 +288,18 @@ class Run:
             self._ensure_started()
             self._story.executing(message)
 
-    def _text(self, frame: wire.TextFrame) -> None:
+    def _text(self, frame: messages.TextFrame) -> None:
         self._story.text(frame)
 
-    def _preview(self, frame: wire.PreviewFrame) -> None:
+    def _preview(self, frame: messages.PreviewFrame) -> None:
         if self._previews and self.started:
             self._story.preview(frame)
 
-    def _success(self, message: wire.ExecutionSuccess) -> None:
+    def _success(self, message: messages.ExecutionSuccess) -> None:
         self._ensure_started()
         self.told.success = True
 
-    def _error(self, message: wire.ExecutionError) -> None:
+    def _error(self, message: messages.ExecutionError) -> None:
         self._ensure_started()
         if message.blocked:
             info = verdict.blocked(message, self.nodes)
@@ -308,11 +308,11 @@ class Run:
         else:
             self.told.error = message
 
-    def _interrupted(self, message: wire.ExecutionInterrupted) -> None:
+    def _interrupted(self, message: messages.ExecutionInterrupted) -> None:
         self._ensure_started()
         self.told.interrupted = message
 
-    def _malformed(self, message: wire.Malformed) -> None:
+    def _malformed(self, message: messages.Malformed) -> None:
         if message.reason in self._malformed_told or len(self._malformed_told) >= _MALFORMED_LIMIT:
             return
         self._malformed_told.add(message.reason)
@@ -370,23 +370,23 @@ class Run:
 
 _FACTS = frozenset({answers.Accepted, answers.Refused, answers.Queue, answers.History})
 _NODE_MESSAGES: dict[type[Any], Callable[[Story, Any], None]] = {
-    wire.ProgressState: Story.progress_state,
-    wire.ProgressMessage: Story.progress,
-    wire.Executed: Story.executed,
+    messages.ProgressState: Story.progress_state,
+    messages.ProgressMessage: Story.progress,
+    messages.Executed: Story.executed,
 }
 _HANDLERS: dict[type[Any], Callable[[Run, Any], None]] = {
     answers.Accepted: Run._accepted_answer,
     answers.Refused: Run._refused,
     answers.Queue: Run._queue,
     answers.History: Run._history,
-    wire.StatusMessage: Run._status,
-    wire.ExecutionStart: Run._start,
-    wire.ExecutionCached: Run._cached,
-    wire.Executing: Run._executing,
-    wire.TextFrame: Run._text,
-    wire.PreviewFrame: Run._preview,
-    wire.ExecutionSuccess: Run._success,
-    wire.ExecutionError: Run._error,
-    wire.ExecutionInterrupted: Run._interrupted,
-    wire.Malformed: Run._malformed,
+    messages.StatusMessage: Run._status,
+    messages.ExecutionStart: Run._start,
+    messages.ExecutionCached: Run._cached,
+    messages.Executing: Run._executing,
+    messages.TextFrame: Run._text,
+    messages.PreviewFrame: Run._preview,
+    messages.ExecutionSuccess: Run._success,
+    messages.ExecutionError: Run._error,
+    messages.ExecutionInterrupted: Run._interrupted,
+    messages.Malformed: Run._malformed,
 }

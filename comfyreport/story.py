@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from comfyreport import events as ev
-from comfyreport import wire
+from comfyreport import messages, wire
 from comfyreport.made import outputs_of
 from comfyreport.nodes import Node, Nodes
 from comfyreport.telling import Telling
@@ -28,7 +28,7 @@ class Story:
         if display not in self.nodes.executed and self.nodes.cache(display):
             self._telling.tell(ev.NodeCached, node=self.nodes.node(display).ref)
 
-    def progress_state(self, message: wire.ProgressState) -> None:
+    def progress_state(self, message: messages.ProgressState) -> None:
         """The whole state of all nodes that began; only what isn't settled yet can be news."""
         self._stateful = True
         ended: dict[str, bool] = {}
@@ -52,7 +52,7 @@ class Story:
             if over and node is not None:
                 self.finish_node(node)
 
-    def executing(self, message: wire.Executing) -> None:
+    def executing(self, message: messages.Executing) -> None:
         """A node begins."""
         assert message.node is not None
         # A node that was told as finished may run again: what the next state says of it is news then.
@@ -65,7 +65,7 @@ class Story:
             self.close_nodes()
         self.start_node(display, seen=message.prompt_id is not None)
 
-    def progress(self, message: wire.ProgressMessage) -> None:
+    def progress(self, message: messages.ProgressMessage) -> None:
         """A node's bar moved."""
         value, maximum = message.value, message.maximum
         display = self.nodes.display_id(message.node)
@@ -88,7 +88,7 @@ class Story:
             None if speed is None else round(speed, 4),
         )
 
-    def executed(self, message: wire.Executed) -> None:
+    def executed(self, message: messages.Executed) -> None:
         """A node told of its outputs."""
         display = self.nodes.display_id(message.node, message.display_node)
         node = self.nodes.node(display)
@@ -96,13 +96,13 @@ class Story:
         made = outputs_of(node.ref, message.output, self._base_url, cached=cached)
         node.outputs += tuple(replace(output, index=len(node.outputs) + output.index) for output in made)
 
-    def text(self, frame: wire.TextFrame) -> None:
+    def text(self, frame: messages.TextFrame) -> None:
         """Texts are broadcast and name no prompt: only those of a node that runs here can be meant."""
         display = self.nodes.display_id(frame.node)
         if display in self.nodes.active:
             self._telling.tell(ev.NodeText, node=self._ref(self.nodes.active[display], frame.node), text=frame.text)
 
-    def preview(self, frame: wire.PreviewFrame) -> None:
+    def preview(self, frame: messages.PreviewFrame) -> None:
         """A picture came; without metadata it can only be of the one node that runs."""
         ref: ev.NodeRef | None = None
         if frame.node is not None:

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 from comfyreport.answers import History
 from comfyreport.errors import UnreachableError
 from comfyreport.events import EXIT_CODES, ErrorInfo, NodeRef, PromptState, Status, Submitted
+from comfyreport.messages import ExecutionError, ExecutionInterrupted
 from comfyreport.nodes import Nodes
-from comfyreport.wire import ExecutionError, ExecutionInterrupted
 
 _TRACEBACK_LINES = 12
 _LINE_LENGTH = 1000

@@ -20,7 +20,7 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 # Lowest first. A module imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "codes", "errors", "records", "timers", "wishes"),
-    ("events", "frames", "process", "timing"),
+    ("events", "frames", "messages", "process", "timing"),
     ("address", "eta", "wire"),
     ("access", "answers", "hiding", "limits", "made", "nodes", "refusals"),
     ("merging", "telling", "verdict"),

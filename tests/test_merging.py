@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from comfyreport import events as ev
 from comfyreport import wire
 from comfyreport.merging import merge_messages
+from comfyreport.messages import Executing, Message, PreviewFrame, ProgressMessage, ProgressState
 from comfyreport.recording import Player, Recording
 from comfyreport.view import RunView
-from comfyreport.wire import Executing, Message, PreviewFrame, ProgressMessage, ProgressState
 from tests import recordings
 from tests.playing import ACCEPTED, PROMPT, Telling, executing, one_prompt, progress, short, single_prompts, states
 
@@ -158,7 +158,7 @@ def traffic(name: str, number: int) -> tuple[tuple[Message, ...], Any]:
 
     def spy(fact: Any, at: Any) -> list[ev.Event]:
         nonlocal history
-        if type(fact).__module__ == wire.__name__:
+        if type(fact).__module__ == ProgressMessage.__module__:
             messages.append(fact)
         elif type(fact).__name__ == "History":
             history = fact._replace(prompt_id=PROMPT)

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comfyreport import answers, wire
+from comfyreport import answers, messages, wire
 from comfyreport.verdict import Verdict
 from tests import recordings
 from tests.playing import (
@@ -130,11 +130,11 @@ def expected(records: list[Record]) -> str:
             message = wire.decode(str(record["text"]))
             if getattr(message, "prompt_id", None) != prompt_id:
                 continue
-            if isinstance(message, wire.ExecutionError) and message.blocked:
+            if isinstance(message, messages.ExecutionError) and message.blocked:
                 partial = True
-            elif isinstance(message, wire.ExecutionError):
+            elif isinstance(message, messages.ExecutionError):
                 typed = typed or "error"
-            elif isinstance(message, wire.ExecutionInterrupted):
+            elif isinstance(message, messages.ExecutionInterrupted):
                 typed = "interrupted"
     return typed or "lost"
 
@@ -172,7 +172,7 @@ SAID = st.one_of(
     st.builds(lambda nodes: text("execution_cached", prompt_id=PROMPT, nodes=nodes), st.lists(NODES, max_size=3)),
     st.builds(lambda node, ui: text("executed", prompt_id=PROMPT, node=node, output=ui), NODES, UI),
     st.builds(text_frame, NODES, st.text(max_size=3)),
-    st.builds(lambda node: wire.PreviewFrame(b"x", "image/jpeg", node and PROMPT, node), st.none() | NODES),
+    st.builds(lambda node: messages.PreviewFrame(b"x", "image/jpeg", node and PROMPT, node), st.none() | NODES),
     st.builds(lambda count: text("status", status={"exec_info": {"queue_remaining": count}}), st.integers(0, 3)),
     st.builds(
         lambda kind, node: text("execution_error", prompt_id=PROMPT, node_id=node, exception_type=kind),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyreport import wire
+from comfyreport import messages, wire
 
 JPEG = b"\xff\xd8\xff\xe0"
 PNG = b"\x89PNG"
@@ -41,49 +41,52 @@ ERROR = {
 }
 
 KNOWN = [
-    (frame("status", status={"exec_info": {"queue_remaining": 2}}), wire.StatusMessage(2)),
-    (frame("status", status={"exec_info": {"queue_remaining": 0}}, sid="2a"), wire.StatusMessage(0, "2a")),
-    (frame("feature_flags", max_upload_size=1), wire.FeatureFlags({"max_upload_size": 1})),
-    (frame("execution_start", prompt_id="p", timestamp=1), wire.ExecutionStart("p")),
-    (frame("execution_cached", nodes=["3", "4"], prompt_id="p"), wire.ExecutionCached("p", ("3", "4"))),
-    (frame("execution_cached", nodes=[], prompt_id="p"), wire.ExecutionCached("p", ())),
-    (frame("progress_state", prompt_id="p", nodes={"3": STATE}), wire.ProgressState("p", {"3": STATE})),
-    (frame("executing", node="2.0.0.1", display_node="2", prompt_id="p"), wire.Executing("p", "2.0.0.1", "2")),
-    (frame("executing", node=None, prompt_id="p"), wire.Executing("p", None, None)),
-    (frame("executing", node="3"), wire.Executing(None, "3", None)),
-    (frame("progress", value=1, max=20, prompt_id="p", node="3"), wire.ProgressMessage("p", "3", 1, 20)),
-    (frame("progress", value=2.4e-07, max=1.5, prompt_id="p", node="3"), wire.ProgressMessage("p", "3", 2.4e-07, 1.5)),
+    (frame("status", status={"exec_info": {"queue_remaining": 2}}), messages.StatusMessage(2)),
+    (frame("status", status={"exec_info": {"queue_remaining": 0}}, sid="2a"), messages.StatusMessage(0, "2a")),
+    (frame("feature_flags", max_upload_size=1), messages.FeatureFlags({"max_upload_size": 1})),
+    (frame("execution_start", prompt_id="p", timestamp=1), messages.ExecutionStart("p")),
+    (frame("execution_cached", nodes=["3", "4"], prompt_id="p"), messages.ExecutionCached("p", ("3", "4"))),
+    (frame("execution_cached", nodes=[], prompt_id="p"), messages.ExecutionCached("p", ())),
+    (frame("progress_state", prompt_id="p", nodes={"3": STATE}), messages.ProgressState("p", {"3": STATE})),
+    (frame("executing", node="2.0.0.1", display_node="2", prompt_id="p"), messages.Executing("p", "2.0.0.1", "2")),
+    (frame("executing", node=None, prompt_id="p"), messages.Executing("p", None, None)),
+    (frame("executing", node="3"), messages.Executing(None, "3", None)),
+    (frame("progress", value=1, max=20, prompt_id="p", node="3"), messages.ProgressMessage("p", "3", 1, 20)),
+    (
+        frame("progress", value=2.4e-07, max=1.5, prompt_id="p", node="3"),
+        messages.ProgressMessage("p", "3", 2.4e-07, 1.5),
+    ),
     (
         frame("executed", node="9", display_node="9", output={"images": []}, prompt_id="p"),
-        wire.Executed("p", "9", "9", {"images": []}),
+        messages.Executed("p", "9", "9", {"images": []}),
     ),
-    (frame("executed", node="9", display_node="9", output=None, prompt_id="p"), wire.Executed("p", "9", "9", {})),
-    (frame("execution_success", prompt_id="p", timestamp=1), wire.ExecutionSuccess("p")),
-    (frame("execution_complete", prompt_id="p"), wire.ExecutionSuccess("p")),
+    (frame("executed", node="9", display_node="9", output=None, prompt_id="p"), messages.Executed("p", "9", "9", {})),
+    (frame("execution_success", prompt_id="p", timestamp=1), messages.ExecutionSuccess("p")),
+    (frame("execution_complete", prompt_id="p"), messages.ExecutionSuccess("p")),
     (
         frame("execution_error", **ERROR),
-        wire.ExecutionError("p", "3", "KSampler", "boom", "RuntimeError", ("one", "two", "three"), ("4", "5")),
+        messages.ExecutionError("p", "3", "KSampler", "boom", "RuntimeError", ("one", "two", "three"), ("4", "5")),
     ),
     (
         frame("execution_interrupted", prompt_id="p", node_id="3", node_type="KSampler", executed=["6"]),
-        wire.ExecutionInterrupted("p", "3", ("6",)),
+        messages.ExecutionInterrupted("p", "3", ("6",)),
     ),
-    (binary(1, 1, JPEG), wire.PreviewFrame(JPEG, "image/jpeg")),
-    (binary(1, 2, PNG), wire.PreviewFrame(PNG, "image/png")),
+    (binary(1, 1, JPEG), messages.PreviewFrame(JPEG, "image/jpeg")),
+    (binary(1, 2, PNG), messages.PreviewFrame(PNG, "image/png")),
     (
         binary(3, 1, b"4" + "width: 128 \u00d7 ünï".encode()),
-        wire.TextFrame("4", "width: 128 \u00d7 ünï"),
+        messages.TextFrame("4", "width: 128 \u00d7 ünï"),
     ),
 ]
 
 
 @pytest.mark.parametrize(("raw", "message"), KNOWN)
-def test_known_frames(raw: str | bytes, message: wire.Message) -> None:
+def test_known_frames(raw: str | bytes, message: messages.Message) -> None:
     assert wire.decode(raw) == message
 
 
 def test_text_frames_are_taken_as_bytes_too() -> None:
-    assert wire.decode_text(frame("execution_start", prompt_id="p").encode()) == wire.ExecutionStart("p")
+    assert wire.decode_text(frame("execution_start", prompt_id="p").encode()) == messages.ExecutionStart("p")
 
 
 def test_a_preview_with_metadata() -> None:
@@ -91,30 +94,30 @@ def test_a_preview_with_metadata() -> None:
         {"node_id": "2.0.0.2", "prompt_id": "p", "display_node_id": "2", "image_type": "image/png"}
     ).encode()
     found = wire.decode(binary(4, len(head), head + PNG))
-    assert found == wire.PreviewFrame(PNG, "image/png", prompt_id="p", node="2.0.0.2", display_node="2")
+    assert found == messages.PreviewFrame(PNG, "image/png", prompt_id="p", node="2.0.0.2", display_node="2")
 
 
 def test_a_blocked_node_is_told_from_an_error() -> None:
     blocked = wire.decode(frame("execution_error", **{**ERROR, "exception_type": "ExecutionBlocked"}))
-    assert isinstance(blocked, wire.ExecutionError)
+    assert isinstance(blocked, messages.ExecutionError)
     assert blocked.blocked
     error = wire.decode(frame("execution_error", **ERROR))
-    assert isinstance(error, wire.ExecutionError)
+    assert isinstance(error, messages.ExecutionError)
     assert not error.blocked
 
 
 def test_an_error_without_any_field_is_still_one() -> None:
-    assert wire.decode(frame("execution_error")) == wire.ExecutionError("", "", "", "", "", (), ())
+    assert wire.decode(frame("execution_error")) == messages.ExecutionError("", "", "", "", "", (), ())
 
 
 @pytest.mark.parametrize("kind", ["logs", "crystools.monitor", "progress_text", ""])
 def test_unknown_types_are_borne(kind: str) -> None:
-    assert wire.decode(frame(kind, x=1)) == wire.Unknown(kind)
+    assert wire.decode(frame(kind, x=1)) == messages.Unknown(kind)
 
 
 @pytest.mark.parametrize("raw", [binary(2, 1, JPEG), binary(99, 0), binary(1, 7, JPEG), binary(0xFFFFFFFF, 0xFFFFFFFF)])
 def test_unknown_binary_frames_are_borne(raw: bytes) -> None:
-    assert isinstance(wire.decode(raw), wire.Unknown)
+    assert isinstance(wire.decode(raw), messages.Unknown)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_unknown_binary_frames_are_borne(raw: bytes) -> None:
 )
 def test_what_cant_be_read_is_malformed(raw: str | bytes) -> None:
     found = wire.decode(raw)
-    assert isinstance(found, wire.Malformed)
+    assert isinstance(found, messages.Malformed)
     assert len(found.reason) < 250
 
 
@@ -163,12 +166,12 @@ NUMBERS = ['"1"', "true", "null", "NaN", "Infinity", "-Infinity", "1e400", "[1]"
 def test_what_is_no_sensible_number_is_malformed(field: str, number: str) -> None:
     other = "max" if field == "value" else "value"
     raw = f'{{"type": "progress", "data": {{"{field}": {number}, "{other}": 1, "prompt_id": "p", "node": "3"}}}}'
-    assert isinstance(wire.decode(raw), wire.Malformed)
+    assert isinstance(wire.decode(raw), messages.Malformed)
 
 
 def test_negative_numbers_are_for_the_run_to_judge() -> None:
     found = wire.decode(frame("progress", value=-1, max=-5, prompt_id="p", node="3"))
-    assert found == wire.ProgressMessage("p", "3", -1, -5)
+    assert found == messages.ProgressMessage("p", "3", -1, -5)
 
 
 @pytest.mark.parametrize(
@@ -192,46 +195,46 @@ def test_negative_numbers_are_for_the_run_to_judge() -> None:
     ],
 )
 def test_fields_of_the_wrong_type_are_malformed(raw: str) -> None:
-    assert isinstance(wire.decode(raw), wire.Malformed)
+    assert isinstance(wire.decode(raw), messages.Malformed)
 
 
 def test_ids_that_are_numbers_become_text() -> None:
-    assert wire.decode(frame("executing", prompt_id=12345, node=3)) == wire.Executing("12345", "3", None)
+    assert wire.decode(frame("executing", prompt_id=12345, node=3)) == messages.Executing("12345", "3", None)
 
 
 def test_optional_fields_of_the_wrong_type_are_left_out() -> None:
-    assert wire.decode(frame("status", status="busy", sid=["x"])) == wire.StatusMessage(None, None)
-    assert wire.decode(frame("execution_cached", prompt_id="p", nodes="345")) == wire.ExecutionCached("p", ())
-    assert wire.decode(frame("execution_cached", prompt_id="p", nodes=["3", None, 4])) == wire.ExecutionCached(
+    assert wire.decode(frame("status", status="busy", sid=["x"])) == messages.StatusMessage(None, None)
+    assert wire.decode(frame("execution_cached", prompt_id="p", nodes="345")) == messages.ExecutionCached("p", ())
+    assert wire.decode(frame("execution_cached", prompt_id="p", nodes=["3", None, 4])) == messages.ExecutionCached(
         "p", ("3", "4")
     )
-    assert wire.decode(frame("executed", node="9", prompt_id="p", output=[1])) == wire.Executed("p", "9", None, {})
+    assert wire.decode(frame("executed", node="9", prompt_id="p", output=[1])) == messages.Executed("p", "9", None, {})
     error = wire.decode(frame("execution_error", **{**ERROR, "traceback": "one line", "exception_message": 7}))
-    assert isinstance(error, wire.ExecutionError)
+    assert isinstance(error, messages.ExecutionError)
     assert (error.traceback, error.message) == (("one line",), "")
 
 
 @pytest.mark.parametrize("remaining", ["true", '"1"', "1.5", "-1", "null", "9" * 30, "9" * 400, "NaN"])
 def test_a_queue_length_is_a_whole_number_from_0(remaining: str) -> None:
     raw = f'{{"type": "status", "data": {{"status": {{"exec_info": {{"queue_remaining": {remaining}}}}}}}}}'
-    assert wire.decode(raw) == wire.StatusMessage(None)
+    assert wire.decode(raw) == messages.StatusMessage(None)
 
 
 @pytest.mark.parametrize(
     ("entry", "state"),
     [
-        (STATE, wire.NodeState("3", "3", True, False, 3)),
-        ({**STATE, "display_node_id": None}, wire.NodeState("3", "3", True, False, 3)),
-        ({**STATE, "state": "finished", "display_node_id": "2"}, wire.NodeState("3", "2", False, True, 3)),
-        ({**STATE, "state": "pending"}, wire.NodeState("3", "3", False, False, 3)),
-        ({**STATE, "state": ["running"], "value": "x"}, wire.NodeState("3", "3", False, False, 0)),
-        ({}, wire.NodeState("3", "3", False, False, 0)),
+        (STATE, messages.NodeState("3", "3", True, False, 3)),
+        ({**STATE, "display_node_id": None}, messages.NodeState("3", "3", True, False, 3)),
+        ({**STATE, "state": "finished", "display_node_id": "2"}, messages.NodeState("3", "2", False, True, 3)),
+        ({**STATE, "state": "pending"}, messages.NodeState("3", "3", False, False, 3)),
+        ({**STATE, "state": ["running"], "value": "x"}, messages.NodeState("3", "3", False, False, 0)),
+        ({}, messages.NodeState("3", "3", False, False, 0)),
         (None, None),
         ("running", None),
         ([], None),
     ],
 )
-def test_entries_of_a_progress_state(entry: Any, state: wire.NodeState | None) -> None:
+def test_entries_of_a_progress_state(entry: Any, state: messages.NodeState | None) -> None:
     assert wire.node_state("3", entry) == state
 
 
@@ -272,10 +275,10 @@ WILD_BINARY = st.builds(binary, st.integers(0, 5), st.integers(0, 40), st.binary
 @given(st.one_of(st.text(), st.binary(), WILD_TEXT, WILD_BINARY))
 def test_anything_is_a_message(raw: str | bytes) -> None:
     message = wire.decode(raw)
-    assert type(message).__module__ == wire.__name__
-    if isinstance(message, wire.ProgressMessage):
+    assert type(message).__module__ == messages.__name__
+    if isinstance(message, messages.ProgressMessage):
         assert all(math.isfinite(number) for number in (message.value, message.maximum))
-    if isinstance(message, wire.ProgressState):
+    if isinstance(message, messages.ProgressState):
         for raw_id, entry in message.nodes.items():
             wire.node_state(raw_id, entry)
 
@@ -285,4 +288,4 @@ def test_a_cut_off_frame_is_a_message(raw: str | bytes, data: st.DataObject) -> 
     length = data.draw(st.integers(0, len(raw) - 1))
     found = wire.decode(raw[:length])
     if isinstance(raw, str):
-        assert isinstance(found, wire.Malformed)
+        assert isinstance(found, messages.Malformed)

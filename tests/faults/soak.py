@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from comfyreport.api import run_generation
@@ -51,7 +53,15 @@ def _resident() -> int:
 
 
 def soak(runs: int, folder: Path) -> list[Measure]:
-    """So many runs, one after the other: successes, failures, partly cached ones; a measure ten times."""
+    """So many runs, one after the other: successes, failures, partly cached ones; a measure ten times.
+
+    They have a process of their own: in one whose memory is full of holes already, each new thread takes more.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_soak, runs, folder).result()
+
+
+def _soak(runs: int, folder: Path) -> list[Measure]:
     with _server() as url:
         for index in range(WARM_UP):
             _run(url, index, folder)
