@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import groupby
 from typing import Any
 
 from comfyreport import answers, messages, verdict
 from comfyreport import events as ev
-from comfyreport.client import Answer, Client
+from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.frames import Skipped
 from comfyreport.hearing import Hearing
 from comfyreport.inbox import Batch, decoded
-from comfyreport.looking import Look, Pace, cancel_and_look, look, look_for_submission
+from comfyreport.looking import Look, Pace, cancel_and_look, look
 from comfyreport.merging import merge_messages
 from comfyreport.outputs import Target
 from comfyreport.recording import Recorder
 from comfyreport.run import Run
 from comfyreport.saving import Saver
+from comfyreport.submission import Submission
 from comfyreport.timers import Timers
 from comfyreport.timing import Timing
 from comfyreport.wires import Closed, Done, Left, Opened, Signalled, Wires
@@ -73,8 +73,7 @@ class Loop:
         self._held: list[messages.Message] | None = None
         self._pace = Pace(self._timing)
         self._hearing = Hearing(run, self._timing, clock().elapsed, loopback=client.address.loopback)
-        self._submitting = False
-        self._answer_lost = False
+        self._submission = Submission(run, client)
         self._deleted = False
         self._signals = 0
         self._reconnect_delay = self._timing.reconnect_first
@@ -251,7 +250,7 @@ class Loop:
         self._publish(self._hearing.closed(item.error, self._clock()))
         self._timers.arm("reconnect", self._reconnect_delay * random.uniform(0.5, 1.0))
         self._reconnect_delay = min(2 * self._reconnect_delay, self._timing.reconnect_most)
-        if self.run.sent and not self._submitting:
+        if self.run.sent and not self._submission.pending:
             self._timers.arm_sooner("look", 0.0)
 
     def _give_up_due(self, now: float) -> None:
@@ -285,41 +284,18 @@ class Loop:
             self.run.missed = True
             self._look_due(0.0)
             return
-        self._submitting = True
-        self._wires.errand("submit", lambda: self._client.post("/prompt", body, timeout=self._timing.submit_answer))
+        self._wires.errand("submit", self._submission.call(body))
 
     def _submit_done(self, item: Done) -> None:
-        self._submitting = False
-        if item.error is not None:
-            self._submit_failed(item.error)
+        now = self._clock()
+        if item.error is None:
+            self._publish(self._hearing.answered(now, in_queue=None))
+            self._publish(self._submission.answered(item.value, now))
         else:
-            self._publish(self._hearing.answered(self._clock(), in_queue=None))
-            self._submit_answered(item.value)
-        if (self.run.told.cancelling or self.run.ending) and self.run.verdict is None:
+            self._publish(self._submission.failed(item.error, now))
+        told = self.run.told
+        if self.run.verdict is None and (item.error is not None or told.cancelling or self.run.ending):
             self._look_due(0.0)
-
-    def _submit_answered(self, answer: Answer) -> None:
-        refs = self.run.nodes.refs()
-        accepted = answers.read_accepted(answer.body, refs) if answer.status == 200 else None
-        refused = answers.read_refused(answer.body, refs) if answer.status in (400, 422) else None
-        if accepted is not None:
-            self._publish(self.run.feed(accepted, self._clock()))
-        elif refused is not None:
-            self._publish(self.run.feed(refused, self._clock()))
-        elif answer.status == 500:
-            self.run.conclude(verdict.server_failed(answer.text))
-        else:
-            self.run.conclude(verdict.unreachable(answer.refusal(self._client.address.base)))
-
-    def _submit_failed(self, error: BaseException) -> None:
-        """The POST broke: whether the server has the prompt is looked for under the id that it was given."""
-        known = error if isinstance(error, UnreachableError) else UnreachableError(str(error))
-        if not known.sent:
-            self.run.conclude(verdict.unreachable(known))
-            return
-        self._tell(ev.Warning, code="answer_lost", message=f"the answer to the submission was lost: {known.message}")
-        self._answer_lost = True
-        self._timers.arm("look", 0.0)
 
     # --- the second witness
 
@@ -334,9 +310,9 @@ class Loop:
         self._wires.errand(name, lambda: act(self._client, self.run.prompt_id))
 
     def _next_look(self) -> tuple[str, Callable[[Client, str], Look]]:
-        if self._answer_lost and not self.run.queued:
-            # Before anything else it must be known under which id the server has the prompt.
-            return "look", partial(look_for_submission, client_id=self._wires.client_id)
+        unknown = self._submission.look(self._wires.client_id)
+        if unknown is not None:
+            return "look", unknown
         return ("cancel", cancel_and_look) if self.run.told.cancelling else ("look", look)
 
     def _release(self) -> None:
@@ -401,7 +377,7 @@ class Loop:
             message = "cancelled by the user while it waited in the queue"
             self.run.conclude(verdict.cancelled(message, "cancelled", "yes"))
             return
-        if self._submitting or not self._pace.gone(self._clock().elapsed):
+        if self._submission.pending or not self._pace.gone(self._clock().elapsed):
             # The server may take its time to check a workflow before it takes it.
             return
         was_down, dropped = self._hearing.was_down, self._hearing.dropped
@@ -428,7 +404,7 @@ class Loop:
             if self._recorder is not None:
                 self._recorder.note("cancel")
             self._timers.arm("unconfirmed", self._timing.cancel)
-            if not self._submitting:
+            if not self._submission.pending:
                 self._look_due(0.0)
 
     def _unconfirmed_due(self, now: float) -> None:

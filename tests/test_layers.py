@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("checking", "factories", "jsonlines", "prompts", "wording"),
     ("client", "plugins", "workflow"),
     ("delivery", "listing", "looking", "recording", "sockets"),
-    ("outputs", "wires"),
+    ("outputs", "submission", "wires"),
     ("saving", "session"),
     ("loop", "replay"),
     ("tracker",),

@@ -1,0 +1,62 @@
+"""The submission of one prompt: its POST, and what the answer means, or that there was none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from comfyreport import answers, verdict
+from comfyreport import events as ev
+from comfyreport.client import Answer, Client
+from comfyreport.errors import UnreachableError
+from comfyreport.events import Instant
+from comfyreport.looking import Look, look_for_submission
+from comfyreport.messages import Json
+from comfyreport.run import Run
+
+
+class Submission:
+    """What became of the POST. `pending`: it was sent, and neither its answer nor its failure has come yet."""
+
+    def __init__(self, run: Run, client: Client) -> None:
+        self.pending = False
+        self._run = run
+        self._client = client
+        self._unanswered = False
+
+    def call(self, body: Json) -> Callable[[], Answer]:
+        """The blocking call that submits *body*; from now on it is pending."""
+        self.pending = True
+        return lambda: self._client.post("/prompt", body, timeout=self._client.timing.submit_answer)
+
+    def look(self, client_id: str) -> Callable[[Client, str], Look] | None:
+        """How to look for a prompt of which it isn't known under which id the server has it, if that is so."""
+        if self._unanswered and not self._run.queued:
+            return partial(look_for_submission, client_id=client_id)
+        return None
+
+    def answered(self, answer: Answer, at: Instant) -> Sequence[ev.Event]:
+        """The server's answer: the prompt is taken or refused, or this is no ComfyUI."""
+        self.pending = False
+        run = self._run
+        refs = run.nodes.refs()
+        accepted = answers.read_accepted(answer.body, refs) if answer.status == 200 else None
+        refused = answers.read_refused(answer.body, refs) if answer.status in (400, 422) else None
+        if fact := accepted or refused:
+            return run.feed(fact, at)
+        if answer.status == 500:
+            run.conclude(verdict.server_failed(answer.text))
+        else:
+            run.conclude(verdict.unreachable(answer.refusal(self._client.address.base)))
+        return ()
+
+    def failed(self, error: BaseException, at: Instant) -> Sequence[ev.Event]:
+        """The POST broke: unless it never left, it must be looked for whether the server has the prompt."""
+        self.pending = False
+        known = error if isinstance(error, UnreachableError) else UnreachableError(str(error))
+        if not known.sent:
+            self._run.conclude(verdict.unreachable(known))
+            return ()
+        self._unanswered = True
+        message = f"the answer to the submission was lost: {known.message}"
+        return self._run.tell(ev.Warning, at, code="answer_lost", message=message)
