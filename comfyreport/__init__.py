@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from comfyreport._version import __version__
 
 if TYPE_CHECKING:
+    from comfyreport.access import Access
     from comfyreport.errors import ReporterError
     from comfyreport.events import (
         SCHEMA,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "access": ("Access",),
     "api": ("run_generation", "wait_for_completion"),
     "errors": ("ReporterError",),
     "events": (
@@ -103,6 +105,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SCHEMA",
+    "Access",
     "AnyEvent",
     "ConnectionChanged",
     "ErrorInfo",

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from comfyreport.address import Address
 from comfyreport.errors import UsageError
@@ -24,16 +25,32 @@ _HEADER_HINT = "--header 'NAME: VALUE', or --header @FILE with one such line eac
 
 @dataclass(frozen=True)
 class Access:
-    """What goes along with every request, over HTTP and the socket alike.
+    """What goes along with every request, over HTTP and the socket alike: credentials, and whom to trust.
 
-    `extra_data` goes into the submission: keys of API nodes. `insecure` leaves the server's certificate unchecked.
+    :param headers: headers by name.
+    :param token: a bearer token.
+    :param extra_data: goes into the submission: keys of API nodes.
+    :param cacert: a file of certificates in PEM form: those of a private authority.
+    :param insecure: leave the server's certificate unchecked.
+    :raises UsageError: where one of them can't be used.
     """
 
-    headers: Mapping[str, str] = field(default_factory=dict)
-    token: str = ""
-    extra_data: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    token: str = field(default="", repr=False)
+    extra_data: Mapping[str, str] = field(default_factory=dict, repr=False)
     cacert: str = ""
     insecure: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers.items():
+            _check_header(name, value)
+        _check_token(self.token)
+        _check_certificates(self.cacert)
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str], **more: Any) -> Access:
+        """With the token that the environment variable `COMFYREPORT_TOKEN` holds."""
+        return cls(token=environ.get("COMFYREPORT_TOKEN", "").strip(), **more)
 
     def headers_for(self, address: Address) -> dict[str, str]:
         """All headers for a request to *address*; a header that was given beats the token, which beats userinfo."""
@@ -63,22 +80,24 @@ def parse_headers(values: Iterable[str]) -> dict[str, str]:
     for value in values:
         for line in _read_file(value[1:]) if value.startswith("@") else [value]:
             name, colon, text = line.partition(":")
-            text = text.strip()
-            if not colon or not _NAME.fullmatch(name.strip()) or not text.isprintable() or not text.isascii():
-                # The value may be secret: it isn't shown. Without a colon, all of it may be the value.
-                shown = f"{name.strip()[:40]!r}…" if colon else "without a colon"
-                raise UsageError(f"--header {shown} is no header", hint=_HEADER_HINT)
-            headers = {key: value for key, value in headers.items() if key.lower() != name.strip().lower()}
-            headers[name.strip()] = text
+            name, text = name.strip(), text.strip()
+            if not colon:
+                # All of it may be the value, which may be secret: it isn't shown.
+                raise UsageError("--header without a colon is no header", hint=_HEADER_HINT)
+            _check_header(name, text)
+            headers = {key: value for key, value in headers.items() if key.lower() != name.lower()}
+            headers[name] = text
     return headers
 
 
-def parse_token(text: str) -> str:
-    """A bearer token as an environment variable holds it; UsageError where no header can carry it."""
-    token = text.strip()
+def _check_header(name: str, value: str) -> None:
+    if not _NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
+        raise UsageError(f"header {name[:40]!r}… is no header", hint=_HEADER_HINT)
+
+
+def _check_token(token: str) -> None:
     if not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError("COMFYREPORT_TOKEN is no bearer token", hint="it must be one word of ASCII characters")
-    return token
 
 
 def _read_file(name: str) -> list[str]:
@@ -101,12 +120,10 @@ def parse_extra_data(values: Iterable[str]) -> dict[str, str]:
     return extra
 
 
-def readable_certificates(name: str) -> str:
-    """`--cacert` as it was given; UsageError where the file can't be read or holds no certificates."""
+def _check_certificates(name: str) -> None:
     if name:
         try:
             ssl.create_default_context(cafile=name)
         except (OSError, ssl.SSLError) as error:
             reason = "it holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror or error
             raise UsageError(f"--cacert {name}: {reason}", hint="name a file of certificates in PEM form") from error
-    return name

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from comfyreport.access import Access
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunFinished
 from comfyreport.plugins import Plugins, Streams
@@ -30,7 +31,9 @@ def run_generation(
     quiet: bool = False,
     json_progress: bool = False,
     timeout: float | None = None,
+    expect_outputs: int = 0,
     record: str | os.PathLike[str] | None = None,
+    access: Access | None = None,
     timing: Timing | None = None,
 ) -> RunFinished:
     """Submit a workflow, follow it to its end, save what it made.
@@ -43,11 +46,20 @@ def run_generation(
     :param quiet: tell errors only.
     :param json_progress: JSON lines on stdout.
     :param timeout: limit for the whole run in seconds.
+    :param expect_outputs: fewer files than these make a success partial.
     :param record: a file for what crosses the wire.
+    :param access: credentials and certificates; None: the token in `COMFYREPORT_TOKEN`, if there is one.
     :raises ReporterError: if a reporter can't be had in that form.
     """
+    wishes = Wishes(timeout=timeout, expect_outputs=expect_outputs)
     job = Job(
-        server=server, workflow=workflow, prompt=prompt, output=output, record=record, wishes=Wishes(timeout=timeout)
+        server=server,
+        workflow=workflow,
+        prompt=prompt,
+        output=output,
+        record=record,
+        access=access,
+        wishes=wishes,
     )
     return _perform("run", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
 
@@ -61,6 +73,7 @@ def wait_for_completion(
     quiet: bool = False,
     json_progress: bool = False,
     timeout: float | None = None,
+    access: Access | None = None,
     timing: Timing | None = None,
 ) -> RunFinished:
     """Follow a prompt that was submitted already, to its end.
@@ -69,7 +82,7 @@ def wait_for_completion(
         the socket, and the end is learned by asking.
     :raises ReporterError: if a reporter can't be had in that form.
     """
-    job = Job(server=server, prompt_id=prompt_id, client_id=client_id, wishes=Wishes(timeout=timeout))
+    job = Job(server=server, prompt_id=prompt_id, client_id=client_id, access=access, wishes=Wishes(timeout=timeout))
     return _perform("attach", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
 
 

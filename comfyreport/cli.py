@@ -66,7 +66,7 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
-    from comfyreport.access import Access, parse_extra_data, parse_headers, parse_token, readable_certificates
+    from comfyreport.access import Access, parse_extra_data, parse_headers
     from comfyreport.errors import UsageError
     from comfyreport.tracker import Job, run_job
     from comfyreport.wishes import Wishes
@@ -75,11 +75,11 @@ def _run(arguments: argparse.Namespace) -> int:
     error: UsageError | None = None
     access = Access()
     try:
-        access = Access(
+        access = Access.of(
+            os.environ,
             headers=parse_headers(arguments.header),
-            token=parse_token(os.environ.get("COMFYREPORT_TOKEN", "")),
             extra_data={} if attach else parse_extra_data(arguments.extra_data),
-            cacert=readable_certificates(arguments.cacert or ""),
+            cacert=arguments.cacert or "",
             insecure=arguments.insecure,
         )
     except UsageError as raised:

@@ -76,6 +76,8 @@ class Client:
         self.timing = timing
         self.tap = tap
         self.cookies: dict[str, str] = {}
+        self._calls: set[Call] = set()
+        self._cut = False
         self.hiding = Hiding(self.access.secrets(address))
         self._headers = self.access.headers_for(address)
         if "user-agent" not in {name.lower() for name in self._headers}:
@@ -149,7 +151,10 @@ class Client:
         place, proxy = self.address.base, proxy_of(url)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         with Call.within(self.timing.connect + timeout, self.timing.connect + max(timeout, whole)) as call:
+            self._calls.add(call)
             try:
+                if self._cut:
+                    call.cut()
                 with self._session.request(
                     method,
                     url,
@@ -165,6 +170,8 @@ class Client:
                         raise no_answer(place)
             except NETWORK_ERRORS as error:
                 raise no_answer(place) if call.cut_off else unreachable(error, place, shown_proxy(proxy)) from error
+            finally:
+                self._calls.discard(call)
 
     def download(self, filename: str, subfolder: str, folder: str) -> Iterator[bytes]:
         """The pieces of a file that the server serves under `/view`. Raises UnreachableError."""
@@ -183,6 +190,12 @@ class Client:
             length = response.headers.get("Content-Length", "")
             if length.isdecimal() and int(length) != taken and "Content-Encoding" not in response.headers:
                 raise UnreachableError(f"{taken} of {length} bytes came", code="download_failed", retryable=True)
+
+    def cut(self) -> None:
+        """End all calls in progress; they fail, and so do later ones. From any thread, returns at once."""
+        self._cut = True
+        for call in list(self._calls):
+            call.cut()
 
     def _record(self, record: dict[str, Any]) -> None:
         if self.tap is None:

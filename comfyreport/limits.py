@@ -39,10 +39,14 @@ class Call:
     def _watch(self) -> None:
         while not self._over.wait(min(max(_AGAIN, self._due - time.monotonic()), threading.TIMEOUT_MAX)):
             if time.monotonic() >= self._due:
-                self.cut_off = True
-                raw = getattr(self.connection, "kept", None) or getattr(self.connection, "sock", None)
-                if raw is not None:
-                    shut_down(raw)
+                self.cut()
+
+    def cut(self) -> None:
+        """End the call: whoever waits in it is woken. From any thread, returns at once."""
+        self.cut_off = True
+        raw = getattr(self.connection, "kept", None) or getattr(self.connection, "sock", None)
+        if raw is not None:
+            shut_down(raw)
 
     @classmethod
     @contextlib.contextmanager
@@ -78,6 +82,10 @@ class _Noted:
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
         self.kept = self.sock  # type: ignore[attr-defined]
+        call = getattr(_calls, "current", None)
+        if call is not None and call.cut_off:
+            # It was cut off before there was anything to shut down.
+            raise ConnectionAbortedError
 
     def request(self, *args: Any, **options: Any) -> Any:
         call = getattr(_calls, "current", None)

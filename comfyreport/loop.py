@@ -129,6 +129,7 @@ class Loop:
             clock=self._clock,
             pulse=self._look_after_reporters,
             recorder=self._recorder,
+            overtime=lambda: self._wishes.timeout if self._timers.is_due("timeout") else None,
         )
         saver.save(target)
 

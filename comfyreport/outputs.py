@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +21,10 @@ _SUFFIX_LIMIT = 20
 # Devices on Windows, whatever follows behind a dot (Microsoft's "Naming Files, Paths, and Namespaces").
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 _UNSAFE = re.compile(r'[<>:"/\\|?*]')
+
+CHECK_DISK_EVERY = 16 * 1024 * 1024
+KEEP_FREE = 64 * 1024 * 1024
+"""Bytes: a download may leave no less of the disk."""
 
 Pieces = Callable[[str, str, str], Iterator[bytes]]
 
@@ -39,8 +45,8 @@ class Target:
     """What `--output` asks for: one file, or a folder.
 
     A path that ends in a slash or that is a folder already is a folder; anything else is a file, and where a run makes
-    several, the later ones get a number (`sunset-2.png`). Files in a folder keep the server's names and replace
-    nothing; a file that was named is replaced.
+    several, the later ones get a number (`sunset-2.png`). Files in a folder keep the server's names. Only the very
+    file that was named is ever replaced.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -78,7 +84,7 @@ class Target:
         return self._free(wanted, wanted.with_name(f"{wanted.stem}-2{suffix}"), 2)
 
     def _free(self, wanted: Path, path: Path, number: int) -> Path:
-        while path in self._used or (self.folder and os.path.lexists(path)):
+        while path in self._used or os.path.lexists(path):
             number += 1
             path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
         self._used.add(path)
@@ -95,19 +101,32 @@ def worth_saving(outputs: Sequence[Output]) -> list[int]:
 def save(output: Output, path: Path, pieces: Pieces) -> Output:
     """Fetch *output* to *path*, whole or not at all; the output with its path and size in bytes.
 
-    Raises OSError and what *pieces* raises.
+    Raises OSError, also before the disk is full, and what *pieces* raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.part")
     try:
         with open(part, "xb") as file:
-            size = _write(file.write, pieces(output.filename or "", output.subfolder or "", output.folder or "output"))
+            got = pieces(output.filename or "", output.subfolder or "", output.folder or "output")
+            size = _write(file.write, _while_there_is_room(got, path.parent))
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
     return replace(output, path=str(path), bytes=size)
+
+
+def _while_there_is_room(pieces: Iterable[bytes], folder: Path) -> Iterator[bytes]:
+    """*pieces*, as long as they leave something of the disk to others: a server may send without end."""
+    since = CHECK_DISK_EVERY
+    for piece in pieces:
+        since += len(piece)
+        if since >= CHECK_DISK_EVERY:
+            since = 0
+            if shutil.disk_usage(folder).free < KEEP_FREE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        yield piece
 
 
 def _write(write: Callable[[bytes], int], pieces: Iterable[bytes]) -> int:

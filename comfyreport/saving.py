@@ -12,6 +12,7 @@ from comfyreport.events import ErrorInfo, Instant
 from comfyreport.outputs import Target, save, worth_saving
 from comfyreport.recording import Recorder
 from comfyreport.run import Run
+from comfyreport.verdict import timed_out_while_saving
 from comfyreport.wires import Done, Left, Signalled, Wires
 
 
@@ -19,6 +20,7 @@ class Saver:
     """Saves what *run* made, and changes its verdict where that fails: the verdict's last word.
 
     :param pulse: called several times a second meanwhile.
+    :param overtime: the user's limit for the whole run in seconds, once it is over.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Saver:
         clock: Callable[[], Instant],
         pulse: Callable[[], None],
         recorder: Recorder | None,
+        overtime: Callable[[], float | None],
     ) -> None:
         self._run = run
         self._wires = wires
@@ -37,6 +40,8 @@ class Saver:
         self._clock = clock
         self._pulse = pulse
         self._recorder = recorder
+        self._overtime = overtime
+        self._limit: float | None = None
         self._stop = threading.Event()
 
     def save(self, target: Target) -> None:
@@ -61,14 +66,23 @@ class Saver:
         self._wires.errand("save", lambda: save(output, path, self._pieces))
         while True:
             self._pulse()
+            if self._limit is None and not self._stop.is_set():
+                self._limit = self._overtime()
+                if self._limit is not None:
+                    self._end()
             for item in self._wires.receive(0.1):
                 if isinstance(item, (Signalled, Left)):
-                    self._stop.set()
+                    self._end()
                 elif isinstance(item, Done) and item.name == "save":
                     self._wires.busy.discard("save")
                     if item.error is None:
                         self._saved(index, item.value)
                     return item.error
+
+    def _end(self) -> None:
+        """Save no more; what is half saved goes."""
+        self._stop.set()
+        self._wires.client.cut()
 
     def _saved(self, index: int, saved: ev.Output) -> None:
         if self._recorder is not None:
@@ -86,7 +100,9 @@ class Saver:
         verdict = self._run.verdict
         if verdict is None or verdict.status not in ("success", "partial"):
             return
-        if self._stop.is_set():
+        if self._limit is not None:
+            self._run.verdict = timed_out_while_saving(self._limit)
+        elif self._stop.is_set():
             error = ErrorInfo(code="cancelled", message="stopped by the user before all outputs were saved")
             self._run.verdict = verdict._replace(status="cancelled", error=error)
         elif failed and verdict.status == "success":

@@ -28,6 +28,10 @@ class Timers:
         """Let *name* not come."""
         self._due.pop(name, None)
 
+    def is_due(self, name: str) -> bool:
+        """Whether the moment of *name* has come and wasn't taken."""
+        return name in self._due and self._due[name] <= self._clock()
+
     def wait(self) -> float:
         """Seconds until the next moment; one where there is none."""
         now = self._clock()

@@ -34,7 +34,10 @@ SIMULATED = "sim"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One run that is asked for: a workflow to submit, or the id of a prompt that was submitted already."""
+    """One run that is asked for: a workflow to submit, or the id of a prompt that was submitted already.
+
+    `access`: None for what the environment tells.
+    """
 
     server: str = ""
     workflow: str | os.PathLike[str] | Mapping[str, Any] | None = None
@@ -43,7 +46,7 @@ class Job:
     prompt: str | None = None
     output: str | os.PathLike[str] | None = None
     record: str | os.PathLike[str] | None = None
-    access: Access = field(default_factory=Access)
+    access: Access | None = None
     wishes: Wishes = field(default_factory=Wishes)
 
     @property
@@ -71,6 +74,7 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
         run: Run | None = None
         interrupted: KeyboardInterrupt | None = None
         try:
+            access = job.access or Access.of(os.environ)
             workflow = _workflow(job)
             target = None if job.output is None else Target(job.output)
             if target is not None:
@@ -79,10 +83,10 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
             run = _run(session, job, workflow, address)
             recorder = None
             if job.record is not None:
-                recorder = Recorder(job.record, server=address.base, secrets=job.access.secrets(address))
+                recorder = Recorder(job.record, server=address.base, secrets=access.secrets(address))
                 stack.callback(recorder.close)
             tap = None if recorder is None else recorder.tap
-            client = Client(address, timing=session.timing, access=job.access, tap=tap)
+            client = Client(address, timing=session.timing, access=access, tap=tap)
             stack.callback(client.close)
             client_id = run.client_id or uuid.uuid4().hex
             loop = Loop(
@@ -95,11 +99,11 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
                 recorder=recorder,
                 wishes=job.wishes,
             )
-            if job.access.insecure:
+            if access.insecure:
                 message = "the server's certificate is not checked (--insecure)"
                 session.publish(run.tell(ev.Warning, session.clock(), code="insecure", message=message))
             on_loop(loop)
-            body = _body(job, workflow, run, client_id)
+            body = _body(access, workflow, run, client_id)
             interrupted = _guarded(loop, lambda: loop.execute(body))
             if target is not None and not loop.hurry:
                 interrupted = _guarded(loop, lambda: loop.save(target)) or interrupted
@@ -156,11 +160,11 @@ def _run(session: Session, job: Job, workflow: Workflow | None, address: Address
     )
 
 
-def _body(job: Job, workflow: Workflow | None, run: Run, client_id: str) -> dict[str, Any] | None:
+def _body(access: Access, workflow: Workflow | None, run: Run, client_id: str) -> dict[str, Any] | None:
     if workflow is None:
         return None
     body: dict[str, Any] = {"prompt": workflow.graph, "client_id": client_id, "prompt_id": run.prompt_id}
-    return body | ({"extra_data": dict(job.access.extra_data)} if job.access.extra_data else {})
+    return body | ({"extra_data": dict(access.extra_data)} if access.extra_data else {})
 
 
 def _guarded(loop: Loop, act: Callable[[], None]) -> KeyboardInterrupt | None:
@@ -214,6 +218,7 @@ class ProgressTracker:
     :param server: as `--server` takes it.
     :param prompt_id: the prompt to follow; may be set later.
     :param client_id: the id under which it was submitted; without one, one is made up.
+    :param access: credentials and certificates; None: the token in `COMFYREPORT_TOKEN`, if there is one.
     """
 
     def __init__(
@@ -224,9 +229,11 @@ class ProgressTracker:
         *,
         quiet: bool = False,
         json_progress: bool = False,
+        access: Access | None = None,
         timing: Timing | None = None,
     ) -> None:
         self.server = server
+        self.access = access
         self.client_id = client_id or uuid.uuid4().hex
         self.quiet = quiet
         self.json_progress = json_progress
@@ -298,7 +305,7 @@ class ProgressTracker:
     def _follow_to_the_end(self) -> None:
         plugins = default_plugins(quiet=self.quiet, json_progress=self.json_progress)
         plugins.add_object(self._collector, "tracker")
-        job = Job(server=self.server, prompt_id=self._prompt_id or "", client_id=self.client_id)
+        job = Job(server=self.server, prompt_id=self._prompt_id or "", client_id=self.client_id, access=self.access)
         session = Session(
             plugins, command="attach", server=job.shown_server, timing=self._timing, complain=complain_to_stderr
         )

@@ -233,6 +233,13 @@ def timed_out(limit: float, prompt_id: str, state: PromptState, submitted: Submi
     return Verdict("timeout", error, state, submitted, True)
 
 
+def timed_out_while_saving(limit: float) -> Verdict:
+    """The user's limit of *limit* seconds is over; the run succeeded, but not all that it made was saved in time."""
+    message = f"the time limit of {limit:g} s was over before all outputs were saved"
+    error = ErrorInfo(code="time_limit", message=message, hint="fetch them from the URLs of the outputs")
+    return Verdict("timeout", error, "finished", "yes", True)
+
+
 def _follow(prompt_id: str, submitted: Submitted) -> str:
     return "" if submitted == "no" else f"follow it with: comfyreport attach {prompt_id}"
 

@@ -16,8 +16,6 @@ from comfyreport.access import (
     Access,
     parse_extra_data,
     parse_headers,
-    parse_token,
-    readable_certificates,
 )
 from comfyreport.address import Address, parse_address
 from comfyreport.client import read_cookies
@@ -197,13 +195,25 @@ def test_a_file_of_headers_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "token"), [("", ""), ("abc", "abc"), (" abc\n", "abc"), ("a.b-c_~+/=", "a.b-c_~+/=")])
 def test_tokens(text: str, token: str) -> None:
-    assert parse_token(text) == token
+    assert Access.of({"COMFYREPORT_TOKEN": text}).token == token
+
+
+def test_nothing_secret_shows_where_access_is_printed() -> None:
+    access = Access(token=SECRET, headers={"X-Key": SECRET}, extra_data={"key": SECRET})
+    assert SECRET not in f"{access} {access!r}"
+
+
+@pytest.mark.parametrize(("name", "value"), [("X Y", "1"), ("X", f"{SECRET}\nY: 1"), ("", "1"), ("X", f"{SECRET}é")])
+def test_headers_that_are_none_are_not_told(name: str, value: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Access(headers={name: value})
+    assert SECRET not in f"{caught.value.message} {caught.value.hint}"
 
 
 @pytest.mark.parametrize("text", [f"{SECRET} b", f"{SECRET}\nb", f"{SECRET}\x7f", f"{SECRET}é"])
 def test_what_is_no_token_is_not_told(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_token(text)
+        Access.of({"COMFYREPORT_TOKEN": text})
     assert SECRET not in f"{caught.value.message} {caught.value.hint}"
 
 
@@ -215,12 +225,11 @@ def test_extra_data() -> None:
 
 
 def test_certificates(tmp_path: Path) -> None:
-    assert readable_certificates("") == ""
-    assert readable_certificates(certifi.where()) == certifi.where()
+    assert Access(cacert=certifi.where()).cacert == certifi.where()
     (tmp_path / "no.pem").write_text("hello")
     for name, words in (("no.pem", "no certificates"), ("nothing", "No such file")):
         with pytest.raises(UsageError, match=words):
-            readable_certificates(str(tmp_path / name))
+            Access(cacert=str(tmp_path / name))
 
 
 # --- what goes along

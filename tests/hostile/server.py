@@ -109,6 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         server, path = self.server, urlsplit(self.path).path
+        server.authorized.append(self.headers.get("Authorization"))
         server.asked.append(f"GET {self.path}")
         if path == "/ws":
             self._socket()
@@ -125,6 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         server = self.server
+        server.authorized.append(self.headers.get("Authorization"))
         server.asked.append(f"POST {self.path}")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/prompt":
@@ -215,6 +217,7 @@ class Hostile(ThreadingHTTPServer):
         self.prompt_id = ""
         self.body: Any = None
         self.asked: list[str] = []
+        self.authorized: list[str | None] = []
         self.viewed: list[str] = []
         self.sockets = 0
         self.submitted = threading.Event()

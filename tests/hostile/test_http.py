@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import shutil
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -14,14 +16,21 @@ from urllib.parse import quote
 
 import pytest
 
-from comfyreport import answers
+from comfyreport import answers, outputs
+from comfyreport.access import Access
+from comfyreport.api import run_generation, wait_for_completion
 from comfyreport.events import Instant
 from comfyreport.jsonlines import to_line
+from comfyreport.loop import Loop
+from comfyreport.plugins import Plugins, Streams
 from comfyreport.run import Run
+from comfyreport.session import Session
 from comfyreport.timing import Timing
+from comfyreport.tracker import Job, ProgressTracker, run_job
 from comfyreport.wording import describe_event
-from tests.hostile.running import QUICK, assert_printable, follow, measured
+from tests.hostile.running import LIMIT, QUICK, assert_printable, follow, measured
 from tests.hostile.server import BEGIN, END, WORKFLOW, Hostile, Reply, history, own, picture
+from tests.plugins.terminal import Plain
 
 MIB = 1024 * 1024
 WRONG: list[Any] = [None, True, -1.5, "text", [], {}, [[]], [{}], {"": None}, [1, [2, [3]]]]
@@ -44,8 +53,8 @@ def wrong_histories(prompt_id: str, wrong: Any) -> Iterator[Any]:
         yield {prompt_id: {**entry, "prompt": prompt}}
     yield history(prompt_id, graph={"1": wrong, "2": {"class_type": wrong, "inputs": wrong, "_meta": wrong}})
     yield history(prompt_id, graph={"3": {"class_type": "A", "inputs": {"a": wrong, "b": [wrong, wrong]}}})
-    for outputs in ({"3": wrong}, {"3": {"images": wrong}}, {"3": {"images": [wrong]}}, {"3": {"text": [wrong]}}):
-        yield history(prompt_id, outputs)
+    for made in ({"3": wrong}, {"3": {"images": wrong}}, {"3": {"images": [wrong]}}, {"3": {"text": [wrong]}}):
+        yield history(prompt_id, made)
     yield {prompt_id: {**entry, "meta": {"3": wrong}}}
     yield {prompt_id: {**entry, "meta": {"3": {"display_node": wrong}}}}
 
@@ -260,3 +269,85 @@ def test_an_end_that_is_told_before_the_beginning(tmp_path: Path) -> None:
     frames = [*reversed((*BEGIN, *END)), own("executing", node=None), own("execution_success")]
     with Hostile(frames=frames) as server:
         assert follow(server, tmp_path).result.status == "success"
+
+
+def endless(piece: bytes) -> Reply:
+    """A picture that never ends."""
+    return Reply(headers={"Content-Type": "image/png"}, pieces=itertools.repeat(piece))
+
+
+def test_a_download_without_end_leaves_something_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    monkeypatch.setattr(outputs, "KEEP_FREE", free - 3 * outputs.CHECK_DISK_EVERY)
+    with Hostile(view=lambda _: endless(b"x" * MIB)) as server:
+        told = follow(server, tmp_path, output=f"{tmp_path}/made/")
+    assert (told.result.status, told.codes()) == ("partial", ["download_failed"])
+    assert "No space left" in told.of("warning")[0]["message"]
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_the_time_limit_holds_for_saving_too(tmp_path: Path, silent: bool) -> None:
+    begun = Reply(headers={"Content-Type": "image/png"}, pieces=itertools.chain([b"x"], endlessly(silent)))
+    with Hostile(view=lambda _: begun) as server:
+        result = run_generation(WORKFLOW, server=server.url, output=tmp_path / "made/", timeout=1.0, reporters=[])
+    assert (result.status, result.exit_code, result.prompt_state) == ("timeout", 7, "finished")
+    assert result.error is not None
+    assert result.error.code == "time_limit"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def endlessly(silent: bool) -> Iterator[bytes]:
+    while True:
+        time.sleep(LIMIT if silent else 0.01)
+        yield b"x"
+
+
+def test_a_stop_while_saving_waits_for_nothing(tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"x"
+        begun.set()
+        time.sleep(LIMIT)
+
+    reply = Reply(headers={"Content-Type": "image/png"}, pieces=pieces())
+    with Hostile(view=lambda _: reply) as server:
+        session = Session(Plugins(Streams(Plain(), Plain())), command="run", server="", timing=Timing(), complain=print)
+        loops: list[Loop] = []
+        job = Job(server=server.url, workflow=WORKFLOW, output=tmp_path / "made.png")
+
+        def stop() -> None:
+            begun.wait(LIMIT)
+            loops[0].stop()
+
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        result = run_job(session, job, on_loop=loops.append)
+        session.finish()
+        stopper.join()
+    assert (result.status, result.prompt_state) == ("cancelled", "finished")
+    # Far below what a silent server is given: the download was cut.
+    assert result.seconds < Timing().answer / 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [None, Access(token="given", extra_data={"key": "value"})])
+def test_credentials_from_python(monkeypatch: pytest.MonkeyPatch, given: Access | None) -> None:
+    monkeypatch.setenv("COMFYREPORT_TOKEN", "environment")
+    token = "environment" if given is None else "given"
+    with Hostile(frames=(*BEGIN, *END)) as server:
+        result = run_generation(WORKFLOW, server=server.url, reporters=[], access=given)
+        assert result.prompt_id is not None
+        again = wait_for_completion(result.prompt_id, server=server.url, reporters=[], access=given)
+        with ProgressTracker(server.url, result.prompt_id, quiet=True, access=given) as tracker:
+            last = tracker.wait(LIMIT)
+    assert [result.status, again.status, last and last.status] == ["success"] * 3
+    assert set(server.authorized) == {f"Bearer {token}"}
+    assert server.body.get("extra_data") == (None if given is None else {"key": "value"})
+
+
+def test_a_token_that_is_none_is_the_end_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFYREPORT_TOKEN", "two words")
+    result = run_generation(WORKFLOW, server="127.0.0.1:1", reporters=[])
+    assert (result.status, result.submitted) == ("usage", "no")
