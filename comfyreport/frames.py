@@ -126,35 +126,32 @@ class Frames:
 
     # --- bytes
 
-    def _fill(self, most: int) -> None:
+    def _some(self, most: int) -> bytes:
         data = self._receive(most)
         if not data:
             raise ConnectionError("the connection ended without a close frame")
-        self._buffer += data
+        return data
 
     def _exactly(self, length: int) -> bytes:
         while len(self._buffer) < length:
-            self._fill(BLOCK)
+            self._buffer += self._some(BLOCK)
         data = bytes(self._buffer[:length])
         del self._buffer[:length]
         return data
 
     def _take(self, length: int, message: bytearray) -> None:
         """Move *length* bytes to the end of *message*."""
+        piece: bytes | bytearray = self._buffer[:length]
+        del self._buffer[: len(piece)]
         while True:
-            piece = self._buffer[:length]
             message += piece
-            del self._buffer[: len(piece)]
             length -= len(piece)
             if not length:
                 return
-            self._fill(min(length, BLOCK))
+            piece = self._some(min(length, BLOCK))
 
     def _skip(self, length: int) -> None:
-        while True:
-            skipped = min(length, len(self._buffer))
-            del self._buffer[:skipped]
-            length -= skipped
-            if not length:
-                return
-            self._fill(min(length, BLOCK))
+        skipped = min(length, len(self._buffer))
+        del self._buffer[:skipped]
+        while length := length - skipped:
+            skipped = len(self._some(min(length, BLOCK)))

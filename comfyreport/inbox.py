@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from comfyreport import frames
@@ -27,16 +27,17 @@ class Batch(NamedTuple):
     size: int
 
 
-def decoded(batches: Sequence[Batch]) -> Iterable[Message]:
+def decoded(batches: Sequence[Batch], decode: Callable[[bytes], Message]) -> Iterable[Message]:
     """The messages in *batches*: merged if too many wait, else each decoded only as it is asked for.
 
-    A large workflow's messages are large once they are decoded: they should not all be held.
+    A large workflow's messages are large once they are decoded: they should not all be held. *decode* reads texts
+    and may rest on what became of the messages before, as long as none is merged.
     """
-    messages = (
-        decode_text(data) if text else decode_binary(data) for batch in batches for text, data in batch.messages
-    )
     waiting, size = sum(len(batch.messages) for batch in batches), sum(batch.size for batch in batches)
-    return merge_messages(list(messages)) if waiting > MERGE_ABOVE_MESSAGES or size > MERGE_ABOVE_BYTES else messages
+    merging = waiting > MERGE_ABOVE_MESSAGES or size > MERGE_ABOVE_BYTES
+    read = decode_text if merging else decode
+    messages = (read(data) if text else decode_binary(data) for batch in batches for text, data in batch.messages)
+    return merge_messages(list(messages)) if merging else messages
 
 
 class Inbox:

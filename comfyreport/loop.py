@@ -25,9 +25,11 @@ from comfyreport.outputs import Target
 from comfyreport.recording import Recorder
 from comfyreport.run import Run
 from comfyreport.saving import Saver
+from comfyreport.states import States
 from comfyreport.submission import Submission
 from comfyreport.timers import Timers
 from comfyreport.timing import Timing
+from comfyreport.wire import decode_text
 from comfyreport.wires import Closed, Done, Left, Opened, Signalled, Wires
 from comfyreport.wishes import Wishes
 
@@ -74,6 +76,7 @@ class Loop:
         self._pace = Pace(self._timing)
         self._hearing = Hearing(run, self._timing, clock().elapsed, loopback=client.address.loopback)
         self._submission = Submission(run, client)
+        self._states = States(run)
         self._deleted = False
         self._signals = 0
         self._reconnect_delay = self._timing.reconnect_first
@@ -143,7 +146,8 @@ class Loop:
     def _take(self, items: list[Any]) -> None:
         for together, group in groupby(items, lambda item: type(item) is Batch):
             if together:
-                self._feed(decoded(list(group)))
+                decode = self._states.decode if self._held is None else decode_text
+                self._feed(decoded(list(group), decode))
                 continue
             for item in group:
                 self._handle(item)

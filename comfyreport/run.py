@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -92,6 +93,16 @@ class Run:
     def started(self) -> bool:
         """Whether the server is known to have begun with it."""
         return self._started_at is not None
+
+    @property
+    def settled(self) -> AbstractSet[str]:
+        """The server's ids of the nodes that are known to have ended."""
+        return self._story.settled
+
+    @property
+    def reopened(self) -> int:
+        """How often a node that had ended has begun to run again."""
+        return self._story.reopened
 
     @property
     def ending(self) -> bool:

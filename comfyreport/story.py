@@ -12,13 +12,18 @@ from comfyreport.telling import Telling
 
 
 class Story:
-    """Follows the nodes of one run through the messages of the socket."""
+    """Follows the nodes of one run through the messages of the socket.
+
+    `settled` holds the server's ids of nodes that a `progress_state` told as finished: what a later one says of
+    them is no news. `reopened` counts how often one was taken out again, because it runs once more.
+    """
 
     def __init__(self, nodes: Nodes, telling: Telling, base_url: str) -> None:
         self.nodes = nodes
         self._telling = telling
         self._base_url = base_url
-        self._settled: set[str] = set()
+        self.settled: set[str] = set()
+        self.reopened = 0
         self._stateful = False
         self._previews = 0
 
@@ -32,13 +37,13 @@ class Story:
         """The whole state of all nodes that began; only what isn't settled yet can be news."""
         self._stateful = True
         ended: dict[str, bool] = {}
-        for raw_id in [raw_id for raw_id in message.nodes if raw_id not in self._settled]:
+        for raw_id in [raw_id for raw_id in message.nodes if raw_id not in self.settled]:
             state = wire.node_state(raw_id, message.nodes[raw_id])
             if state is None:
                 continue
             display = self.nodes.display_id(raw_id, state.display_id)
             if state.finished:
-                self._settled.add(raw_id)
+                self.settled.add(raw_id)
             ended[display] = ended.get(display, True) and state.finished
             if display in self.nodes.active:
                 continue
@@ -56,7 +61,9 @@ class Story:
         """A node begins."""
         assert message.node is not None
         # A node that was told as finished may run again: what the next state says of it is news then.
-        self._settled.discard(message.node)
+        if message.node in self.settled:
+            self.settled.discard(message.node)
+            self.reopened += 1
         display = self.nodes.display_id(message.node, message.display_node)
         if display in self.nodes.active:
             return

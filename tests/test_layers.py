@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("merging", "telling", "verdict"),
     ("inbox", "story"),
     ("run", "view"),
-    ("hearing", "hookspecs", "schema", "streams", "thinning"),
+    ("hearing", "hookspecs", "states", "schema", "streams", "thinning"),
     ("checking", "factories", "jsonlines", "prompts", "wording"),
     ("client", "plugins", "workflow"),
     ("delivery", "listing", "looking", "recording", "sockets"),

@@ -1,0 +1,74 @@
+"""Reading `progress_state` messages without parsing again what is settled.
+
+Each of them repeats all nodes that began, in order, so that a large workflow's are mostly ended nodes whose text is
+that of the message before: all that may be skipped. What stays tells a `Run` the same, which a test shows.
+"""
+
+from __future__ import annotations
+
+from itertools import islice, takewhile
+
+from comfyreport.messages import Message, ProgressState
+from comfyreport.run import Run
+from comfyreport.wire import decode_text, loads, node_state
+
+WORTHWHILE_BYTES = 4096
+"""A shorter message is parsed as fast as compared."""
+WORTHWHILE_NODES = 16
+"""What is skipped grows by no fewer nodes: each time it is parsed once more."""
+
+_OPENING = b'"nodes": {'
+
+
+class States:
+    """Decodes the text messages of *run*'s socket. Each must be fed to it before the next is decoded."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._reopened = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._skipped = self._head = b""
+
+    def decode(self, data: bytes) -> Message:
+        """As `decode_text`, but a `ProgressState` may lack nodes at its beginning whose end the run knows."""
+        if len(data) < WORTHWHILE_BYTES:
+            return decode_text(data)
+        if self._reopened != self._run.reopened:
+            # A node that had ended runs again.
+            self._reopened = self._run.reopened
+            self._forget()
+        skip = len(self._skipped) if self._skipped and data.startswith(self._skipped) else 0
+        message = decode_text(self._head + data[skip:] if skip else data)
+        if skip and not isinstance(message, ProgressState):
+            # What is wrong with it is told of the whole.
+            return decode_text(data)
+        if isinstance(message, ProgressState) and message.prompt_id == self._run.prompt_id:
+            self._learn(data, skip, message)
+        return message
+
+    def _learn(self, data: bytes, skip: int, message: ProgressState) -> None:
+        """See how far the beginning of *data* tells only of nodes that the run knows to have ended."""
+        settled = self._run.settled
+        ended = list(takewhile(lambda raw_id: raw_id in settled and _finished(message, raw_id), message.nodes))
+        following = next(islice(message.nodes, len(ended), None), None)
+        if len(ended) < WORTHWHILE_NODES or following is None:
+            return
+        head = self._head if skip else data[: data.find(_OPENING) + len(_OPENING)]
+        end = data.find(f'"{following}": {{'.encode("utf-8", "replace"), skip or len(head))
+        told = data[skip or len(head) : end]
+        # Whatever stood there instead of what is looked for: only this is skipped.
+        try:
+            parsed = loads(head + told.rstrip(b", ") + b"}}}")
+        except ValueError:
+            return
+        nodes = {raw_id: message.nodes[raw_id] for raw_id in ended}
+        content = {"prompt_id": message.prompt_id, "nodes": nodes}
+        if end > 0 and told.endswith(b", ") and parsed == {"type": "progress_state", "data": content}:
+            self._head, self._skipped = head, data[:end]
+
+
+def _finished(message: ProgressState, raw_id: str) -> bool:
+    state = node_state(raw_id, message.nodes[raw_id])
+    return state is not None and state.finished

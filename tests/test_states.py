@@ -1,0 +1,133 @@
+"""States that are read in part tell a run what whole ones do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comfyreport import events as ev
+from comfyreport import states
+from comfyreport.events import Instant
+from comfyreport.messages import Message, ProgressState
+from comfyreport.run import Run
+from comfyreport.states import States
+from comfyreport.wire import decode_text
+from tests.benchmarks.loads import PROMPT, chain
+
+NAMES = ["1", "2", "3", "30", "2.0.0.a", '"', "é", "value"]
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is worthwhile."""
+    monkeypatch.setattr(states, "WORTHWHILE_BYTES", 0)
+    monkeypatch.setattr(states, "WORTHWHILE_NODES", 1)
+
+
+def message(kind: str, **data: Any) -> bytes:
+    return json.dumps({"type": kind, "data": {"prompt_id": "p", **data}}).encode()
+
+
+def entry(name: str, state: Any, value: float) -> dict[str, Any]:
+    return {"value": value, "max": 4, "state": state, "node_id": name, "prompt_id": "p", "display_node_id": name[:1]}
+
+
+def told(said: list[bytes], how: Callable[[Run], Callable[[bytes], Message]]) -> tuple[list[ev.Event], list[Message]]:
+    """What a run tells of *said*, and the messages that it was given."""
+    run = Run("p", [ev.NodeRef(id=name) for name in NAMES])
+    run.sent = True
+    decode, events, read = how(run), list[ev.Event](), list[Message]()
+    for number, data in enumerate(said):
+        read.append(decode(data))
+        events += run.feed(read[-1], Instant(float(number), float(number)))
+    return events, read
+
+
+def whole(_: Run) -> Callable[[bytes], Message]:
+    return decode_text
+
+
+def in_part(run: Run) -> Callable[[bytes], Message]:
+    return States(run).decode
+
+
+def check(said: list[bytes]) -> int:
+    """Both ways tell the same; how many entries needed no parsing."""
+    expected, full = told(said, whole)
+    events, thin = told(said, in_part)
+    assert events == expected
+    return sum(
+        len(one.nodes) - len(other.nodes)
+        for one, other in zip(full, thin, strict=True)
+        if isinstance(one, ProgressState) and isinstance(other, ProgressState)
+    )
+
+
+def growing(changes: list[tuple[str, Any, float]]) -> Iterator[bytes]:
+    """States as a server sends them: each repeats all that was said before, with one change."""
+    nodes: dict[str, Any] = {}
+    for name, state, value in changes:
+        nodes[name] = entry(name, state, value)
+        yield message("progress_state", nodes=nodes)
+
+
+CHANGES = st.tuples(st.sampled_from(NAMES), st.sampled_from(["running", "finished", "pending", 7, None]), st.just(0.5))
+OTHERS = st.one_of(
+    st.builds(lambda node: message("executing", node=node), st.sampled_from([*NAMES, None])),
+    st.builds(
+        lambda node, value: message("progress", node=node, value=value, max=4), st.sampled_from(NAMES), st.just(2)
+    ),
+    st.just(b'{"type": "progress_state", "data": {"prompt_id": "other", "nodes": {"1": {"state": "finished"}}}}'),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(CHANGES, max_size=25), st.lists(st.tuples(st.integers(0, 25), OTHERS), max_size=8))
+def test_any_states_tell_the_same(changes: list[tuple[str, Any, float]], others: list[tuple[int, bytes]]) -> None:
+    said = list(growing(changes))
+    for place, other in others:
+        said.insert(min(place, len(said)), other)
+    check(said)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(CHANGES, max_size=12), st.data())
+def test_states_that_are_spoilt_tell_the_same(changes: list[tuple[str, Any, float]], data: st.DataObject) -> None:
+    said = list(growing(changes))
+    for index in range(1, len(said)):
+        if data.draw(st.booleans()):
+            cut = data.draw(st.integers(0, len(said[index])))
+            piece = data.draw(st.sampled_from([b"", b", ", b"}", b'"2": {', b'"state": "running"', b'"nodes": {']))
+            said[index] = said[index][:cut] + piece + said[index][cut + data.draw(st.integers(0, 9)) :]
+    check(said)
+
+
+@pytest.mark.parametrize("head", ['{"type": "progress_state", "data": {"nodes": {NODES}, "prompt_id": "p"}}'])
+def test_states_in_another_order_are_read_whole(head: str) -> None:
+    ended = [json.dumps({str(n): entry(str(n), "finished", 4)})[1:-1] for n in range(5)]
+    running = json.dumps({"9": entry("9", "running", 1)})[1:-1]
+    said = [head.replace("NODES", ", ".join([*ended[:count], running])).encode() for count in range(5)]
+    assert check(said * 2) == 0
+
+
+def test_a_node_that_runs_again_is_heard() -> None:
+    nodes = {name: entry(name, "finished", 4) for name in "123"} | {"4": entry("4", "running", 1)}
+    state = message("progress_state", nodes=nodes)
+    said = [state, state, state, message("executing", node="2"), state, state]
+    assert check(said) > 0
+    events, _ = told(said, in_part)
+    ends = [event.node.id for event in events if isinstance(event, ev.NodeFinished)]
+    assert ends.count("2") == 2
+
+
+def test_a_large_run_is_hardly_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    said = [str(line).replace(PROMPT, "p").encode() for line in chain(300).messages()]
+    _, read = told(said, whole)
+    everything = sum(len(each.nodes) for each in read if isinstance(each, ProgressState))
+    assert check(said) > 0.8 * everything
