@@ -35,6 +35,8 @@ LIMIT = 600.0
 SUBSTITUTED = {
     # The tests would run themselves; all of them are collected instead.
     "python -m pytest\n": "python -m pytest --collect-only -q\n",
+    # It takes minutes, and fetches comfy-cli to compare with.
+    "python -m tests.benchmarks\n": "python -m tests.benchmarks --short\n",
     # It runs until it is stopped, and its usual port may be taken.
     "comfyreport simulate\n": "timeout 3 comfyreport simulate --port 0 || test $? = 124\n",
 }
