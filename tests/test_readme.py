@@ -26,6 +26,7 @@ from comfyreport.events import EXIT_CODES, EXIT_REPORTER_FAILED
 from comfyreport.listing import describe
 from comfyreport.schema import json_schema
 from comfyreport.simulator import Simulator
+from tests.benchmarks.__main__ import parser as benchmarks_parser
 from tests.e2e.installation import Installed, copy_checkout
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -249,8 +250,8 @@ def test_json_line() -> None:
 
 def test_options_exist() -> None:
     known = set(FOREIGN_OPTIONS)
-    for command in COMMANDS:
-        known.update(re.findall(r"--[a-z][a-z-]+", parser(command).format_help()))
+    for each in (*map(parser, COMMANDS), benchmarks_parser()):
+        known.update(re.findall(r"--[a-z][a-z-]+", each.format_help()))
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
 
 

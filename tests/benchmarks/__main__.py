@@ -29,7 +29,7 @@ a client didn't do its work, so that its seconds mean nothing."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what was asked for; 1 if a case failed. A missed target is only told."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="comfyreport-bench-") as folder:
         repeat = 1 if arguments.short else arguments.repeat
         bench = Bench(Path(folder), repeat, short=arguments.short, peers=not arguments.short)
@@ -60,7 +60,8 @@ def _measured(bench: Bench, name: str) -> list[Row]:
         return [Row(name, str(failure), failed=True)]
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The benchmarks' command line."""
     parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="how often each client runs (5)")
     parser.add_argument("--only", nargs="+", choices=list(CASES), metavar="NAME", help=", ".join(CASES))
