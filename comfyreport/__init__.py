@@ -12,6 +12,7 @@ from comfyreport._version import __version__
 
 if TYPE_CHECKING:
     from comfyreport.access import Access
+    from comfyreport.drawing import Lines, Region, bar, pad, shorten
     from comfyreport.errors import ReporterError
     from comfyreport.events import (
         SCHEMA,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from comfyreport.hookspecs import hookimpl
     from comfyreport.jsonlines import to_dict, to_line
     from comfyreport.streams import Stream, cell_width, fit, printable, stderr, stdout
+    from comfyreport.summary import describe_work, format_bytes
     from comfyreport.thinning import Thinner
     from comfyreport.tracker import ProgressTracker
     from comfyreport.view import NodeView, RunView
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "access": ("Access",),
     "api": ("run_generation", "wait_for_completion"),
+    "drawing": ("Lines", "Region", "bar", "pad", "shorten"),
     "errors": ("ReporterError",),
     "events": (
         "SCHEMA",
@@ -88,6 +91,7 @@ _HOMES = {
     "hookspecs": ("hookimpl",),
     "jsonlines": ("to_dict", "to_line"),
     "streams": ("Stream", "cell_width", "fit", "printable", "stderr", "stdout"),
+    "summary": ("describe_work", "format_bytes"),
     "thinning": ("Thinner",),
     "tracker": ("ProgressTracker",),
     "view": ("NodeView", "RunView"),
@@ -111,6 +115,7 @@ __all__ = [
     "ErrorInfo",
     "Event",
     "Heartbeat",
+    "Lines",
     "NodeCached",
     "NodeError",
     "NodeFinished",
@@ -125,6 +130,7 @@ __all__ = [
     "OutputSaved",
     "ProgressTracker",
     "QueueChanged",
+    "Region",
     "ReporterError",
     "RunFinished",
     "RunQueued",
@@ -136,18 +142,23 @@ __all__ = [
     "Thinner",
     "Warning",
     "__version__",
+    "bar",
     "cell_width",
     "color_tag",
     "describe_event",
     "describe_result",
     "describe_waiting",
+    "describe_work",
     "fit",
+    "format_bytes",
     "format_seconds",
     "format_steps",
     "hookimpl",
+    "pad",
     "percentage",
     "printable",
     "run_generation",
+    "shorten",
     "stderr",
     "stdout",
     "to_dict",

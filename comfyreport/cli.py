@@ -20,6 +20,7 @@ from comfyreport.process import (
     fill_descriptors,
     leave,
     standard_streams,
+    strays,
     tell_stdout_failed,
 )
 
@@ -159,7 +160,8 @@ def _report(
     from comfyreport.streams import Stream, Terminals
 
     terminals = Terminals()
-    with Signals() as signals, standard_streams() as (out, err):
+    with Signals() as signals, standard_streams() as (out, err), contextlib.ExitStack() as stack:
+        signals.tidy = terminals.restore
         streams = Streams(
             Stream(out, name="stdout", color=arguments.color, terminals=terminals),
             Stream(err, name="stderr", color=arguments.color, terminals=terminals),
@@ -172,11 +174,19 @@ def _report(
             except ReporterError as raised:
                 error = error or raised
 
+        # The same place as stderr; but what is written here is none of a reporter's.
+        aside = Stream(err, name="stderr", terminals=terminals)
+
+        def write_aside(text: str) -> None:
+            aside.write(text)
+            aside.flush()
+
         def complain(line: str) -> None:
             with contextlib.suppress(OSError, ValueError):
-                streams.stderr.write(f"comfyreport: {line}\n")
-                streams.stderr.flush()
+                write_aside(f"comfyreport: {line}\n")
 
+        if terminals.artists:
+            stack.enter_context(strays(write_aside))
         session = Session(
             plugins,
             command=command,
@@ -192,6 +202,9 @@ def _report(
         session.hurry = session.hurry or signals.count > 1
         signals.use(session.leave)
         code = session.finish()
+        for artist in terminals.artists:
+            # One that is stuck, or that nobody waited for.
+            artist.release()
         _print_results(plugins, session, streams)
         return code
 

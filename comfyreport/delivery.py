@@ -139,6 +139,7 @@ class Delivery:
         self._generation = 0
         self._ticks = any(TICK_HOOK in reporter.hooks for reporter in reporters)
         self._last_tick = 0.0
+        self._begun = False
         self._spawn()
 
     # --- the main thread's side
@@ -243,6 +244,9 @@ class Delivery:
     def _switch_off(self, reporter: Reporter, why: str) -> None:
         if reporter.failure is None:
             reporter.failure = why
+            if reporter.stream is not None:
+                with contextlib.suppress(Exception):
+                    reporter.stream.release()
             with contextlib.suppress(Exception):
                 self._complain(f"reporter {reporter} failed and was switched off: {why}")
 
@@ -279,6 +283,7 @@ class Delivery:
         while True:
             items = self._mailbox.take(self._wait())
             self._now = time.monotonic()
+            self._begun = self._begun or bool(items)
             for item in items:
                 if isinstance(item, _Close):
                     yield from self._closes(item)
@@ -289,7 +294,7 @@ class Delivery:
             yield from self._tick()
 
     def _wait(self) -> float | None:
-        open_run = self.view.prompt_id is not None and self.view.result is None
+        open_run = self._begun and self.view.result is None
         return self._timing.tick if self._ticks and open_run else None
 
     def _tell(self, event: ev.Event) -> Iterator[_Call]:

@@ -199,7 +199,8 @@ def comfyreport_event(event: ev.AnyEvent, run: RunView) -> None:
 
 @hookspec
 def comfyreport_tick(elapsed: float, run: RunView) -> None:
-    """Time passed: at most 10 times a second while a run is open, on the same clock as `event.elapsed`.
+    """Time passed: at most 10 times a second from the stream's start to the end of the run, on the same clock as
+    `event.elapsed`.
 
     .. versionadded:: 0.1
     """

@@ -5,9 +5,11 @@ All decisions about the surroundings are taken here, so that reporters never loo
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
+import threading
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import BinaryIO, Literal, TextIO, cast
@@ -17,6 +19,10 @@ from comfyreport.errors import ReporterError
 ColorChoice = Literal["auto", "always", "never"]
 
 DEFAULT_WIDTH = 80
+DEFAULT_HEIGHT = 24
+
+CLEAR = "\r\x1b[J"
+"""Clears from the beginning of the cursor's line to the end of the screen."""
 
 
 def printable(text: object, limit: int | None = None) -> str:
@@ -86,20 +92,61 @@ def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
     return tty and environ.get("TERM") != "dumb" and not environ.get("CI")
 
 
-class Terminals:
-    """Which reporter draws on which terminal: at most one on each."""
+class Board:
+    """One terminal: the stream that draws on it, and what others wrote there meanwhile, kept for that one to show."""
 
     def __init__(self) -> None:
-        self._owners: dict[object, str] = {}
+        self.artist: Stream | None = None
+        self._listening = False
+        self._kept: list[str] = []
+        self._lock = threading.Lock()
 
-    def take(self, terminal: object, owner: str) -> None:
-        """Note that *owner* draws on *terminal*; `ReporterError` if another one does already."""
-        other = self._owners.setdefault(terminal, owner)
-        if other != owner:
+    def keep(self, text: str) -> bool:
+        """Keep *text* for the artist; False if it doesn't ask for such, so that it is to be written as it comes."""
+        with self._lock:
+            if self._listening:
+                self._kept.append(text)
+            return self._listening
+
+    def take(self, *, listening: bool) -> str:
+        """All that was kept; *listening*: whether to go on with that."""
+        with self._lock:
+            self._listening = listening
+            text = "".join(self._kept)
+            self._kept.clear()
+            return text
+
+
+class Terminals:
+    """The terminals of a command: at most one reporter draws on each."""
+
+    def __init__(self) -> None:
+        self._boards: dict[object, Board] = {}
+
+    def board(self, terminal: object) -> Board:
+        """What is known of one terminal."""
+        return self._boards.setdefault(terminal, Board())
+
+    def take(self, terminal: object, stream: Stream) -> None:
+        """Note that *stream* draws on *terminal*; `ReporterError` if another one does already."""
+        board = self.board(terminal)
+        if board.artist is not None and board.artist.owner != stream.owner:
             raise ReporterError(
-                f"reporters {other} and {owner} both want to draw on the same terminal",
-                hint=f"give one of them a file: --reporter {owner.partition('=')[0]}=PATH",
+                f"reporters {board.artist.owner} and {stream.owner} both want to draw on the same terminal",
+                hint=f"give one of them a file: --reporter {stream.owner.partition('=')[0]}=PATH",
             )
+        board.artist = stream
+
+    @property
+    def artists(self) -> list[Stream]:
+        """The streams that draw now."""
+        return [board.artist for board in self._boards.values() if board.artist is not None]
+
+    def restore(self) -> None:
+        """Remove what is drawn, without waiting for anybody: the process is about to be ended."""
+        for artist in self.artists:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                os.write(artist.file.fileno(), CLEAR.encode())
 
 
 class Stream:
@@ -126,6 +173,7 @@ class Stream:
         self._color: ColorChoice = color
         self._terminals = terminals or Terminals()
         self._closes = False
+        self._board: tuple[TextIO | None, Board | None] = (None, None)
 
     @classmethod
     def to_path(cls, path: str | os.PathLike[str], *, append: bool = False, like: Stream | None = None) -> Stream:
@@ -148,6 +196,16 @@ class Stream:
     def file(self) -> TextIO:
         """The text file below. The standard streams are looked up anew, so that replacing them works."""
         return self._file() if callable(self._file) else self._file
+
+    @property
+    def _shared(self) -> Board | None:
+        """The board of the terminal that this stream writes to, if another stream draws there."""
+        file = self.file
+        known, board = self._board
+        if file is not known:
+            board = self._terminals.board(self._terminal_key()) if self.tty else None
+            self._board = file, board
+        return None if board is None or board.artist in (None, self) else board
 
     @property
     def tty(self) -> bool:
@@ -174,10 +232,17 @@ class Stream:
 
     def width(self) -> int:
         """Columns of the terminal now; 80 where it can't be known."""
+        return self._size().columns or DEFAULT_WIDTH
+
+    def height(self) -> int:
+        """Lines of the terminal now; 24 where it can't be known."""
+        return self._size().lines or DEFAULT_HEIGHT
+
+    def _size(self) -> os.terminal_size:
         try:
-            return os.get_terminal_size(self.file.fileno()).columns or DEFAULT_WIDTH
+            return os.get_terminal_size(self.file.fileno())
         except (AttributeError, ValueError, OSError):
-            return DEFAULT_WIDTH
+            return os.terminal_size((0, 0))
 
     def take_terminal(self) -> bool:
         """True if lines may be drawn over here; then this stream's reporter owns the terminal.
@@ -186,8 +251,28 @@ class Stream:
         """
         if not may_redraw(self._environ, self.tty):
             return False
-        self._terminals.take(self._terminal_key(), self.owner)
+        key = self._terminal_key()
+        self._terminals.take(key, self)
+        self._board = self.file, self._terminals.board(key)
         return True
+
+    def strays(self) -> str:
+        """What others wrote to the terminal that is drawn on here, since the last call.
+
+        From the first call on it is kept back, for the drawing not to be torn: it is to be written above it.
+        """
+        _, board = self._board
+        return "" if board is None or board.artist is not self else board.take(listening=True)
+
+    def release(self) -> None:
+        """Draw here no more: what others wrote meanwhile is written now, and from now on as it comes."""
+        _, board = self._board
+        if board is not None and board.artist is self:
+            board.artist = None
+            text = board.take(listening=False)
+            if text:
+                self.write(text)
+                self.flush()
 
     def _terminal_key(self) -> object:
         try:
@@ -197,6 +282,9 @@ class Stream:
 
     def write(self, text: str) -> None:
         """Write *text*; characters that the encoding lacks are replaced."""
+        shared = self._shared
+        if shared is not None and shared.keep(text):
+            return
         file = self.file
         try:
             file.write(text)
@@ -206,6 +294,9 @@ class Stream:
 
     def write_bytes(self, data: bytes) -> None:
         """Write *data*, which is UTF-8 text, whatever the stream's own encoding: for machine formats."""
+        shared = self._shared
+        if shared is not None and shared.keep(data.decode("utf-8", "replace")):
+            return
         file = self.file
         binary = getattr(file, "buffer", None)
         if binary is None:
@@ -219,6 +310,7 @@ class Stream:
 
     def close(self) -> None:
         """Flush; close the file if this stream opened it. Standard streams stay open."""
+        self.release()
         if self._closes:
             self.file.close()
         else:

@@ -29,7 +29,7 @@ from comfyreport.factories import Signature, signature_of
 from comfyreport.hookspecs import PREFIX
 from comfyreport.plugins import STREAM_HOOKS
 from comfyreport.recording import Player, Recording, parse_recording, read_recording
-from comfyreport.streams import DEFAULT_WIDTH, Stream
+from comfyreport.streams import DEFAULT_HEIGHT, DEFAULT_WIDTH, Stream
 from comfyreport.timing import Timing
 from comfyreport.view import RunView
 
@@ -54,12 +54,19 @@ class FakeStream(Stream):
     """A stream in memory; `text` is what was written to it.
 
     :param width: columns, where it is a terminal.
+    :param height: lines, likewise.
     :param tty: whether it is a terminal, on which lines may be drawn over.
     :param unicode: whether its encoding has more than ASCII.
     """
 
     def __init__(
-        self, *, width: int = DEFAULT_WIDTH, tty: bool = False, color: bool = False, unicode: bool = True
+        self,
+        *,
+        width: int = DEFAULT_WIDTH,
+        height: int = DEFAULT_HEIGHT,
+        tty: bool = False,
+        color: bool = False,
+        unicode: bool = True,
     ) -> None:
         super().__init__(
             _File(tty=tty, encoding="utf-8" if unicode else "ascii"),
@@ -67,11 +74,15 @@ class FakeStream(Stream):
             environ={"TERM": "xterm"},
             color="always" if color else "never",
         )
-        self._width = width
+        self._width, self._height = width, height
 
     def width(self) -> int:
         """The width that was asked for."""
         return self._width
+
+    def height(self) -> int:
+        """The height that was asked for."""
+        return self._height
 
     @property
     def text(self) -> str:
@@ -223,7 +234,7 @@ class _Stage:
 
     def tell(self, event: ev.Event) -> None:
         """The ticks up to *event*, and the event."""
-        if self._run.prompt_id is not None and self._run.result is None:
+        if self._run.result is None:
             for elapsed in _ticks(self._run.elapsed, event.elapsed):
                 self.call("tick", elapsed=elapsed, run=self._run)
         self._run.apply(event)

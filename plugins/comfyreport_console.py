@@ -1,18 +1,21 @@
-"""The `console` reporter: plain lines for logs and pipes, and one redrawn line on a terminal.
+"""The `console` reporter: plain lines for logs and pipes, and a region that is drawn over on a terminal.
 
-What is told is decided by `Console`; where it goes by a screen: `Lines` writes it, `Live` writes it above a region
-that it draws over. What stands in the region is `frame`, a pure function of the run, the time and the terminal.
+What is told is decided by `Console`; what stands in the region by `frame`, a pure function of the run, the time and
+the terminal.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+import re
+from collections import Counter
+from typing import NamedTuple
 
 from comfyreport import (
     ConnectionChanged,
     Event,
     Heartbeat,
+    Lines,
     NodeCached,
     NodeFinished,
     NodeProgress,
@@ -21,111 +24,178 @@ from comfyreport import (
     NodeView,
     OutputSaved,
     QueueChanged,
+    Region,
     RunFinished,
     RunQueued,
     RunStarted,
     RunView,
     Stream,
     Warning,  # noqa: A004  the event's name
+    bar,
     cell_width,
-    color_tag,
     describe_event,
     describe_waiting,
+    describe_work,
     fit,
     format_seconds,
     format_steps,
     hookimpl,
+    pad,
     percentage,
     printable,
+    shorten,
     stderr,
 )
 
 # All in seconds of the events' clock.
-DRAW_EVERY = 0.1
 TELL_AFTER = 5.0
 TELL_SILENCE_AFTER = 30.0
 
 TELL_AFTER_PERCENT = 5.0
+MOST_NODES = 8
+BARS = (30, 20, 10)
+"""Columns of a bar, where there is room for it."""
+ROOMY_TITLE = 20
 SMALLEST_TITLE = 8
 LONGEST_TITLE = 120
 
-# Ticks and heartbeats come on a timer of their own; one that is a moment early still counts.
+# Heartbeats come on a timer of their own; one that is a moment early still counts.
 _SLACK = 1e-3
+_BAR = re.compile(r"█+░*|░+|\[#*-*\]")
 
 
 # --- the frame
 
 
-def frame(run: RunView, elapsed: float, width: int, *, unicode: bool, color: bool) -> list[str]:
-    """What stands in the region at *elapsed* seconds: no line wider than *width* - 1 columns.
+def frame(run: RunView, elapsed: float, width: int, height: int, *, unicode: bool, color: bool) -> list[str]:
+    """What stands in the region at *elapsed* seconds: a line for each running node, and one for the whole run.
 
-    The last column stays free, since terminals differ in what they do when it is filled.
+    No line is wider than *width* - 1 columns: terminals differ in what they do when the last one is filled. There
+    are at most *height* - 2 lines, and always one.
     """
     room = max(1, width - 1)
     if run.result is not None:
         return []
-    if run.status == "running":
-        return [_running(run, elapsed, room, unicode=unicode, color=color)]
     if run.status == "queued":
         words = describe_waiting(run.position)
         seconds = _since(run.queued_at, elapsed)
         return [fit(" ".join([words, *_connection(run), f"[{format_seconds(seconds, 0)}]"]), room)]
-    words = "Submitting the workflow" if run.connection == "connected" else "Connecting"
-    return [fit(f"{words} [{format_seconds(elapsed, 0)}]", room)]
+    if run.status != "running":
+        words = "Submitting the workflow" if run.connection == "connected" else "Connecting"
+        return [fit(f"{words} [{format_seconds(elapsed, 0)}]", room)]
+    nodes = _shown(run, min(MOST_NODES, height - 3))
+    twins = Counter(node.title for node in nodes)
+    lines = _table([_cells(node, elapsed, twin=twins[node.title] > 1) for node in nodes], room, unicode=unicode)
+    lines.append(_whole(run, elapsed, room, hidden=len(run.active) - len(nodes), unicode=unicode))
+    return [_colored(line) if color else line for line in lines]
 
 
-def _running(run: RunView, elapsed: float, room: int, *, unicode: bool, color: bool) -> str:
-    node = _shown(run)
+def _shown(run: RunView, most: int) -> list[NodeView]:
+    """The nodes that have a line: if there are too many, those with a bar, and the latest ones."""
+    if len(run.active) <= most:
+        return list(run.active)
+    ranked = sorted(enumerate(run.active), key=lambda item: (item[1].step is not None, item[0]), reverse=True)
+    return [node for _, node in sorted(ranked[: max(0, most)], key=lambda item: item[0])]
+
+
+class _Cells(NamedTuple):
+    """The line of one node in its parts; one without a bar has its time in the place of the bar."""
+
+    title: str
+    part: float | None
+    steps: str
+    speed: str
+    eta: str
+    text: str
+
+
+def _cells(node: NodeView, elapsed: float, *, twin: bool) -> _Cells:
+    """The cells of a node; one that shares its title with another running one has its id behind it."""
+    title = printable(f"{node.title} #{node.ref.id}" if twin else node.title, LONGEST_TITLE)
+    text = printable(node.text.strip(), LONGEST_TITLE)
+    if node.step is None or node.max_steps is None:
+        return _Cells(title, None, format_seconds(_since(node.started, elapsed), 0), "", "", text)
+    if node.pass_number > 1:
+        title += f" (pass {node.pass_number})"
+    eta = f"ETA {format_seconds(node.eta_seconds or 0.0, 0)}"
+    steps = format_steps(node.step, node.max_steps)
+    return _Cells(title, min(1.0, node.step / node.max_steps), steps, _speed(node.steps_per_second), eta, text)
+
+
+def _speed(steps_per_second: float | None) -> str:
+    if not steps_per_second:
+        return ""
+    return f"{steps_per_second:.1f} it/s" if steps_per_second >= 0.95 else f"{1 / steps_per_second:.1f} s/it"
+
+
+# What a node's line shows, from the widest terminal to the narrowest: columns of the bar, and which cells.
+_LAYOUTS = (
+    *((columns, ("steps", "speed", "eta")) for columns in BARS),
+    (BARS[-1], ("steps", "eta")),
+    (0, ("steps", "eta")),
+    (0, ("steps",)),
+    (0, ()),
+)
+
+
+def _table(rows: list[_Cells], room: int, *, unicode: bool) -> list[str]:
+    """The nodes' lines, one below the other: what matters least goes where the terminal is narrow."""
+    longest = max((cell_width(row.title) for row in rows), default=0)
+    shown: list[str] = []
+    for columns, names in _LAYOUTS:
+        shown = _details(rows, columns, names, unicode=unicode)
+        taken = max((cell_width(each) for each in shown), default=0)
+        if taken + min(longest, ROOMY_TITLE if columns > BARS[-1] else SMALLEST_TITLE) <= room:
+            break
+    width = max(0, min(longest, room - max((cell_width(each) for each in shown), default=0)))
+    lines = []
+    for row, details in zip(rows, shown, strict=True):
+        line = pad(shorten(row.title, width, unicode=unicode), width) + details
+        spare = room - cell_width(line) - 2
+        if row.text and spare >= SMALLEST_TITLE:
+            line += "  " + shorten(row.text, spare, unicode=unicode)
+        lines.append(fit(line.rstrip(), room))
+    return lines
+
+
+def _details(rows: list[_Cells], columns: int, names: tuple[str, ...], *, unicode: bool) -> list[str]:
+    """What stands behind the titles, in columns; each begins with the gap to what is before it."""
+    widths = {name: max((len(getattr(row, name)) for row in rows if row.part is not None), default=0) for name in names}
+    found = []
+    for row in rows:
+        cells = [f"{getattr(row, name):>{widths[name]}}" for name in names if widths[name]]
+        if row.part is None:
+            cells = [row.steps] if names else []
+        elif columns:
+            cells.insert(0, bar(row.part, columns, unicode=unicode))
+        found.append("".join(f"  {cell}" for cell in cells))
+    return found
+
+
+def _whole(run: RunView, elapsed: float, room: int, *, hidden: int, unicode: bool) -> str:
+    """The line of the whole run."""
     parts = {
-        "bar": _bar(run.fraction, 30 if room >= 100 else 20 if room >= 60 else 10, unicode=unicode),
+        "bar": bar(run.fraction, BARS[0], unicode=unicode),
         "percent": f"{percentage(run.fraction):3d}%",
-        "title": _activity(run, node),
-        "steps": "",
-        "eta": "",
-        "more": f"+{len(run.active) - 1} more" if len(run.active) > 1 else "",
-        "connection": "".join(_connection(run)),
+        "activity": "" if run.active else "Finishing" if 0 < run.total <= run.done else "Starting",
+        "nodes": f"{run.done}/{run.total} nodes" if run.total else "",
         "left": _run_eta(run),
+        "hidden": f"+{hidden} running" if hidden else "",
+        "connection": "".join(_connection(run)),
         "time": f"[{format_seconds(_since(run.queued_at, elapsed), 0)}]",
     }
-    if node is not None and node.step is not None and node.max_steps is not None:
-        parts["steps"] = format_steps(node.step, node.max_steps)
-        parts["eta"] = f"ETA {format_seconds(node.eta_seconds or 0.0, 0)}"
-    elif node is not None:
-        parts["steps"] = format_seconds(_since(node.started, elapsed), 0)
-    # The title gives way first, down to a few columns; then what matters least goes, one after the other.
-    smallest = min(cell_width(parts["title"]), SMALLEST_TITLE)
-    short_bar = _bar(run.fraction, 10, unicode=unicode)
-    yielding = ("time", ""), ("more", ""), ("bar", short_bar), ("bar", ""), ("left", ""), ("eta", "")
-    for name, shorter in (*yielding, ("connection", ""), ("steps", "")):
-        if _columns(parts) - cell_width(parts["title"]) + smallest <= room:
+    short = [("bar", bar(run.fraction, columns, unicode=unicode)) for columns in BARS[1:]]
+    yielding = (("nodes", ""), ("hidden", ""), ("time", ""), ("bar", ""), ("left", ""), ("activity", ""))
+    for name, shorter in (*short, *yielding, ("connection", "")):
+        if _columns(parts) <= room:
             break
         parts[name] = shorter
-    spare = room - (_columns(parts) - cell_width(parts["title"]))
-    parts["title"] = _shorten(parts["title"], spare, unicode=unicode)
-    line = fit(" ".join(part for part in parts.values() if part), room)
-    if color and parts["bar"] and line.startswith(parts["bar"]):
-        return f"\x1b[36m{parts['bar']}\x1b[0m{line[len(parts['bar']) :]}"
-    return line
+    return fit(" ".join(part for part in parts.values() if part), room)
 
 
 def _columns(parts: dict[str, str]) -> int:
     shown = [part for part in parts.values() if part]
     return sum(cell_width(part) for part in shown) + len(shown) - 1
-
-
-def _shown(run: RunView) -> NodeView | None:
-    """The node that the line is about: the latest one with a bar, else the latest."""
-    candidates = [node for node in run.active if node.step is not None] or run.active
-    return candidates[-1] if candidates else None
-
-
-def _activity(run: RunView, node: NodeView | None) -> str:
-    if node is None:
-        return "Finishing" if 0 < run.total <= run.done else "Working" if run.done else "Starting"
-    title = printable(node.title, LONGEST_TITLE)
-    if node.pass_number > 1:
-        title += f" (pass {node.pass_number})"
-    return f"{title}: {printable(node.text.strip(), LONGEST_TITLE)}" if node.text.strip() else title
 
 
 def _run_eta(run: RunView) -> str:
@@ -145,107 +215,9 @@ def _since(start: float | None, elapsed: float) -> float:
     return 0.0 if start is None else max(0.0, elapsed - start)
 
 
-def _bar(fraction: float, width: int, *, unicode: bool) -> str:
-    """A bar of *width* columns; it is full only when *fraction* is 1."""
-    inner = width if unicode else width - 2
-    full = inner * percentage(fraction) // 100
-    return "█" * full + "░" * (inner - full) if unicode else f"[{'#' * full}{'-' * (inner - full)}]"
-
-
-def _shorten(text: str, width: int, *, unicode: bool) -> str:
-    if cell_width(text) <= width:
-        return text
-    ellipsis = "…" if unicode else "..."
-    return fit(fit(text, max(0, width - len(ellipsis))) + ellipsis, max(0, width))
-
-
-# --- where it goes
-
-
-class Screen(Protocol):
-    """Where a console's lines go."""
-
-    def tell(self, lines: list[str], run: RunView, elapsed: float, *, urgent: bool = False) -> None:
-        """Write *lines*, for good; *urgent* ones at once."""
-
-    def draw(self, run: RunView, elapsed: float) -> None:
-        """Show how the run stands at *elapsed* seconds, if this screen draws over what it has shown."""
-
-    def close(self) -> None:
-        """Leave the place as an ordinary one: nothing of the drawing stays, nothing told is lost."""
-
-
-class Lines:
-    """A screen that only ever adds lines: files, pipes, CI, dumb terminals."""
-
-    def __init__(self, out: Stream) -> None:
-        self._out = out
-
-    def tell(self, lines: list[str], run: RunView, elapsed: float, *, urgent: bool = False) -> None:
-        """Write *lines* at once, urgent or not."""
-        if lines:
-            self._out.write(_text(lines, color=self._out.color))
-            self._out.flush()
-
-    def draw(self, run: RunView, elapsed: float) -> None:
-        """Nothing: what is written here stays."""
-
-    def close(self) -> None:
-        """Close the file, if it is one."""
-        self._out.close()
-
-
-class Live:
-    """A screen with a region at its end that is drawn over, at most every `DRAW_EVERY` seconds.
-
-    The cursor rests at the region's beginning: wherever a resize leaves it, to clear from there to the end of the
-    screen removes the region and nothing else. It is never hidden, so it can't stay hidden. Each draw is one write.
-    """
-
-    def __init__(self, out: Stream) -> None:
-        self._out = out
-        self._pending: list[str] = []
-        self._shown: list[str] = []
-        self._drawn = -math.inf
-
-    def tell(self, lines: list[str], run: RunView, elapsed: float, *, urgent: bool = False) -> None:
-        """Write *lines* above the region, with the next draw; *urgent* ones at once."""
-        self._pending += lines
-        if urgent:
-            self._paint(run, elapsed)
-        else:
-            self.draw(run, elapsed)
-
-    def draw(self, run: RunView, elapsed: float) -> None:
-        """Bring the region up to date, unless that was done a moment ago."""
-        if not 0 <= elapsed - self._drawn < DRAW_EVERY - _SLACK:
-            self._paint(run, elapsed)
-
-    def close(self) -> None:
-        """Remove the region."""
-        self._write([])
-        self._out.close()
-
-    def _paint(self, run: RunView, elapsed: float) -> None:
-        self._drawn = elapsed
-        out = self._out
-        self._write(frame(run, elapsed, out.width(), unicode=out.unicode, color=out.color))
-
-    def _write(self, lines: list[str]) -> None:
-        if lines == self._shown and not self._pending:
-            return
-        text = "\r\x1b[J" if self._shown else ""
-        text += _text(self._pending, color=self._out.color) + "\n".join(lines)
-        if lines:
-            text += "\r" if len(lines) == 1 else f"\r\x1b[{len(lines) - 1}A"
-        self._pending = []
-        self._shown = lines
-        self._out.write(text)
-        self._out.flush()
-
-
-def _text(lines: list[str], *, color: bool) -> str:
-    return "".join(f"{color_tag(line) if color else line}\n" for line in lines)
+def _colored(line: str) -> str:
+    """*line* with its bar in colour."""
+    return _BAR.sub("\x1b[36m\\g<0>\x1b[0m", line, count=1)
 
 
 # --- what is told
@@ -262,10 +234,11 @@ class _Told(NamedTuple):
 class Console:
     """Decides which events are worth a line, and when."""
 
-    def __init__(self, screen: Screen, *, live: bool) -> None:
-        self._screen = screen
-        # What the region of a live screen shows needs no lines.
+    def __init__(self, out: Stream, *, live: bool) -> None:
+        self._out = out
+        # What the region shows needs no lines.
         self._live = live
+        self._screen = Region(out) if live else Lines(out)
         self._forget()
         self._last_line = 0.0
 
@@ -281,7 +254,15 @@ class Console:
             self._cached = 0
         if lines:
             self._last_line = event.elapsed
-        self._screen.tell(lines, run, event.elapsed, urgent=urgent)
+        self._screen.write(lines)
+        self._draw(run, event.elapsed, urgent=urgent)
+
+    def _draw(self, run: RunView, elapsed: float, *, urgent: bool = False) -> None:
+        """Bring the region up to date, unless that was done a moment ago and nothing *urgent* waits above it."""
+        if self._live and (urgent or self._screen.due(elapsed)):
+            out = self._out
+            lines = frame(run, elapsed, out.width(), out.height(), unicode=out.unicode, color=out.color)
+            self._screen.draw(lines, elapsed)
 
     def _tell_plain(self, event: Event, run: RunView, *, worth: bool = True) -> None:
         self._tell(event, run, describe_event(event) if worth and not self._live else [])
@@ -353,8 +334,8 @@ class Console:
 
     @hookimpl
     def comfyreport_output_saved(self, event: OutputSaved, run: RunView) -> None:
-        """A file is on disk."""
-        self._tell(event, run, describe_event(event))
+        """A file is on disk; on a terminal that stands in what is told at the end."""
+        self._tell_plain(event, run)
 
     @hookimpl
     def comfyreport_heartbeat(self, event: Heartbeat, run: RunView) -> None:
@@ -369,14 +350,14 @@ class Console:
 
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished, run: RunView) -> None:
-        """How it ended, and the next step."""
-        self._tell(event, run, describe_event(event), urgent=True)
+        """How it ended, and the next step; on a terminal also what it made and took."""
+        self._tell(event, run, describe_event(event) + (describe_work(run) if self._live else []), urgent=True)
         self._forget()
 
     @hookimpl
     def comfyreport_tick(self, elapsed: float, run: RunView) -> None:
         """Time passed."""
-        self._screen.draw(run, elapsed)
+        self._draw(run, elapsed)
 
     @hookimpl
     def comfyreport_close(self) -> None:
@@ -385,9 +366,9 @@ class Console:
 
 
 def console(out: Stream = stderr, *, plain: bool = False) -> Console:
-    """Lines for a person; on a terminal, one line with bar, node and ETA that is drawn over.
+    """Lines for a person; on a terminal, a live view of the running nodes and the whole run below them.
 
     :param plain: only add lines, on a terminal too
     """
     live = not plain and out.take_terminal()
-    return Console(Live(out) if live else Lines(out), live=live)
+    return Console(out, live=live)

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run", "view"),
     ("hearing", "hookspecs", "states", "schema", "streams", "thinning"),
     ("checking", "factories", "jsonlines", "prompts", "wording"),
-    ("client", "plugins", "workflow"),
+    ("client", "drawing", "plugins", "summary", "workflow"),
     ("delivery", "listing", "looking", "recording", "sockets"),
     ("outputs", "submission", "wires"),
     ("saving", "session"),

@@ -46,6 +46,9 @@ class Terminal(Stream):
     def width(self) -> int:
         return self.columns
 
+    def height(self) -> int:
+        return 24
+
     def write(self, text: str) -> None:
         super().write(text)
         self.writes.append(text)

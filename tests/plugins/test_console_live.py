@@ -7,11 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from comfyreport_console import DRAW_EVERY, Console, console, frame
+from comfyreport_console import Console, console, frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyreport import events as ev
+from comfyreport.drawing import DRAW_EVERY
 from comfyreport.errors import ReporterError
 from comfyreport.streams import cell_width
 from comfyreport.view import RunView
@@ -39,9 +40,10 @@ def fold(story: Story) -> RunView:
     return run
 
 
-def line(story: Story, width: int = 80, *, after: float = 0.0, unicode: bool = False, color: bool = False) -> str:
-    (only,) = frame(fold(story), story.now + after, width, unicode=unicode, color=color)
-    return only
+def lines(
+    story: Story, width: int = 80, height: int = 24, *, after: float = 0.0, unicode: bool = False, color: bool = False
+) -> list[str]:
+    return frame(fold(story), story.now + after, width, height, unicode=unicode, color=color)
 
 
 def connecting() -> Story:
@@ -106,67 +108,125 @@ def finishing() -> Story:
     return story
 
 
+def hires() -> Story:
+    story = half()
+    story.step(SAMPLER, 2, 10, 5.0, pass_number=2, **progress(4.8, 7))
+    return story
+
+
 GOLDEN = {
-    (connecting, 80): "Connecting [0s]",
-    (submitting, 80): "Submitting the workflow [0s]",
-    (queued, 80): "Waiting in the queue: 2 before this one [12s]",
-    (starting, 80): "[------------------]   0% Starting [0s]",
-    (loading, 60): "[--------]   0% Load Checkpoint 9s [10s]",
-    (loading, 80): "[------------------]   0% Load Checkpoint 9s [10s]",
-    (talking, 80): "[------------------]   0% Load Checkpoint: shard 3 of 5 9s [10s]",
-    (half, 20): " 64% KSampler 10/20",
-    (half, 40): "[#####---]  64% KSampler 10/20 ETA 8s",
-    (half, 60): "[#####---]  64% KSampler 10/20 ETA 8s [12s]",
-    (half, 80): "[###########-------]  64% KSampler 10/20 ETA 8s [12s]",
-    (half, 120): "[#################-----------]  64% KSampler 10/20 ETA 8s [12s]",
-    (whole_run, 40): " 64% KSampler 10/20 ETA 8s",
-    (whole_run, 50): " 64% KSampler 10/20 ETA 8s (12s to 20s left)",
-    (whole_run, 60): "[#####---]  64% KSampler 10/20 ETA 8s (12s to 20s left)",
-    (whole_run, 65): "[#####---]  64% KSampler 10/20 ETA 8s (12s to 20s left)",
-    (whole_run, 80): "[###########-------]  64% KSampler 10/20 ETA 8s (12s to 20s left) [12s]",
-    (parallel, 60): "[#####---]  64% KSampler 10/20 ETA 8s +2 more [12s]",
-    (parallel, 120): "[#################-----------]  64% KSampler 10/20 ETA 8s +2 more [12s]",
-    (lost, 80): "[###########-------]  64% KSampler 10/20 ETA 8s (connection lost) [12s]",
-    (finishing, 80): "[#################-]  99% Finishing [20s]",
+    (connecting, 80): ["Connecting [0s]"],
+    (submitting, 80): ["Submitting the workflow [0s]"],
+    (queued, 80): ["Waiting in the queue: 2 before this one [12s]"],
+    (queued, 20): ["Waiting in the queu"],
+    (starting, 80): ["[----------------------------]   0% Starting 0/7 nodes [0s]"],
+    (loading, 60): ["Load Checkpoint  9s", "[----------------------------]   0% 0/7 nodes [10s]"],
+    (loading, 20): ["Load Checkpoint  9s", "[--------]   0%"],
+    (talking, 80): [
+        "Load Checkpoint  9s  shard 3 of 5",
+        "[----------------------------]   0% 0/7 nodes [10s]",
+    ],
+    (half, 20): ["KSampler  10/20", "[#####---]  64%"],
+    (half, 40): ["KSampler  [####----]  10/20  ETA 8s", "[#####---]  64% 4/7 nodes [12s]"],
+    (half, 60): [
+        "KSampler  [#########---------]  10/20  1.2 it/s  ETA 8s",
+        "[#################-----------]  64% 4/7 nodes [12s]",
+    ],
+    (half, 80): [
+        "KSampler  [##############--------------]  10/20  1.2 it/s  ETA 8s",
+        "[#################-----------]  64% 4/7 nodes [12s]",
+    ],
+    (half, 120): [
+        "KSampler  [##############--------------]  10/20  1.2 it/s  ETA 8s",
+        "[#################-----------]  64% 4/7 nodes [12s]",
+    ],
+    (hires, 80): [
+        "KSampler (pass 2)  [#####-----------------------]  2/10  2.5 s/it  ETA 20s",
+        "[###################---------]  68% 4/7 nodes [12s]",
+    ],
+    (whole_run, 30): ["KSampler  10/20  ETA 8s", " 64% (12s to 20s left)"],
+    (whole_run, 60): [
+        "KSampler  [#########---------]  10/20  1.2 it/s  ETA 8s",
+        "[###########-------]  64% 4/7 nodes (12s to 20s left) [12s]",
+    ],
+    (whole_run, 80): [
+        "KSampler  [##############--------------]  10/20  1.2 it/s  ETA 8s",
+        "[#################-----------]  64% 4/7 nodes (12s to 20s left) [12s]",
+    ],
+    (parallel, 80): [
+        "KSampler    [##############--------------]  10/20  1.2 it/s  ETA 8s",
+        "Save Image  0s",
+        "VAE Decode  0s",
+        "[#################-----------]  64% 4/7 nodes [12s]",
+    ],
+    (lost, 80): [
+        "KSampler  [##############--------------]  10/20  1.2 it/s  ETA 8s",
+        "[#################-----------]  64% 4/7 nodes (connection lost) [12s]",
+    ],
+    (finishing, 80): ["[###########################-]  99% Finishing 7/7 nodes [20s]"],
 }
 
 
 @pytest.mark.parametrize(("make", "width"), GOLDEN, ids=lambda value: getattr(value, "__name__", value))
 def test_frames(make: Any, width: int) -> None:
-    assert line(make(), width) == GOLDEN[make, width]
+    assert lines(make(), width) == GOLDEN[make, width]
 
 
-@pytest.mark.parametrize(("width", "bar"), [(60, "██████░░░░"), (80, "█" * 12 + "░" * 8), (120, "█" * 19 + "░" * 11)])
+@pytest.mark.parametrize(
+    ("width", "bar"), [(50, "█" * 5 + "░" * 5), (60, "█" * 10 + "░" * 10), (120, "█" * 15 + "░" * 15)]
+)
 def test_blocks(width: int, bar: str) -> None:
-    assert line(half(), width, unicode=True) == f"{bar}  64% KSampler 10/20 ETA 8s [12s]"
+    assert lines(half(), width, unicode=True)[0].split("  ")[:2] == ["KSampler", bar]
 
 
 def test_colour_adds_escapes_and_nothing_else() -> None:
-    plain, colored = line(half(), unicode=True), line(half(), unicode=True, color=True)
-    assert colored.startswith("\x1b[36m█")
-    assert re.sub("\x1b\\[[0-9;]*m", "", colored) == plain
+    plain, colored = lines(half(), unicode=True), lines(half(), unicode=True, color=True)
+    assert all("\x1b[36m█" in line for line in colored)
+    assert [re.sub("\x1b\\[[0-9;]*m", "", line) for line in colored] == plain
 
 
 def test_time_is_drawn_without_events() -> None:
-    assert line(loading(), 80, after=95.0) == "[------------------]   0% Load Checkpoint 1m 44s [1m 45s]"
+    assert lines(loading(), 80, after=95.0) == [
+        "Load Checkpoint  1m 44s",
+        "[----------------------------]   0% 0/7 nodes [1m 45s]",
+    ]
 
 
 def test_a_whole_run_estimate_without_a_range() -> None:
     story = half()
     story.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", run_eta_seconds=15.0, **progress(4.5, 7))
-    assert "(15s left)" in line(story, 80)
-
-
-def test_a_second_pass() -> None:
-    story = half()
-    story.step(SAMPLER, 2, 10, 1.0, pass_number=2, **progress(4.8, 7))
-    assert "KSampler (pass 2) 2/10" in line(story, 120)
+    assert "(15s left)" in lines(story, 80)[-1]
 
 
 def test_after_the_end_there_is_nothing() -> None:
     story = Story()
     story.events = txt2img()
-    assert frame(fold(story), 99.0, 80, unicode=True, color=True) == []
+    assert frame(fold(story), 99.0, 80, 24, unicode=True, color=True) == []
+
+
+def crowd(count: int) -> Story:
+    """Many nodes side by side, two of them with the same title; the third one has a bar."""
+    story = starting()
+    for number in range(count):
+        ref = ev.NodeRef(id=str(number), title=f"Node {min(number, count - 2)}")
+        story.tell(ev.NodeStarted, node=ref, **progress(0, count))
+        if number == 2:
+            story.step(ref, 1, 4, 1.0, **progress(0, count))
+    return story
+
+
+@pytest.mark.parametrize(("height", "shown"), [(24, 8), (8, 5), (5, 2), (4, 1), (3, 0), (1, 0)])
+def test_no_more_lines_than_the_terminal_has_room_for(height: int, shown: int) -> None:
+    found = lines(crowd(20), 80, height)
+    assert len(found) == shown + 1
+    assert f"+{20 - shown} running" in found[-1]
+    if shown:
+        assert found[0].startswith("Node 2 "), "one with a bar stays"
+
+
+def test_nodes_of_the_same_title_are_told_apart() -> None:
+    found = lines(crowd(3))
+    assert [line.split("  ")[0] for line in found[:-1]] == ["Node 0", "Node 1 #1", "Node 1 #2"]
 
 
 TITLES = st.text(st.characters(), max_size=40) | st.sampled_from(
@@ -175,36 +235,54 @@ TITLES = st.text(st.characters(), max_size=40) | st.sampled_from(
 
 
 @settings(deadline=None)
-@given(TITLES, st.integers(1, 130), st.booleans(), st.booleans(), st.sampled_from(["", "lost", "polling"]))
-def test_no_frame_is_wider_than_the_terminal(title: str, width: int, unicode: bool, eta: bool, state: str) -> None:
+@given(
+    TITLES,
+    st.integers(1, 130),
+    st.integers(1, 30),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["", "lost", "polling"]),
+)
+def test_no_frame_is_larger_than_the_terminal(
+    title: str, width: int, height: int, unicode: bool, eta: bool, state: str
+) -> None:
     story = starting()
     ref = ev.NodeRef(id="1", class_type="X", title=title)
     story.tell(ev.NodeStarted, node=ref, **progress(0, 7))
     story.tell(ev.NodeStarted, node=DECODER, **progress(0, 7))
+    story.tell(ev.NodeText, node=DECODER, text=title)
     details = {"run_eta_seconds": 5000.0, "run_eta_low": 4000.0, "run_eta_high": 9000.0} if eta else {}
     story.step(ref, 123456.0, 1234567.0, 1.0, **details, **progress(0.5, 7))
     if state:
         story.tell(ev.ConnectionChanged, "client", state=state)
-    shown = line(story, width, unicode=unicode)
-    assert cell_width(shown) <= max(1, width - 1)
-    assert shown.isprintable() or not title.isprintable()
-    assert "\n" not in shown
+    shown = lines(story, width, height, unicode=unicode)
+    assert 1 <= len(shown) <= max(1, height - 1)
+    for line in shown:
+        assert cell_width(line) <= max(1, width - 1)
+        assert line.isprintable() or not title.isprintable()
+        assert "\n" not in line
     if width >= 6:
-        assert "7%" in shown
+        assert "7%" in shown[-1]
 
 
 @settings(deadline=None)
 @given(st.integers(1, 60), st.sampled_from([connecting, submitting, queued, starting, loading, talking, lost]))
 def test_no_frame_of_any_state_is_wider(width: int, make: Any) -> None:
-    assert cell_width(line(make(), width)) <= max(1, width - 1)
+    assert all(cell_width(line) <= max(1, width - 1) for line in lines(make(), width))
 
 
-def test_what_matters_most_stays_longest() -> None:
+@pytest.mark.parametrize(
+    ("index", "pieces"), [(0, ("it/s", "[##", "ETA", "10/20")), (1, ("nodes", "[12s]", "[##", "left"))]
+)
+def test_what_matters_most_stays_longest(index: int, pieces: tuple[str, ...]) -> None:
     story = whole_run()
-    shown = [line(story, width) for width in range(100, 15, -1)]
-    for piece in ("[12s]", "[###", "left", "ETA", "10/20"):
+    shown = [lines(story, width)[index] for width in range(100, 15, -1)]
+    gone = []
+    for piece in pieces:
         there = [piece in each for each in shown]
         assert there == sorted(there, reverse=True), piece
+        gone.append(there.count(True))
+    assert gone == sorted(gone)
 
 
 # --- on the screen
@@ -223,8 +301,9 @@ def test_a_whole_run() -> None:
         "[INFO] Done: KSampler in 16.0s",
         "[INFO] Done: VAE Decode in 2.6s",
         "[INFO] Done: Save Image in 0.4s",
-        "[INFO] Saved: /tmp/sunset.png",
         "[OK] Generation complete in 23.4s",
+        "  Saved: /tmp/sunset.png (123 kB)",
+        "  Slowest: KSampler 16.0s (68%), VAE Decode 2.6s, Load Checkpoint 2.4s",
         "",
     ]
 
@@ -243,11 +322,11 @@ def hear(reporter: Console, run: RunView, event: ev.Event) -> None:
 
 
 @pytest.mark.parametrize("columns", [20, 60, 80, 120])
-def test_the_line_stands_below_what_was_told(columns: int) -> None:
+def test_the_region_stands_below_what_was_told(columns: int) -> None:
     out = Terminal(columns)
     begin(out, half())
-    assert out.screen[-2] == "[INFO] Done: Negative prompt in 0.2s"
-    assert out.screen[-1] == line(half(), columns, unicode=True)
+    assert out.screen[-3] == "[INFO] Done: Negative prompt in 0.2s"
+    assert out.screen[-2:] == lines(half(), columns, unicode=True)
 
 
 def test_a_failure_leaves_no_bar() -> None:
@@ -306,7 +385,7 @@ def test_warnings_are_written_at_once() -> None:
     story = half()
     reporter, run = begin(out, story)
     hear(reporter, run, story.tell(ev.Warning, code="stalled", message="nothing heard"))
-    assert out.screen[-2] == "[WARN] nothing heard"
+    assert out.screen[-3] == "[WARN] nothing heard"
     assert out.screen[-1].startswith("█")
 
 
@@ -315,7 +394,8 @@ def test_ticks_keep_the_time_going() -> None:
     reporter, run = begin(out, loading())
     for tenth in range(101, 151):
         call(reporter, "tick", elapsed=tenth / 10, run=run)
-    assert out.screen[-1].endswith("Load Checkpoint 14s [15s]")
+    assert out.screen[-2] == "Load Checkpoint  14s"
+    assert out.screen[-1].endswith("[15s]")
     assert all(before != after for before, after in pairwise(out.writes)), "nothing new is nothing written"
 
 
@@ -331,24 +411,24 @@ def test_a_resize_is_followed_at_the_next_draw() -> None:
     reporter, run = begin(out, story)
     out.columns = 40
     call(reporter, "tick", elapsed=story.now + 1, run=run)
-    assert out.screen[-1] == line(story, 40, unicode=True, after=1.0)
+    assert out.screen[-2:] == lines(story, 40, unicode=True, after=1.0)
     out.columns = 100
     call(reporter, "tick", elapsed=story.now + 2, run=run)
-    assert cell_width(out.screen[-1]) > 40
+    assert cell_width(out.screen[-2]) > 40
 
 
 def test_only_known_escapes_and_the_cursor_is_never_hidden() -> None:
     out = Terminal(color="always")
     tell(console(out), failed())
     assert set(re.findall(r"\x1b\[[0-9;?]*[A-Za-z]", "".join(out.writes))) <= {
-        "\x1b[J", "\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[36m",
+        "\x1b[J", "\x1b[1A", "\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[36m",
     }  # fmt: skip
 
 
 def test_ascii_where_the_encoding_has_no_blocks() -> None:
     out = Terminal(encoding="ascii")
     reporter, _ = begin(out, half())
-    assert out.screen[-1] == line(half())
+    assert out.screen[-2:] == lines(half())
     call(reporter, "close")
 
 

@@ -29,6 +29,7 @@ NAMES = {
     "interrupted": "f_interrupt_midway",
     "loop": "k_for_loop",
     "lost": "l_server_killed",
+    "many": "y_two_hundred_nodes",
     "node-error": "d_node_error",
     "parallel": "u_parallel_nodes",
     "partly-cached": "c_partial_cache",

@@ -1,0 +1,135 @@
+"""Drawing on a terminal: a region that is drawn over, and pieces to fill it with."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from comfyreport.streams import CLEAR, Stream, cell_width, fit, printable
+from comfyreport.wording import color_tag, percentage
+
+DRAW_EVERY = 0.1
+"""Seconds of the events' clock between two draws, at least."""
+
+# Ticks come on a timer of their own; one that is a moment early still counts.
+_SLACK = 1e-3
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+
+
+class Lines:
+    """Lines that stay, where nothing is drawn over: files, pipes, CI, dumb terminals.
+
+    It has the methods of a Region, so that a reporter needs to tell them apart only when it is made.
+    """
+
+    def __init__(self, out: Stream) -> None:
+        self._out = out
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Write *lines* at once; their tags are coloured where the stream has colour."""
+        text = _text(lines, self._out)
+        if text:
+            self._out.write(text)
+            self._out.flush()
+
+    def due(self, elapsed: float) -> bool:
+        """Never: there is nothing to draw over."""
+        return False
+
+    def draw(self, lines: Sequence[str], elapsed: float) -> None:
+        """Nothing: what is written here stays."""
+
+    def close(self) -> None:
+        """Close the file, if it is one."""
+        self._out.close()
+
+
+class Region:
+    """Lines at the end of a terminal that are drawn over, and lines above them that stay.
+
+    The cursor rests at the region's beginning: wherever a resize leaves it, to clear from there to the end of the
+    screen removes the region and nothing else. It is never hidden, so it can't stay hidden. Each draw is one write.
+    What others write to the terminal meanwhile is written above the region with the next draw, where the command
+    runs; in a program of somebody else's such text goes where it goes.
+
+    :param out: a stream whose `take_terminal()` has said yes.
+    """
+
+    def __init__(self, out: Stream) -> None:
+        self._out = out
+        self._above: list[str] = []
+        self._shown: list[str] = []
+        self._drawn = -math.inf
+        self._stray = ""
+        out.strays()
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Write *lines* above the region with the next draw; their tags are coloured where the stream has colour."""
+        self._above += lines
+
+    def due(self, elapsed: float) -> bool:
+        """Whether the last draw is long enough ago at *elapsed* seconds."""
+        return not 0 <= elapsed - self._drawn < DRAW_EVERY - _SLACK
+
+    def draw(self, lines: Sequence[str], elapsed: float) -> None:
+        """Let *lines* stand in the region, at *elapsed* seconds of the events' clock."""
+        self._drawn = elapsed
+        self._paint(list(lines), self._strays())
+
+    def close(self) -> None:
+        """Remove the region; what was to be written above it stays, and the terminal is an ordinary one again."""
+        last = self._strays()
+        if self._stray:
+            last.append(self._clean(self._stray))
+            self._stray = ""
+        self._paint([], last)
+        self._out.close()
+
+    def _strays(self) -> list[str]:
+        """What others wrote, as whole lines."""
+        *lines, self._stray = (self._stray + self._out.strays()).replace("\r\n", "\n").split("\n")
+        return [self._clean(line) for line in lines]
+
+    def _clean(self, line: str) -> str:
+        """A line of others as it may stand above a region; of one that they drew over, its last state."""
+        pieces = [piece for piece in _ESCAPE.sub("", line).split("\r") if piece]
+        return printable(pieces[-1].expandtabs()) if pieces else ""
+
+    def _paint(self, lines: list[str], strays: list[str]) -> None:
+        if lines == self._shown and not self._above and not strays:
+            return
+        out = self._out
+        text = CLEAR if self._shown else ""
+        text += "".join(f"{line}\n" for line in strays) + _text(self._above, out)
+        text += "\n".join(lines)
+        if lines:
+            text += "\r" if len(lines) == 1 else f"\r\x1b[{len(lines) - 1}A"
+        self._above = []
+        self._shown = lines
+        out.write(text)
+        out.flush()
+
+
+def _text(lines: Iterable[str], out: Stream) -> str:
+    return "".join(f"{color_tag(line) if out.color else line}\n" for line in lines)
+
+
+def bar(fraction: float, width: int, *, unicode: bool) -> str:
+    """A bar of *width* columns, at least three; it is full only when *fraction* is 1."""
+    inner = width if unicode else width - 2
+    full = inner * percentage(fraction) // 100
+    return "█" * full + "░" * (inner - full) if unicode else f"[{'#' * full}{'-' * (inner - full)}]"
+
+
+def shorten(text: str, width: int, *, unicode: bool) -> str:
+    """*text* in at most *width* columns, with an ellipsis where it was cut."""
+    if cell_width(text) <= width:
+        return text
+    ellipsis = "…" if unicode else "..."
+    return fit(fit(text, max(0, width - len(ellipsis))) + ellipsis, max(0, width))
+
+
+def pad(text: str, width: int) -> str:
+    """*text* filled up with spaces to *width* columns."""
+    return text + " " * (width - cell_width(text))
