@@ -7,8 +7,9 @@ import os
 import pytest
 
 from tests.packages import packages, plugins
+from tests.receiver import received
 
-__all__ = ["packages", "plugins"]
+__all__ = ["packages", "plugins", "received"]
 
 LEAST_REAL = "COMFYREPORT_LEAST_REAL_TESTS"
 

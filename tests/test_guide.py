@@ -8,9 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,31 +101,6 @@ def test_lines_are_not_too_long_to_read() -> None:
 
 
 # --- what it shows
-
-
-class _Receiver(BaseHTTPRequestHandler):
-    bodies: list[bytes]
-
-    def do_POST(self) -> None:
-        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the library's name
-        pass
-
-
-@pytest.fixture(scope="module")
-def received() -> Iterator[tuple[str, list[bytes]]]:
-    """A receiver of notifications: its address, and what it got."""
-    bodies: list[bytes] = []
-    server = HTTPServer(("127.0.0.1", 0), type("Receiver", (_Receiver,), {"bodies": bodies}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", bodies
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 class Place(NamedTuple):

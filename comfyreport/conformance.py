@@ -1,0 +1,288 @@
+"""Does a reporter keep what reporters promise? For authors: one call that tries it all, and says what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from comfyreport import events as ev
+from comfyreport.errors import one_line
+from comfyreport.factories import signature_of
+from comfyreport.recorded import recordings, stream_of
+from comfyreport.specimens import scripts, usual
+from comfyreport.stage import FakeStream, Stage, is_factory
+from comfyreport.timing import Timing
+
+SURROUNDINGS: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"unicode": False},
+    {"tty": True},
+    {"tty": True, "color": True, "width": 120},
+    {"tty": True, "width": 20, "height": 5},
+    {"tty": True, "width": 1, "height": 1, "unicode": False},
+)
+"""The streams that a reporter is tried on: a file, one of ASCII, terminals of several sizes."""
+
+# What of a server's text can do something to a terminal.
+_HARM = ("\x1b[31mevil", "\x1b]0;evil", "\x9b2J", "\u202e", "\u2066")
+
+
+class ConformanceError(AssertionError):
+    """What a reporter doesn't keep, one line for each thing; `faults` has them one by one."""
+
+    def __init__(self, name: str, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__(f"{name} doesn't conform:\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+
+class FullStream(FakeStream):
+    """A stream whose disk is full."""
+
+    tried = False
+
+    def write(self, text: str) -> None:
+        """Never succeeds."""
+        self.tried = True
+        raise OSError(28, "No space left on device")
+
+    def write_bytes(self, data: bytes) -> None:
+        """Never succeeds."""
+        self.write("")
+
+
+class _Closable(FakeStream):
+    """A stream that notes what is written behind the reporter's close."""
+
+    over = False
+    late = False
+
+    def write(self, text: str) -> None:
+        """Write, and note when."""
+        self.late = self.late or self.over
+        super().write(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write, and note when."""
+        self.late = self.late or self.over
+        super().write_bytes(data)
+
+
+class _Trial:
+    """One reporter, made anew for each try."""
+
+    def __init__(self, reporter: Any, destination: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> None:
+        self.name = getattr(reporter, "__name__", type(reporter).__name__)
+        self.renewable = is_factory(reporter)
+        self.kind = signature_of(reporter, self.name).destination if self.renewable else "none"
+        self._reporter = reporter
+        self._destination = destination
+        self._options = options
+        self._folder = Path(tempfile.mkdtemp(prefix="comfyreport-"))
+        self._numbers = itertools.count(1)
+
+    def clean(self) -> None:
+        """Remove the files that were written."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def make(self, out: FakeStream) -> tuple[Stage, Callable[[], str]]:
+        """A new reporter on its stage, and what will tell what it wrote."""
+        if not self.renewable:
+            return Stage(self._reporter, self.name), lambda: ""
+        if self.kind == "stream":
+            return Stage(self._reporter(out, **self._options), self.name), lambda: out.text
+        if self.kind == "path":
+            path = self._folder / str(next(self._numbers)) / "file"
+            path.parent.mkdir()
+            reporter = self._reporter(path, **self._options)
+            return Stage(reporter, self.name), lambda: _content(path.parent)
+        given = () if self.kind == "none" or self._destination is None else (os.fspath(self._destination),)
+        return Stage(self._reporter(*given, **self._options), self.name), lambda: ""
+
+
+def conforms(reporter: Any, *, destination: str | os.PathLike[str] | None = None, **options: Any) -> None:
+    """Try *reporter* in all that can happen to it; ConformanceError, with everything that is wrong, if something is.
+
+    It is told made-up streams (an event of each type, odd and hostile values, types of a newer version, a run that
+    ends at once, hundreds of nodes side by side) and all recordings that ship, on streams of several kinds.
+
+    :param reporter: its factory, as the entry point names it; or a module or an object, of which less can be tried.
+    :param destination: what a factory with `url` gets: a place that answers.
+    :param options: the factory's options, as values of Python.
+    """
+    trial = _Trial(reporter, destination, options)
+    try:
+        faults = list(dict.fromkeys(_faults(trial)))
+    finally:
+        trial.clean()
+    if faults:
+        raise ConformanceError(trial.name, faults)
+
+
+def _faults(trial: _Trial) -> Iterator[str]:
+    streams = _streams()
+    for title, events in streams:
+        for around in SURROUNDINGS if trial.kind == "stream" else SURROUNDINGS[:1]:
+            yield from _one_run(trial, title, events, around)
+    with _elsewhere(), contextlib.suppress(Exception):
+        # What it writes there, and raises anyhow, has been found by now.
+        if trial.renewable:
+            yield from _twice(trial, usual())
+        if trial.kind == "stream":
+            yield from _full(trial, usual())
+
+
+@functools.cache
+def _streams() -> tuple[tuple[str, list[ev.Event]], ...]:
+    """All that is told, by what it is."""
+    return (*scripts(), *((f"the recording {name}", list(stream_of(name))) for name in recordings()))
+
+
+def _one_run(trial: _Trial, title: str, events: list[ev.Event], around: Mapping[str, Any]) -> Iterator[str]:
+    """One stream from its start to its end: nothing raised, nothing slow, nothing written where it mustn't be."""
+    out = _Closable(**around)
+    where = f"{title}{f' ({_words(around)})' if around else ''}"
+    slow: list[str] = []
+    with _elsewhere() as elsewhere:
+        try:
+            stage, text = trial.make(out)
+            stage.perform(_timed(stage, events, slow))
+        except Exception as error:  # noqa: BLE001  a reporter may raise anything
+            yield f"{where}: it raises {one_line(error)}"
+            return
+        out.over = True
+        del stage
+        gc.collect()
+    for each in elsewhere():
+        yield f"{where}: it writes to {each}, which isn't its own"
+    yield from (f"{where}: {each}" for each in slow)
+    if out.late:
+        yield f"{where}: it writes behind comfyreport_close"
+    written = text()
+    if trial.kind == "stream":
+        if not around.get("tty") and not around.get("color") and "\x1b" in written:
+            yield f"{where}: it writes escape sequences to what is no terminal"
+        harm = [repr(each) for each in _HARM if each in written]
+        if harm:
+            yield f"{where}: text of the server reaches the terminal as it is: {', '.join(harm)}; use printable()"
+
+
+def _timed(stage: Stage, events: Iterable[ev.Event], slow: list[str]) -> Iterator[ev.Event]:
+    """*events*, timing what is done between taking one and the next."""
+    limit = Timing().slow_hook
+    for event in events:
+        began = time.monotonic()
+        yield event
+        lasted = time.monotonic() - began
+        if lasted > limit:
+            kind = getattr(event, "type", type(event).__name__)
+            slow.append(f"its hooks take {lasted:.1f} s for {kind}; all reporters wait meanwhile")
+
+
+def _twice(trial: _Trial, events: list[ev.Event]) -> Iterator[str]:
+    """The same run gives the same text, also to two reporters that are told it side by side."""
+    around = {"tty": True}
+    alone = []
+    for _ in range(2):
+        stage, text = trial.make(FakeStream(**around))
+        stage.perform(events)
+        alone.append(text())
+    if alone[0] != alone[1]:
+        yield "the same run gives another text the second time; take the time from the events, not from a clock"
+        return
+    stages = [trial.make(FakeStream(**around)) for _ in range(2)]
+    for event in events:
+        for stage, _ in stages:
+            if not isinstance(event, ev.StreamFinished) or stage.carries_stream:
+                stage.tell(event)
+    for stage, _ in stages:
+        stage.call("close")
+    if any(text() != alone[0] for _, text in stages):
+        yield "two of it side by side disturb each other; keep what it knows in the object, not in the module or class"
+
+
+def _full(trial: _Trial, events: list[ev.Event]) -> Iterator[str]:
+    """A stream that can't be written to is the core's affair, so the core has to hear of it."""
+    out = FullStream()
+    try:
+        trial.make(out)[0].perform(events)
+    except OSError:
+        return
+    except Exception as error:  # noqa: BLE001  a reporter may raise anything
+        yield f"a full disk: it raises {one_line(error)} instead of the OSError"
+    if out.tried:
+        yield "a full disk: it hides the OSError, so that nobody learns that its output is lost"
+
+
+@contextlib.contextmanager
+def _elsewhere() -> Iterator[Callable[[], list[str]]]:
+    """Notes what is written to the process's own standard streams meanwhile, by whatever way."""
+    found: list[str] = []
+    with contextlib.ExitStack() as stack:
+        files = {}
+        _flush()
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            file = stack.enter_context(tempfile.TemporaryFile())
+            try:
+                saved = os.dup(number)
+            except OSError:
+                continue
+            os.dup2(file.fileno(), number)
+            files[name] = file
+            stack.callback(_restore, saved, number)
+        streams = {name: _Tap() for name in ("stdout", "stderr")}
+        stack.enter_context(contextlib.redirect_stdout(streams["stdout"]))
+        stack.enter_context(contextlib.redirect_stderr(streams["stderr"]))
+        yield lambda: found
+        for name, tap in streams.items():
+            if tap.used or (name in files and os.fstat(files[name].fileno()).st_size):
+                found.append(name)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+def _restore(saved: int, number: int) -> None:
+    os.dup2(saved, number)
+    os.close(saved)
+
+
+class _Tap:
+    """Stands in for a standard stream and notes whether it was written to."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self.used = False
+
+    def write(self, text: str) -> int:
+        """Note it."""
+        self.used = self.used or bool(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing."""
+
+    def isatty(self) -> bool:
+        """It is none."""
+        return False
+
+
+def _content(folder: Path) -> str:
+    return "".join(path.read_text("utf-8", "replace") for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _words(around: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in around.items())

@@ -1,0 +1,191 @@
+"""Streams made up for trying reporters: an event of each type, values as odd as a server can send, newer versions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import field
+from typing import Any, Literal
+
+from comfyreport import events as ev
+from comfyreport.records import record
+
+EVIL = "\x1b[31mevil\x1b]0;evil\x07\x9b2J\r\n\u202e\u2066"
+"""What a hostile server may put wherever it puts text: escape sequences, line ends, marks that turn text round."""
+
+_TIME = 1772600767.25
+_SERVER = "http://127.0.0.1:8188"
+
+
+@record
+class SomethingNew(ev.Event):
+    """An event of a type that this version doesn't know, as a newer one may tell it."""
+
+    type: Literal["something_new"] = field(default="something_new", init=False)
+    news: str = "unheard of"
+
+
+class Script:
+    """Events one after the other, each with the next number; time goes on by *step* seconds."""
+
+    def __init__(self, step: float = 0.25) -> None:
+        self.events: list[ev.Event] = []
+        self._step = step
+        self._sequence = itertools.count(1)
+        self._prompt_id: str | None = None
+
+    def tell(self, cls: Callable[..., ev.Event], **details: Any) -> None:
+        """Add an event of *cls*."""
+        if cls is ev.RunQueued:
+            self._prompt_id = "3f7f4e6e-0000-4000-8000-000000000000"
+        elapsed = self._step * len(self.events)
+        self.events.append(
+            cls(
+                seq=next(self._sequence),
+                time=_TIME + elapsed,
+                elapsed=elapsed,
+                prompt_id=self._prompt_id,
+                source="client",
+                **details,
+            )
+        )
+
+    def begin(self) -> None:
+        """The stream's start."""
+        self.tell(ev.StreamStarted, comfyreport="9.9.9", server=_SERVER, reporters=("this",))
+
+    def end(self, status: str, **details: Any) -> list[ev.Event]:
+        """The run's end and the stream's; the whole script."""
+        code = ev.EXIT_CODES.get(status, 99)
+        self.tell(ev.RunFinished, status=status, exit_code=code, **details)
+        self.tell(ev.StreamFinished, status=status, exit_code=code, failed=int(code != 0))
+        return self.events
+
+
+def usual() -> list[ev.Event]:
+    """An event of each type, in an order that can be."""
+    node = ev.NodeRef(id="3", class_type="KSampler", title="KSampler")
+    output = ev.Output(
+        node=node, index=0, kind="image", filename="a.png", subfolder="", folder="output", url=f"{_SERVER}/view",
+        media_type="image/png",
+    )  # fmt: skip
+    script = Script()
+    script.begin()
+    script.tell(ev.ConnectionChanged, state="connected")
+    script.tell(ev.RunQueued, client_id="c", nodes=(node,), position=1, seed=7)
+    script.tell(ev.QueueChanged, position=1, remaining=2)
+    script.tell(ev.RunStarted)
+    script.tell(ev.NodeCached, node=ev.NodeRef(id="4", class_type="VAELoader", title="Load VAE"), nodes_total=1)
+    script.tell(ev.NodeStarted, node=node, nodes_total=1)
+    script.tell(
+        ev.NodeProgress, step=1, max_steps=2, eta_seconds=0.5, node=node, steps_per_second=2.0, fraction=0.5,
+        nodes_total=1,
+    )  # fmt: skip
+    script.tell(ev.NodeText, node=node, text="half way")
+    script.tell(ev.NodePreview, node=node, media_type="image/png", image=b"\x89PNG")
+    script.tell(ev.Heartbeat, node=node, silent_seconds=5.0, node_seconds=6.0, state="running", fraction=0.5)
+    script.tell(ev.Warning, code="stalled", message="nothing heard for 30 s")
+    script.tell(ev.NodeFinished, node=node, seconds=1.5, outputs=(output,), fraction=0.99, nodes_done=1, nodes_total=1)
+    script.tell(ev.OutputReady, output=output)
+    script.tell(ev.OutputSaved, output=output)
+    return script.end("success", outputs=(output,), executed=("3",), cached=("4",), node_seconds={"3": 1.5})
+
+
+def odd() -> list[ev.Event]:
+    """Values at the edge of what the contract allows: hostile text, nothing where something may be absent, extremes."""
+    long = "x" * 5_000
+    nodes = tuple(
+        ev.NodeRef(id=id_, class_type=class_type, title=title, raw_id=raw_id)
+        for id_, class_type, title, raw_id in (
+            ("", "", "", None),
+            (EVIL, EVIL, EVIL, EVIL),
+            ("10", long, long, "10.0.0.4"),
+            ("12", "KSampler", "雪山の夕焼け 👩\u200d🎨 e\u0301 \ud800", None),
+        )
+    )
+    script = Script(step=0.01)
+    script.begin()
+    script.tell(ev.ConnectionChanged, state="lost", detail=EVIL)
+    script.tell(ev.ConnectionChanged, state="polling")
+    script.tell(ev.Warning, code=EVIL, message=EVIL, node=nodes[1])
+    script.tell(ev.RunQueued)
+    script.tell(ev.QueueChanged)
+    script.tell(ev.QueueChanged, position=123_456, remaining=123_457)
+    script.tell(ev.RunStarted)
+    for node in nodes:
+        script.tell(ev.NodeStarted, node=node)
+    for node in nodes:
+        for step, most in ((2.4e-07, 1.5003), (1, 1), (1e15, 1e15), (1, 2**53)):
+            steps = {"step": step, "max_steps": most, "eta_seconds": 1e9, "pass_number": 9, "run_eta_seconds": 1e9}
+            script.tell(ev.NodeProgress, node=node, **steps)
+        script.tell(ev.NodeText, node=node, text=EVIL + long)
+    script.tell(ev.NodePreview, media_type=EVIL, image=b"")
+    script.tell(ev.Heartbeat)
+    outputs = (
+        ev.Output(node=nodes[0], index=0, kind="file"),
+        ev.Output(node=nodes[1], index=0, kind="image", filename=EVIL, subfolder=EVIL, url=EVIL, path=EVIL, bytes=0),
+        ev.Output(node=nodes[2], index=0, kind="value", value={"a": [1, None, EVIL]}),
+        ev.Output(node=nodes[3], index=0, kind="text", value=long, filename=long, media_type=EVIL, bytes=2**62),
+    )
+    for output in outputs:
+        script.tell(ev.OutputReady, output=output)
+    # One node has ended, the others are still open when the run is over.
+    script.tell(ev.NodeFinished, node=nodes[0], outputs=outputs)
+    error = ev.ErrorInfo(
+        code="a_newer_code",
+        message=EVIL + long,
+        hint=EVIL,
+        node=nodes[1],
+        exception_type=EVIL,
+        traceback=(EVIL, ""),
+        node_errors=(ev.NodeError(node=nodes[2], type=EVIL, message=EVIL, details=EVIL),),
+    )
+    return script.end("error", error=error, outputs=outputs, executed=("", EVIL, "10", "12"), node_seconds={EVIL: 1e9})
+
+
+def newer() -> list[ev.Event]:
+    """A stream of a newer version: another event type, another status, other codes."""
+    script = Script()
+    script.begin()
+    script.tell(SomethingNew)
+    script.tell(ev.RunQueued)
+    script.tell(SomethingNew)
+    script.tell(ev.Warning, code="a_newer_code", message="")
+    return script.end("a_newer_status", error=ev.ErrorInfo(code="a_newer_code", message=""))
+
+
+def early() -> list[ev.Event]:
+    """A run that ended before anything was submitted."""
+    script = Script()
+    script.begin()
+    return script.end("usage", error=ev.ErrorInfo(code="workflow", message="there is no such file"))
+
+
+def crowded(count: int = 400) -> list[ev.Event]:
+    """Many nodes that run side by side, each with a bar."""
+    script = Script(step=0.001)
+    script.begin()
+    nodes = [ev.NodeRef(id=str(number), class_type="Load", title="Load") for number in range(count)]
+    script.tell(ev.RunQueued, nodes=tuple(nodes))
+    script.tell(ev.RunStarted)
+    for node in nodes:
+        script.tell(ev.NodeStarted, node=node, nodes_total=count)
+        script.tell(ev.NodeProgress, step=1, max_steps=3, eta_seconds=2.0, node=node, nodes_total=count)
+    for done, node in enumerate(nodes, 1):
+        script.tell(ev.NodeFinished, node=node, fraction=0.99 * done / count, nodes_done=done, nodes_total=count)
+    return script.end("success", executed=tuple(node.id for node in nodes))
+
+
+SCRIPTS: dict[str, Callable[[], list[ev.Event]]] = {
+    "an event of each type": usual,
+    "odd values": odd,
+    "a newer version's stream": newer,
+    "an early end": early,
+    "a crowd of nodes": crowded,
+}
+
+
+def scripts() -> Iterator[tuple[str, list[ev.Event]]]:
+    """All of them, with what each is for."""
+    for title, make in SCRIPTS.items():
+        yield title, make()

@@ -1,0 +1,131 @@
+"""A stage for one reporter: a stream in memory, and the hooks called as the core calls them, without its threads."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from comfyreport import events as ev
+from comfyreport.checking import Manager, register
+from comfyreport.hookspecs import PREFIX
+from comfyreport.plugins import STREAM_HOOKS
+from comfyreport.streams import DEFAULT_HEIGHT, DEFAULT_WIDTH, Stream
+from comfyreport.timing import Timing
+from comfyreport.view import RunView
+
+MOST_TICKS = 100
+"""In a gap without an event; a longer one has its ticks further apart."""
+
+
+class _File(io.TextIOWrapper):
+    """A text file in memory that may pass for a terminal."""
+
+    def __init__(self, *, tty: bool, encoding: str) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, newline="\n")
+        self._tty = tty
+
+    def isatty(self) -> bool:
+        return self._tty
+
+
+class FakeStream(Stream):
+    """A stream in memory; `text` is what was written to it.
+
+    :param width: columns, where it is a terminal.
+    :param height: lines, likewise.
+    :param tty: whether it is a terminal, on which lines may be drawn over.
+    :param unicode: whether its encoding has more than ASCII.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = DEFAULT_WIDTH,
+        height: int = DEFAULT_HEIGHT,
+        tty: bool = False,
+        color: bool = False,
+        unicode: bool = True,
+    ) -> None:
+        super().__init__(
+            _File(tty=tty, encoding="utf-8" if unicode else "ascii"),
+            name="stderr",
+            environ={"TERM": "xterm"},
+            color="always" if color else "never",
+        )
+        self._width, self._height = width, height
+
+    def width(self) -> int:
+        """The width that was asked for."""
+        return self._width
+
+    def height(self) -> int:
+        """The height that was asked for."""
+        return self._height
+
+    @property
+    def text(self) -> str:
+        """All that was written so far, escape sequences included."""
+        self.flush()
+        written: bytes = self.file.buffer.getvalue()  # type: ignore[attr-defined]
+        return written.decode(self.file.encoding, "replace")
+
+
+class Stage:
+    """Calls the hooks of one reporter, which is registered as the core does it: ReporterError if it can't be."""
+
+    def __init__(self, plugin: object, name: str) -> None:
+        self.hooks = register(Manager(), plugin, name)
+        self._run = RunView()
+
+    @property
+    def carries_stream(self) -> bool:
+        """Whether the reporter is closed only behind the end of the stream."""
+        return any(hook in self.hooks for hook in STREAM_HOOKS)
+
+    @property
+    def wants_previews(self) -> bool:
+        """Whether the reporter has the hook of previews."""
+        return f"{PREFIX}node_preview" in self.hooks
+
+    def perform(self, events: Iterable[ev.Event]) -> None:
+        """Tell a whole stream and close: the order and the times are those of the core."""
+        for event in events:
+            if isinstance(event, ev.StreamFinished) and not self.carries_stream:
+                break
+            self.tell(event)
+        self.call("close")
+
+    def tell(self, event: ev.Event) -> None:
+        """The ticks up to *event*, and the event."""
+        if self._run.result is None:
+            for elapsed in _ticks(self._run.elapsed, event.elapsed):
+                self.call("tick", elapsed=elapsed, run=self._run)
+        self._run.apply(event)
+        for name in ("event", event.type):  # type: ignore[attr-defined]
+            self.call(name, event=event, run=self._run)
+
+    def call(self, name: str, **known: Any) -> None:
+        """Call one hook, if the reporter has it, with the arguments that it wants."""
+        hook = self.hooks.get(PREFIX + name)
+        if hook is not None:
+            hook.function(*[known[argument] for argument in hook.arguments])
+
+
+def _ticks(after: float, before: float) -> Iterator[float]:
+    """The times of the ticks between two events, on whole tenths of a second."""
+    tick = Timing().tick
+    stride = math.ceil((before - after) / tick / MOST_TICKS)
+    for number in range(int(after / tick) + 1, math.ceil(before / tick), max(1, stride)):
+        elapsed = round(number * tick, 6)
+        if after < elapsed < before:
+            yield elapsed
+
+
+def is_factory(reporter: object) -> bool:
+    """Whether *reporter* has to be called to get the object with the hooks."""
+    return inspect.isclass(reporter) or (
+        callable(reporter) and not any(attribute.startswith(PREFIX) for attribute in dir(reporter))
+    )

@@ -1,0 +1,306 @@
+"""The conformance suite: our own reporters pass it, and each thing that it looks for is found."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfyreport_console import console
+from comfyreport_filelog import filelog
+from comfyreport_jsonl import jsonl
+from comfyreport_quiet import quiet
+
+from comfyreport import events as ev
+from comfyreport.conformance import ConformanceError, conforms
+from comfyreport.errors import ReporterError
+from comfyreport.hookspecs import hookimpl
+from comfyreport.schema import json_schema
+from comfyreport.specimens import SCRIPTS, SomethingNew, odd, usual
+from comfyreport.streams import Stream, printable
+from comfyreport.view import RunView
+from tests.playing import check_view
+
+
+@pytest.mark.parametrize(
+    ("reporter", "options"),
+    [
+        (console, {}),
+        (console, {"plain": True}),
+        (quiet, {}),
+        (jsonl, {}),
+        (jsonl, {"detail": "summary"}),
+        (jsonl, {"detail": "nodes"}),
+        (jsonl, {"rate": 0}),
+        (filelog, {}),
+        (filelog, {"max_bytes": 3000, "backups": 1}),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_our_own_reporters_conform(reporter: Any, options: dict[str, Any]) -> None:
+    conforms(reporter, **options)
+
+
+# --- reporters that don't
+
+
+class Base:
+    """Writes the end of a run as it should be; those below do one thing wrong."""
+
+    def __init__(self, out: Stream) -> None:
+        self.out = out
+
+    @hookimpl
+    def comfyreport_run_finished(self, event: ev.RunFinished) -> None:
+        self.out.write(f"{printable(event.status)}\n")
+
+
+class Raises(Base):
+    @hookimpl
+    def comfyreport_node_preview(self, event: ev.NodePreview) -> None:
+        raise KeyError("node")
+
+
+class WantsANode(Base):
+    @hookimpl
+    def comfyreport_node_preview(self, event: ev.NodePreview) -> None:
+        assert event.node is not None
+        self.out.write(printable(event.node.title))
+
+
+class KnowsAllTypes(Base):
+    @hookimpl
+    def comfyreport_event(self, event: ev.AnyEvent) -> None:
+        ev.EVENT_TYPES[event.type]
+
+
+class KnowsAllStatuses(Base):
+    @hookimpl
+    def comfyreport_run_finished(self, event: ev.RunFinished) -> None:
+        self.out.write(str(ev.EXIT_CODES[event.status]))
+
+
+class TrustsTheServer(Base):
+    @hookimpl
+    def comfyreport_node_started(self, event: ev.NodeStarted) -> None:
+        self.out.write(f"{event.node.title}\n")
+
+
+class Colors(Base):
+    @hookimpl
+    def comfyreport_run_started(self) -> None:
+        self.out.write("\x1b[32mstarted\x1b[0m\n")
+
+
+class Prints(Base):
+    @hookimpl
+    def comfyreport_run_started(self) -> None:
+        print("started")
+
+
+class WritesByDescriptor(Base):
+    @hookimpl
+    def comfyreport_run_started(self) -> None:
+        os.write(2, b"started\n")
+
+
+class LeavesItToAChild(Base):
+    @hookimpl
+    def comfyreport_close(self) -> None:
+        subprocess.run([sys.executable, "-c", "print('closed')"], check=True)
+
+
+class WritesLate(Base):
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.out.write("the end\n")
+
+
+class Shares(Base):
+    lines: list[str] = []  # noqa: RUF012  what it does wrong
+
+    @hookimpl
+    def comfyreport_run_queued(self, event: ev.RunQueued) -> None:
+        self.lines.append("queued")
+
+    @hookimpl
+    def comfyreport_close(self) -> None:
+        self.out.write(" ".join(self.lines))
+        self.lines.clear()
+
+
+class LooksAtAClock(Base):
+    count = itertools.count()
+
+    @hookimpl
+    def comfyreport_run_finished(self, event: ev.RunFinished) -> None:
+        self.out.write(f"{next(self.count)}\n")
+
+
+class HidesAFullDisk(Base):
+    @hookimpl
+    def comfyreport_run_finished(self, event: ev.RunFinished) -> None:
+        with contextlib.suppress(OSError):
+            self.out.write("over\n")
+
+
+class TranslatesAFullDisk(Base):
+    @hookimpl
+    def comfyreport_run_finished(self, event: ev.RunFinished) -> None:
+        try:
+            self.out.write("over\n")
+        except OSError as error:
+            raise RuntimeError from error
+
+
+class DividesByTheSteps(Base):
+    @hookimpl
+    def comfyreport_heartbeat(self, event: ev.Heartbeat) -> None:
+        self.out.write(f"{100 * event.nodes_done / event.nodes_total:.0f} %\n")
+
+
+class NeedsWidth(Base):
+    @hookimpl
+    def comfyreport_run_started(self) -> None:
+        width = self.out.width()
+        assert width > 10
+        self.out.write("-" * width + "\n")
+
+
+@pytest.mark.parametrize(
+    ("reporter", "fault"),
+    [
+        (Raises, "an event of each type: it raises KeyError"),
+        (WantsANode, "odd values: it raises AssertionError"),
+        (KnowsAllTypes, "a newer version's stream: it raises KeyError: 'something_new'"),
+        (KnowsAllStatuses, "a newer version's stream: it raises KeyError: 'a_newer_status'"),
+        (TrustsTheServer, "odd values: text of the server reaches the terminal as it is"),
+        (Colors, "the recording cached: it writes escape sequences to what is no terminal"),
+        (Prints, "the recording cached: it writes to stdout, which isn't its own"),
+        (WritesByDescriptor, "the recording cached: it writes to stderr, which isn't its own"),
+        (LeavesItToAChild, "an early end: it writes to stdout, which isn't its own"),
+        (WritesLate, "an event of each type: it writes behind comfyreport_close"),
+        (Shares, "two of it side by side disturb each other"),
+        (LooksAtAClock, "the same run gives another text the second time"),
+        (HidesAFullDisk, "a full disk: it hides the OSError"),
+        (TranslatesAFullDisk, "a full disk: it raises RuntimeError"),
+        (DividesByTheSteps, "an event of each type: it raises ZeroDivisionError"),
+        (NeedsWidth, "an event of each type (tty=True, width=1, height=1, unicode=False): it raises AssertionError"),
+    ],
+)
+def test_what_is_wrong_is_said(reporter: type[Base], fault: str) -> None:
+    with pytest.raises(ConformanceError) as raised:
+        conforms(reporter)
+    assert [each for each in raised.value.faults if each.startswith(fault)], str(raised.value)
+    assert str(raised.value).startswith(f"{reporter.__name__} doesn't conform:\n  - ")
+
+
+def test_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: 3.0 * next(moments))
+    with pytest.raises(ConformanceError, match=r"its hooks take 3\.0 s for run_started; all reporters wait meanwhile"):
+        conforms(Base)
+
+
+def test_a_right_one_and_one_without_any_hook() -> None:
+    conforms(Base)
+
+    class Nothing:
+        """No destination, no hook."""
+
+    conforms(Nothing)
+
+
+def test_one_that_is_no_reporter_is_refused() -> None:
+    class Misspelt(Base):
+        @hookimpl
+        def comfyreport_run_finnished(self) -> None: ...
+
+    with pytest.raises(ConformanceError, match="there is no hook comfyreport_run_finnished"):
+        conforms(Misspelt)
+    with pytest.raises(ReporterError, match="is neither the destination nor an option"):
+        conforms(lambda out, more: None)
+
+
+def test_objects_and_files_and_urls(tmp_path: Path, received: tuple[str, list[bytes]]) -> None:
+    class Ear:
+        heard = 0
+
+        @hookimpl
+        def comfyreport_event(self) -> None:
+            self.heard += 1
+
+    ear = Ear()
+    conforms(ear)
+    assert ear.heard > 1000
+
+    class Note:
+        def __init__(self, path: Path, *, word: str) -> None:
+            self.path, self.word = path, word
+
+        @hookimpl
+        def comfyreport_run_finished(self, event: ev.RunFinished) -> None:
+            with self.path.open("a") as file:
+                file.write(self.word)
+            if self.word == "bad":
+                print(self.word)
+
+    conforms(Note, word="good")
+    with pytest.raises(ConformanceError, match="it writes to stdout"):
+        conforms(Note, word="bad")
+
+    class Post:
+        def __init__(self, url: str) -> None:
+            self.url = url
+
+        @hookimpl
+        def comfyreport_stream_finished(self, event: ev.StreamFinished) -> None:
+            request = urllib.request.Request(self.url, printable(event.status).encode())
+            urllib.request.urlopen(request, timeout=5).close()
+
+    conforms(Post, destination=received[0])
+    assert b"a_newer_status" in received[1]
+
+
+def test_it_leaves_nothing_behind(capfd: pytest.CaptureFixture[str]) -> None:
+    before, threads = set(os.listdir("/proc/self/fd")), threading.active_count()
+    with pytest.raises(ConformanceError):
+        conforms(Prints)
+    print("still here")
+    os.write(2, b"and here")
+    assert capfd.readouterr() == ("still here\n", "and here")
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert threading.active_count() == threads
+
+
+# --- the streams that it tells
+
+
+@pytest.mark.parametrize("make", SCRIPTS.values(), ids=SCRIPTS)
+def test_the_streams_are_streams(make: Callable[[], list[ev.Event]]) -> None:
+    events = make()
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert isinstance(events[0], ev.StreamStarted)
+    assert isinstance(events[-2], ev.RunFinished)
+    assert isinstance(events[-1], ev.StreamFinished)
+    run = RunView()
+    for event in events:
+        run.apply(event)
+    assert run.result is events[-2]
+
+
+def test_each_type_is_told_and_the_view_agrees() -> None:
+    assert {type(event) for event in usual()} == set(ev.EVENT_CLASSES)
+    check_view([event for event in usual()[:-1] if not isinstance(event, ev.StreamStarted)])
+    assert SomethingNew not in ev.EVENT_CLASSES
+    assert "something_new" not in json_schema()["$defs"]
+    assert len(odd()) > 20
