@@ -34,8 +34,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("conformance", "saving", "session"),
     ("loop", "replay"),
     ("tracker",),
-    ("api", "arguments", "pytest_plugin", "simulator", "testing"),
-    ("cli",),
+    ("api", "arguments", "simulator", "testing"),
+    ("cli", "pytest_plugin"),
     ("__main__",),
 )
 LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
