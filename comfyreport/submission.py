@@ -44,19 +44,26 @@ class Submission:
         refused = answers.read_refused(answer.body, refs) if answer.status in (400, 422) else None
         if fact := accepted or refused:
             return run.feed(fact, at)
+        refusal = answer.refusal(self._client.address.base)
+        if run.queued or refusal.retryable:
+            # Frames of the run have come, or a proxy says that the server did not answer it in time.
+            return self._lost(refusal, at)
         if answer.status == 500:
             run.conclude(verdict.server_failed(answer.text))
         else:
-            run.conclude(verdict.unreachable(answer.refusal(self._client.address.base)))
+            run.conclude(verdict.unreachable(refusal))
         return ()
 
     def failed(self, error: BaseException, at: Instant) -> Sequence[ev.Event]:
         """The POST broke: unless it never left, it must be looked for whether the server has the prompt."""
         self.pending = False
         known = error if isinstance(error, UnreachableError) else UnreachableError(str(error))
-        if not known.sent:
+        if not known.sent and not self._run.queued:
             self._run.conclude(verdict.unreachable(known))
             return ()
+        return self._lost(known, at)
+
+    def _lost(self, known: UnreachableError, at: Instant) -> Sequence[ev.Event]:
         self._unanswered = True
         message = f"the answer to the submission was lost: {known.message}"
         return self._run.tell(ev.Warning, at, code="answer_lost", message=message)
