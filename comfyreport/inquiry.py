@@ -68,7 +68,7 @@ class Inquiry:
 
     # --- asking
 
-    def look_due(self, now: float) -> None:
+    def look_due(self) -> None:
         """Look where the prompt is; where it is to be cancelled, do that."""
         busy = self._wires.busy
         cancelling = self._run.told.cancelling
@@ -85,17 +85,17 @@ class Inquiry:
             # One request at a time.
             self._timers.arm("look", self._timing.ended_poll)
             return
-        wait = self._budget.take(count, now, urgent=cancelling)
+        wait = self._budget.take(count, self._clock().elapsed, urgent=cancelling)
         if wait:
             self._timers.arm("look", wait)
         else:
             self._wires.errand(name, lambda: call(self._client, self._run.prompt_id))
 
-    def queue_due(self, now: float) -> None:
+    def queue_due(self) -> None:
         """The prompt waits, and the queue moved: which place has it now?"""
         if self._run.started or self._wires.busy & {"cancel", "look", "queue"}:
             return
-        wait = self._budget.take(_QUEUE, now)
+        wait = self._budget.take(_QUEUE, self._clock().elapsed)
         if wait:
             self._timers.arm("queue", wait)
         else:
@@ -166,7 +166,11 @@ class Inquiry:
             # The server may take its time to check a workflow before it takes it.
             return
         was_down, dropped = hearing.was_down, hearing.dropped
-        if waited and not was_down and not dropped:
+        refusal = self._submission.refusal
+        if refusal is not None and not run.queued and not run.told.cancelling:
+            run.conclude(verdict.unreachable(refusal))
+        elif waited and not was_down and not dropped:
             run.conclude(verdict.deleted())
         else:
-            run.conclude(verdict.vanished(run.told, run.nodes, seen=run.queued, was_down=was_down, dropped=dropped))
+            seen = run.queued or not run.attached
+            run.conclude(verdict.vanished(run.told, run.nodes, seen=seen, was_down=was_down, dropped=dropped))

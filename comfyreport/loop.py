@@ -318,7 +318,7 @@ class Loop:
         self._hearing.begin(self._clock().elapsed)
         if body is None:
             self.run.missed = True
-            self._look_due(0.0)
+            self._inquiry.look_due()
             return
         self._wires.errand("submit", self._submission.call(body))
 
@@ -330,16 +330,16 @@ class Loop:
         else:
             self._publish(self._submission.failed(item.error, now))
         told = self.run.told
-        if self.run.verdict is None and (item.error is not None or told.cancelling or self.run.ending):
-            self._look_due(0.0)
+        if self.run.verdict is None and (not self.run.queued or told.cancelling or self.run.ending):
+            self._inquiry.look_due()
 
     # --- the second witness
 
     def _look_due(self, now: float) -> None:
-        self._inquiry.look_due(now)
+        self._inquiry.look_due()
 
     def _queue_due(self, now: float) -> None:
-        self._inquiry.queue_due(now)
+        self._inquiry.queue_due()
 
     def _look_done(self, item: Done) -> None:
         self._inquiry.look_done(item)
@@ -375,7 +375,7 @@ class Loop:
             if self._recorder is not None:
                 self._recorder.note("cancel")
             self._timers.arm("unconfirmed", self._timing.cancel)
-            self._look_due(self._clock().elapsed)
+            self._inquiry.look_due()
 
     def _unconfirmed_due(self, now: float) -> None:
         message = f"the server did not confirm within {self._timing.cancel:g} s that the prompt was cancelled"

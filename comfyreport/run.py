@@ -39,7 +39,8 @@ _MALFORMED_LIMIT = 20
 class Run:
     """One prompt from its submission to its end.
 
-    `sent` is to be set when the POST leaves: before that, events bear no prompt id. `missed` is to be set when the
+    `attached`: nobody told of the workflow, so that the prompt was submitted by somebody else. `sent` is to be set when
+    the POST leaves: before that, events bear no prompt id. `missed` is to be set when the
     socket was lost, or is opened only after the submission: what nobody heard is then filled in.
 
     :param prompt_id: the id that the client chose; the server's answer may change it.
@@ -82,8 +83,7 @@ class Run:
         self._remaining: int | None = None
         self._accepted = False
         self._early: list[messages.Message] = []
-        # Nobody told of the workflow: the prompt was submitted by somebody else.
-        self._attached = not self.manifest
+        self.attached = not self.manifest
         self._queue_seconds: float | None = None
         self._seconds: float | None = None
         self._queue_told = -math.inf
@@ -234,7 +234,7 @@ class Run:
 
     def _history(self, fact: answers.History) -> None:
         self._learn(fact.graph, fact.client_id)
-        if self._attached:
+        if self.attached:
             # Its own clock began with the attach; the server knows when the prompt came and when it ended.
             self._queue_seconds = fact.between(fact.created, fact.started)
             self._seconds = fact.between(fact.started if fact.created is None else fact.created, fact.ended)

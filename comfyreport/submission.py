@@ -16,10 +16,14 @@ from comfyreport.run import Run
 
 
 class Submission:
-    """What became of the POST. `pending`: it was sent, and neither its answer nor its failure has come yet."""
+    """What became of the POST. `pending`: it was sent, and neither its answer nor its failure has come yet.
+
+    `refusal`: a proxy said that it found no server for it. That is looked into, but most likely it is so.
+    """
 
     def __init__(self, run: Run, client: Client) -> None:
         self.pending = False
+        self.refusal: UnreachableError | None = None
         self._run = run
         self._client = client
         self._unanswered = False
@@ -46,7 +50,8 @@ class Submission:
             return run.feed(fact, at)
         refusal = answer.refusal(self._client.address.base)
         if run.queued or refusal.retryable:
-            # Frames of the run have come, or a proxy says that the server did not answer it in time.
+            # Frames of the run have come, or a proxy had no answer from the server, which may have it all the same.
+            self.refusal = refusal if answer.status in (502, 503) else None
             return self._lost(refusal, at)
         if answer.status == 500:
             run.conclude(verdict.server_failed(answer.text))

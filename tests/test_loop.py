@@ -63,6 +63,17 @@ def test_a_proxy_that_answers_the_submission_with_an_error_may_have_passed_it_on
     assert f"HTTP {status}" in world.of(ev.Warning)[0].message
 
 
+@pytest.mark.parametrize("status", [502, 503])
+def test_a_proxy_that_found_no_server_for_it(monkeypatch: Patch, status: int) -> None:
+    world = World(monkeypatch)
+    world.answers["POST /prompt"] = Answer(status, None, "Bad gateway")
+    end = world.play()
+    assert outcome(end) == ("unreachable", "none", "no")
+    assert end.retryable
+    assert f"HTTP {status}" in words(end)
+    assert world.now < 5
+
+
 @pytest.mark.parametrize("answer", [ERROR, Answer(404, None, "?"), AUTH])
 def test_an_odd_answer_is_not_believed_against_frames_of_the_run(monkeypatch: Patch, answer: Answer) -> None:
     world = World(monkeypatch)
