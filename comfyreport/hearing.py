@@ -134,7 +134,8 @@ class Hearing:
         silent = at.elapsed - self._heard
         active = next(iter(reversed(self._run.nodes.active.values())), None)
         told: list[ev.Event] = []
-        if self._run.sent and silent >= self._timing.stall_warn and not self._stalled:
+        waits = self._run.queued and not self._run.started and self._asked and self._in_queue
+        if self._run.sent and silent >= self._timing.stall_warn and not self._stalled and not waits:
             self._stalled = True
             told += self._tell(ev.Warning, at, code="stalled", message=self._stall(at.elapsed, silent))
         told += self._tell(

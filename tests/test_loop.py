@@ -558,3 +558,13 @@ def test_a_stall_says_what_is_known_of_the_server(monkeypatch: Patch) -> None:
     (stalled,) = [event for event in world.of(ev.Warning) if event.code == "stalled"]
     assert "still answers" not in stalled.message
     assert "does not answer over HTTP" in stalled.message
+
+
+def test_a_place_in_the_queue_is_no_stall(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.running = ["other"]
+    world.begin(200.0)
+    world.end(205.0)
+    assert world.play().status == "success"
+    assert world.codes() == []
+    assert len(world.of(ev.Heartbeat)) > 30
