@@ -1,8 +1,10 @@
-"""Estimates: pure functions of what a run knows. Here, how long the current pass of a node still takes."""
+"""Estimates: pure functions of what a run knows: how long the current pass of a node still takes, and the run."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 # No estimate is longer: thirty years, where the tiny steps of some bars would make a float overflow.
 _LONGEST = 1e9
@@ -62,3 +64,34 @@ class Bar:
         if self._mark_at is None or self.value <= self._mark:
             return 0.0
         return min(_LONGEST, (self.maximum - self.value) * ((at - self._mark_at) / (self.value - self._mark)))
+
+    @property
+    def steady(self) -> bool:
+        """Whether more than one step of this pass was seen: the first has the model's loading in it."""
+        return self._mark_at is not None and self.value - self._mark > 1
+
+
+class Estimate(NamedTuple):
+    """How long the whole run still takes, in seconds, and within which range; what that rests on."""
+
+    seconds: float
+    low: float
+    high: float
+    basis: Literal["steps"] = "steps"
+
+
+def whole_run(running: Iterable[float], alike: float, unlike: int, longest: float) -> Estimate | None:
+    """The run's estimate from the steps of its bars; None where none is steady, or nothing speaks for what follows.
+
+    :param running: what the steady bars of the running nodes still take, side by side.
+    :param alike: what the waiting nodes take, as far as nodes of their classes have run.
+    :param unlike: how many more are waiting.
+    :param longest: what the longest node without a bar has taken: the best guess for those.
+    """
+    now = max(running, default=None)
+    if now is None or (unlike and not longest):
+        return None
+    unknown = unlike * longest
+    low, middle, high = 0.9 * now + 0.7 * alike, now + alike + unknown / 2, 1.2 * now + 1.5 * alike + unknown
+    middle, low, high = (round(min(seconds, _LONGEST), 3) for seconds in (middle, low, high))
+    return Estimate(middle, low, high)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from comfyreport.eta import Bar
+from comfyreport.eta import Bar, Estimate, whole_run
 from comfyreport.events import NodeRef, Output
 
 
@@ -85,6 +86,11 @@ class Nodes:
         self.active: dict[str, Node] = {}
         self.cached: dict[str, None] = {}
         self.executed: dict[str, None] = {}
+        # By class: submitted nodes that wait for their turn; how many have run and for how long.
+        self._waiting: Counter[str] = Counter()
+        self._ran: dict[str, tuple[int, float]] = {}
+        self._longest = 0.0
+        self._rest: tuple[float, int] | None = None
         self.set_manifest(manifest)
 
     def set_manifest(self, manifest: Iterable[NodeRef]) -> None:
@@ -95,8 +101,14 @@ class Nodes:
             node = self._nodes.get(ref.id)
             if node is None:
                 self._nodes[ref.id] = Node(ref)
+                self._wait(ref, 1)
             else:
                 node.ref = ref
+
+    def _wait(self, ref: NodeRef, count: int) -> None:
+        if ref.id in self._submitted:
+            self._waiting[ref.class_type] += count
+            self._rest = None
 
     def display_id(self, raw_id: str, told: str | None = None) -> str:
         """The display node of *raw_id*: as *told*, else as told before, else as the id's form says.
@@ -136,11 +148,16 @@ class Nodes:
             return False
         self.cached[display_id] = None
         self.total -= display_id in self._submitted
+        node = self._nodes.get(display_id)
+        if node is not None and not node.running and not node.finished:
+            self._wait(node.ref, -1)
         return True
 
     def start(self, display_id: str, at: float, *, seen: bool = True) -> Node:
         """The node begins to run."""
         node = self.node(display_id)
+        if not node.running and not node.finished and display_id not in self.cached:
+            self._wait(node.ref, -1)
         node.start(at, seen=seen)
         self.active[display_id] = node
         self.executed[display_id] = None
@@ -153,7 +170,29 @@ class Nodes:
         """The node ends; the seconds that it ran, None where its beginning wasn't seen."""
         self.active.pop(node.ref.id, None)
         self.done += not node.finished and node.ref.id in self._submitted
-        return node.stop(at)
+        seconds = node.stop(at)
+        if seconds is not None:
+            count, total = self._ran.get(node.ref.class_type, (0, 0.0))
+            self._ran[node.ref.class_type] = count + 1, total + seconds
+            self._rest = None
+            if node.active_bar is None:
+                self._longest = max(self._longest, seconds)
+        return seconds
+
+    def eta(self, at: float) -> Estimate | None:
+        """How long the whole run still takes, as seen at *at* seconds; None where that can't be said yet."""
+        bars = [node.active_bar for node in self.active.values()]
+        running = [bar.eta(at) for bar in bars if bar is not None and bar.steady]
+        if not running:
+            return None
+        if self._rest is None:
+            alike, unlike = 0.0, 0
+            for class_type, waiting in self._waiting.items():
+                count, total = self._ran.get(class_type, (0, 0.0))
+                alike += waiting * total / count if count else 0.0
+                unlike += 0 if count else waiting
+            self._rest = alike, unlike
+        return whole_run(running, *self._rest, self._longest)
 
     def fraction(self) -> float:
         """The done part of the run: nodes weigh alike, running ones count by their bars. Never falls, below 1."""

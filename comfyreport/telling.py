@@ -11,6 +11,8 @@ from comfyreport.nodes import Nodes
 
 E = TypeVar("E", bound=ev.Event)
 
+_NO_ESTIMATE = (None, None, None, None)
+
 
 class Telling:
     """The events of one run that were made and not yet taken.
@@ -33,6 +35,10 @@ class Telling:
         if issubclass(cls, ev.ProgressEvent):  # type: ignore[arg-type]
             nodes = self._nodes
             fields.update(fraction=nodes.fraction(), nodes_done=nodes.done, nodes_total=nodes.total)
+            estimate = nodes.eta(self.at.elapsed)
+            if estimate is not None:
+                seconds, low, high, basis = estimate
+                fields.update(run_eta_seconds=seconds, run_eta_low=low, run_eta_high=high, eta_basis=basis)
         self._new.append(
             cls(
                 seq=next(self._sequence),
@@ -50,6 +56,7 @@ class Telling:
     ) -> None:
         """`tell(NodeProgress, …)`, for the events that come by the thousands."""
         nodes, at = self._nodes, self.at
+        seconds, low, high, basis = nodes.eta(at.elapsed) or _NO_ESTIMATE
         self._new.append(
             ev.NodeProgress(
                 seq=next(self._sequence),
@@ -59,6 +66,10 @@ class Telling:
                 source=self.source,
                 run_index=self._run_index,
                 fraction=nodes.fraction(),
+                run_eta_seconds=seconds,
+                run_eta_low=low,
+                run_eta_high=high,
+                eta_basis=basis,
                 nodes_done=nodes.done,
                 nodes_total=nodes.total,
                 step=step,
