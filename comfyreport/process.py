@@ -169,6 +169,7 @@ class Signals:
             signal.set_wakeup_fd(before)
             os.close(writing)
         if kept and self._kept is not None and self.count > self._told:
+            self._told = self.count
             signal.raise_signal(self._kept)
 
     def __enter__(self) -> Signals:
