@@ -176,8 +176,7 @@ def _report(
     error: Exception | None = None,
 ) -> int:
     """Open the reporters, do *act* or tell *error*, close them; the exit code."""
-    from comfyreport.errors import ReporterError
-    from comfyreport.plugins import Plugins, Streams
+    from comfyreport.plugins import Streams
     from comfyreport.session import Session
     from comfyreport.streams import Stream, Terminals
 
@@ -189,14 +188,8 @@ def _report(
             Stream(out, name="stdout", color=arguments.color, terminals=terminals),
             Stream(err, name="stderr", color=arguments.color, terminals=terminals),
         )
-        blocked = {word[3:] for word in arguments.plugins if word.startswith("no:")}
-        plugins = Plugins(streams, blocked)
-        for add, name in _chosen(arguments, plugins):
-            try:
-                add(name)
-            except ReporterError as raised:
-                error = error or raised
-
+        plugins, unusable = _load(arguments, streams)
+        error = error or unusable
         # The same place as stderr; but what is written here is none of a reporter's.
         aside = Stream(err, name="stderr", terminals=terminals)
 
@@ -226,11 +219,31 @@ def _report(
         session.hurry = session.hurry or signals.count > 1
         signals.use(session.leave)
         code = session.finish(lambda: _print_results(plugins, session, streams))
-        for artist in terminals.artists:
-            # One that is stuck, or that nobody waited for.
-            with contextlib.suppress(OSError, ValueError):
-                within(LAST_WORDS, artist.release)
+        _release(terminals)
         return code
+
+
+def _load(arguments: argparse.Namespace, streams: Any) -> tuple[Any, Exception | None]:
+    """The reporters and plugins that were asked for, and why the first of those that can't be had can't."""
+    from comfyreport.errors import ReporterError
+    from comfyreport.plugins import Plugins
+
+    error: ReporterError | None = None
+    blocked = {word[3:] for word in arguments.plugins if word.startswith("no:")}
+    plugins = Plugins(streams, blocked)
+    for add, name in _chosen(arguments, plugins):
+        try:
+            add(name)
+        except ReporterError as raised:
+            error = error or raised
+    return plugins, error
+
+
+def _release(terminals: Any) -> None:
+    """Let go of terminals where somebody still draws: one that is stuck, or that nobody waited for."""
+    for artist in terminals.artists:
+        with contextlib.suppress(OSError, ValueError):
+            within(LAST_WORDS, artist.release)
 
 
 def _chosen(arguments: argparse.Namespace, plugins: Any) -> Iterator[tuple[Callable[[str], None], str]]:
