@@ -37,7 +37,8 @@ commands:
 
 exit codes:
   0 success; 1 a node failed, or somebody interrupted; 2 usage; 3 no usable ComfyUI; 4 workflow refused;
-  5 the run was fine, a reporter failed; 6 prompt lost; 7 time limit; 8 incomplete; 70 internal; 130 stopped
+  5 the run was fine, a reporter, stdout or the recording failed; 6 prompt lost; 7 time limit; 8 incomplete;
+  70 internal; 130 stopped
 """
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from comfyreport.arguments import COMMANDS, ArgumentsError, parse, reporting_of
+from comfyreport.aside import Aside, within
 from comfyreport.codes import EXIT_REPORTER_FAILED
 from comfyreport.process import (
     EXIT_INTERRUPTED,
+    LAST_WORDS,
     Signals,
     Stop,
     fill_descriptors,
@@ -24,31 +24,51 @@ from comfyreport.process import (
     tell_stdout_failed,
 )
 
+# What isn't needed to take the signals is imported where it is used: the sooner they are taken, the better.
+if TYPE_CHECKING:
+    import argparse
+
 EXIT_USAGE = 2
+
+RESULTS_AT_ONCE = 20
+"""Lines of results that are written together, so that a reader that is slow can be told from one that is gone."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; the exit code. Usage errors too are returned, not raised."""
     fill_descriptors()
+    with Signals() as signals:
+        return _main(argv, signals)
+
+
+def command() -> NoReturn:
+    """The installed command: `main`, and an end that no thread of a plugin can hold up."""
+    code = EXIT_INTERRUPTED
+    try:
+        # Before the signals are taken, or in a command that has nothing to cancel.
+        with contextlib.suppress(KeyboardInterrupt):
+            fill_descriptors()
+            # They are ours to the very end of the process.
+            code = _main(None, Signals().take())
+        leave(code)
+    except KeyboardInterrupt:
+        os._exit(EXIT_INTERRUPTED)
+
+
+def _main(argv: Sequence[str] | None, signals: Signals) -> int:
+    from comfyreport.arguments import COMMANDS, ArgumentsError, parse
+
     words = list(sys.argv[1:] if argv is None else argv)
     command = words.pop(0) if words and words[0] in COMMANDS else "run"
+    if command not in _STREAMS:
+        signals.give_back(kept=True)
     try:
         arguments = parse(command, words)
     except ArgumentsError as error:
         return _usage(command, words, str(error))
     except SystemExit as stop:
         return int(stop.code or 0)
-    return _DO[command](arguments)
-
-
-def command() -> NoReturn:
-    """The installed command: `main`, and an end that no thread of a plugin can hold up."""
-    try:
-        code = main()
-    except KeyboardInterrupt:
-        # Before there was anything to stop, or in a command that has nothing to cancel.
-        code = EXIT_INTERRUPTED
-    leave(code)
+    return _STREAMS[command](arguments, signals) if command in _STREAMS else _OTHERS[command](arguments)
 
 
 def _usage(command: str, words: Sequence[str], message: str) -> int:
@@ -56,6 +76,7 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
     asked = any(word.startswith(("--reporter", "--json", "--quiet")) for word in words)
     if command not in ("run", "attach", "replay") or not (asked or os.environ.get("COMFYREPORT_REPORTER")):
         return _complain(message, f"see comfyreport {command} --help")
+    from comfyreport.arguments import reporting_of
     from comfyreport.errors import UsageError
 
     arguments = reporting_of(words)
@@ -65,7 +86,7 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 # --- run and replay
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, signals: Signals) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
     from comfyreport.access import Access, parse_extra_data, parse_headers
     from comfyreport.errors import UsageError
@@ -103,10 +124,10 @@ def _run(arguments: argparse.Namespace) -> int:
         ),
     )
 
-    def act(session: Any, signals: Signals) -> None:
+    def act(session: Any) -> None:
         run_job(session, job, on_loop=lambda loop: signals.use(loop.stop))
 
-    return _report(arguments, arguments.command, job.shown_server, act=act, error=error)
+    return _report(arguments, arguments.command, job.shown_server, signals, act=act, error=error)
 
 
 def _timing(arguments: argparse.Namespace) -> Any:
@@ -123,7 +144,7 @@ def _timing(arguments: argparse.Namespace) -> Any:
     return replace(Timing.of(os.environ), **{name: value for name, value in asked.items() if value is not None})
 
 
-def _replay(arguments: argparse.Namespace) -> int:
+def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
     from comfyreport.errors import ComfyReportError
     from comfyreport.recording import Recording, read_recording
     from comfyreport.replay import replay
@@ -135,45 +156,40 @@ def _replay(arguments: argparse.Namespace) -> int:
     except ComfyReportError as raised:
         error = raised
 
-    def act(session: Any, signals: Signals) -> None:
+    def act(session: Any) -> None:
         assert recording is not None
         stop = Stop()
         signals.use(stop.set)
         replay(session, recording, speed=arguments.speed, stop=stop)
 
     server = "" if recording is None else recording.server
-    return _report(arguments, "replay", server, act=act, error=error)
+    return _report(arguments, "replay", server, signals, act=act, error=error)
 
 
 def _report(
     arguments: argparse.Namespace,
     command: str,
     server: str,
+    signals: Signals | None = None,
     *,
-    act: Callable[[Any, Signals], None] | None = None,
+    act: Callable[[Any], None] | None = None,
     error: Exception | None = None,
 ) -> int:
     """Open the reporters, do *act* or tell *error*, close them; the exit code."""
-    from comfyreport.errors import ReporterError
-    from comfyreport.plugins import Plugins, Streams
+    from comfyreport.plugins import Streams
     from comfyreport.session import Session
     from comfyreport.streams import Stream, Terminals
 
     terminals = Terminals()
-    with Signals() as signals, standard_streams() as (out, err), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as first, standard_streams() as (out, err), contextlib.ExitStack() as stack:
+        signals = signals or first.enter_context(Signals())
         signals.tidy = terminals.restore
         streams = Streams(
             Stream(out, name="stdout", color=arguments.color, terminals=terminals),
             Stream(err, name="stderr", color=arguments.color, terminals=terminals),
         )
-        blocked = {word[3:] for word in arguments.plugins if word.startswith("no:")}
-        plugins = Plugins(streams, blocked)
-        for add, name in _chosen(arguments, plugins):
-            try:
-                add(name)
-            except ReporterError as raised:
-                error = error or raised
-
+        plugins, unusable = _load(arguments, streams)
+        error = error or unusable
         # The same place as stderr; but what is written here is none of a reporter's.
         aside = Stream(err, name="stderr", terminals=terminals)
 
@@ -182,8 +198,7 @@ def _report(
             aside.flush()
 
         def complain(line: str) -> None:
-            with contextlib.suppress(OSError, ValueError):
-                write_aside(f"comfyreport: {line}\n")
+            write_aside(f"comfyreport: {line}\n")
 
         if terminals.artists:
             stack.enter_context(strays(write_aside))
@@ -198,19 +213,43 @@ def _report(
         if error is not None:
             session.fail(error)
         elif act is not None:
-            act(session, signals)
+            act(session)
+        # One that came too early to change anything cuts nothing short either.
+        signals.use(lambda: None)
         session.hurry = session.hurry or signals.count > 1
         signals.use(session.leave)
-        code = session.finish()
-        for artist in terminals.artists:
-            # One that is stuck, or that nobody waited for.
-            artist.release()
-        _print_results(plugins, session, streams)
+        code = session.finish(lambda: _print_results(plugins, session, streams))
+        _release(terminals)
         return code
+
+
+def _load(arguments: argparse.Namespace, streams: Any) -> tuple[Any, Exception | None]:
+    """The reporters and plugins that were asked for, and why the first of those that can't be had can't."""
+    from comfyreport.errors import ReporterError
+    from comfyreport.plugins import Plugins
+
+    error: ReporterError | None = None
+    blocked = {word[3:] for word in arguments.plugins if word.startswith("no:")}
+    plugins = Plugins(streams, blocked)
+    for add, name in _chosen(arguments, plugins):
+        try:
+            add(name)
+        except ReporterError as raised:
+            error = error or raised
+    return plugins, error
+
+
+def _release(terminals: Any) -> None:
+    """Let go of terminals where somebody still draws: one that is stuck, or that nobody waited for."""
+    for artist in terminals.artists:
+        with contextlib.suppress(OSError, ValueError):
+            within(LAST_WORDS, artist.release)
 
 
 def _chosen(arguments: argparse.Namespace, plugins: Any) -> Iterator[tuple[Callable[[str], None], str]]:
     """What to load: each with the method that loads it. Plugins first, so that a reporter may rest on one."""
+    import re
+
     asked = [word for word in arguments.plugins if not word.startswith("no:")]
     for name in [*re.split(r"[\s,]+", os.environ.get("COMFYREPORT_PLUGINS", "")), *asked]:
         if name:
@@ -236,17 +275,31 @@ def _print_results(plugins: Any, session: Any, streams: Any) -> None:
     for result in session.results:
         if streams.stdout not in used:
             outputs = [result.outputs[index] for index in worth_saving(result.outputs)]
-            try:
-                streams.stdout.write("".join(f"{output.path or output.url}\n" for output in outputs))
-                streams.stdout.flush()
-            except OSError as error:
-                tell_stdout_failed(error, sys.stderr)
+            why = _write_results(streams.stdout, [str(output.path or output.url) for output in outputs], session.timing)
+            if why:
+                session.miss(f"stdout can't be written: {why}")
         if result.exit_code and not any(stream is streams.stderr or stream.tty for stream in used):
-            with contextlib.suppress(OSError):
-                streams.stderr.write(f"comfyreport: {summarize_result(result)}\n")
-    for stream in streams:
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+            session.complain(summarize_result(result))
+
+
+def _write_results(stream: Any, lines: Sequence[str], timing: Any) -> str:
+    """Write *lines* as long as they are taken; why not all of them went out. A reader that left has its reasons."""
+    aside = Aside()
+
+    def write(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    for start in range(0, len(lines), RESULTS_AT_ONCE):
+        text = "".join(f"{line}\n" for line in lines[start : start + RESULTS_AT_ONCE])
+        try:
+            if not aside.do(partial(write, text), timing.close_limit):
+                return "nobody reads it"
+        except BrokenPipeError:
+            return ""
+        except (OSError, ValueError) as error:
+            return getattr(error, "strerror", None) or str(error)
+    return ""
 
 
 # --- the other commands
@@ -280,7 +333,10 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 def _complain(message: str, hint: str = "") -> int:
     """Say on stderr what is wrong with the arguments; the exit code."""
-    print(f"comfyreport: error: {message}" + (f"\n  Hint: {hint}" if hint else ""), file=sys.stderr)
+    from comfyreport.streams import printable
+
+    lines = [f"comfyreport: error: {printable(message)}", *([f"  Hint: {printable(hint)}"] if hint else [])]
+    print("\n".join(lines), file=sys.stderr)
     return EXIT_USAGE
 
 
@@ -303,10 +359,10 @@ def _print(text: str) -> int:
     return 0
 
 
-_DO: dict[str, Callable[[argparse.Namespace], int]] = {
-    "run": _run,
-    "attach": _run,
-    "replay": _replay,
+_STREAMS: dict[str, Callable[[argparse.Namespace, Signals], int]] = {"run": _run, "attach": _run, "replay": _replay}
+"""The commands that write an event stream, which has an end whenever a signal comes."""
+
+_OTHERS: dict[str, Callable[[argparse.Namespace], int]] = {
     "reporters": _reporters,
     "simulate": _simulate,
     "schema": _schema,

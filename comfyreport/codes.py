@@ -65,6 +65,7 @@ WARNING_CODES: Mapping[str, str] = {
     "malformed_message": "a message could not be understood",
     "slow_reporter": "a reporter takes long; the run goes on without waiting for it",
     "reporter_failed": "a reporter failed and was switched off",
+    "record_failed": "the recording that was asked for can't be written on; the run goes on without it",
     "cancel_unconfirmed": "the server did not confirm that the prompt was cancelled",
     "prompt_id_changed": "the server gave the prompt another id than was asked for",
     "insecure": "the server's certificate is not checked",

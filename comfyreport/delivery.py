@@ -10,18 +10,19 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
+from comfyreport.aside import Aside, within
 from comfyreport.checking import Hook
-from comfyreport.errors import one_line
+from comfyreport.errors import describe_fault, one_line
 from comfyreport.hookspecs import PREFIX
+from comfyreport.mailbox import Mailbox
 from comfyreport.plugins import Reporter
+from comfyreport.streams import printable
 from comfyreport.timing import Timing
 from comfyreport.view import RunView
-
-MERGE_ABOVE = 1000
 
 EVENT_HOOK = f"{PREFIX}event"
 TICK_HOOK = f"{PREFIX}tick"
@@ -47,69 +48,10 @@ class _Call(NamedTuple):
     claim: list[None]
 
 
-def merge(waiting: Iterable[Any]) -> deque[Any]:
-    """*waiting* events without the `node_progress` that a later one of the same node and pass makes needless.
-
-    The order of what stays is kept, and the last progress of each pass stays.
-    """
-    kept: deque[Any] = deque()
-    newest: set[tuple[str, str | None, int]] = set()
-    for event in reversed(list(waiting)):
-        if type(event) is ev.NodeProgress:
-            key = (event.node.id, event.node.raw_id, event.pass_number)
-            if key in newest:
-                continue
-            newest.add(key)
-        elif type(event) in (ev.NodeStarted, ev.NodeFinished):
-            newest = {key for key in newest if key[0] != event.node.id}
-        kept.appendleft(event)
-    return kept
-
-
-class Mailbox:
-    """What the main thread has published and the delivery hasn't taken yet.
-
-    Where many events wait, `put` waits for the delivery, up to *patience* seconds; where that was in vain, it
-    merges, and waits no more until the delivery has taken something.
-    """
-
-    def __init__(self, patience: float) -> None:
-        self._items: deque[Any] = deque()
-        self._changed = threading.Condition()
-        self._patience = patience
-        self._merge_above = MERGE_ABOVE
-        self._waits = True
-
-    def put(self, items: Iterable[Any]) -> None:
-        """Add *items*; merge when too many wait."""
-        with self._changed:
-            self._items.extend(items)
-            self._changed.notify()
-            if len(self._items) <= self._merge_above:
-                return
-            if self._waits:
-                self._waits = self._changed.wait_for(lambda: not self._items, self._patience)
-            if len(self._items) > self._merge_above:
-                self._items = merge(self._items)
-                # What can't be merged must not be tried again at every event.
-                self._merge_above = max(MERGE_ABOVE, 2 * len(self._items))
-
-    def take(self, timeout: float | None) -> deque[Any]:
-        """All that waits, as soon as there is something; nothing after *timeout* seconds."""
-        with self._changed:
-            if not self._items:
-                self._changed.wait(timeout)
-            items, self._items = self._items, deque()
-            self._merge_above = MERGE_ABOVE
-            self._waits = True
-            self._changed.notify()
-            return items
-
-
 class Delivery:
     """Tells events to reporters, on a thread of its own.
 
-    :param complain: writes one line to stderr; called when a reporter is switched off.
+    :param complain: writes one line to stderr; called when a reporter is switched off. It may block.
     :param clock: monotonic seconds since the stream started: the `elapsed` of ticks.
     """
 
@@ -129,6 +71,7 @@ class Delivery:
         self._clock = clock
         self._trace = trace
         self._mailbox = Mailbox(timing.patience)
+        self._taken: deque[Any] = deque()
         self._calls = self._work()
         self._busy: _Call | None = None
         self._now = time.monotonic()
@@ -136,6 +79,10 @@ class Delivery:
         self._warned: set[str] = set()
         self._spent: dict[str, float] = {}
         self._closing = False
+        self._share = timing.close_limit
+        self._lost = 0
+        self._fault: str | None = None
+        self._voice = Aside()
         self._generation = 0
         self._ticks = any(TICK_HOOK in reporter.hooks for reporter in reporters)
         self._last_tick = 0.0
@@ -162,9 +109,9 @@ class Delivery:
         if busy is None:
             return []
         lasted = time.monotonic() - busy.began
-        limit = self._timing.close_limit if self._closing else self._timing.hook_limit
+        limit = self._share if self._closing else self._timing.hook_limit
         if lasted > limit:
-            self._abandon(busy, f"did not return from {busy.hook} within {limit:g} s")
+            self._abandon(busy, self._no_return(busy, limit))
         elif lasted > self._timing.slow_hook and busy.reporter.name not in self._warned and not self._closing:
             self._warned.add(busy.reporter.name)
             return [f"reporter {busy.reporter.name} has been in {busy.hook} for {lasted:.0f} s; the run goes on"]
@@ -173,30 +120,45 @@ class Delivery:
     def close(self, *, everybody: bool, hurry: Callable[[], bool]) -> bool:
         """Deliver what waits, then close reporters; False if *hurry* said to leave before that was done.
 
-        A backlog has `Timing.close_limit`; then the reporter that took the most time of it is switched off.
+        A backlog has `Timing.close_limit`; then the reporter that took the most time of it is switched off. Once one
+        was given up, in whatever way, the others share that time once more, however many they are.
         Once everybody is closed, no thread of the delivery is left but those in hooks that never returned.
         """
         self._closing = True
         self._spent.clear()
         done = threading.Event()
         self._mailbox.put([_Close(everybody, done)])
-        window, lost = time.monotonic() + self._timing.close_limit, len(self.failures())
+        began = time.monotonic()
+        window, lost = began + self._share, self._lost
         while not done.wait(min(0.02, self._timing.close_limit / 10)):
-            if hurry() or not self._thread.is_alive():
+            if hurry():
                 return done.is_set()
             self.watch()
-            if len(self.failures()) == lost and time.monotonic() > window:
+            now = time.monotonic()
+            if self._lost == lost and now > window:
                 self._drop_slowest()
-            if len(self.failures()) != lost:
-                # Whoever it was that kept the others waiting is gone: they have the whole time now.
-                window, lost = time.monotonic() + self._timing.close_limit, len(self.failures())
+            if self._lost != lost:
+                # Whoever it was that kept the others waiting is gone.
+                window, lost = now + self._share, self._lost
+            if not done.is_set() and (not self._thread.is_alive() or now - began > 5 * self._timing.close_limit):
+                self._note_fault("the delivery came to no end")
+                return False
         if everybody:
             self._thread.join(self._timing.close_limit)
+        if self._trace is not None:
+            with contextlib.suppress(Exception):
+                self._voice.do(lambda: None, self._timing.complaint)
         return True
 
+    def complain(self, line: str) -> None:
+        """Write one line to stderr; it is waited for only as long as somebody reads there."""
+        with contextlib.suppress(Exception):
+            self._voice.do(lambda: self._complain(printable(line)), self._timing.complaint)
+
     def failures(self) -> tuple[str, ...]:
-        """The reporters that were switched off, and why."""
-        return tuple(f"{r}: {r.failure}" for r in self.reporters if r.failure is not None)
+        """The reporters that were switched off, and why; a fault of the delivery itself too."""
+        failed = tuple(f"{r}: {r.failure}" for r in self.reporters if r.failure is not None)
+        return failed if self._fault is None else (*failed, self._fault)
 
     # --- the thread's side
 
@@ -207,14 +169,25 @@ class Delivery:
         self._thread.start()
 
     def _deliver(self) -> None:
+        """Make calls to the last one. A fault of ours costs what was being told, and is told itself."""
+        while True:
+            try:
+                self._make_calls()
+            except BaseException as error:  # noqa: BLE001  no reporter would be told anything any more
+                self._note_fault(describe_fault(error))
+                self._calls = self._work()
+            else:
+                return
+
+    def _make_calls(self) -> None:
         """Make the calls. What is done here is done for each event and reporter: it is kept short."""
         for call in self._calls:
             self._busy = call
-            error: BaseException | None = None
+            why: str | None = None
             try:
                 call.function(*call.arguments)
-            except BaseException as raised:  # noqa: BLE001  SystemExit too; the one place where plugins are called
-                error = raised
+            except BaseException as error:  # noqa: BLE001  SystemExit too; the one place where plugins are called
+                why = self._judge(call, error)
             try:
                 call.claim.pop()
             except IndexError:
@@ -224,31 +197,47 @@ class Delivery:
             self._now = time.monotonic()
             if self._closing or self._trace is not None:
                 self._note_time(call)
-            if error is not None:
-                self._failed(call, error)
+            if why is not None:
+                self._failed(call, why)
 
     def _note_time(self, call: _Call) -> None:
         name, lasted = call.reporter.name, self._now - call.began
         self._spent[name] = self._spent.get(name, 0.0) + lasted
-        if self._trace is not None:
+        trace = self._trace
+        if trace is not None:
             with contextlib.suppress(Exception):
-                self._trace(name, call.hook, lasted)
+                self._voice.soon(lambda: trace(name, call.hook, lasted), self._timing.complaint)
 
-    def _failed(self, call: _Call, error: BaseException) -> None:
+    def _judge(self, call: _Call, error: BaseException) -> str:
+        """Why a hook failed; empty if its reader went away. What exceptions of others do here is a part of the call."""
         reporter = call.reporter
         if reporter.left or (isinstance(error, BrokenPipeError) and reporter.stream is not None):
-            reporter.left = True
-            return
-        self._switch_off(reporter, f"{call.hook} raised {one_line(error)}")
+            return ""
+        return f"{call.hook} raised {one_line(error)}"
+
+    def _failed(self, call: _Call, why: str) -> None:
+        if why:
+            self._switch_off(call.reporter, why)
+            self._now = time.monotonic()
+        else:
+            call.reporter.left = True
 
     def _switch_off(self, reporter: Reporter, why: str) -> None:
         if reporter.failure is None:
             reporter.failure = why
             if reporter.stream is not None:
                 with contextlib.suppress(Exception):
-                    reporter.stream.release()
-            with contextlib.suppress(Exception):
-                self._complain(f"reporter {reporter} failed and was switched off: {why}")
+                    within(self._timing.complaint, reporter.stream.release)
+            self.complain(f"reporter {reporter} failed and was switched off: {why}")
+
+    def _note_fault(self, what: str) -> None:
+        if self._fault is None:
+            self._fault = f"comfyreport: internal error: {what}"
+            self.complain(f"internal error: {what}; please report this as a fault of comfyreport")
+
+    @staticmethod
+    def _no_return(call: _Call, limit: float) -> str:
+        return f"did not return from {call.hook} within {limit:.3g} s"
 
     def _abandon(self, call: _Call, why: str) -> None:
         """Leave the thread that is stuck in *call* behind and go on with a new one."""
@@ -259,7 +248,16 @@ class Delivery:
         self._busy = None
         call.reporter.stuck = True
         self._switch_off(call.reporter, why)
+        self._lose()
+        # The next call has its whole time.
+        self._now = time.monotonic()
         self._spawn()
+
+    def _lose(self) -> None:
+        """Note that one is given up. While closing, the others have a share of the time: it must not grow with them."""
+        self._lost += 1
+        if self._closing and self._share == self._timing.close_limit:
+            self._share /= max(1, sum(reporter.alive for reporter in self.reporters))
 
     def _drop_slowest(self) -> None:
         busy = self._busy
@@ -267,24 +265,31 @@ class Delivery:
         if busy is not None:
             name = busy.reporter.name
             spent[name] = spent.get(name, 0.0) + time.monotonic() - busy.began
-        alive = [reporter for reporter in self.reporters if reporter.alive]
-        if not alive:
+        # One that was switched off may keep the others waiting all the same: its destination is still to be closed.
+        there = [each for each in self.reporters if each.alive or (busy is not None and each is busy.reporter)]
+        if not there:
             return
-        slowest = max(alive, key=lambda reporter: spent.get(reporter.name, 0.0))
-        why = f"was too slow: events still waited {self._timing.close_limit:g} s after the end"
+        slowest = max(there, key=lambda reporter: spent.get(reporter.name, 0.0))
+        why = f"was too slow: events still waited {self._share:.3g} s after the end"
         if busy is not None and busy.reporter is slowest:
+            if time.monotonic() - busy.began > 0.9 * self._share:
+                # It was one call, that began a moment after the time did.
+                why = self._no_return(busy, self._share)
             self._abandon(busy, why)
         else:
             self._switch_off(slowest, why)
+            self._lose()
         self._spent.clear()
 
     def _work(self) -> Iterator[_Call]:
         """All calls there are to make until the last close. Its state outlives the threads that run through it."""
         while True:
-            items = self._mailbox.take(self._wait())
+            if not self._taken:
+                self._taken = self._mailbox.take(self._wait())
             self._now = time.monotonic()
-            self._begun = self._begun or bool(items)
-            for item in items:
+            self._begun = self._begun or bool(self._taken)
+            while self._taken:
+                item = self._taken.popleft()
                 if isinstance(item, _Close):
                     yield from self._closes(item)
                     if item.everybody:

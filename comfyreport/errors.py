@@ -54,6 +54,20 @@ class UnreachableError(ComfyReportError):
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's type and message on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    """An exception's type and message on one line; the type alone where it has no message or can't tell it."""
+    name = type(error).__name__
+    try:
+        text = " ".join(str(error).split())
+    except BaseException:  # noqa: BLE001  an exception of a plugin may do anything here
+        text = "(its message can't be told)"
+    return f"{name}: {text}" if text else name
+
+
+def describe_fault(error: BaseException) -> str:
+    """An unexpected exception on one line, with the place where it came up."""
+    import sys
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__ or sys.exc_info()[2])
+    place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
+    return one_line(error)[:250] + place

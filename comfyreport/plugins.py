@@ -17,7 +17,7 @@ from comfyreport.checking import Hook, Manager, register
 from comfyreport.errors import ComfyReportError, ReporterError, one_line
 from comfyreport.factories import Signature, arguments, parse_request, signature_of, split_name
 from comfyreport.hookspecs import PREFIX, PROJECT
-from comfyreport.streams import Stream
+from comfyreport.streams import Stream, is_fifo
 
 GROUP = PROJECT
 STREAM_HOOKS = (f"{PREFIX}event", f"{PREFIX}stream_finished")
@@ -208,6 +208,9 @@ class Plugins:
         path = Path(asked)
         _make_parent(path, name)
         self._take(path, name)
+        if is_fifo(path):
+            # Open until the reporter is closed: its reader would see an end when what was only a check is closed.
+            return self._open(path, name), path
         _check_writable(path, name)
         return None, path
 
@@ -226,14 +229,17 @@ class Plugins:
         path = Path(asked)
         _make_parent(path, name)
         self._take(path, name)
-        try:
-            stream = Stream.to_path(path, like=self._streams.stderr)
-        except (OSError, ValueError) as error:
-            raise _unwritable(path, name, error) from error
+        stream = self._open(path, name)
         stream.owner = spec
         status = os.fstat(stream.file.fileno())
         self._taken.setdefault((status.st_dev, status.st_ino), name)
         return stream
+
+    def _open(self, path: Path, name: str) -> Stream:
+        try:
+            return Stream.to_path(path, like=self._streams.stderr)
+        except (OSError, ValueError) as error:
+            raise _unwritable(path, name, error) from error
 
     def _take(self, path: Path, name: str) -> None:
         """Refuse a file that another reporter has, under this name or (a hard link) another."""
@@ -320,5 +326,6 @@ def _check_writable(path: Path, name: str) -> None:
 def _unwritable(path: Path, name: str, error: OSError | ValueError) -> ReporterError:
     return ReporterError(
         f"reporter {name} can't write to {path}: {getattr(error, 'strerror', None) or error}",
-        hint=f"give it a file that can be written: --reporter {name}=PATH",
+        hint=("start its reader first, or " if is_fifo(path) else "")
+        + f"give it a file that can be written: --reporter {name}=PATH",
     )

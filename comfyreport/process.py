@@ -13,12 +13,17 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NoReturn, TextIO
 
+from comfyreport.aside import within
+
 EXIT_INTERRUPTED = 130
 
 LEAVE_SECONDS = 0.7
 """How long after the second signal the process is ended, whatever it is doing."""
 
-_LAST_STRAYS = 0.5
+LAST_WORDS = 0.5
+"""How long what was written last may take to go out, before it is given up: a pipe may be one that nobody reads."""
+
+_TIDY = 0.2
 _PIECE = 65536
 
 
@@ -38,7 +43,7 @@ def fill_descriptors() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once, without waiting for any thread, once all that was written has gone out."""
+    """End the process at once, without waiting for any thread, once all that was written has gone out, if it can."""
     _flush_standard_streams()
     os._exit(code)
 
@@ -53,21 +58,21 @@ def tell_stdout_failed(error: OSError, err: TextIO) -> None:
 @contextlib.contextmanager
 def standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
     """stdout for reporters alone: descriptor 1 leads to stderr meanwhile, so that a stray print lands there."""
-    sys.stdout.flush()
-    private = os.dup(1)
-    out = open(private, "w", encoding=sys.stdout.encoding, errors="backslashreplace", newline="\n")  # noqa: SIM115
+    _flush_standard_streams()
+    before = os.dup(1)
+    out = open(os.dup(1), "w", encoding=sys.stdout.encoding, errors="backslashreplace", newline="\n")  # noqa: SIM115
     err = open(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace", newline="\n")  # noqa: SIM115
     os.dup2(2, 1)
     try:
         yield out, err
     finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        with contextlib.suppress(OSError):
-            os.dup2(private, 1)
+        _flush_standard_streams()
+        os.dup2(before, 1)
+        os.close(before)
         for stream in (out, err):
+            # A reporter that is stuck in writing to it holds its lock.
             with contextlib.suppress(OSError, ValueError):
-                stream.close()
+                within(LAST_WORDS, stream.close)
 
 
 @contextlib.contextmanager
@@ -92,13 +97,14 @@ def strays(write: Callable[[str], None]) -> Iterator[None]:
             os.dup2(saved, number)
             os.close(saved)
         # A child process may keep its end of the pipe open for ever.
-        thread.join(_LAST_STRAYS)
+        thread.join(LAST_WORDS)
 
 
 def _flush_standard_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+        # A plugin may have put anything there.
+        with contextlib.suppress(Exception):
+            within(LAST_WORDS, stream.flush)
 
 
 def _pump(reading: int, write: Callable[[str], None]) -> None:
@@ -111,11 +117,12 @@ def _pump(reading: int, write: Callable[[str], None]) -> None:
 
 
 class Signals:
-    """SIGINT and SIGTERM while it is entered: each calls what was last given to `use`.
+    """SIGINT and SIGTERM from `take` to `give_back`: each calls what was last given to `use`.
 
     One that came before there was anything to call is kept for the first `use`. After the second the process ends
-    within a second. SIGHUP and SIGQUIT end it as they always do. Where the process ends in the midst of its work,
-    `tidy` is called before. Outside the main thread signals are the program's own affair.
+    within a second, whatever the main thread waits for. SIGHUP and SIGQUIT end it as they always do. Where the process
+    ends in the midst of its work, `tidy` is called before. Outside the main thread signals are the program's own
+    affair.
     """
 
     def __init__(self) -> None:
@@ -123,7 +130,10 @@ class Signals:
         self.tidy: Callable[[], None] = lambda: None
         self._told = 0
         self._act: Callable[[], None] | None = None
+        self._kept: int | None = None
         self._before: dict[signal.Signals, object] = {}
+        self._wakeup: tuple[int, int] | None = None
+        self._over = threading.Event()
 
     def use(self, act: Callable[[], None]) -> None:
         """Call *act*, which must be safe in a signal handler, from now on."""
@@ -131,30 +141,10 @@ class Signals:
         if self.count > self._told:
             self._tell()
 
-    def _tell(self) -> None:
-        if self._act is not None:
-            self._told = self.count
-            self._act()
-
-    def _handle(self, number: int, frame: object) -> None:
-        self.count += 1
-        if self.count > 1:
-            timer = threading.Timer(LEAVE_SECONDS, self._exit)
-            timer.daemon = True
-            timer.start()
-        self._tell()
-
-    def _exit(self) -> None:
-        self.tidy()
-        os._exit(EXIT_INTERRUPTED)
-
-    def _die(self, number: int, frame: object) -> None:
-        self.tidy()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
-    def __enter__(self) -> Signals:
+    def take(self) -> Signals:
+        """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
+            self._watch()
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._handle)
             for name in ("SIGHUP", "SIGQUIT"):
@@ -165,13 +155,97 @@ class Signals:
         """Handle a signal that the system has, unless whoever started this process has it ignored (nohup)."""
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            self._before[number] = signal.signal(number, self._die)
+            self._before[number] = signal.signal(number, _reset)
+
+    def give_back(self, *, kept: bool = False) -> None:
+        """Let the signals be as they were before; *kept*: with one that came and that nothing was called for."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._before.clear()
+        self._over.set()
+        if self._wakeup is not None:
+            writing, before = self._wakeup
+            self._wakeup = None
+            signal.set_wakeup_fd(before)
+            os.close(writing)
+        if kept and self._kept is not None and self.count > self._told:
+            self._told = self.count
+            signal.raise_signal(self._kept)
+
+    def __enter__(self) -> Signals:
+        return self.take()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self.give_back()
+
+    # --- in the handlers
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.count += 1
+        self._kept = number
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._act is not None:
+            self._told = self.count
+            self._act()
+
+    # --- on a thread of its own
+
+    def _watch(self) -> None:
+        """Let a thread hear of signals too: no handler is called while the main thread waits for a file's lock."""
+        reading, writing = os.pipe()
+        if os.name == "posix":
+            os.set_blocking(writing, False)
+        self._wakeup = writing, signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        _forget_wakeup_in_children()
+        threading.Thread(target=self._listen, args=(reading,), name="comfyreport-signals", daemon=True).start()
+
+    def _listen(self, reading: int) -> None:
+        count = 0
+        with open(reading, "rb", buffering=0) as pipe:
+            while numbers := pipe.read(_PIECE):
+                for number in numbers:
+                    if number in (signal.SIGINT, signal.SIGTERM):
+                        count += 1
+                    elif number in self._before:
+                        self._die(number)
+                if count > 1:
+                    self._end()
+
+    def _end(self) -> None:
+        if not self._over.wait(LEAVE_SECONDS):
+            self._tidy()
+            os._exit(EXIT_INTERRUPTED)
+
+    def _die(self, number: int) -> None:
+        """Die of a signal, as soon as the main thread has come to let it do what it does by itself; else just end."""
+        self._tidy()
+        for _ in range(10):
+            os.kill(os.getpid(), number)
+            if self._over.wait(LEAVE_SECONDS / 10):
+                return
+        os._exit(128 + number)
+
+    def _tidy(self) -> None:
+        with contextlib.suppress(Exception):
+            within(_TIDY, self.tidy)
+
+
+def _reset(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)
+
+
+_in_children: list[None] = []
+
+
+def _forget_wakeup_in_children() -> None:
+    """See to it that a forked child's signals are not taken for this process's: it would write to the same pipe."""
+    if not _in_children and hasattr(os, "register_at_fork"):
+        _in_children.append(None)
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
 class Stop:

@@ -30,6 +30,7 @@ from comfyreport.errors import ComfyReportError, UsageError
 from comfyreport.events import Instant
 from comfyreport.hiding import Hiding
 from comfyreport.run import Fact, Run
+from comfyreport.streams import open_to_write
 from comfyreport.verdict import Verdict, without_history
 from comfyreport.workflow import from_mapping
 
@@ -45,15 +46,23 @@ _LATEST = 1e11
 class Recorder:
     """Writes a recording. Its methods may be called from any thread and raise nothing.
 
-    A write that fails ends the recording; `failure` says why.
+    A write that fails ends the recording; `failure` says why, and so *on_failure* is told.
 
     :param secrets: texts that are hidden wherever they stand.
+    :param on_failure: called at most once, on whatever thread it comes up.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, server: str, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        server: str,
+        secrets: Iterable[str] = (),
+        on_failure: Callable[[str], None] = lambda why: None,
+    ) -> None:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "wb")  # noqa: SIM115  closed by close()
+            self._file = open_to_write(path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(
@@ -62,6 +71,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._hiding = Hiding(secrets)
+        self._on_failure = on_failure
         self.failure: str | None = None
         header = {"recording": FORMAT, "comfyreport": __version__, "server": server, "time": time.time()}
         self._write({"kind": "header", **header})
@@ -84,7 +94,12 @@ class Recorder:
                 # So that all is there if the process is killed.
                 self._file.flush()
             except OSError as error:
-                self.failure = error.strerror or str(error)
+                self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        if self.failure is None:
+            self.failure = error.strerror or str(error)
+            self._on_failure(self.failure)
 
     def close(self) -> None:
         """Write all out and close the file."""
@@ -92,7 +107,7 @@ class Recorder:
             try:
                 self._file.close()
             except OSError as error:
-                self.failure = self.failure or error.strerror or str(error)
+                self._fail(error)
 
 
 def _dumps(record: Record) -> bytes:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 
 from comfyreport import events as ev
 from comfyreport._version import __version__
 from comfyreport.delivery import Delivery
-from comfyreport.errors import ComfyReportError, UnreachableError, UsageError
+from comfyreport.errors import ComfyReportError, UnreachableError, UsageError, describe_fault
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.plugins import Plugins
 from comfyreport.run import Run
@@ -22,7 +20,7 @@ from comfyreport.verdict import Verdict, cancelled
 class Session:
     """The runs of one command, and the reporters that are told of them.
 
-    :param complain: writes one line to stderr.
+    :param complain: writes one line to stderr; may block.
 
     `hurry` is set when the user wants to leave without waiting for reporters.
     """
@@ -44,7 +42,7 @@ class Session:
         self.hurry = False
         began = time.monotonic()
         self._elapsed: Callable[[], float] = lambda: time.monotonic() - began
-        self.complain = complain
+        self._missed = False
         self._delivery = Delivery(plugins.reporters, timing=timing, complain=complain, clock=self.elapsed, trace=trace)
         self._start = ev.StreamStarted(
             seq=next(self.sequence),
@@ -87,6 +85,15 @@ class Session:
         self.results += [event for event in events if isinstance(event, ev.RunFinished)]
         self._delivery.publish(events)
 
+    def complain(self, line: str) -> None:
+        """Write one line to stderr, escapes for what no terminal should see; one that nobody reads is given up soon."""
+        self._delivery.complain(line)
+
+    def miss(self, what: str) -> None:
+        """Tell what was asked for beside the run and can't be had: exit code 5 if the run itself was fine."""
+        self._missed = True
+        self.complain(what)
+
     def fail(self, error: BaseException, run: Run | None = None) -> None:
         """Tell the end of a run that *error* ended, of whatever kind it is."""
         run = run or Run("", sequence=self.sequence)
@@ -95,13 +102,16 @@ class Session:
         if run.verdict.status == "internal":
             self.complain(f"internal error: {describe_fault(error)}; please report this as a fault of comfyreport")
 
-    def finish(self) -> int:
+    def finish(self, last_words: Callable[[], None] = lambda: None) -> int:
         """Close the reporters, tell the end of the stream; the process's exit code.
 
         `reporter_failures` holds those of the reporters that don't carry the stream; the ones that do are
         closed behind it.
+
+        :param last_words: writes what else there is to write, before the exit code is told.
         """
         self._delivery.close(everybody=False, hurry=lambda: self.hurry)
+        last_words()
         failed = [result for result in self.results if result.exit_code]
         now = self.clock()
         code = self._exit_code()
@@ -121,7 +131,7 @@ class Session:
 
     def _exit_code(self) -> int:
         code = next((result.exit_code for result in self.results if result.exit_code), 0)
-        return code or (ev.EXIT_REPORTER_FAILED if self._delivery.failures() else 0)
+        return code or (ev.EXIT_REPORTER_FAILED if self._missed or self._delivery.failures() else 0)
 
 
 def verdict_of(error: BaseException, run: Run) -> Verdict:
@@ -139,10 +149,3 @@ def verdict_of(error: BaseException, run: Run) -> Verdict:
     info = ErrorInfo(code="internal", message=describe_fault(error), hint="please report this")
     sent = run.sent
     return Verdict("internal", info, "unknown" if sent else "none", "unknown" if sent else "no")
-
-
-def describe_fault(error: BaseException) -> str:
-    """An unexpected exception on one line, with the place where it came up."""
-    frames = traceback.extract_tb(error.__traceback__ or sys.exc_info()[2])
-    place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}{place}"

@@ -6,8 +6,10 @@ All decisions about the surroundings are taken here, so that reporters never loo
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import stat
 import sys
 import threading
 import unicodedata
@@ -90,6 +92,33 @@ def wants_color(choice: ColorChoice, environ: Mapping[str, str], tty: bool) -> b
 def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
     """Whether lines may be drawn over: a terminal that isn't dumb, and not under `CI`. Colour is not asked."""
     return tty and environ.get("TERM") != "dumb" and not environ.get("CI")
+
+
+def open_to_write(path: str | os.PathLike[str], *, append: bool = False) -> BinaryIO:
+    """A binary file, made anew unless *append*. OSError where it can't be opened, a FIFO that nobody reads too."""
+    return open(path, "ab" if append else "wb", opener=_open_at_once)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open *path* without waiting: where nobody reads a FIFO, that would be for ever."""
+    at_once: int = getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags | at_once, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO and is_fifo(path):
+            raise OSError(errno.ENXIO, "nobody reads this FIFO", path) from error
+        raise
+    if at_once:
+        os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def is_fifo(path: str | os.PathLike[str]) -> bool:
+    """Whether *path* leads to a FIFO."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 class Board:
@@ -181,7 +210,7 @@ class Stream:
 
         A path may lead to a terminal: then colour, surroundings and who draws there are as for *like*.
         """
-        binary = open(path, "ab" if append else "wb")  # noqa: SIM115  closed by close()
+        binary = open_to_write(path, append=append)  # closed by close()
         text = io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="\n")
         if like is not None and text.isatty():
             stream = cls(

@@ -15,9 +15,12 @@ class Timing:
     hook_limit: float = 10.0
     """a reporter's hook call that lasts longer costs it the rest of the run"""
     close_limit: float = 5.0
-    """the same while closing; and how long a backlog may take then before the slowest reporter is dropped"""
+    """the same while closing; and how long a backlog may take then before the slowest reporter is dropped. Once one
+    was given up, the others share as much again"""
     slow_hook: float = 2.0
     """a hook call that lasts longer is warned of"""
+    complaint: float = 0.5
+    """for a line on stderr to be written, before nobody waits for it any more"""
     connect: float = 10.0
     """to open a connection"""
     answer: float = 20.0

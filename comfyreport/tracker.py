@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,10 +81,7 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
                 target.prepare()
             address = _address(job, stack)
             run = _run(session, job, workflow, address)
-            recorder = None
-            if job.record is not None:
-                recorder = Recorder(job.record, server=address.base, secrets=access.secrets(address))
-                stack.callback(recorder.close)
+            recorder = _recorder(session, job, address.base, access.secrets(address), stack)
             tap = None if recorder is None else recorder.tap
             client = Client(address, timing=session.timing, access=access, tap=tap)
             stack.callback(client.close)
@@ -160,6 +157,15 @@ def _run(session: Session, job: Job, workflow: Workflow | None, address: Address
     )
 
 
+def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], stack: ExitStack) -> Recorder | None:
+    if job.record is None:
+        return None
+    lost = f"the recording {os.fspath(job.record)} is not whole: "
+    recorder = Recorder(job.record, server=server, secrets=secrets, on_failure=lambda why: session.miss(lost + why))
+    stack.callback(recorder.close)
+    return recorder
+
+
 def _body(access: Access, workflow: Workflow | None, run: Run, client_id: str) -> dict[str, Any] | None:
     if workflow is None:
         return None
@@ -182,6 +188,9 @@ def _guarded(loop: Loop, act: Callable[[], None]) -> KeyboardInterrupt | None:
 
 
 def _finish(session: Session, run: Run, recorder: Recorder | None) -> None:
+    if recorder is not None and recorder.failure is not None:
+        message = f"the recording is not whole: {recorder.failure}"
+        session.publish(run.tell(ev.Warning, session.clock(), code="record_failed", message=message))
     session.publish(run.finish(session.clock()))
     if recorder is None:
         return

@@ -221,6 +221,34 @@ def test_a_signal_that_comes_too_early_is_kept() -> None:
 
 
 @pytest.mark.usefixtures("handlers")
+def test_a_signal_that_was_kept_is_given_back() -> None:
+    signals = Signals().take()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signals.give_back(kept=True)
+    signals.give_back(kept=True)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_signals_that_were_given_back_end_nothing() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing)
+    try:
+        with Signals() as signals:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            assert signals.count == 2
+        for thread in [each for each in threading.enumerate() if each.name == "comfyreport-signals"]:
+            thread.join(LIMIT)
+            assert not thread.is_alive()
+        assert signal.set_wakeup_fd(before) == writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.usefixtures("handlers")
 def test_signals_are_left_alone_outside_the_main_thread() -> None:
     failures: list[BaseException] = []
 

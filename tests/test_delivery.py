@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyreport import events as ev
-from comfyreport.delivery import MERGE_ABOVE, Mailbox, merge
 from comfyreport.hookspecs import hookimpl
+from comfyreport.mailbox import MERGE_ABOVE, Mailbox, merge
 from comfyreport.timing import Timing
 from comfyreport.view import RunView
 from tests.deliveries import (

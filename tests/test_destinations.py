@@ -57,6 +57,28 @@ class TestDestinations:
         assert error.message.startswith(cause)
         assert error.hint.startswith("--reporter " + spec[:4].rstrip("=")) or "give it a file" in error.hint
 
+    @pytest.mark.parametrize("name", ["bell", "log"])
+    def test_a_fifo_that_nobody_reads(self, plugins: Plugins, name: str) -> None:
+        os.mkfifo("fifo")
+        error = error_of(plugins, f"{name}=fifo")
+        assert error.message == f"reporter {name} can't write to fifo: nobody reads this FIFO"
+        assert error.hint.startswith("start its reader first, or give it a file")
+
+    @pytest.mark.parametrize("name", ["bell", "log"])
+    def test_a_fifo_with_a_reader_ends_when_its_reporter_does(self, plugins: Plugins, name: str) -> None:
+        os.mkfifo("fifo")
+        reader = os.open("fifo", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            stream = chosen(plugins, f"{name}=fifo").stream
+            assert stream is not None
+            assert os.get_blocking(stream.file.fileno())
+            with pytest.raises(BlockingIOError):
+                os.read(reader, 1)
+            stream.close()
+            assert os.read(reader, 1) == b""
+        finally:
+            os.close(reader)
+
     def test_standard_streams(self, plugins: Plugins) -> None:
         assert chosen(plugins, "bell=-").stream is plugins._streams.stdout
         assert chosen(plugins, "horn").stream is plugins._streams.stderr

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from comfyreport import events as ev
 from comfyreport.checking import HOOKS
 from comfyreport.hookspecs import hookimpl
 from comfyreport.streams import Stream
@@ -111,6 +114,104 @@ def test_a_complaint_that_cannot_be_made_stops_nothing() -> None:
     assert events_of(heard, "good") == one_of_each()
 
 
+class UnspeakableError(Exception):
+    """It can't tell its message."""
+
+    def __str__(self) -> str:
+        raise SystemExit("no")
+
+
+def test_an_exception_that_can_not_be_told_is_a_failure_like_any_other() -> None:
+    heard: list[Heard] = []
+
+    def fail(hook: str, about: object) -> None:
+        raise UnspeakableError
+
+    session = play(ear("bad", [], {EVENT}, fail), ear("good", heard), events=one_of_each())
+    why = f"{EVENT} raised UnspeakableError: (its message can't be told)"
+    assert session.delivery.failures() == (f"bad: {why}",)
+    assert events_of(heard, "good") == one_of_each()
+
+
+def test_an_exception_that_takes_for_ever_to_be_told_is_a_reporter_that_is_stuck() -> None:
+    heard: list[Heard] = []
+    with gate() as opened:
+
+        class EndlessError(Exception):
+            def __str__(self) -> str:
+                opened.wait()
+                return ""
+
+        def fail(hook: str, about: object) -> None:
+            raise EndlessError
+
+        session = play(ear("bad", [], {EVENT}, fail), ear("good", heard), events=one_of_each())
+    (failure,) = session.delivery.failures()
+    assert failure.startswith(f"bad: did not return from {EVENT} within ")
+    assert events_of(heard, "good") == one_of_each()
+
+
+def test_what_a_reporter_raises_is_told_without_what_moves_a_cursor() -> None:
+    def fail(hook: str, about: object) -> None:
+        raise ValueError("\x1b[2J\x1b]0;owned\x07 \u202e")
+
+    (complaint,) = play(ear("bad", [], {EVENT}, fail), events=one_of_each()).complaints
+    assert complaint.endswith(f"{EVENT} raised ValueError: \\x1b[2J\\x1b]0;owned\\x07 \\u202e")
+
+
+def test_a_fault_of_the_delivery_itself_costs_one_event_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Heard] = []
+    session = session_of(ear("a", heard), ear("b", heard))
+    apply = session.delivery.view.apply
+
+    def break_down(event: ev.Event) -> None:
+        if isinstance(event, ev.RunStarted):
+            raise LookupError("no such node")
+        apply(event)
+
+    monkeypatch.setattr(session.delivery.view, "apply", break_down)
+    session.delivery.publish(one_of_each())
+    session.finish()
+    (failure,) = session.delivery.failures()
+    assert failure.startswith("comfyreport: internal error: LookupError: no such node at test_isolation.py:")
+    assert session.complaints == [
+        f"{failure.removeprefix('comfyreport: ')}; please report this as a fault of comfyreport"
+    ]
+    wanted = [event for event in one_of_each() if not isinstance(event, ev.RunStarted)]
+    assert events_of(heard, "a") == events_of(heard, "b") == wanted
+    assert threads_are_gone()
+
+
+@pytest.mark.parametrize("stuck", ["complaint", "trace", "release"])
+def test_nobody_waits_for_what_nobody_reads(stuck: str) -> None:
+    heard: list[Heard] = []
+    with gate() as opened:
+
+        def fail(hook: str, about: object) -> None:
+            raise ValueError
+
+        class Terminal(Stream):
+            def release(self) -> None:
+                if stuck == "release":
+                    opened.wait()
+
+        timing = replace(QUICK, complaint=0.1)
+        session = session_of(ear("bad", [], act=fail), ear("good", heard), timing=timing)
+        session.reporters[0].stream = Terminal(io.StringIO(), name="terminal")
+
+        def hang(*words: object) -> None:
+            opened.wait()
+
+        if stuck == "complaint":
+            session.delivery._complain = hang
+        elif stuck == "trace":
+            session.delivery._trace = hang
+        session.delivery.publish(one_of_each())
+        session.finish()
+        assert events_of(heard, "good") == one_of_each()
+        assert [failure[:3] for failure in session.delivery.failures()] == ["bad"]
+
+
 # --- stuck
 
 
@@ -183,6 +284,45 @@ def test_several_stuck_ones() -> None:
     assert threads_are_gone()
 
 
+@pytest.mark.parametrize("hook", [EVENT, CLOSE])
+def test_the_time_of_the_one_behind_a_stuck_one_begins_with_its_own_call(hook: str) -> None:
+    heard: list[Heard] = []
+    with gate() as opened:
+
+        def hang(called: str, about: object) -> None:
+            if called == hook:
+                opened.wait()
+
+        def dawdle(called: str, about: object) -> None:
+            if called == hook and (hook == CLOSE or isinstance(about, ev.RunStarted)):
+                threading.Event().wait(0.25)
+
+        timing = replace(QUICK, hook_limit=1.0, close_limit=1.0, slow_hook=PATIENCE)
+        session = session_of(ear("stuck", [], {hook}, hang), ear("good", heard, act=dawdle), timing=timing)
+        session.delivery.publish(one_of_each())
+        session.until(lambda: session.delivery.failures() or hook == CLOSE)
+        session.finish()
+        assert session.delivery.failures() == (f"stuck: did not return from {hook} within 1 s",)
+    assert heard[-1].hook == CLOSE
+
+
+@pytest.mark.parametrize("count", [3, 12])
+def test_closing_does_not_take_longer_the_more_are_stuck(count: int) -> None:
+    heard: list[Heard] = []
+    with gate() as opened:
+        stuck = [ear(f"stuck{n}", [], {CLOSE}, lambda *_: opened.wait()) for n in range(count)]
+        session = session_of(*stuck, ear("good", heard), timing=replace(QUICK, close_limit=0.5))
+        session.delivery.publish(one_of_each())
+        began = time.monotonic()
+        session.finish()
+        assert time.monotonic() - began < 3.0
+        assert len(session.delivery.failures()) == count
+        assert session.delivery.failures()[0].endswith(f"{CLOSE} within 0.5 s")
+        assert session.delivery.failures()[1].endswith(f"{CLOSE} within {0.5 / count:.3g} s")
+    assert heard[-1].hook == CLOSE
+    assert events_of(heard, "good") == one_of_each()
+
+
 @pytest.mark.parametrize("error", [None, ValueError("late"), SystemExit("late")])
 def test_the_thread_that_was_left_behind_touches_nothing_when_it_comes_back(error: BaseException | None) -> None:
     heard: list[Heard] = []
@@ -234,11 +374,11 @@ def test_a_slow_reporter_with_a_backlog_is_dropped_after_the_closing_window() ->
     def dawdle(hook: str, about: object) -> None:
         threading.Event().wait(0.02)
 
-    timing = replace(QUICK, close_limit=0.3)
+    timing = replace(QUICK, close_limit=1.0)
     session = session_of(ear("good", heard), ear("slow", heard, act=dawdle), ear("late", heard), timing=timing)
     session.delivery.publish(events)
     session.finish()
-    assert session.delivery.failures() == ("slow: was too slow: events still waited 0.3 s after the end",)
+    assert session.delivery.failures() == ("slow: was too slow: events still waited 1 s after the end",)
     assert events_of(heard, "good") == events_of(heard, "late") == events
     assert 0 < len(events_of(heard, "slow")) < len(events)
     session.until(threads_are_gone)

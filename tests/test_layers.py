@@ -19,7 +19,7 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
 # Lowest first. A module imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "codes", "errors", "records", "timers", "wishes"),
+    ("_version", "aside", "codes", "errors", "records", "timers", "wishes"),
     ("events", "frames", "messages", "process", "timing"),
     ("address", "eta", "specimens", "wire"),
     ("access", "answers", "hiding", "limits", "made", "nodes", "refusals"),
@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("inbox", "story"),
     ("run", "view"),
     ("hearing", "hookspecs", "states", "schema", "streams", "thinning"),
-    ("checking", "factories", "jsonlines", "prompts", "wording"),
+    ("checking", "factories", "jsonlines", "mailbox", "prompts", "wording"),
     ("client", "drawing", "plugins", "summary", "workflow"),
     ("delivery", "listing", "looking", "recording", "sockets", "stage"),
     ("outputs", "recorded", "submission", "wires"),

@@ -133,12 +133,14 @@ def test_a_record_that_no_json_could_hold_ends_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_full_disk_is_noted_and_not_raised() -> None:
-    recorder = Recorder("/dev/full", server=SERVER)
+    told: list[str] = []
+    recorder = Recorder("/dev/full", server=SERVER, on_failure=told.append)
     for _ in range(10_000):
         recorder.tap({"dir": "in", "kind": "ws-text", "text": "x" * 100})
     recorder.note("end")
     recorder.close()
     assert recorder.failure == "No space left on device"
+    assert told == [recorder.failure]
 
 
 def test_a_place_that_cant_be_written_is_a_usage_error(tmp_path: Path) -> None:
@@ -146,6 +148,13 @@ def test_a_place_that_cant_be_written_is_a_usage_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "file" / "r", tmp_path / ("n" * 300), "nul\0byte"):
         with pytest.raises(UsageError):
             Recorder(path, server=SERVER)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_fifo_that_nobody_reads_is_a_usage_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UsageError, match="nobody reads this FIFO"):
+        Recorder(tmp_path / "fifo", server=SERVER)
 
 
 def test_many_threads_write_whole_lines(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -78,6 +79,46 @@ def test_a_file_does_not_take_the_place_of_a_closed_stream(driver: Driver) -> No
         assert "stray" not in (driver.folder / name).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("words", ["--reporter jsonl=fifo", "--reporter filelog=fifo", "--record fifo"])
+def test_a_fifo_that_nobody_reads(driver: Driver, words: str) -> None:
+    os.mkfifo(driver.folder / "fifo")
+    ended = shell(driver, f"{RUN} {words} --reporter jsonl=all.jsonl")
+    assert ended.code == 2
+    assert "fifo" in ended.err
+    assert "nobody reads this FIFO" in ended.err
+    assert [event["type"] for event in read(driver, "all.jsonl")][-1] == "stream_finished"
+
+
+@pytest.mark.parametrize("words", ["--reporter jsonl=fifo", "--reporter filelog=fifo", "--quiet --record fifo"])
+def test_a_fifo_with_a_reader(driver: Driver, words: str) -> None:
+    os.mkfifo(driver.folder / "fifo")
+    # The reader's own opening waits for the writer's, so it is there for sure only behind one that opens both ways.
+    ended = shell(
+        driver, f"exec 9<>fifo; (cat <fifo >read) 9>&- & {RUN} {words} 9>&-; code=$?; exec 9>&-; wait; (exit $code)"
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert len((driver.folder / "read").read_text(encoding="utf-8").splitlines()) > 20
+
+
+@pytest.mark.parametrize("how", ["sys.stderr.close()", "os.close(2)", "sys.stdout = sys.stderr = None"])
+def test_a_reporter_that_closes_what_is_everybodys(driver: Driver, how: str) -> None:
+    (driver.folder / "closes.py").write_text(
+        "import os, sys\nfrom comfyreport import hookimpl\n@hookimpl\n"
+        f"def comfyreport_run_started():\n    {how}\n"
+        "@hookimpl\ndef comfyreport_node_finished():\n    1 / 0\n",
+        encoding="utf-8",
+    )
+    ended = shell(
+        driver, f"PYTHONPATH=. {RUN} -p closes --reporter console --reporter jsonl=all.jsonl --output out.png"
+    )
+    assert (ended.code, ended.out) == (5, "out.png\n")
+    failure = "closes: comfyreport_node_finished raised ZeroDivisionError: division by zero"
+    assert read(driver, "all.jsonl")[-1]["reporter_failures"] == [failure]
+    lines = ended.err.splitlines()
+    assert f"comfyreport: reporter {failure.replace(': ', ' failed and was switched off: ', 1)}" in lines
+    assert lines[-1].startswith("[INFO] Saved: ") or any(line.startswith("[OK] ") for line in lines)
+
+
 @pytest.mark.parametrize("reporter", ["jsonl=/dev/full", "filelog=/dev/full", "console=/dev/full"])
 def test_a_destination_that_is_full(driver: Driver, reporter: str) -> None:
     ended = shell(driver, f"{RUN} --reporter {reporter} --reporter jsonl=all.jsonl --output out.png")
@@ -99,8 +140,26 @@ def test_a_stdout_that_is_full(driver: Driver) -> None:
 
 
 def test_results_that_can_not_be_printed_are_missed(driver: Driver) -> None:
-    ended = shell(driver, f"{RUN} --quiet >/dev/full")
-    assert ended.err == "comfyreport: stdout can't be written: No space left on device\n"
+    ended = shell(driver, f"{RUN} --quiet --reporter jsonl=all.jsonl >/dev/full")
+    assert (ended.code, ended.err) == (5, "comfyreport: stdout can't be written: No space left on device\n")
+    last = read(driver, "all.jsonl")[-1]
+    assert (last["exit_code"], last["status"], last["reporter_failures"]) == (5, "success", [])
+
+
+def test_results_that_can_not_be_printed_change_no_other_code(driver: Driver) -> None:
+    ended = shell(driver, f"{RUN} --quiet --output made/ --expect-outputs 99 >/dev/full")
+    assert ended.code == 8
+
+
+def test_a_recording_that_can_not_be_written(driver: Driver) -> None:
+    ended = shell(driver, f"{RUN} --reporter jsonl=all.jsonl --record /dev/full --output out.png")
+    assert (ended.code, ended.out) == (5, "out.png\n")
+    assert ended.err == "comfyreport: the recording /dev/full is not whole: No space left on device\n"
+    events = read(driver, "all.jsonl")
+    assert (events[-1]["exit_code"], events[-1]["status"]) == (5, "success")
+    (warning,) = (event for event in events if event["type"] == "warning")
+    assert warning["code"] == "record_failed"
+    assert "No space left on device" in str(warning["message"])
 
 
 @pytest.mark.parametrize("command", ["schema", "reporters", "reporters --json", "reporters jsonl", "--help"])

@@ -144,6 +144,23 @@ def test_a_reporter_that_is_switched_off_is_named_above_the_region(start: Start,
     assert screen.end() == 5
 
 
+@pytest.mark.parametrize("how", ["sys.stderr.close()", "os.close(1); os.close(2)", "sys.stdout = sys.stderr = None"])
+def test_one_that_closes_what_is_everybodys_spoils_nothing(start: Start, tmp_path: Path, how: str) -> None:
+    (tmp_path / "closes.py").write_text(
+        "import os, sys\nfrom comfyreport import hookimpl\n@hookimpl\n"
+        f"def comfyreport_run_started():\n    {how}\n"
+        "@hookimpl\ndef comfyreport_run_finished():\n    1 / 0\n",
+        encoding="utf-8",
+    )
+    screen = start("-p", "closes", "--output", "out.png", columns=160)
+    assert screen.end() == 5
+    assert bars(screen) == []
+    lines = screen.lines
+    assert any(line.startswith("[OK] Generation complete in ") for line in lines)
+    assert any(line.startswith("comfyreport: reporter closes failed and was switched off") for line in lines)
+    assert lines[-1] == "out.png"
+
+
 @pytest.mark.parametrize(("columns", "rows"), [(40, 24), (120, 24), (20, 5)])
 def test_a_resize_is_followed(start: Start, columns: int, rows: int) -> None:
     screen = start()
@@ -186,6 +203,13 @@ def test_one_that_is_left_at_once_leaves_no_bar(start: Start, tmp_path: Path, nu
         screen.signal(number)
     assert screen.end() == (130 if number is signal.SIGINT else -number)
     assert bars(screen) == []
+
+
+def test_a_terminal_that_takes_no_more_holds_up_nothing(start: Start) -> None:
+    screen = start(env={"COMFYREPORT_TIME_SCALE": "0.1"})
+    screen.wait(sampling, "the sampler at work")
+    screen.type("\x13")  # Ctrl-S
+    assert screen.end() == 5
 
 
 @pytest.mark.parametrize("env", [{"CI": "true"}, {"TERM": "dumb"}])

@@ -1,0 +1,91 @@
+"""Doing what may never return, such as writing to a pipe that nobody reads, without waiting for it for ever."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+MOST_WAITING = 1000
+"""What is to be done behind something that doesn't return is dropped beyond so many."""
+
+_MANY = 100
+_LINGER = 0.1
+
+
+class _Task:
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+
+
+class Aside:
+    """Does one thing after the other, in order, on a thread that can be left behind.
+
+    There is such a thread only while there is something to do, and a moment longer.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[_Task] = deque()
+        self._working = False
+        self._stuck = False
+
+    def do(self, act: Callable[[], object], limit: float) -> bool:
+        """Do *act* and wait for it up to *limit* seconds; whether it was done by then. Raises what *act* raises.
+
+        It is done later where it wasn't by then. While something that took too long isn't over, nothing is waited
+        for.
+        """
+        task = _Task(act)
+        if not self._add(task):
+            return False
+        if not task.done.wait(0.0 if self._stuck else limit):
+            with self._changed:
+                self._stuck = not task.done.is_set()
+            return False
+        if task.error is not None:
+            raise task.error
+        return True
+
+    def soon(self, act: Callable[[], object], limit: float) -> None:
+        """Do *act* without waiting for it, unless much waits already; what it raises is lost."""
+        if len(self._waiting) < _MANY:
+            self._add(_Task(act))
+        else:
+            self.do(act, limit)
+
+    def _add(self, task: _Task) -> bool:
+        with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
+                return False
+            self._waiting.append(task)
+            self._changed.notify()
+            idle, self._working = not self._working, True
+        if idle:
+            threading.Thread(target=self._work, name="comfyreport-aside", daemon=True).start()
+        return True
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._changed.wait_for(lambda: self._waiting, _LINGER):
+                    self._working = False
+                    return
+                task = self._waiting.popleft()
+            try:
+                task.act()
+            except BaseException as error:  # noqa: BLE001  it is raised where it was asked for
+                task.error = error
+            with self._changed:
+                self._stuck = False
+                task.done.set()
+
+
+def within(limit: float, act: Callable[[], object]) -> bool:
+    """Do *act* on a thread of its own, and leave it behind after *limit* seconds; whether it was done.
+
+    Raises what *act* raises.
+    """
+    return Aside().do(act, limit)

@@ -1,0 +1,71 @@
+"""Events on their way to the delivery; where too many wait, those that a later one makes needless are left out."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from comfyreport import events as ev
+
+MERGE_ABOVE = 1000
+
+
+def merge(waiting: Iterable[Any]) -> deque[Any]:
+    """*waiting* events without the `node_progress` that a later one of the same node and pass makes needless.
+
+    The order of what stays is kept, and the last progress of each pass stays.
+    """
+    kept: deque[Any] = deque()
+    newest: set[tuple[str, str | None, int]] = set()
+    for event in reversed(list(waiting)):
+        if type(event) is ev.NodeProgress:
+            key = (event.node.id, event.node.raw_id, event.pass_number)
+            if key in newest:
+                continue
+            newest.add(key)
+        elif type(event) in (ev.NodeStarted, ev.NodeFinished):
+            newest = {key for key in newest if key[0] != event.node.id}
+        kept.appendleft(event)
+    return kept
+
+
+class Mailbox:
+    """What the main thread has published and the delivery hasn't taken yet.
+
+    Where many events wait, `put` waits for the delivery, up to *patience* seconds; where that was in vain, it
+    merges, and waits no more until the delivery has taken something.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._items: deque[Any] = deque()
+        self._changed = threading.Condition()
+        self._patience = patience
+        self._merge_above = MERGE_ABOVE
+        self._waits = True
+
+    def put(self, items: Iterable[Any]) -> None:
+        """Add *items*; merge when too many wait."""
+        with self._changed:
+            self._items.extend(items)
+            self._changed.notify()
+            if len(self._items) <= self._merge_above:
+                return
+            if self._waits:
+                self._waits = self._changed.wait_for(lambda: not self._items, self._patience)
+            if len(self._items) > self._merge_above:
+                self._items = merge(self._items)
+                # What can't be merged must not be tried again at every event.
+                self._merge_above = max(MERGE_ABOVE, 2 * len(self._items))
+
+    def take(self, timeout: float | None) -> deque[Any]:
+        """All that waits, as soon as there is something; nothing after *timeout* seconds."""
+        with self._changed:
+            if not self._items:
+                self._changed.wait(timeout)
+            items, self._items = self._items, deque()
+            self._merge_above = MERGE_ABOVE
+            self._waits = True
+            self._changed.notify()
+            return items
