@@ -27,7 +27,7 @@ from comfyreport.errors import UnreachableError
 from comfyreport.hiding import SHOWN, Hiding
 from comfyreport.limits import Call, LimitedAdapter
 from comfyreport.messages import Json
-from comfyreport.refusals import NETWORK_ERRORS, no_answer, refusal, unreachable
+from comfyreport.refusals import NETWORK_ERRORS, no_answer, refusal, told_by_status, unreachable
 from comfyreport.timing import Timing
 from comfyreport.wire import loads
 
@@ -83,7 +83,7 @@ class Client:
         if "user-agent" not in {name.lower() for name in self._headers}:
             self._headers["User-Agent"] = USER_AGENT
         # Compression wins nothing on pictures, and a small answer could become a huge one.
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.headers["Accept-Encoding"] = "identity"
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, LimitedAdapter())
@@ -128,7 +128,7 @@ class Client:
         self._record({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
         try:
             with self._request(method, self.address.url(path), body, timeout, self.timing.whole_answer) as (answer, _):
-                data = self.hiding.body(_read(answer))
+                data = self.hiding.body(bytearray() if told_by_status(answer.status_code) else _read(answer))
         except UnreachableError as error:
             self._record({"dir": "in", "kind": "http-error", "method": method, "path": path, "error": error.code})
             raise
@@ -209,6 +209,14 @@ class Client:
     def close(self) -> None:
         """Close all connections."""
         self._session.close()
+
+
+class _Session(requests.Session):
+    """Follows no redirect: even with allow_redirects=False, requests would read the whole body of one."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """There is none, ever (requests calls this in Session.send, and in resolve_redirects)."""
+        return None
 
 
 def _pieces(response: requests.Response) -> Iterator[bytes]:
