@@ -180,7 +180,7 @@ class Loop:
 
     def _handle(self, item: object) -> None:
         if isinstance(item, Opened):
-            self._on_opened(item)
+            self._on_opened()
         elif isinstance(item, Closed):
             self._on_closed(item)
         elif isinstance(item, Skipped):
@@ -237,8 +237,7 @@ class Loop:
 
     # --- the socket
 
-    def _on_opened(self, item: Opened) -> None:
-        self._client.take_cookies(item.cookies)
+    def _on_opened(self) -> None:
         self._reconnect_delay = self._timing.reconnect_first
         self._publish(self._hearing.opened(self._clock()))
         if self._ping_interval:

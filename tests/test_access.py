@@ -18,7 +18,7 @@ from comfyreport.access import (
     parse_headers,
 )
 from comfyreport.address import Address, parse_address
-from comfyreport.client import read_cookies
+from comfyreport.cookies import read_cookies
 from comfyreport.errors import UsageError
 from comfyreport.hiding import SHORTEST, SHOWN, Hiding
 from comfyreport.recording import Recorder
