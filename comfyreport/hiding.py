@@ -30,6 +30,10 @@ _SENTENCE = re.compile(r"\s*[^\s{\[]\S*\s+\S")
 _NAMES = frozenset(("filename", "subfolder"))
 
 
+# How JSON may write characters besides plain UTF-8; a zero byte is UTF-16 or UTF-32.
+_ESCAPES = (b"\\u", b"\\/", b"\0")
+
+
 def _forms(secret: str) -> tuple[str, ...]:
     """*secret* as it may stand in a text: plain, in a URL, in JSON."""
     return (
@@ -41,11 +45,6 @@ def _forms(secret: str) -> tuple[str, ...]:
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
     )
-
-
-def _escaped(data: bytes | bytearray) -> bool:
-    """Whether JSON may hold characters in another form than plain UTF-8; a zero byte is UTF-16 or UTF-32."""
-    return b"\\u" in data or b"\\/" in data or b"\0" in data
 
 
 def _word(secrets: Iterable[str]) -> re.Pattern[str] | None:
@@ -75,6 +74,7 @@ class Hiding:
         signs = {form for secret in short for form in _forms(secret)}
         self._signs = [sign.encode("utf-8", "replace") for sign in sorted(signs, key=len, reverse=True)]
         self._all = self._forms + self._signs
+        self._looked_for = (*self._all, *_ESCAPES) if self._all else ()
 
     @property
     def anything(self) -> bool:
@@ -106,7 +106,10 @@ class Hiding:
 
     def body(self, data: Bytes) -> Bytes:
         """JSON, or any other text, without secrets. What holds none is left as it is."""
-        if not self._in(data) and not (self.anything and _escaped(data)):
+        for each in self._looked_for:
+            if each in data:
+                break
+        else:
             return data
         try:
             value = loads(data)
@@ -121,14 +124,13 @@ class Hiding:
 
     def binary(self, data: bytes) -> bytes:
         """A binary message with asterisks for secrets, so that no length in it changes."""
-        if self._in(data):
-            for form in self._forms:
-                data = data.replace(form, b"*" * len(form))
-            if data[:4] == _TEXT_FRAME:
-                # In a picture, a short one is a coincidence.
-                for sign in self._signs:
-                    data = re.sub(rb"(?<!\w)" + re.escape(sign) + rb"(?!\w)", b"*" * len(sign), data)
+        for form in self._forms:
+            data = data.replace(form, b"*" * len(form))
+        if data[:4] == _TEXT_FRAME:
+            # In a picture, or in the node's id, a short one is a coincidence.
+            begin = 8 + int.from_bytes(data[4:8], "big")
+            text = data[begin:]
+            for sign in self._signs:
+                text = re.sub(rb"(?<!\w)" + re.escape(sign) + rb"(?!\w)", b"*" * len(sign), text)
+            data = data[:begin] + text if text != data[begin:] else data
         return data
-
-    def _in(self, data: bytes | bytearray) -> bool:
-        return any(form in data for form in self._all)

@@ -397,7 +397,8 @@ def test_a_short_secret_leaves_names_of_files_and_keys() -> None:
 
 
 def test_a_short_secret_in_binary_messages() -> None:
-    hiding = Hiding(["abc12"])
+    hiding = Hiding(["abc12", "1234"])
+    assert hiding.binary(b"\0\0\0\3\0\0\0\0041234 no 1234") == b"\0\0\0\3\0\0\0\0041234 no ****"
     text, picture = b"\0\0\0\3\0\0\0\1" + b"7no abc12!", b"\0\0\0\1\0\0\0\1 abc12 "
     assert hiding.binary(text) == text.replace(b"abc12", b"*****")
     assert hiding.binary(picture) == picture
