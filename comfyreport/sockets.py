@@ -7,6 +7,7 @@ import selectors
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,9 @@ from comfyreport.frames import FrameError, Frames, Message, Skipped
 from comfyreport.limits import Call, shut_down
 from comfyreport.proxies import Proxy, proxy_of
 from comfyreport.refusals import NETWORK_ERRORS, no_answer, no_websocket, refusal, unreachable
+
+UNANSWERED_PINGS = 3
+"""So many at least, and for long: then a connection is lost, though nobody has said so."""
 
 FEATURE_FLAGS = '{"type": "feature_flags", "data": {"supports_preview_metadata": true}}'
 
@@ -38,6 +42,9 @@ class Socket:
         # A TLS connection must not be read and written at the same time.
         self._lock = threading.Lock()
         self._shut = False
+        self._heard_at = 0.0
+        self._unanswered = 0
+        self._silent: float | None = None
 
     def open(self) -> None:
         """Connect, and send the feature flags, which count only as the first message (ComfyUI server.py).
@@ -73,13 +80,23 @@ class Socket:
             page = "html" in head.get("content-type").lower()
             raise refusal(head.status, client.hiding.text(head.get("location")), place, page=page)
         self._early = head.rest
+        self._heard_at = time.monotonic()
         raw.sendall(ABNF.create_frame(FEATURE_FLAGS, ABNF.OPCODE_TEXT).format())
         raw.settimeout(0)
         self._selector = selectors.DefaultSelector()
         self._selector.register(raw, selectors.EVENT_READ)
 
     def ping(self) -> None:
-        """Send a ping, which keeps proxies from closing a quiet connection; OSError where it is broken."""
+        """Send a ping, which keeps proxies from closing a quiet connection; OSError where it is broken.
+
+        Where nothing has come for long behind several, the connection is ended instead, and `frames` raises.
+        """
+        silent = time.monotonic() - self._heard_at
+        if self._unanswered >= UNANSWERED_PINGS and silent >= self._client.timing.pong:
+            self._silent = silent
+            self.shut()
+            return
+        self._unanswered += 1
         self._send(b"", ABNF.OPCODE_PING)
 
     def _send(self, payload: bytes, opcode: int) -> None:
@@ -107,8 +124,13 @@ class Socket:
                 yield batch
                 # The next one may be large: this one must not be held until it is there.
                 del batch
-        except FrameError as error:
-            raise UnreachableError(f"the connection broke: {error}", retryable=True) from error
+        except OSError as error:
+            reason: object = error
+            if self._silent is not None:
+                reason = f"nothing came for {self._silent:.0f} s, not even an answer to a ping"
+            elif not isinstance(error, FrameError):
+                raise
+            raise UnreachableError(f"the connection broke: {reason}", retryable=True) from error
 
     def _receive(self, most: int) -> bytes:
         """Up to so many bytes, as soon as there are some; none at the end."""
@@ -121,9 +143,12 @@ class Socket:
         while True:
             try:
                 with self._lock:
-                    return raw.recv(most)
+                    data = raw.recv(most)
             except (BlockingIOError, ssl.SSLWantReadError):
                 selector.select()
+            else:
+                self._heard_at, self._unanswered = time.monotonic(), 0
+                return data
 
     def _record(self, record: Mapping[str, Any]) -> None:
         if self._tap is not None:

@@ -254,6 +254,67 @@ def test_a_socket_that_is_shut_while_it_is_opened() -> None:
         client.close()
 
 
+# --- pings
+
+
+def pinged(server: Stranger, timing: Timing) -> tuple[int, str]:
+    """How many pings are sent over a socket until it ends, and why it does."""
+    client = client_of(server.url, timing)
+    opened = Socket(client, "me")
+    opened.open()
+    count, over = 0, threading.Event()
+
+    def ping() -> None:
+        nonlocal count
+        while not over.wait(0.02):
+            with contextlib.suppress(OSError):
+                opened.ping()
+            count += 1
+
+    thread = threading.Thread(target=ping)
+    thread.start()
+    reason = ""
+    try:
+        for _ in opened.frames():
+            pass
+    except UnreachableError as error:
+        reason = error.message
+    finally:
+        over.set()
+        thread.join(LIMIT)
+        opened.close()
+        client.close()
+    return count, reason
+
+
+def test_a_connection_from_which_nothing_comes_any_more_is_ended() -> None:
+    def swallows(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(upgraded(request))
+        while connection.recv(1000):
+            pass
+
+    with stranger(swallows) as server:
+        count, reason = pinged(server, Timing(pong=0.3))
+        assert count > 3
+        assert "nothing came" in reason
+        # However short the time: several pings must have gone unanswered.
+        assert pinged(server, Timing(pong=0.0))[0] >= 3
+
+
+@pytest.mark.parametrize("sign", [b"\x8a\x00", b"\x81\x01x"], ids=["pong", "text"])
+def test_a_connection_from_which_something_comes_is_kept(sign: bytes) -> None:
+    def slow(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(upgraded(request))
+        for _ in range(10):
+            time.sleep(0.1)
+            connection.sendall(sign)
+        connection.sendall(b"\x88\x00")
+        connection.recv(1000)
+
+    with stranger(slow) as server:
+        assert pinged(server, Timing(pong=0.6))[1] == ""
+
+
 # --- SOCKS
 
 
