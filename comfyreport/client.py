@@ -36,6 +36,8 @@ BODY_LIMIT = 256 * 1024 * 1024
 
 # Small, since a compressed piece may grow a thousandfold, and since each must come within a time limit.
 CHUNK = 64 * 1024
+# urllib3 before 2.6 undoes the compression of a piece all at once.
+COMPRESSED_CHUNK = 4 * 1024
 
 USER_AGENT = f"comfyreport/{__version__}"
 
@@ -217,9 +219,10 @@ class _Session(requests.Session):
 
 def _pieces(response: requests.Response) -> Iterator[bytes]:
     """The pieces of an answer's body, decompressed where the server compressed it though it wasn't asked to."""
-    if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", "gzip", "deflate"):
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in ("identity", "gzip", "deflate"):
         raise UnreachableError("the server's answer is compressed in a way that wasn't asked for", code="not_comfyui")
-    return response.iter_content(CHUNK)
+    return response.iter_content(CHUNK if encoding == "identity" else COMPRESSED_CHUNK)
 
 
 def _read(response: requests.Response) -> bytearray:

@@ -137,6 +137,8 @@ class _Noted:
 
     def _new_conn(self) -> socket.socket:
         raw: socket.socket = super()._new_conn()  # type: ignore[misc]
+        # http.client forgets it as soon as an answer has begun that ends with the connection.
+        self._kept = raw
         try:
             note(raw)
         except BaseException:
