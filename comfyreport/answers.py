@@ -13,6 +13,11 @@ from comfyreport.events import ErrorInfo, NodeError, NodeRef
 from comfyreport.messages import ExecutionError, ExecutionInterrupted, Json
 from comfyreport.wire import read_error, read_id, read_ids, read_interrupted
 
+_ENDS = ("execution_success", "execution_error", "execution_interrupted")
+
+# Seconds that no run has ever taken: ten years.
+_LONGEST = 3.2e8
+
 _MODEL_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
 
 
@@ -75,6 +80,7 @@ class History(NamedTuple):
     """The history of a prompt that has ended, which is the last word on it.
 
     `stated` is False where an old server told no status: then a success is only what nothing speaks against.
+    `created`, `started` and `ended` are the server's times, in seconds since the epoch; None where it doesn't tell.
     """
 
     prompt_id: str
@@ -87,6 +93,15 @@ class History(NamedTuple):
     client_id: str | None = None
     targets: tuple[str, ...] = ()
     stated: bool = True
+    created: float | None = None
+    started: float | None = None
+    ended: float | None = None
+
+    def between(self, earlier: float | None, later: float | None) -> float | None:
+        """The seconds between two of its times; None where they make no sense."""
+        if earlier is None or later is None or not 0 <= later - earlier <= _LONGEST:
+            return None
+        return round(later - earlier, 3)
 
 
 def node_ref(node_id: str, node: Mapping[str, Json]) -> NodeRef:
@@ -234,7 +249,23 @@ def read_history(body: Json, prompt_id: str) -> History | None:
         tuple(_outputs(entry)),
         *_submission(entry.get("prompt")),
         stated=isinstance(status, dict),
+        created=_created(entry.get("prompt")),
+        started=_seconds(messages.get("execution_start", {}).get("timestamp")),
+        ended=_seconds(next((message.get("timestamp") for message in map(messages.get, _ENDS) if message), None)),
     )
+
+
+def _seconds(milliseconds: Json) -> float | None:
+    """A time of the server's, which counts milliseconds (ComfyUI execution.py)."""
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, (int, float)):
+        return None
+    return milliseconds / 1000 if abs(milliseconds) < 1e15 else None
+
+
+def _created(prompt: Json) -> float | None:
+    """When it was submitted: servers from 0.3.75 on tell that (`create_time`, ComfyUI server.py)."""
+    extra = prompt[3] if isinstance(prompt, list) and len(prompt) > 3 else None
+    return _seconds(extra.get("create_time")) if isinstance(extra, dict) else None
 
 
 def find_submission(body: Json, client_id: str) -> str | None:

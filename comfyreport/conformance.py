@@ -129,10 +129,15 @@ def conforms(reporter: Any, *, destination: str | os.PathLike[str] | None = None
 
 
 def _faults(trial: _Trial) -> Iterator[str]:
-    streams = _streams()
-    for title, events in streams:
+    outs: list[_Closable] = []
+    for title, events in _streams():
         for around in SURROUNDINGS if trial.kind == "stream" else SURROUNDINGS[:1]:
-            yield from _one_run(trial, title, events, around)
+            outs.append(_Closable(**around))
+            yield from _one_run(trial, title, events, around, outs[-1])
+    # What is in a circle is gone only now.
+    gc.collect()
+    if any(out.late for out in outs):
+        yield "it writes behind comfyreport_close"
     with _elsewhere(), contextlib.suppress(Exception):
         # What it writes there, and raises anyhow, has been found by now.
         if trial.renewable:
@@ -147,9 +152,10 @@ def _streams() -> tuple[tuple[str, list[ev.Event]], ...]:
     return (*scripts(), *((f"the recording {name}", list(stream_of(name))) for name in recordings()))
 
 
-def _one_run(trial: _Trial, title: str, events: list[ev.Event], around: Mapping[str, Any]) -> Iterator[str]:
+def _one_run(
+    trial: _Trial, title: str, events: list[ev.Event], around: Mapping[str, Any], out: _Closable
+) -> Iterator[str]:
     """One stream from its start to its end: nothing raised, nothing slow, nothing written where it mustn't be."""
-    out = _Closable(**around)
     where = f"{title}{f' ({_words(around)})' if around else ''}"
     slow: list[str] = []
     with _elsewhere() as elsewhere:
@@ -160,13 +166,9 @@ def _one_run(trial: _Trial, title: str, events: list[ev.Event], around: Mapping[
             yield f"{where}: it raises {one_line(error)}"
             return
         out.over = True
-        del stage
-        gc.collect()
     for each in elsewhere():
         yield f"{where}: it writes to {each}, which isn't its own"
     yield from (f"{where}: {each}" for each in slow)
-    if out.late:
-        yield f"{where}: it writes behind comfyreport_close"
     written = text()
     if trial.kind == "stream":
         if not around.get("tty") and not around.get("color") and "\x1b" in written:

@@ -223,7 +223,9 @@ class NodeFinished(ProgressEvent):
 
     type: Literal["node_finished"] = field(default="node_finished", init=False)
     node: Annotated[NodeRef, "the node"]
-    seconds: Annotated[float, "how long it ran; nodes that ran side by side overlap"] = 0.0
+    seconds: Annotated[
+        float | None, "how long it ran; nodes that ran side by side overlap; absent where its beginning wasn't seen"
+    ] = None
     outputs: Annotated[tuple[Output, ...], "what it told of its outputs so far"] = ()
 
 

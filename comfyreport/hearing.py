@@ -25,6 +25,8 @@ class Hearing:
         self._heard = now
         self._run_heard_at = now
         self._answered = now
+        self._opened_at = now
+        self._asked = False
         self._run_heard = False
         self._refused = False
         self._polling = False
@@ -43,7 +45,7 @@ class Hearing:
         state = "restored" if self.ever_open else "connected"
         self.open = self.ever_open = True
         self._refused = self._run_heard = self._deaf = self._polling = False
-        self._heard = at.elapsed
+        self._heard = self._opened_at = at.elapsed
         return self._tell(ev.ConnectionChanged, at, state=state)
 
     def closed(self, error: UnreachableError | None, at: Instant) -> list[ev.Event]:
@@ -56,30 +58,36 @@ class Hearing:
         detail = error.message if error is not None else "the server closed the connection"
         return self._tell(ev.ConnectionChanged, at, state="lost", detail=detail)
 
-    def frames(self, now: float, *, of_run: bool) -> None:
+    def frames(self, at: Instant, *, of_run: bool) -> list[ev.Event]:
         """Frames came; *of_run*: some of them told of this run.
 
         Once it runs, those of others, whose prompts come and go, break no silence.
         """
         if of_run or not self._run.started:
-            self._heard = now
-            self._stalled = False
-        if of_run:
-            self._run_heard_at = now
-            self._run_heard = True
-            self._polling = self._deaf = False
+            self._heard = at.elapsed
+            self._stalled = self._asked = False
+        if not of_run:
+            return []
+        self._run_heard_at = at.elapsed
+        self._run_heard = True
+        was_polling, self._polling, self._deaf = self._polling, False, False
+        return self._tell(ev.ConnectionChanged, at, state="restored") if was_polling else []
 
     def answered(self, at: Instant, *, in_queue: bool | None) -> list[ev.Event]:
         """The server answered over HTTP; *in_queue*: whether its queue has the prompt, None if that wasn't told."""
         self._answered = at.elapsed
+        self._asked = True
         self._refused = False
         self._in_queue = in_queue
+        if in_queue:
+            # Whatever happened to it, it hasn't forgotten the prompt.
+            self.was_down = self.dropped = False
         told: list[ev.Event] = []
-        if self.open and in_queue and not self.alive(at.elapsed) and not self._deaf and self._should_hear():
+        if self.open and in_queue and not self._deaf and self._should_hear(at.elapsed):
             self._deaf = True
             message = "the socket is open but tells nothing of this run; HTTP tells how it goes"
             told += self._tell(ev.Warning, at, code="deaf_socket", message=message)
-        if (self._deaf or not self.open) and not self._polling:
+        if (self._deaf or not self.open) and self.ever_open and not self._polling:
             self._polling = True
             told += self._tell(ev.ConnectionChanged, at, state="polling", detail="asking over HTTP how the run goes")
         return told
@@ -96,12 +104,13 @@ class Hearing:
         self._refused = known.code == "refused" and not known.sent
         self.was_down = self.was_down or self._refused
 
-    def _should_hear(self) -> bool:
-        """Whether the socket was opened anew: only then is silence of a running prompt a sign of deafness.
+    def _should_hear(self, now: float) -> bool:
+        """Whether the socket was opened anew a while ago: only then is silence of a running prompt like deafness.
 
         The server drops the newer socket of a client when the older one closes (ComfyUI #16010).
         """
-        return self._run.missed and self._run.started and not self._run_heard
+        fresh = now - self._opened_at < self._timing.silence
+        return self._run.missed and self._run.started and not self._run_heard and not fresh
 
     # --- what follows
 
@@ -125,7 +134,8 @@ class Hearing:
         silent = at.elapsed - self._heard
         active = next(iter(reversed(self._run.nodes.active.values())), None)
         told: list[ev.Event] = []
-        if silent >= self._timing.stall_warn and not self._stalled:
+        waits = self._run.queued and not self._run.started and self._asked and self._in_queue
+        if self._run.sent and silent >= self._timing.stall_warn and not self._stalled and not waits:
             self._stalled = True
             told += self._tell(ev.Warning, at, code="stalled", message=self._stall(at.elapsed, silent))
         told += self._tell(
@@ -140,7 +150,7 @@ class Hearing:
 
     def _stall(self, now: float, silent: float) -> str:
         message = f"nothing heard for {silent:.0f} s"
-        if now - self._answered > 2 * self._timing.poll_most:
+        if not self._asked or now - self._answered > 2 * self._timing.poll_most:
             return f"{message}; the server does not answer over HTTP either"
         if self._in_queue is None:
             return f"{message}; the server still answers"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import typing
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -22,10 +24,11 @@ def describe(name: str) -> dict[str, Any]:
     about: dict[str, Any] = {"name": name, "package": package_of(point), "value": point.value, "error": None}
     try:
         value = load(point)
+        about["hooks"] = _hooks(value)
+        about["docs"] = _docs(value)
         if isinstance(value, ModuleType):
-            hooks = sorted(hook for hook in vars(value) if hook in HOOKS)
-            summary = (value.__doc__ or "").strip().partition("\n")[0]
-            return about | {"summary": summary, "destination": "none", "options": [], "hooks": hooks}
+            summary = about["docs"].partition("\n")[0]
+            return about | {"summary": summary, "destination": "none", "options": []}
         signature = signature_of(value, name)
     except ComfyReportError as error:
         return about | {"error": error.message}
@@ -53,6 +56,27 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
+def _hooks(value: Any) -> list[str] | None:
+    """The hooks of a module, of a class, or of the class that a factory says it returns; None where it doesn't say.
+
+    Nothing is made to find out: that could open files, or take a terminal.
+    """
+    target = value
+    if not isinstance(value, (ModuleType, type)):
+        try:
+            target = typing.get_type_hints(value).get("return")
+        except Exception:  # noqa: BLE001  whatever a stranger's annotations raise
+            target = None
+    return sorted(hook for hook in dir(target) if hook in HOOKS) if isinstance(target, (ModuleType, type)) else None
+
+
+def _docs(value: Any) -> str:
+    """What a reporter says of itself, without what its options say."""
+    lines = (inspect.getdoc(value) or "").splitlines()
+    ends = next((number for number, line in enumerate(lines) if line.startswith(":param ")), len(lines))
+    return "\n".join(lines[:ends]).strip()
+
+
 def list_reporters(name: str | None, *, as_json: bool) -> str:
     """All reporters, or one, as text; UsageError where there is none of that name."""
     known = sorted(entry_points())
@@ -71,13 +95,15 @@ def _lines(about: dict[str, Any], *, in_full: bool) -> Iterator[str]:
         yield f"    can't be loaded: {about['error']}"
         return
     if in_full:
+        yield from (f"    {line}".rstrip() for line in about["docs"].splitlines()[1:])
         default = _default(about.get("default_destination"), required=about.get("destination_required", False))
         yield f"    DEST: {about['destination']}{default}"
     for option in about["options"]:
         default = _default(option["default"], required=option["required"])
         yield f"    ,{option['name']}={option['takes']}{default}" + (f"  {option['help']}" if in_full else "").rstrip()
-    if in_full and about.get("hooks"):
-        yield f"    hooks: {', '.join(about['hooks'])}"
+    if in_full:
+        hooks = about["hooks"]
+        yield f"    hooks: {'not told by its factory' if hooks is None else ', '.join(hooks) or 'none'}"
 
 
 def _default(value: object, *, required: bool) -> str:

@@ -7,27 +7,28 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from comfyreport import answers
-from comfyreport.client import Client
+from comfyreport.client import Answer, Client
+from comfyreport.errors import UnreachableError
 from comfyreport.timing import Timing
 
 # Prompts that may have ended between a submission and the look for it.
 _RECENT = 20
 
-Did = Literal["", "deleted", "interrupted"]
-
 
 class Look(NamedTuple):
     """What one look found; `queue` is None where it wasn't asked or gave no useful answer.
 
-    `readable`: the history could be read, so that a prompt that isn't in it has not ended. `given` is the id
-    that the server gave the prompt, where that was looked for.
+    `readable`: the history could be read, so that a prompt that isn't in it has not ended; `refusal` is what the
+    server answered instead where something could not be read. `given` is the id that the server gave the prompt,
+    where that was looked for; `tried` tells what was done to cancel it, in words.
     """
 
     history: answers.History | None
     queue: answers.Queue | None
-    did: Did = ""
+    tried: str = ""
     readable: bool = True
     given: str | None = None
+    refusal: UnreachableError | None = None
 
     def where(self, prompt_id: str) -> Literal["queue", "nowhere", "unknown"]:
         """Where the prompt is that history doesn't have."""
@@ -39,18 +40,22 @@ class Look(NamedTuple):
 def look(client: Client, prompt_id: str) -> Look:
     """Look for a prompt: history first, for it is the last word; the queue carries every queued graph.
 
-    Raises UnreachableError, also where neither gives a useful answer.
+    Raises UnreachableError where there is no answer, or only that of a proxy which has no server behind it.
     """
+    place = client.address.base
     answer = client.get(f"/history/{quote(prompt_id, safe='')}")
     history = answers.read_history(answer.body, prompt_id)
     if history is not None:
         return Look(history, None)
-    readable = answer.status == 200 and isinstance(answer.body, dict)
+    refusal = None if answer.status == 200 and isinstance(answer.body, dict) else answer.refusal(place)
+    readable = refusal is None
     answer = client.get("/queue")
     queue = answers.read_queue(answer.body)
-    if queue is None and not readable:
-        raise answer.refusal(client.address.base)
-    return Look(None, queue, readable=readable)
+    if queue is None:
+        refusal = answer.refusal(place)
+        if refusal.retryable and not readable:
+            raise refusal
+    return Look(None, queue, readable=readable, refusal=refusal)
 
 
 def look_for_submission(client: Client, prompt_id: str, client_id: str) -> Look:
@@ -67,21 +72,55 @@ def look_for_submission(client: Client, prompt_id: str, client_id: str) -> Look:
     return found._replace(given=given)
 
 
-def cancel_and_look(client: Client, prompt_id: str) -> Look:
+def cancel_and_look(client: Client, prompt_id: str, *, runs: bool) -> Look:
     """Cancel this prompt alone, by where it is now, then look for it. Raises UnreachableError.
 
     A pending one is deleted, a running one interrupted with its id. Servers from before ComfyUI PR #9607 interrupt
-    whatever runs, so the queue is asked first.
+    whatever runs, so the queue is asked first; where it can't be read, *runs* says what the socket knows.
     """
-    queue = answers.read_queue(client.get("/queue").body)
-    did: Did = ""
-    if queue is not None and any(entry.prompt_id == prompt_id for entry in queue.running):
-        client.post("/interrupt", {"prompt_id": prompt_id})
-        did = "interrupted"
-    elif queue is not None and queue.position(prompt_id) is not None:
-        client.post("/queue", {"delete": [prompt_id]})
-        did = "deleted"
-    return look(client, prompt_id)._replace(did=did)
+    answer = client.get("/queue")
+    queue = answers.read_queue(answer.body)
+    if runs if queue is None else any(entry.prompt_id == prompt_id for entry in queue.running):
+        tried = _told(client.post("/interrupt", {"prompt_id": prompt_id}), "interrupt it")
+    elif queue is None:
+        tried = f"the server doesn't tell where it is (HTTP {answer.status}), so nothing was sent to it"
+    elif queue.position(prompt_id) is not None:
+        tried = _told(client.post("/queue", {"delete": [prompt_id]}), "delete it from its queue")
+    else:
+        tried = ""
+    return look(client, prompt_id)._replace(tried=tried)
+
+
+def _told(answer: Answer, what: str) -> str:
+    if answer.status >= 300:
+        return f"the server refused to {what} (HTTP {answer.status})"
+    return f"it was told to {what}"
+
+
+class Budget:
+    """How many requests may be made: a few at once, then one every *pause* seconds.
+
+    To cancel, some may be made in advance. In any minute, and at the usual pause, there are fewer than 60.
+    """
+
+    _AT_ONCE = 16.0
+    _IN_ADVANCE = 8.0
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._left = self._AT_ONCE
+        self._at = 0.0
+
+    def take(self, count: int, now: float, *, urgent: bool = False) -> float:
+        """Take *count* requests at *now* seconds: 0, or the seconds until that may be tried again."""
+        self._left = min(self._AT_ONCE, self._left + max(0.0, now - self._at) / self._pause)
+        self._at = now
+        missing = count - self._left - (self._IN_ADVANCE if urgent else 0.0)
+        if missing > 0:
+            # Never so little that a clock wouldn't tell it.
+            return max(missing, 0.05) * self._pause
+        self._left -= count
+        return 0.0
 
 
 class Pace:
@@ -136,4 +175,7 @@ class Pace:
             return delay
         delay = self._delay
         self._delay = min(1.5 * delay, self._timing.poll_most)
+        if self._unknown_since is not None:
+            # That must not last longer than it is borne.
+            delay = min(delay, self._timing.unreadable / 5)
         return delay * random.uniform(0.8, 1.0)

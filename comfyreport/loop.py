@@ -6,23 +6,25 @@ time limit.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from comfyreport import answers, messages, verdict
 from comfyreport import events as ev
+from comfyreport import messages, verdict
 from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.frames import Skipped
 from comfyreport.hearing import Hearing
 from comfyreport.inbox import Batch, decoded
-from comfyreport.looking import Look, Pace, cancel_and_look, look
+from comfyreport.inquiry import Inquiry
 from comfyreport.merging import merge_messages
 from comfyreport.outputs import Target
 from comfyreport.recording import Recorder
+from comfyreport.refusals import no_answer
 from comfyreport.run import Run
 from comfyreport.saving import Saver
 from comfyreport.states import States
@@ -73,12 +75,17 @@ class Loop:
         self._ping_interval = usual if self._wishes.ping_interval is None else self._wishes.ping_interval
         self._timers = Timers(lambda: clock().elapsed)
         self._held: list[messages.Message] | None = None
-        self._pace = Pace(self._timing)
+        self._attached = False
         self._hearing = Hearing(run, self._timing, clock().elapsed, loopback=client.address.loopback)
         self._submission = Submission(run, client)
+        self._inquiry = Inquiry(
+            run, client, self._wires, self._timers, self._hearing, self._submission, publish=publish, clock=clock
+        )
         self._states = States(run)
-        self._deleted = False
         self._signals = 0
+        self._failure: UnreachableError | None = None
+        self._opened_at = 0.0
+        self._skipped_at = -math.inf
         self._reconnect_delay = self._timing.reconnect_first
 
     # --- from outside
@@ -98,6 +105,8 @@ class Loop:
         """
         # Until the first look has told which prompt it is, its messages would be told without its nodes' names.
         self._held = [] if body is None else None
+        # A tracker may be there before there is a prompt.
+        self._attached = body is None and self.on_ready is None
         self._timers.arm("watch", 0.0)
         for name, delay in (("timeout", self._wishes.timeout), ("give_up", self._wishes.wait_for_server)):
             if delay:
@@ -105,8 +114,9 @@ class Loop:
         try:
             if self._wishes.take_over:
                 self._take_over()
-            self._wires.connect()
-            self._until(lambda: self._hearing.ever_open)
+            if self.run.verdict is None:
+                self._wires.connect()
+                self._until(lambda: self._hearing.ever_open)
             if self.run.verdict is None:
                 if self.on_ready is not None:
                     self.run.prompt_id = self.on_ready()
@@ -161,21 +171,22 @@ class Loop:
             self._held = merge_messages([*self._held, *messages])
             return
         now = self._clock()
+        run = self.run
         events: list[ev.Event] = []
         of_run = False
+        ended = run.told.ended
         for message in messages:
-            events += self.run.feed(message, now)
-            of_run = of_run or getattr(message, "prompt_id", None) == self.run.prompt_id
-        self._hearing.frames(now.elapsed, of_run=of_run)
+            events += run.feed(message, now)
+            of_run = of_run or _is_of(message, run)
         self._publish(events)
-        if self.run.ending:
-            if of_run:
-                self._timers.arm_sooner("look", 0.0 if self.run.told.over else self._timing.ended_poll)
-        elif of_run and self.run.started and not self.run.told.cancelling:
+        self._publish(self._hearing.frames(now, of_run=of_run))
+        if run.ending:
+            if not ended or "look" not in self._timers:
+                self._timers.arm_sooner("look", 0.0 if run.told.over else self._timing.ended_poll)
+        elif of_run and run.started and not run.told.cancelling:
             # The stream is alive: no need to ask.
-            self._timers.drop("look")
-            self._pace.fresh()
-        elif self.run.queued and not self.run.started and "queue" not in self._timers:
+            self._inquiry.fresh()
+        elif run.queued and not run.started and "queue" not in self._timers:
             self._timers.arm("queue", self._timing.queue_refresh)
 
     def _handle(self, item: object) -> None:
@@ -184,18 +195,24 @@ class Loop:
         elif isinstance(item, Closed):
             self._on_closed(item)
         elif isinstance(item, Skipped):
-            message = f"a message of {item.size} bytes was not read; HTTP tells how the run goes"
-            self._tell(ev.Warning, code="frame_too_large", message=message)
-            self._timers.arm("look", 0.0)
+            self._on_skipped(item)
         elif isinstance(item, Signalled):
             self._on_signal()
         elif isinstance(item, Left):
-            self.run.conclude(verdict.detached(self.run.prompt_id, *self._state()))
+            self.run.conclude(verdict.detached(self._command, *self._state()))
         elif isinstance(item, Done):
             self._wires.busy.discard(item.name)
             if not isinstance(item.error, (UnreachableError, OSError, type(None))):
                 raise item.error
             getattr(self, f"_{item.name}_done")(item)
+
+    def _on_skipped(self, item: Skipped) -> None:
+        now = self._clock().elapsed
+        if now - self._skipped_at >= self._timing.stall_warn:
+            self._skipped_at = now
+            message = f"a message of {item.size} bytes was not read; HTTP tells how the run goes"
+            self._tell(ev.Warning, code="frame_too_large", message=message)
+        self._timers.arm_sooner("look", 0.0)
 
     # --- timers
 
@@ -209,11 +226,9 @@ class Loop:
         """The slow pulse: reporters, heartbeats, and whether the server must be given up."""
         self._timers.arm("watch", self._timing.tick * 2)
         self._look_after_reporters()
-        if not self.run.sent:
-            return
         if self._hearing.silent(now) and "silence" not in self._timers:
             self._silence_due(now)
-        unanswered = self._hearing.gone(now)
+        unanswered = self._hearing.gone(now) if self.run.sent else None
         if unanswered is not None:
             self.run.conclude(verdict.server_gone(self.run.told, self.run.nodes, unanswered))
 
@@ -222,23 +237,30 @@ class Loop:
             self._tell(ev.Warning, code="slow_reporter", message=warning)
 
     def _silence_due(self, now: float) -> None:
-        """A heartbeat, and a look over HTTP, after each stretch of silence."""
+        """A heartbeat; and a look over HTTP, which others follow at their own pace."""
         if self._hearing.silent(now):
             self._timers.arm("silence", self._timing.silence)
-            self._timers.arm_sooner("look", 0.0)
+            if self.run.sent and "look" not in self._timers:
+                self._timers.arm("look", 0.0)
             self._publish(self._hearing.beat(self._clock()))
 
     def _timeout_due(self, now: float) -> None:
         assert self._wishes.timeout is not None
-        self.run.conclude(verdict.timed_out(self._wishes.timeout, self.run.prompt_id, *self._state()))
+        if not self.run.told.cancelling:
+            self.run.conclude(verdict.timed_out(self._wishes.timeout, self._command, *self._state()))
 
     def _state(self) -> tuple[ev.PromptState, ev.Submitted]:
-        return verdict.state_of(self.run.started, self.run.queued, self.run.sent)
+        sent = self.run.sent or self._attached
+        return verdict.state_of(self.run.started, self.run.queued, sent=sent)
+
+    @property
+    def _command(self) -> str:
+        return verdict.attach_command(self.run.prompt_id, self._client.address.base)
 
     # --- the socket
 
     def _on_opened(self) -> None:
-        self._reconnect_delay = self._timing.reconnect_first
+        self._opened_at = self._clock().elapsed
         self._publish(self._hearing.opened(self._clock()))
         if self._ping_interval:
             self._timers.arm("ping", self._ping_interval)
@@ -249,16 +271,24 @@ class Loop:
         error = item.error or UnreachableError("the connection was closed at once", retryable=True)
         waiting = "give_up" in self._timers and error.retryable
         if not self._hearing.ever_open and not waiting:
-            self.run.conclude(verdict.unreachable(error))
+            self.run.conclude(verdict.unreachable(error, sent=self._attached))
             return
-        self._publish(self._hearing.closed(item.error, self._clock()))
+        self._failure = error
+        now = self._clock()
+        if self._hearing.open and now.elapsed - self._opened_at > self._timing.reconnect_most:
+            # It had stood for a while; one that breaks again and again is tried ever less often.
+            self._reconnect_delay = self._timing.reconnect_first
+        self._publish(self._hearing.closed(item.error, now))
         self._timers.arm("reconnect", self._reconnect_delay * random.uniform(0.5, 1.0))
         self._reconnect_delay = min(2 * self._reconnect_delay, self._timing.reconnect_most)
         if self.run.sent and not self._submission.pending:
             self._timers.arm_sooner("look", 0.0)
 
     def _give_up_due(self, now: float) -> None:
-        """The server was waited for long enough: the next failure to connect is the last."""
+        """The server was waited for long enough."""
+        if not self._hearing.ever_open:
+            error = self._failure or no_answer(self._client.address.base)
+            self.run.conclude(verdict.unreachable(error, sent=self._attached))
 
     def _reconnect_due(self, now: float) -> None:
         self._wires.connect()
@@ -274,8 +304,9 @@ class Loop:
     def _take_over(self) -> None:
         """Find out under which client id the prompt was submitted, and follow it under that one."""
         self.run.sent = True
-        self._look_due(0.0)
-        self._until(lambda: not self._wires.busy)
+        self._hearing.begin(self._clock().elapsed)
+        self._timers.arm("look", 0.0)
+        self._until(lambda: self.run.queued)
         if self.run.client_id is not None:
             self._wires.client_id = self.run.client_id
 
@@ -286,7 +317,7 @@ class Loop:
         self._hearing.begin(self._clock().elapsed)
         if body is None:
             self.run.missed = True
-            self._look_due(0.0)
+            self._inquiry.look_due()
             return
         self._wires.errand("submit", self._submission.call(body))
 
@@ -298,125 +329,68 @@ class Loop:
         else:
             self._publish(self._submission.failed(item.error, now))
         told = self.run.told
-        if self.run.verdict is None and (item.error is not None or told.cancelling or self.run.ending):
-            self._look_due(0.0)
+        if self.run.verdict is None and (not self.run.queued or told.cancelling or self.run.ending):
+            self._inquiry.look_due()
 
     # --- the second witness
 
     def _look_due(self, now: float) -> None:
-        name, act = self._next_look()
-        if name in self._wires.busy:
-            return
-        if name == "look" and self._wires.busy & {"cancel", "queue"}:
-            # One request at a time.
-            self._timers.arm("look", self._timing.ended_poll)
-            return
-        self._wires.errand(name, lambda: act(self._client, self.run.prompt_id))
+        self._inquiry.look_due()
 
-    def _next_look(self) -> tuple[str, Callable[[Client, str], Look]]:
-        unknown = self._submission.look(self._wires.client_id)
-        if unknown is not None:
-            return "look", unknown
-        return ("cancel", cancel_and_look) if self.run.told.cancelling else ("look", look)
-
-    def _release(self) -> None:
-        """Feed the messages that were held until the first look."""
-        held, self._held = self._held, None
-        self._feed(held or ())
+    def _queue_due(self, now: float) -> None:
+        self._inquiry.queue_due()
 
     def _look_done(self, item: Done) -> None:
-        if item.error is not None:
-            self._hearing.unanswered(item.error)
-        else:
-            self._found(item.value)
+        self._inquiry.look_done(item)
         if self._held is not None:
-            self._release()
-        if self.run.verdict is not None:
-            return
-        told = self.run.told
-        if self.run.ending or told.cancelling or not self._hearing.alive(self._clock().elapsed):
-            self._timers.arm_sooner("look", self._pace.next_delay(cancelling=told.cancelling, ending=self.run.ending))
+            # The first look has told which prompt it is.
+            held, self._held = self._held, None
+            self._feed(held)
 
     _cancel_done = _look_done
 
-    def _found(self, found: Look) -> None:
-        if found.did:
-            self._deleted = found.did == "deleted"
-        where = found.where(self.run.prompt_id)
-        in_queue = None if found.queue is None else where == "queue"
-        self._publish(self._hearing.answered(self._clock(), in_queue=in_queue))
-        if found.history is not None:
-            self._publish(self.run.feed(found.history, self._clock()))
-        elif found.queue is not None and where == "queue":
-            self._pace.present()
-            self._publish(self.run.feed(found.queue, self._clock()))
-        elif found.given is not None:
-            self._publish(self.run.feed(answers.Accepted(found.given), self._clock()))
-            self._timers.arm("look", 0.0)
-        elif where == "nowhere":
-            self._absent()
-        elif self._pace.unreadable(self._clock().elapsed):
-            self.run.conclude(verdict.unreadable(self.run.told, self.run.nodes))
-
-    def _queue_due(self, now: float) -> None:
-        """The prompt waits, and the queue moved: which place has it now?"""
-        if not self.run.started and not self._wires.busy & {"cancel", "look", "queue"}:
-            self._wires.errand("queue", lambda: answers.read_queue(self._client.get("/queue").body))
-
     def _queue_done(self, item: Done) -> None:
-        if item.error is not None:
-            self._hearing.unanswered(item.error)
-        if not isinstance(item.value, answers.Queue):
-            return
-        there = item.value.position(self.run.prompt_id) is not None
-        self._publish(self._hearing.answered(self._clock(), in_queue=there))
-        if not self.run.started:
-            self._publish(self.run.feed(item.value, self._clock()))
-            if not there:
-                self._timers.arm_sooner("look", 0.0)
-
-    def _absent(self) -> None:
-        """The server answers, and has the prompt in neither queue nor history."""
-        if self._deleted:
-            message = "cancelled by the user while it waited in the queue"
-            self.run.conclude(verdict.cancelled(message, "cancelled", "yes"))
-            return
-        if self._submission.pending or not self._pace.gone(self._clock().elapsed):
-            # The server may take its time to check a workflow before it takes it.
-            return
-        was_down, dropped = self._hearing.was_down, self._hearing.dropped
-        if self.run.queued and not self.run.started and not was_down and not dropped:
-            self.run.conclude(verdict.deleted())
-        else:
-            self.run.conclude(verdict.vanished(self.run.told, self.run.nodes, was_down=was_down, dropped=dropped))
+        self._inquiry.queue_done(item)
 
     # --- the user's signals
 
     def _on_signal(self) -> None:
         self._signals += 1
+        state, submitted = self._state()
         if self._signals > 1:
             self.hurry = True
             message = "left at once; whether the prompt was cancelled is not known"
-            self.run.conclude(verdict.cancelled(message, "unknown", self._state()[1]))
-        elif not self.run.sent:
+            self.run.conclude(verdict.cancelled(message, "unknown", submitted, command=self._command))
+        elif submitted == "no":
             message = "cancelled by the user before anything was submitted"
             self.run.conclude(verdict.cancelled(message, "none", "no"))
-        elif self._wishes.on_interrupt == "detach" and self.run.queued:
-            self.run.conclude(verdict.detached(self.run.prompt_id, *self._state()))
+        elif self._wishes.on_interrupt == "detach":
+            self.run.conclude(verdict.detached(self._command, state, submitted))
+        elif not self.run.sent:
+            message = "stopped by the user before the server was reached; the prompt was left as it is"
+            self.run.conclude(verdict.cancelled(message, state, submitted, command=self._command))
         else:
             self.run.told.cancelling = True
             if self._recorder is not None:
                 self._recorder.note("cancel")
             self._timers.arm("unconfirmed", self._timing.cancel)
-            if not self._submission.pending:
-                self._look_due(0.0)
+            self._inquiry.look_due()
 
     def _unconfirmed_due(self, now: float) -> None:
         message = f"the server did not confirm within {self._timing.cancel:g} s that the prompt was cancelled"
+        if self._inquiry.tried:
+            message += f": {self._inquiry.tried}"
         self._tell(ev.Warning, code="cancel_unconfirmed", message=message)
-        self.run.conclude(verdict.cancelled(message, "unknown", self._state()[1]))
+        self.run.conclude(verdict.cancelled(message, "unknown", self._state()[1], command=self._command))
 
     # --- telling
 
     def _tell(self, cls: Callable[..., ev.Event], **fields: Any) -> None:
         self._publish(self.run.tell(cls, self._clock(), **fields))
+
+
+def _is_of(message: messages.Message, run: Run) -> bool:
+    """Whether *message* tells of *run*; the note that follows a reconnect does so without its id."""
+    if isinstance(message, messages.Executing) and message.prompt_id is None:
+        return message.node is not None and run.started and run.nodes.known(message.node)
+    return getattr(message, "prompt_id", None) == run.prompt_id

@@ -35,11 +35,13 @@ class Node:
         self.active_bar = None
         self.outputs = ()
 
-    def stop(self, at: float) -> float:
-        """Come to an end; the seconds that it ran."""
-        seconds = max(0.0, at - self.started)
+    def stop(self, at: float) -> float | None:
+        """Come to an end; the seconds that it ran, None where its beginning wasn't seen."""
         self.running = False
         self.finished = True
+        if not self.seen:
+            return None
+        seconds = max(0.0, at - self.started)
         self.seconds += seconds
         return seconds
 
@@ -147,8 +149,8 @@ class Nodes:
             self.total += display_id in self._submitted
         return node
 
-    def stop(self, node: Node, at: float) -> float:
-        """The node ends; the seconds that it ran."""
+    def stop(self, node: Node, at: float) -> float | None:
+        """The node ends; the seconds that it ran, None where its beginning wasn't seen."""
         self.active.pop(node.ref.id, None)
         self.done += not node.finished and node.ref.id in self._submitted
         return node.stop(at)

@@ -7,6 +7,7 @@ socket, `http` for answers, `client` for what comfyreport knows by itself.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
@@ -28,6 +29,9 @@ Fact = messages.Message | answers.Accepted | answers.Refused | answers.Queue | a
 # Messages under another prompt's id that are kept until the server has told which id it gave: a few seconds' worth.
 _EARLY_LIMIT = 1000
 
+# Seconds between two events that tell of the queue's length alone.
+_STATUS_EVERY = 2.0
+
 # Malformed messages that are warned of, each kind once: a broken node may send one with every step.
 _MALFORMED_LIMIT = 20
 
@@ -35,7 +39,8 @@ _MALFORMED_LIMIT = 20
 class Run:
     """One prompt from its submission to its end.
 
-    `sent` is to be set when the POST leaves: before that, events bear no prompt id. `missed` is to be set when the
+    `attached`: nobody told of the workflow, so that the prompt was submitted by somebody else. `sent` is to be set when
+    the POST leaves: before that, events bear no prompt id. `missed` is to be set when the
     socket was lost, or is opened only after the submission: what nobody heard is then filled in.
 
     :param prompt_id: the id that the client chose; the server's answer may change it.
@@ -78,6 +83,10 @@ class Run:
         self._remaining: int | None = None
         self._accepted = False
         self._early: list[messages.Message] = []
+        self.attached = not self.manifest
+        self._queue_seconds: float | None = None
+        self._seconds: float | None = None
+        self._queue_told = -math.inf
         self._malformed_told: set[str] = set()
         self._telling = Telling(self.nodes, itertools.count(1) if sequence is None else sequence, run_index)
         self._story = Story(self.nodes, self._telling, base_url)
@@ -128,6 +137,9 @@ class Run:
         handler = _NODE_MESSAGES.get(kind)
         if handler is not None:
             self._ensure_started()
+            if self.missed and kind is messages.ProgressState:
+                # It tells of all nodes that have run so far, and what follows is heard.
+                self.missed = False
             handler(self._story, fact)
         elif kind in _HANDLERS:
             _HANDLERS[kind](self, fact)
@@ -210,6 +222,7 @@ class Run:
             return
         self.position, self._remaining = position, remaining
         if self._queued_at is not None and not self.told.ended:
+            self._queue_told = self._telling.at.elapsed
             self._telling.tell(ev.QueueChanged, position=position, remaining=remaining)
 
     def _learn(self, graph: messages.Json, client_id: str | None) -> None:
@@ -221,16 +234,22 @@ class Run:
 
     def _history(self, fact: answers.History) -> None:
         self._learn(fact.graph, fact.client_id)
+        if self.attached:
+            # Its own clock began with the attach; the server knows when the prompt came and when it ended.
+            self._queue_seconds = fact.between(fact.created, fact.started)
+            self._seconds = fact.between(fact.started if fact.created is None else fact.created, fact.ended)
         self._ensure_started()
         for node_id in fact.cached:
             self._story.cache(node_id)
+        self._story.settle_held()
         end = verdict.end_of(fact, self.told)
+        missed = self.missed or not self.told.ended
         if end == "success":
             self._story.close_nodes()
-            if self.missed or not self.told.ended:
-                self._fill_in(fact)
-        elif self.missed:
-            self._fill_in_until(fact, fact.error or fact.interrupted)
+        if missed:
+            last = fact.error or fact.interrupted
+            if end == "success" or last is not None:
+                self._story.fill_in(answers.needed_nodes(fact.graph, fact.targets), None if end == "success" else last)
         for entry in fact.outputs:
             display = self.nodes.display_id(entry.node)
             ref = self.nodes.node(display).ref
@@ -241,24 +260,6 @@ class Run:
         self._tell_outputs()
         if end == "success" and not self.outputs:
             self._telling.warn("no_outputs", "the run made no outputs that the server tells of")
-
-    def _fill_in(self, fact: answers.History) -> None:
-        """Tell of the nodes that must have run while nobody listened: all that the outputs rest on."""
-        for node_id in answers.needed_nodes(fact.graph, fact.targets):
-            if node_id not in self.nodes.executed and node_id not in self.nodes.cached:
-                self._story.finish_node(self._story.start_node(node_id, seen=False))
-
-    def _fill_in_until(
-        self, fact: answers.History, last: messages.ExecutionError | messages.ExecutionInterrupted | None
-    ) -> None:
-        """Tell of the nodes that had run when one failed or was interrupted; that one stays open."""
-        ran = set() if last is None else {self.nodes.display_id(raw_id) for raw_id in last.executed}
-        for node_id in answers.needed_nodes(fact.graph, fact.targets):
-            if last is None or node_id == last.node or node_id not in ran - self.nodes.cached.keys():
-                continue
-            active = self.nodes.active.get(node_id)
-            if active is not None or node_id not in self.nodes.executed:
-                self._story.finish_node(active or self._story.start_node(node_id, seen=False))
 
     def _add_outputs(self, outputs: Iterable[ev.Output]) -> None:
         new: list[tuple[object, ...]] = []
@@ -278,9 +279,13 @@ class Run:
     # --- what the socket says
 
     def _status(self, message: messages.StatusMessage) -> None:
-        if message.remaining is not None:
-            position = self.position if message.remaining else None
-            self._queue_changed(0 if self.started else position, message.remaining)
+        """The queue's length: told at once where it is news of this prompt, else every few seconds."""
+        if message.remaining is None:
+            return
+        now = self._telling.at.elapsed
+        position = 0 if self.started else self.position if message.remaining else None
+        if position != self.position or now - self._queue_told >= _STATUS_EVERY:
+            self._queue_changed(position, message.remaining)
 
     def _start(self, message: messages.ExecutionStart) -> None:
         self._ensure_started()
@@ -289,13 +294,15 @@ class Run:
         self._ensure_started()
         for node_id in message.nodes:
             self._story.cache(node_id)
+        self._story.settle_held()
 
     def _executing(self, message: messages.Executing) -> None:
         if message.node is None:
             if message.prompt_id is not None:
                 self._ensure_started()
                 self.told.over = True
-        elif message.prompt_id is not None or self.nodes.known(message.node):
+        elif message.prompt_id is not None or (self.started and self.nodes.known(message.node)):
+            # The note that follows a reconnect names no prompt: as long as ours waits, it is about another one.
             self._ensure_started()
             self._story.executing(message)
 
@@ -359,7 +366,7 @@ class Run:
         )
         for node in list(self.nodes.active.values()):
             self.nodes.stop(node, at.elapsed)
-        started, queued = self._started_at, self._queued_at
+        queue_seconds, seconds = self._times(at.elapsed)
         self._telling.tell(
             ev.RunFinished,
             status=decided.status,
@@ -368,8 +375,8 @@ class Run:
             outputs=tuple(self.outputs),
             executed=tuple(self.nodes.executed),
             cached=tuple(self.nodes.cached),
-            queue_seconds=None if started is None or queued is None else round(started - queued, 3),
-            seconds=round(at.elapsed - (queued or 0.0), 3),
+            queue_seconds=queue_seconds,
+            seconds=seconds,
             node_seconds=self.nodes.seconds(),
             prompt_state=decided.prompt_state,
             submitted=decided.submitted,
@@ -377,6 +384,14 @@ class Run:
         )
         self.finished = True
         return self._telling.take()
+
+    def _times(self, now: float) -> tuple[float | None, float]:
+        """Seconds in the queue, and from the submission to the end: the server's where it told them."""
+        if self._seconds is not None:
+            return self._queue_seconds, self._seconds
+        started, queued = self._started_at, self._queued_at
+        waited = None if started is None or queued is None else round(started - queued, 3)
+        return waited, round(now - (queued or 0.0), 3)
 
 
 _FACTS = frozenset({answers.Accepted, answers.Refused, answers.Queue, answers.History})

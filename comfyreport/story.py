@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from comfyreport import events as ev
@@ -15,7 +16,9 @@ class Story:
     """Follows the nodes of one run through the messages of the socket.
 
     `settled` holds the server's ids of nodes that a `progress_state` told as finished: what a later one says of
-    them is no news. `reopened` counts how often one was taken out again, because it runs once more.
+    them is no news. `reopened` counts how often one was taken out again, because it runs once more. `cached_known`:
+    it was heard which nodes are cached. Until then one that is told as finished, and whose beginning nobody heard, may
+    be a cached output (ComfyUI tells of them in that way, too): it waits for `settle_held`.
     """
 
     def __init__(self, nodes: Nodes, telling: Telling, base_url: str) -> None:
@@ -23,6 +26,8 @@ class Story:
         self._telling = telling
         self._base_url = base_url
         self.settled: set[str] = set()
+        self.cached_known = False
+        self._held: dict[str, None] = {}
         self.reopened = 0
         self._stateful = False
         self._previews = 0
@@ -51,7 +56,10 @@ class Story:
                 self.start_node(display, seen=state.value == 0)
             elif state.finished and display not in self.nodes.executed and display not in self.nodes.cached:
                 # It ran while nobody listened: after a reconnect, or before an attach.
-                self.start_node(display, seen=False)
+                if self.cached_known:
+                    self.start_node(display, seen=False)
+                else:
+                    self._held[display] = None
         for display, over in ended.items():
             node = self.nodes.active.get(display)
             if over and node is not None:
@@ -60,6 +68,9 @@ class Story:
     def executing(self, message: messages.Executing) -> None:
         """A node begins."""
         assert message.node is not None
+        if message.prompt_id is None and message.node in self.nodes.executed:
+            # The note that follows a reconnect names the node that began last, which may have ended.
+            return
         # A node that was told as finished may run again: what the next state says of it is news then.
         if message.node in self.settled:
             self.settled.discard(message.node)
@@ -136,7 +147,42 @@ class Story:
     def finish_node(self, node: Node) -> None:
         """Tell that a node ended."""
         seconds = self.nodes.stop(node, self._telling.at.elapsed)
-        self._telling.tell(ev.NodeFinished, node=node.ref, seconds=round(seconds, 3), outputs=node.outputs)
+        seconds = None if seconds is None else round(seconds, 3)
+        self._telling.tell(ev.NodeFinished, node=node.ref, seconds=seconds, outputs=node.outputs)
+
+    def pass_by(self, display: str) -> None:
+        """Tell of a node that ran while nobody listened, unless that was told."""
+        if display not in self.nodes.executed and display not in self.nodes.cached:
+            self.finish_node(self.start_node(display, seen=False))
+
+    def fill_in(
+        self, needed: Iterable[str], last: messages.ExecutionError | messages.ExecutionInterrupted | None
+    ) -> None:
+        """Tell of the nodes among *needed* that ran while nobody listened.
+
+        Of a success those are all that the outputs rest on; which lazy inputs were left out, nobody tells. Where *last*
+        failed or was interrupted, the server names those that had run; that one itself stays open.
+        """
+        if last is None:
+            for node_id in needed:
+                self.pass_by(node_id)
+            return
+        ran = {self.nodes.display_id(raw_id) for raw_id in last.executed}
+        for node_id in needed:
+            if node_id == last.node or node_id not in ran:
+                continue
+            active = self.nodes.active.get(node_id)
+            if active is None:
+                self.pass_by(node_id)
+            else:
+                self.finish_node(active)
+
+    def settle_held(self) -> None:
+        """It is known now which nodes are cached: the others that wait ran."""
+        self.cached_known = True
+        held, self._held = self._held, {}
+        for display in held:
+            self.pass_by(display)
 
     def close_nodes(self) -> None:
         """Tell that all nodes ended that still run."""

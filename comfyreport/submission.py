@@ -16,10 +16,14 @@ from comfyreport.run import Run
 
 
 class Submission:
-    """What became of the POST. `pending`: it was sent, and neither its answer nor its failure has come yet."""
+    """What became of the POST. `pending`: it was sent, and neither its answer nor its failure has come yet.
+
+    `refusal`: a proxy said that it found no server for it. That is looked into, but most likely it is so.
+    """
 
     def __init__(self, run: Run, client: Client) -> None:
         self.pending = False
+        self.refusal: UnreachableError | None = None
         self._run = run
         self._client = client
         self._unanswered = False
@@ -44,19 +48,27 @@ class Submission:
         refused = answers.read_refused(answer.body, refs) if answer.status in (400, 422) else None
         if fact := accepted or refused:
             return run.feed(fact, at)
+        refusal = answer.refusal(self._client.address.base)
+        if run.queued or refusal.retryable:
+            # Frames of the run have come, or a proxy had no answer from the server, which may have it all the same.
+            self.refusal = refusal if answer.status in (502, 503) else None
+            return self._lost(refusal, at)
         if answer.status == 500:
             run.conclude(verdict.server_failed(answer.text))
         else:
-            run.conclude(verdict.unreachable(answer.refusal(self._client.address.base)))
+            run.conclude(verdict.unreachable(refusal))
         return ()
 
     def failed(self, error: BaseException, at: Instant) -> Sequence[ev.Event]:
         """The POST broke: unless it never left, it must be looked for whether the server has the prompt."""
         self.pending = False
         known = error if isinstance(error, UnreachableError) else UnreachableError(str(error))
-        if not known.sent:
+        if not known.sent and not self._run.queued:
             self._run.conclude(verdict.unreachable(known))
             return ()
+        return self._lost(known, at)
+
+    def _lost(self, known: UnreachableError, at: Instant) -> Sequence[ev.Event]:
         self._unanswered = True
         message = f"the answer to the submission was lost: {known.message}"
         return self._run.tell(ev.Warning, at, code="answer_lost", message=message)

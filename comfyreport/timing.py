@@ -30,6 +30,8 @@ class Timing:
     """until the second look over HTTP"""
     poll_most: float = 10.0
     """between two looks over HTTP, at most"""
+    request_pause: float = 1.8
+    """between two requests on average, where many are wanted: with a few at once, fewer than 60 in a minute"""
     silence: float = 5.0
     """without a message before HTTP is asked, and between two heartbeats"""
     ended_poll: float = 0.05

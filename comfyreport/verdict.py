@@ -6,9 +6,11 @@ server says such a thing only when it is so; a success isn't, because without hi
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from comfyreport.address import DEFAULT_SERVER
 from comfyreport.answers import History
 from comfyreport.errors import UnreachableError
 from comfyreport.events import EXIT_CODES, ErrorInfo, NodeRef, PromptState, Status, Submitted
@@ -163,19 +165,19 @@ def blocked(error: ExecutionError, nodes: Nodes) -> ErrorInfo:
 # --- ends that comfyreport itself decides on
 
 
-def state_of(nodes_started: bool, queued: bool, sent: bool) -> tuple[PromptState, Submitted]:
-    """Where a prompt is as far as known, and whether the server got it."""
+def state_of(started: bool, queued: bool, *, sent: bool) -> tuple[PromptState, Submitted]:
+    """Where a prompt is as far as known, and whether the server got it; *sent*: it may have got it."""
     if not sent:
         return "none", "no"
-    if nodes_started:
+    if started:
         return "running", "yes"
     return ("pending", "yes") if queued else ("unknown", "unknown")
 
 
-def unreachable(error: UnreachableError) -> Verdict:
-    """No usable ComfyUI: nothing was submitted."""
+def unreachable(error: UnreachableError, *, sent: bool = False) -> Verdict:
+    """No usable ComfyUI: nothing was submitted, unless that was done before (*sent*)."""
     info = ErrorInfo(code=error.code, message=error.message, hint=error.hint)
-    return Verdict("unreachable", info, "none", "no", error.retryable)
+    return Verdict("unreachable", info, *state_of(False, False, sent=sent), error.retryable)
 
 
 def server_failed(text: str) -> Verdict:
@@ -194,23 +196,29 @@ def deleted() -> Verdict:
     return Verdict("lost", error, "none", "yes", True)
 
 
-def vanished(told: Testimony, nodes: Nodes, *, was_down: bool, dropped: bool) -> Verdict:
+def vanished(told: Testimony, nodes: Nodes, *, seen: bool, was_down: bool, dropped: bool) -> Verdict:
     """The prompt is nowhere, and nobody is known to have deleted it.
 
-    *was_down*: for a while there was no server; *dropped*: the connection broke, as a quick restart makes it.
+    *seen*: the server has had it; *was_down*: for a while there was no server; *dropped*: the connection broke, as
+    a quick restart makes it.
     """
     if was_down or dropped:
         known = "was restarted" if was_down else "closed the connection, probably to restart,"
         message = f"the server {known} and has forgotten the prompt"
         return without_history(told, nodes, "server_restarted", message, "run it again")
     message = "the server answers, but has the prompt in neither its queue nor its history"
-    return without_history(told, nodes, "prompt_vanished", message, "run it again")
+    hint = "run it again" if seen else "check the id; a server forgets its prompts when it is restarted"
+    return without_history(told, nodes, "prompt_vanished", message, hint)
 
 
-def unreadable(told: Testimony, nodes: Nodes) -> Verdict:
-    """The server answers, but has long not told where the prompt is."""
+def unreadable(told: Testimony, nodes: Nodes, refusal: UnreachableError | None) -> Verdict:
+    """The server answers, but has long not told where the prompt is; *refusal* is what it said instead."""
     message = "the server answers, but its history or its queue can't be read"
-    return without_history(told, nodes, "no_history", message, "look into the server's log, and for the prompt there")
+    if refusal is None:
+        return without_history(told, nodes, "no_history", message, "look into the server's log")
+    auth = refusal.code == "auth"
+    hint = refusal.hint if auth else "look into the server's log, and for the prompt there"
+    return without_history(told, nodes, "auth" if auth else "no_history", f"{message}: {refusal.message}", hint)
 
 
 def server_gone(told: Testimony, nodes: Nodes, unanswered: float) -> Verdict:
@@ -226,11 +234,18 @@ def server_gone(told: Testimony, nodes: Nodes, unanswered: float) -> Verdict:
     return without_history(told, nodes, "server_gone", message, hint)
 
 
-def timed_out(limit: float, prompt_id: str, state: PromptState, submitted: Submitted) -> Verdict:
-    """The user's limit of *limit* seconds is over; the prompt is left where it is."""
+def attach_command(prompt_id: str, server: str) -> str:
+    """What to type to follow a prompt again, safe for a shell; *server* is an address without credentials."""
+    command = f"comfyreport attach {shlex.quote(prompt_id)}"
+    return command if server == DEFAULT_SERVER else f"{command} --server {shlex.quote(server)}"
+
+
+def timed_out(limit: float, command: str, state: PromptState, submitted: Submitted) -> Verdict:
+    """The user's limit of *limit* seconds is over; the prompt is left where it is, and *command* follows it."""
     message = f"the time limit of {limit:g} s is over"
-    error = ErrorInfo(code="time_limit", message=message, hint=_follow(prompt_id, submitted))
-    return Verdict("timeout", error, state, submitted, True)
+    error = ErrorInfo(code="time_limit", message=message, hint=_follow(command, submitted))
+    # What goes on on the server would run twice.
+    return Verdict("timeout", error, state, submitted, submitted == "no")
 
 
 def timed_out_while_saving(limit: float) -> Verdict:
@@ -240,18 +255,17 @@ def timed_out_while_saving(limit: float) -> Verdict:
     return Verdict("timeout", error, "finished", "yes", True)
 
 
-def _follow(prompt_id: str, submitted: Submitted) -> str:
-    return "" if submitted == "no" else f"follow it with: comfyreport attach {prompt_id}"
+def _follow(command: str, submitted: Submitted) -> str:
+    return "" if submitted == "no" else f"follow it with: {command}"
 
 
-def cancelled(message: str, state: PromptState, submitted: Submitted) -> Verdict:
-    """The user stopped it."""
-    hint = "look at the server's queue" if state == "unknown" else ""
+def cancelled(message: str, state: PromptState, submitted: Submitted, *, command: str = "") -> Verdict:
+    """The user stopped it; *command* follows what may go on."""
+    hint = f"look at the server's queue, or {_follow(command, submitted)}" if state == "unknown" and command else ""
     return Verdict("cancelled", ErrorInfo(code="cancelled", message=message, hint=hint), state, submitted)
 
 
-def detached(prompt_id: str, state: PromptState, submitted: Submitted) -> Verdict:
+def detached(command: str, state: PromptState, submitted: Submitted) -> Verdict:
     """The user left, and the prompt goes on."""
-    hint = _follow(prompt_id, submitted)
-    error = ErrorInfo(code="detached", message="left; the prompt goes on", hint=hint)
+    error = ErrorInfo(code="detached", message="left; the prompt goes on", hint=_follow(command, submitted))
     return Verdict("detached", error, state, submitted)

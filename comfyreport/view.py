@@ -159,7 +159,7 @@ class RunView:
     def _node_finished(self, event: ev.NodeFinished) -> None:
         node = self._node(event.node)
         node.state = "finished"
-        node.seconds += event.seconds
+        node.seconds += event.seconds or 0.0
         self._active.pop(event.node.id, None)
 
     def _output_ready(self, event: ev.OutputReady) -> None:

@@ -7,6 +7,7 @@ belongs to the line above, with spaces. All that comes from a server or a workfl
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +51,7 @@ def describe_result(event: ev.RunFinished) -> list[str]:
     if event.submitted == "no" and "{prompt_id}" in hint:
         hint = ""
     if hint:
-        prompt_id = printable(event.prompt_id or "PROMPT_ID", _TITLE)
+        prompt_id = printable(shlex.quote(event.prompt_id or "PROMPT_ID"), _TITLE)
         lines.append(f"  Hint: {printable(hint, _MESSAGE).replace('{prompt_id}', prompt_id)}")
     return lines
 
@@ -286,6 +287,11 @@ def _node_preview(event: ev.NodePreview) -> str:
     return f"[INFO] Preview {event.index}: {printable(event.media_type, _TITLE)}, {_count(len(event.image), 'byte')}"
 
 
+def _node_finished(event: ev.NodeFinished) -> str:
+    span = "" if event.seconds is None else f" in {format_seconds(event.seconds)}"
+    return f"[INFO] Done: {_title(event.node)}{span}"
+
+
 def _output_ready(event: ev.OutputReady) -> str:
     output = event.output
     what = output.url or output.filename or output.value
@@ -345,7 +351,7 @@ _WORDS: dict[type[ev.Event], Callable[[Any], str | list[str]]] = {
     ev.NodeProgress: _node_progress,
     ev.NodeText: lambda event: f"[INFO] {_title(event.node)}: {printable(event.text.strip(), _DETAIL)}",
     ev.NodePreview: _node_preview,
-    ev.NodeFinished: lambda event: f"[INFO] Done: {_title(event.node)} in {format_seconds(event.seconds)}",
+    ev.NodeFinished: _node_finished,
     ev.OutputReady: _output_ready,
     ev.OutputSaved: _output_saved,
     ev.ConnectionChanged: _connection_changed,

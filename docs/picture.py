@@ -1,50 +1,41 @@
-"""Makes the README's pictures: a terminal in which comfyreport follows a run of a real ComfyUI.
+"""Makes the README's pictures: terminals in which comfyreport follows runs of a real ComfyUI.
 
-    python -m pip install -e '.[test]' pyte && python docs/picture.py
+    python -m pip install -e '.[test]' && python docs/picture.py
 
-Starts the ComfyUI of the end-to-end tests (its environment is made on first use, which takes minutes), types the
-command into a shell on a pseudo-terminal, and writes the screen twice as SVG: while the sampler is at work, and at the
-end. Nothing on the screen is made up. The model is small and has random weights, and the workflow is the one of
-`workflows/` at half its size, so that a machine without a GPU is done in half a minute.
+Starts the ComfyUI of the end-to-end tests (its environment is made on first use, which takes minutes), runs the command
+on pseudo-terminals of 60 and 120 columns, and writes what they show as SVG: waiting in the queue, loading, sampling,
+with nodes side by side, failed, finished. Nothing on the screens is made up, but for the server's folder, which is
+shown as /opt/ComfyUI. The model is small and has random
+weights, so that a machine without a GPU is done in a minute or two.
 """
 
 from __future__ import annotations
 
-import codecs
-import fcntl
 import itertools
 import json
 import os
-import pty
 import re
-import select
-import struct
 import sys
 import tempfile
-import termios
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-import pyte
+import requests
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.e2e import comfyui_env, tiny_checkpoint  # noqa: E402  the checkout isn't on the path before
-from tests.e2e.comfyui_server import ComfyUI  # noqa: E402
+from tests.e2e.comfyui_server import CHECKPOINT_NAME, ComfyUI  # noqa: E402
+from tests.e2e.screen import Screen  # noqa: E402
 
-COLUMNS, ROWS = 88, 24
+WIDTHS, ROWS = (60, 120), 24
 PROMPT = "$ "
-WORKFLOW = "workflows/sd15-txt2img.json"
-COMMAND = f'comfyreport --workflow {WORKFLOW} \\\n--prompt "a lighthouse at dusk" --output lighthouse.png\n'
-CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"  # the name that the workflow gives
-PATIENCE = 180.0
+COMMAND = "comfyreport --workflow lighthouse.json --output lighthouse.png"
 
 # Measures of the SVG, in pixels.
 CELL, LINE, SIZE = 9.0, 20.0, 15
@@ -76,60 +67,25 @@ class Style(NamedTuple):
 Cell = tuple[str, Style]
 
 
-class Terminal:
-    """A screen, and a shell whose output goes to it."""
-
-    def __init__(self, environ: dict[str, str], folder: Path) -> None:
-        self._screen: Any = pyte.Screen(COLUMNS, ROWS)
-        self._stream: Any = pyte.Stream(self._screen)
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        child, self._master = pty.fork()
-        if child == 0:
-            os.chdir(folder)
-            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environ)
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-
-    def type(self, text: str) -> None:
-        """Type *text*, a line at a time: the shell has to ask for the second one first."""
-        for line in text.splitlines(keepends=True):
-            os.write(self._master, line.encode())
-            typed = line.strip()
-            self.wait(partial(_shows, typed), f"the echo of {typed}")
-
-    def wait(self, condition: Callable[[list[str]], bool], what: str) -> None:
-        """Read what the shell writes until the screen's lines are as they should be."""
-        deadline = time.monotonic() + PATIENCE
-        while not condition([line.rstrip() for line in self._screen.display]):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{what}: not within {PATIENCE:g} s\n" + "\n".join(self._screen.display))
-            if select.select([self._master], [], [], 0.2)[0]:
-                self._stream.feed(self._decoder.decode(os.read(self._master, 65536)))
-
-    def rows(self) -> list[list[Cell]]:
-        """The screen's characters down to the last line that has any."""
-        rows = [[_cell(self._screen.buffer[y][x]) for x in range(COLUMNS)] for y in range(ROWS)]
-        while rows and not "".join(data for data, _ in rows[-1]).strip():
-            rows.pop()
-        return rows
-
-    def close(self) -> None:
-        """Leave the shell."""
-        os.write(self._master, b"\x04")
-        os.close(self._master)
-
-
-def _shows(text: str, lines: list[str]) -> bool:
-    return any(text in line for line in lines)
+def rows(screen: Screen) -> list[list[Cell]]:
+    """The command, and the screen's characters down to the last line that has any."""
+    emulator = screen.emulator
+    plain = Style(INK, False)
+    found = [[(data, plain) for data in (PROMPT + COMMAND).ljust(emulator.columns)[: emulator.columns]]]
+    found += [[_cell(emulator.buffer[y][x]) for x in range(emulator.columns)] for y in range(emulator.lines)]
+    while found and not "".join(data for data, _ in found[-1]).strip():
+        found.pop()
+    return found
 
 
 def _cell(character: Any) -> Cell:
     return character.data or " ", Style(COLORS.get(character.fg, INK), bool(character.bold))
 
 
-def svg(rows: list[list[Cell]], *, lines: int, label: str) -> str:
-    """The screen as a picture; all pictures with the same *lines* have the same size."""
-    width = COLUMNS * CELL + 2 * MARGIN
-    height = TITLE + lines * LINE + MARGIN
+def svg(rows: list[list[Cell]], *, label: str) -> str:
+    """The screen as a picture."""
+    width = len(rows[0]) * CELL + 2 * MARGIN
+    height = TITLE + len(rows) * LINE + MARGIN
     dots = "".join(
         f'<circle cx="{MARGIN + 4 + 18 * index:g}" cy="{BAR / 2:g}" r="5.5" fill="{color}"/>'
         for index, color in enumerate(("#ff5f56", "#ffbd2e", "#27c93f"))
@@ -175,63 +131,107 @@ def _words(text: str, style: Style, x: float, baseline: float) -> Iterator[str]:
     )
 
 
-def _folder(stack: ExitStack) -> Path:
-    """Where the command runs: a folder with the workflow and nothing else."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="comfyreport-picture-")))
-    graph = json.loads((ROOT / WORKFLOW).read_text(encoding="utf-8"))
-    for node in graph.values():
+def _workflow(*, steps: int = 20, size: int = 192, seed: int = 7, failing: bool = False) -> dict[str, Any]:
+    """The workflow of the README at a size that a CPU is done with soon; *failing*: its picture meets a bad node."""
+    graph: dict[str, Any] = json.loads((ROOT / "workflows" / "sd15-txt2img.json").read_text(encoding="utf-8"))
+    for node in list(graph.values()):
+        inputs = node["inputs"]
         if node["class_type"] == "EmptyLatentImage":
-            node["inputs"].update(width=256, height=256)
-    (folder / WORKFLOW).parent.mkdir()
-    (folder / WORKFLOW).write_text(json.dumps(graph), encoding="utf-8")
-    return folder
+            inputs.update(width=size, height=size)
+        elif node["class_type"] == "CheckpointLoaderSimple":
+            inputs["ckpt_name"] = CHECKPOINT_NAME
+        elif node["class_type"] == "KSampler":
+            inputs.update(steps=steps, seed=seed)
+        elif failing and node["class_type"] == "SaveImage":
+            graph["90"] = {
+                "class_type": "ReportRaise",
+                "inputs": {"image": inputs["images"], "message": "the mask has another size than the image",
+                           "steps": 3, "seconds": 0.05},
+                "_meta": {"title": "Apply Mask"},
+            }  # fmt: skip
+            inputs["images"] = ["90", 0]
+    return graph
 
 
-def _server(stack: ExitStack) -> ComfyUI:
-    """A real ComfyUI; the tiny checkpoint lies there under the name that the workflow wants."""
-    base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="comfyreport-picture-")))
-    server = ComfyUI(comfyui_env.ensure(), base)
-    (base / "models" / "checkpoints" / CHECKPOINT).symlink_to(tiny_checkpoint.ensure())
-    return stack.enter_context(server)
+def _side_by_side() -> dict[str, Any]:
+    """Three nodes that the server runs at the same time, as those do that wait for other services."""
+    graph: dict[str, Any] = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}}
+    }
+    for number, (title, steps) in enumerate((("Describe", 12), ("Translate", 30), ("Upscale online", 20)), 2):
+        inputs = {"image": ["1", 0], "steps": steps, "seconds": 0.2}
+        graph[str(number)] = {"class_type": "ReportParallel", "inputs": inputs, "_meta": {"title": title}}
+    joined = {"image": ["2", 0], "image2": ["3", 0], "image3": ["4", 0]}
+    graph["5"] = {"class_type": "ReportJoin", "inputs": joined, "_meta": {"title": "Join"}}
+    graph["6"] = {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "side"}}
+    return graph
 
 
-def _sampling(lines: Iterable[str]) -> bool:
-    return any(re.search(r"█.* (9|1[0-4])/20 ", line) for line in lines)
+class Scene(NamedTuple):
+    """A picture: its name, what it shows, the workflow, and the moment; None: the end."""
+
+    name: str
+    label: str
+    graph: dict[str, Any]
+    moment: Callable[[list[str]], object] | None
+    behind: bool = False
 
 
-def _finished(lines: list[str]) -> bool:
-    told = [line for line in lines if line]
-    return any(line.startswith("[OK]") for line in told) and told[-1] == PROMPT.strip()
+def _matches(pattern: str) -> Callable[[list[str]], object]:
+    return lambda lines: any(re.search(pattern, line) for line in lines)
+
+
+def scenes() -> Iterator[Scene]:
+    """All pictures; the first one that needs the model finds it not yet loaded."""
+    yield Scene(
+        "loading", "a model being loaded", _workflow(seed=1), _matches(r"^(Load Checkpoint|CLIP Text Encode.*)  \d+s$")
+    )
+    yield Scene(
+        "queue", "waiting in the queue", _workflow(seed=2), _matches(r"^Waiting in the queue: 1 .*\[[2-9]s"), True
+    )
+    yield Scene("sampling", "the sampler at work", _workflow(seed=3), _matches(r"█.* (9|1[0-4])/20 "))
+    yield Scene("parallel", "nodes side by side", _side_by_side(), _matches(r"█.* (1\d)/30 "))
+    yield Scene("failed", "a run that failed", _workflow(seed=4, failing=True, steps=6), None)
+    yield Scene("finished", "a run that is finished", _workflow(seed=5), None)
+
+
+def shoot(scene: Scene, columns: int, server: ComfyUI, folder: Path) -> None:
+    """Run the command until the moment has come, and write the picture."""
+    (folder / "lighthouse.json").write_text(json.dumps(scene.graph), encoding="utf-8")
+    environ = {**os.environ, "COMFYREPORT_SERVER": server.url, "LANG": "C.UTF-8", "TERM": "xterm-256color"}
+    environ = {name: value for name, value in environ.items() if name not in ("CI", "NO_COLOR", "FORCE_COLOR")}
+    if scene.behind:
+        body = {"prompt": _workflow(steps=12, seed=columns), "client_id": "somebody"}
+        requests.post(f"{server.url}/prompt", json=body, timeout=30).raise_for_status()
+    words = [Path(sys.executable).parent / "comfyreport", *COMMAND.split()[1:]]
+    place = {str(server.environment.comfyui): "/opt/ComfyUI", str(server.base): "/opt/ComfyUI"}
+    screen = Screen(words, environ, folder, columns, ROWS, shown=place)
+    try:
+        if scene.moment is None:
+            screen.end()
+        else:
+            screen.wait(scene.moment, scene.label)
+        shown = rows(screen)
+        if scene.moment is not None:
+            screen.type("\x03")
+            screen.end()
+    finally:
+        screen.close()
+    label = f"comfyreport in a terminal of {columns} columns: {scene.label}"
+    (HERE / f"{scene.name}-{columns}.svg").write_text(svg(shown, label=label), encoding="utf-8")
+    sys.stdout.write("\n".join("".join(data for data, _ in row).rstrip() for row in shown) + "\n\n")
+    requests.post(f"{server.url}/free", json={"unload_models": True, "free_memory": True}, timeout=30)
 
 
 def main() -> int:
-    """Make both pictures."""
+    """Make all pictures."""
     with ExitStack() as stack:
-        server = _server(stack)
-        environ = {
-            "COMFYREPORT_SERVER": server.url,
-            "HOME": os.environ.get("HOME", "/"),
-            "LANG": "C.UTF-8",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PS1": PROMPT,
-            "PS2": "    ",
-            "TERM": "xterm-256color",
-        }
-        terminal = Terminal(environ, _folder(stack))
-        stack.callback(terminal.close)
-        terminal.wait(lambda lines: lines[0] == PROMPT.strip(), "the shell's prompt")
-        terminal.type(COMMAND)
-        terminal.wait(_sampling, "the sampler at work")
-        sampling = terminal.rows()
-        terminal.wait(_finished, "the end of the run")
-        finished = terminal.rows()
-    for name, rows, label in (
-        ("sampling", sampling, "comfyreport in a terminal while the sampler is at work"),
-        ("finished", finished, "comfyreport in a terminal after the run"),
-    ):
-        picture = svg(rows, lines=len(rows), label=label)
-        (HERE / f"{name}.svg").write_text(picture, encoding="utf-8")
-        sys.stdout.write("\n".join("".join(data for data, _ in row).rstrip() for row in rows) + "\n\n")
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="comfyreport-picture-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="comfyreport-picture-")))
+        server = stack.enter_context(ComfyUI(comfyui_env.ensure(), base, checkpoint=tiny_checkpoint.ensure()))
+        for columns in WIDTHS:
+            for scene in scenes():
+                shoot(scene, columns, server, folder)
     return 0
 
 

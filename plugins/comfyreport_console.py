@@ -61,6 +61,7 @@ LONGEST_TITLE = 120
 
 # Heartbeats come on a timer of their own; one that is a moment early still counts.
 _SLACK = 1e-3
+_CYAN, _GREEN = 36, 32
 _BAR = re.compile(r"█+░*|░+|\[#*-*\]")
 
 
@@ -86,8 +87,10 @@ def frame(run: RunView, elapsed: float, width: int, height: int, *, unicode: boo
     nodes = _shown(run, min(MOST_NODES, height - 3))
     twins = Counter(node.title for node in nodes)
     lines = _table([_cells(node, elapsed, twin=twins[node.title] > 1) for node in nodes], room, unicode=unicode)
-    lines.append(_whole(run, elapsed, room, hidden=len(run.active) - len(nodes), unicode=unicode))
-    return [_colored(line) if color else line for line in lines]
+    whole = _whole(run, elapsed, room, hidden=len(run.active) - len(nodes), unicode=unicode)
+    if color:
+        return [*(_colored(line, _CYAN) for line in lines), _colored(whole, _GREEN)]
+    return [*lines, whole]
 
 
 def _shown(run: RunView, most: int) -> list[NodeView]:
@@ -215,9 +218,9 @@ def _since(start: float | None, elapsed: float) -> float:
     return 0.0 if start is None else max(0.0, elapsed - start)
 
 
-def _colored(line: str) -> str:
+def _colored(line: str, color: int) -> str:
     """*line* with its bar in colour."""
-    return _BAR.sub("\x1b[36m\\g<0>\x1b[0m", line, count=1)
+    return _BAR.sub(f"\x1b[{color}m\\g<0>\x1b[0m", line, count=1)
 
 
 # --- what is told

@@ -188,7 +188,7 @@ class NeedsWidth(Base):
         (Prints, "the recording cached: it writes to stdout, which isn't its own"),
         (WritesByDescriptor, "the recording cached: it writes to stderr, which isn't its own"),
         (LeavesItToAChild, "an early end: it writes to stdout, which isn't its own"),
-        (WritesLate, "an event of each type: it writes behind comfyreport_close"),
+        (WritesLate, "it writes behind comfyreport_close"),
         (Shares, "two of it side by side disturb each other"),
         (LooksAtAClock, "the same run gives another text the second time"),
         (HidesAFullDisk, "a full disk: it hides the OSError"),

@@ -17,6 +17,7 @@ import pytest
 import comfyreport
 from comfyreport import hookspecs
 from comfyreport.checking import HOOKS
+from comfyreport.simulator import Simulator
 from comfyreport.testing import recordings
 from comfyreport.view import NodeView, RunView
 
@@ -29,7 +30,11 @@ SAID = {
     "reporters\n": "bell  (comfyreport-bell 0.1.0)  Ring when a run is over.",
     "reporters bell": ",on=end or failure (default end)  ring at every end, or only if the run was no success",
     "print(result.status": "success 20 steps",
-    "-m pytest": f"{len(recordings()) + 2} passed",
+    "-m pytest comfyreport-bell\n": f"{len(recordings()) + 2} passed",
+    "test_bell_conforms": "1 passed",
+    "test_bell_fixtures": f"{len(recordings())} passed",
+    "def follow": "not done yet: running\n",
+    "tries=3": "done: ['http://127.0.0.1:",
     "times=3": "\a\a\asuccess after ",
     "ls dist": "comfyreport_bell-0.1.0-py3-none-any.whl",
 }
@@ -66,6 +71,7 @@ def test_each_hook_is_named_with_its_arguments(hook: str) -> None:
 
 def test_no_other_hook_is_named() -> None:
     modules = {"comfyreport_bell", "comfyreport_meter", "comfyreport_notify", "comfyreport_timings", "comfyreport_NAME"}
+    modules |= {f"comfyreport_{name}" for name in ("play", "conforms", "stream", "recording")}
     assert set(re.findall(r"comfyreport_\w+", re.sub(r"comfyreport_bell-[\w.-]+", "", GUIDE))) <= HOOKS | modules | {
         "comfyreport_"
     }
@@ -109,6 +115,7 @@ class Place(NamedTuple):
     folder: Path
     installed: Path
     receiver: str
+    server: str
 
     def run(self, block: Block) -> subprocess.CompletedProcess[str]:
         text = block.text.replace("http://127.0.0.1:9000/", self.receiver)
@@ -122,6 +129,7 @@ class Place(NamedTuple):
             "PYTHONUTF8": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "COMFYREPORT_SIM_SPEED": "50",
+            "COMFYREPORT_SERVER": self.server,
         }
         return subprocess.run(
             command, cwd=self.folder, env=environ, capture_output=True, encoding="utf-8", timeout=LIMIT, check=False
@@ -129,10 +137,12 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, received: tuple[str, list[bytes]]) -> Place:
+def place(tmp_path_factory: pytest.TempPathFactory, received: tuple[str, list[bytes]]) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("guide")
     shutil.copytree(ROOT / "workflows", folder / "workflows")
-    return Place(folder, tmp_path_factory.mktemp("site-packages"), received[0])
+    # So slow that a second doesn't suffice for a run.
+    with Simulator(speed=3) as simulator:
+        yield Place(folder, tmp_path_factory.mktemp("site-packages"), received[0], simulator.url)
 
 
 @pytest.mark.e2e

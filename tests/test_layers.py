@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("client", "drawing", "plugins", "summary", "workflow"),
     ("delivery", "listing", "looking", "recording", "sockets", "stage"),
     ("outputs", "recorded", "submission", "wires"),
-    ("conformance", "saving", "session"),
+    ("conformance", "inquiry", "saving", "session"),
     ("loop", "replay"),
     ("tracker",),
     ("api", "arguments", "simulator", "testing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 from comfyreport.client import Answer, Client
@@ -12,6 +13,7 @@ class _Table:
     """Answers GET from a table, and notes what was asked."""
 
     def __init__(self, bodies: dict[str, Any]) -> None:
+        self.address = SimpleNamespace(base="http://server")
         self.bodies = bodies
         self.asked: list[str] = []
 

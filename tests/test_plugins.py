@@ -242,6 +242,7 @@ def test_the_listing_tells_what_a_value_may_be(packages: Packages) -> None:
         "bell  (bell 1.0)  Rings at the end.",
         "    DEST: a path, - for stdout, or stderr (default stderr)",
         "    ,times=a whole number (default 1)",
+        "    hooks: not told by its factory",
     ]
     assert list_reporters("needy", as_json=False).splitlines() == [
         "needy  (needy 1.0)",
@@ -249,6 +250,27 @@ def test_the_listing_tells_what_a_value_may_be(packages: Packages) -> None:
         "    ,key=text (required)",
         "    ,loud=true or false (default false)",
         "    ,n=a whole number",
+        "    hooks: not told by its factory",
     ]
     with pytest.raises(ReporterError, match="there is no reporter 'bel'"):
         list_reporters("bel", as_json=False)
+
+
+def test_the_listing_tells_hooks_and_docs(packages: Packages) -> None:
+    packages.add(
+        "told",
+        "from comfyreport import Stream, hookimpl, stderr\n"
+        "class Told:\n    @hookimpl\n    def comfyreport_close(self): ...\n"
+        "def told(out: Stream = stderr, *, n: int = 1) -> Told:\n"
+        '    """Tells.\n\n    More of it.\n\n    :param n: how much\n    """\n',
+    )
+    assert list_reporters("told", as_json=False).splitlines() == [
+        "told  (told 1.0)  Tells.",
+        "",
+        "    More of it.",
+        "    DEST: a path, - for stdout, or stderr (default stderr)",
+        "    ,n=a whole number (default 1)  how much",
+        "    hooks: comfyreport_close",
+    ]
+    assert describe("told")["hooks"] == ["comfyreport_close"]
+    assert describe("told")["docs"] == "Tells.\n\nMore of it."

@@ -118,7 +118,8 @@ def test_states_in_another_order_are_read_whole(head: str) -> None:
 def test_a_node_that_runs_again_is_heard() -> None:
     nodes = {name: entry(name, "finished", 4) for name in "123"} | {"4": entry("4", "running", 1)}
     state = message("progress_state", nodes=nodes)
-    said = [state, state, state, message("executing", node="2"), state, state]
+    cached = message("execution_cached", nodes=[])
+    said = [cached, state, state, state, message("executing", node="2"), state, state]
     assert check(said) > 0
     events, _ = told(said, in_part)
     ends = [event.node.id for event in events if isinstance(event, ev.NodeFinished)]

@@ -24,17 +24,24 @@ PATIENCE = 180.0
 class Screen:
     """Runs *words* on a terminal of *columns* by *rows*; `lines` is what it shows, `raw` all that was written.
 
-    After each piece of output `watch` is called, if there is one.
+    After each piece of output `watch` is called, if there is one. *shown* says what is shown in the place of what.
     """
 
     def __init__(
-        self, words: Sequence[str | os.PathLike[str]], environ: Mapping[str, str], folder: Path, columns: int, rows: int
+        self,
+        words: Sequence[str | os.PathLike[str]],
+        environ: Mapping[str, str],
+        folder: Path,
+        columns: int,
+        rows: int,
+        shown: Mapping[str, str] | None = None,
     ) -> None:
         self.raw = b""
         self.code: int | None = None
         self.watch: Callable[[], None] | None = None
         self.emulator: Any = pyte.Screen(columns, rows)
         self._stream: Any = pyte.Stream(self.emulator)
+        self._shown = dict(shown or {})
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         argv = [os.fspath(word) for word in words]
         self.pid, self._master = pty.fork()
@@ -79,7 +86,10 @@ class Screen:
             # Linux says so where the last process has closed its terminal.
             return False
         self.raw += data
-        self._stream.feed(self._decoder.decode(data))
+        text = self._decoder.decode(data)
+        for name, other in self._shown.items():
+            text = text.replace(name, other)
+        self._stream.feed(text)
         if self.watch is not None:
             self.watch()
         return bool(data)

@@ -181,7 +181,8 @@ def test_blocks(width: int, bar: str) -> None:
 
 def test_colour_adds_escapes_and_nothing_else() -> None:
     plain, colored = lines(half(), unicode=True), lines(half(), unicode=True, color=True)
-    assert all("\x1b[36m█" in line for line in colored)
+    assert ["\x1b[36m█" in line for line in colored] == [True, False]
+    assert "\x1b[32m█" in colored[1]
     assert [re.sub("\x1b\\[[0-9;]*m", "", line) for line in colored] == plain
 
 
