@@ -17,8 +17,16 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 # Headers that hold nothing secret; hiding their values would only spoil what the server says.
 _PUBLIC = frozenset(
-    ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "host", "origin", "user-agent")
-)
+    (
+        "accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-type", "host", "origin",
+        "user-agent", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-requested-with",
+    )
+)  # fmt: skip
+
+_LONG_USER_NAME = 16
+"""Characters: beside a password, a user name so long is rather a key's id or an e-mail address than a mere name."""
+
+_WORD = 7
 
 _HEADER_HINT = "--header 'NAME: VALUE', or --header @FILE with one such line each"
 
@@ -66,11 +74,16 @@ class Access:
         """All texts that must not be seen anywhere, the longest first: one may be a part of another."""
         credentials = address.credentials
         found = [self.token, *self.extra_data.values(), *(value for _, value in address.query)]
-        found += [] if credentials is None else [credentials[1]]
+        if credentials is not None:
+            user, password = credentials
+            # Without a password it is mostly a token.
+            found += [password, user if not password or len(user) >= _LONG_USER_NAME else ""]
         for name, value in self.headers_for(address).items():
             if name.lower() not in _PUBLIC:
-                # Also without what stands before: "Bearer SECRET", "session=SECRET; …".
-                found += [value, *re.split(r"[\s;,]+", value), *re.findall(r"=([^\s;,]+)", value)]
+                # Also without what stands before: "Bearer SECRET", "session=SECRET; …". What is of letters alone there
+                # is rather such a word itself.
+                words = [word for word in re.split(r"[\s;,]+", value) if not word.isalpha() or len(word) > _WORD]
+                found += [value, *words, *re.findall(r"=([^\s;,]+)", value)]
         return sorted({secret for secret in found if secret}, key=len, reverse=True)
 
 
@@ -92,7 +105,9 @@ def parse_headers(values: Iterable[str]) -> dict[str, str]:
 
 def _check_header(name: str, value: str) -> None:
     if not _NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
-        raise UsageError(f"header {name[:40]!r}… is no header", hint=_HEADER_HINT)
+        # With the colon in the wrong place, the name holds a part of what is secret.
+        shown = f"the value of header {name!r}" if _NAME.fullmatch(name) and len(name) <= 40 else "a header's name"
+        raise UsageError(f"{shown} holds characters that can't be sent", hint=_HEADER_HINT)
 
 
 def _check_token(token: str) -> None:
@@ -115,7 +130,8 @@ def parse_extra_data(values: Iterable[str]) -> dict[str, str]:
     for value in values:
         key, equals, text = value.partition("=")
         if not key or not equals:
-            raise UsageError(f"--extra-data {key[:40]!r} has no value", hint="--extra-data KEY=VALUE")
+            # What was given may be the value, which may be secret.
+            raise UsageError("--extra-data without a key, or without =", hint="--extra-data KEY=VALUE")
         extra[key] = text
     return extra
 

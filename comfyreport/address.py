@@ -14,6 +14,8 @@ DEFAULT_SERVER = f"http://127.0.0.1:{DEFAULT_PORT}"
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _SCHEME = re.compile(r"[A-Za-z0-9+.-]*://")
+# A scheme without all of its "://", where it is no host with a port.
+_MISTYPED = re.compile(r"(https?|wss?)(:(?!\d+(/|$)|$)|//)", re.IGNORECASE)
 _ENDINGS = re.compile(r"(/(ws|api)?)+$")
 _HINT = "give it as HOST, HOST:PORT or http[s]://HOST[:PORT][/PREFIX]"
 
@@ -30,7 +32,7 @@ class Address:
     port: int | None
     prefix: str
     query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    username: str | None = None
+    username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
 
     @property
@@ -75,6 +77,8 @@ def parse_address(text: str) -> Address:
     """
     text = text.strip()
     bare = _SCHEME.match(text) is None
+    if bare and _MISTYPED.match(text):
+        raise UsageError(f"--server {_shown(text)}: behind the scheme there must be ://", hint=_HINT)
     full = f"http://{text}" if bare else text
     try:
         parts = urlsplit(full)
@@ -87,6 +91,9 @@ def parse_address(text: str) -> Address:
         raise UsageError(f"--server {_shown(text)}: {parts.scheme}:// is no scheme of ComfyUI's", hint=_HINT)
     if not host or re.search(r"[\s\x00-\x1f]", full):
         raise UsageError(f"--server {_shown(text)}: there is no host in it", hint=_HINT)
+    if "@" in parts.path and (bare or re.search(r":[^/]*@", parts.path)):
+        # Nearly always userinfo behind a slip of the pen, which would be shown as the path.
+        raise UsageError(f"--server {_shown(text)}: there is a user or password in its path", hint=_HINT)
     if port is None and bare:
         port = DEFAULT_PORT
     return Address(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -51,7 +52,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise ArgumentsError instead of exiting."""
-        raise ArgumentsError(message)
+        # What was given where nothing belongs may be secret.
+        raise ArgumentsError(re.sub(r"(?s)ignored explicit argument .*", "it takes no value", message))
 
 
 def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
@@ -59,17 +61,33 @@ def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
     made = parser(command)
     if command == "run" and words and not words[0].startswith("-"):
         near = difflib.get_close_matches(words[0], COMMANDS, 1)
-        raise ArgumentsError(f"there is no command {words[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        shown = repr(words[0]) if re.fullmatch(r"[\w./\\ -]{0,40}", words[0]) else "like the first word"
+        raise ArgumentsError(f"there is no command {shown}" + (f"; did you mean {near[0]}?" if near else ""))
     try:
-        arguments = made.parse_args(words)
+        arguments, unknown = made.parse_known_args(words)
     except ArgumentsError as error:
-        if "are required" in str(error):
-            _, unknown = made.parse_known_args([*words, "--workflow", "x"] if command == "run" else [*words, "x"])
-            if unknown and unknown != ["x"]:
-                raise ArgumentsError(f"unrecognized arguments: {' '.join(unknown)}") from None
-        raise
+        if "are required" not in str(error):
+            raise
+        _, unknown = made.parse_known_args([*words, "--workflow", "x"] if command == "run" else [*words, "x"])
+        if not unknown or unknown == ["x"]:
+            raise
+    if unknown:
+        shown = _shown(words, unknown) if command in ("run", "attach") else " ".join(unknown)
+        raise ArgumentsError(f"unrecognized arguments: {shown}")
     arguments.command = command
     return arguments
+
+
+def _shown(words: Sequence[str], unknown: Sequence[str]) -> str:
+    """*unknown* without values, which may be secret: options by name, other words by the option that they follow."""
+    shown, last, left = list[str](), "", list(unknown)
+    for word in words:
+        option = re.match(r"--[a-z]+(-[a-z]+)*(?=$|=)|-[A-Za-z]", word)
+        last = option[0] if option else last
+        if word in left:
+            left.remove(word)
+            shown += [option[0]] if option else [] if last in shown else [f"what stands behind {last or 'the first'}"]
+    return ", ".join(dict.fromkeys(shown))
 
 
 def parser(command: str = "run") -> argparse.ArgumentParser:

@@ -9,25 +9,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 import requests
-import requests.utils
 import urllib3
 import urllib3.exceptions
 
 from comfyreport._version import __version__
 from comfyreport.access import Access
 from comfyreport.address import Address
+from comfyreport.cookies import Cookies, read_cookies
 from comfyreport.errors import UnreachableError
 from comfyreport.hiding import SHOWN, Hiding
 from comfyreport.limits import Call, LimitedAdapter
 from comfyreport.messages import Json
-from comfyreport.refusals import NETWORK_ERRORS, no_answer, refusal, unreachable
+from comfyreport.proxies import proxy_of
+from comfyreport.refusals import NETWORK_ERRORS, no_answer, refusal, told_by_status, unreachable
 from comfyreport.timing import Timing
 from comfyreport.wire import loads
 
@@ -35,11 +36,9 @@ BODY_LIMIT = 256 * 1024 * 1024
 
 # Small, since a compressed piece may grow a thousandfold, and since each must come within a time limit.
 CHUNK = 64 * 1024
+# urllib3 before 2.6 undoes the compression of a piece all at once.
+COMPRESSED_CHUNK = 4 * 1024
 
-# Not cookies, but what a server says of them (RFC 6265, and newer ones).
-_COOKIE_ATTRIBUTES = frozenset(
-    ("expires", "max-age", "domain", "path", "secure", "httponly", "samesite", "partitioned", "priority", "comment")
-)
 USER_AGENT = f"comfyreport/{__version__}"
 
 Tap = Callable[[dict[str, Any]], None]
@@ -75,7 +74,7 @@ class Client:
         self.access = access or Access()
         self.timing = timing
         self.tap = tap
-        self.cookies: dict[str, str] = {}
+        self.cookies = Cookies(address.host, secure=address.secure)
         self._calls: set[Call] = set()
         self._cut = False
         self.hiding = Hiding(self.access.secrets(address))
@@ -83,10 +82,12 @@ class Client:
         if "user-agent" not in {name.lower() for name in self._headers}:
             self._headers["User-Agent"] = USER_AGENT
         # Compression wins nothing on pictures, and a small answer could become a huge one.
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.headers["Accept-Encoding"] = "identity"
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, LimitedAdapter())
+        # Those of HTTP and of handshakes are one store: `cookies`.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # A callable of ours, so that no .netrc entry takes its place.
         self._session.auth = self._authorize
         if self.access.insecure:
@@ -94,14 +95,14 @@ class Client:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self.headers(str(request.headers.get("Cookie", ""))))
+        request.headers.update(self.headers(urlsplit(request.url or "").path))
         return request
 
-    def headers(self, cookie: str = "") -> dict[str, str]:
-        """The headers of a request or a handshake; *cookie* holds newer cookies than those that are known here."""
+    def headers(self, path: str) -> dict[str, str]:
+        """The headers of a request or a handshake for *path*, which is that of its URL."""
         headers = {name: value for name, value in self._headers.items() if name.lower() != "cookie"}
         given = next((value for name, value in self._headers.items() if name.lower() == "cookie"), "")
-        cookies = read_cookies(given) | self.cookies | read_cookies(cookie)
+        cookies = read_cookies(given) | self.cookies.of(path)
         return headers | ({"Cookie": "; ".join(map("=".join, cookies.items()))} if cookies else {})
 
     @property
@@ -111,10 +112,6 @@ class Client:
             return False
         environ = os.environ
         return self.access.cacert or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
-
-    def take_cookies(self, cookies: Mapping[str, str]) -> None:
-        """Carry the cookies of the socket's handshake to all later requests: a load balancer's, for one."""
-        self.cookies.update(cookies)
 
     def get(self, path: str) -> Answer:
         """GET a route that answers with JSON."""
@@ -128,7 +125,7 @@ class Client:
         self._record({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
         try:
             with self._request(method, self.address.url(path), body, timeout, self.timing.whole_answer) as (answer, _):
-                data = self.hiding.body(_read(answer))
+                data = self.hiding.body(bytearray() if told_by_status(answer.status_code) else _read(answer))
         except UnreachableError as error:
             self._record({"dir": "in", "kind": "http-error", "method": method, "path": path, "error": error.code})
             raise
@@ -165,11 +162,12 @@ class Client:
                     stream=True,
                     verify=self.verify,
                 ) as response:
+                    self.cookies.take(response.raw.headers.getlist("Set-Cookie"), urlsplit(url).path)
                     yield response, call
                     if call.cut_off:
                         raise no_answer(place)
             except NETWORK_ERRORS as error:
-                raise no_answer(place) if call.cut_off else unreachable(error, place, shown_proxy(proxy)) from error
+                raise (no_answer(place) if call.cut_off else unreachable(error, place, proxy)) from error
             finally:
                 self._calls.discard(call)
 
@@ -211,11 +209,20 @@ class Client:
         self._session.close()
 
 
+class _Session(requests.Session):
+    """Follows no redirect: even with allow_redirects=False, requests would read the whole body of one."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """There is none, ever (requests calls this in Session.send, and in resolve_redirects)."""
+        return None
+
+
 def _pieces(response: requests.Response) -> Iterator[bytes]:
     """The pieces of an answer's body, decompressed where the server compressed it though it wasn't asked to."""
-    if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", "gzip", "deflate"):
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in ("identity", "gzip", "deflate"):
         raise UnreachableError("the server's answer is compressed in a way that wasn't asked for", code="not_comfyui")
-    return response.iter_content(CHUNK)
+    return response.iter_content(CHUNK if encoding == "identity" else COMPRESSED_CHUNK)
 
 
 def _read(response: requests.Response) -> bytearray:
@@ -245,25 +252,3 @@ def _parsed(data: bytes | bytearray) -> Json:
         return loads(data)
     except ValueError:
         return None
-
-
-def read_cookies(text: str) -> dict[str, str]:
-    """The cookies of a header, or of several joined, without what is said of them; unknown attributes do no harm."""
-    pairs = (part.strip().partition("=") for part in text.split(";"))
-    return {
-        name: value
-        for name, equals, value in pairs
-        if equals and name.lower() not in _COOKIE_ATTRIBUTES and re.fullmatch(r"[\x21-\x7e]*", name + value)
-    }
-
-
-def proxy_of(url: str) -> str:
-    """The proxy that the environment names for *url*, as requests chooses it; empty where there is none."""
-    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
-
-
-def shown_proxy(proxy: str) -> str:
-    """A proxy without its credentials."""
-    parts = urlsplit(proxy)
-    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname or "")

@@ -1,7 +1,7 @@
 """WebSocket messages from a stream of bytes (RFC 6455, section 5), for a client that trusts no server.
 
 What is too large to be of use is read past without being held; what is against the protocol, or larger than any
-message may be, raises ConnectionError, after which the connection is of no more use.
+message may be, raises FrameError, after which the connection is of no more use.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class Skipped(NamedTuple):
     """A text message of *size* bytes that was too large to be kept."""
 
     size: int
+
+
+class FrameError(ConnectionError):
+    """Why the connection is of no more use, in words for a person."""
 
 
 class Frames:
@@ -90,11 +94,11 @@ class Frames:
                     return None
                 continue
             if (opcode == _CONTINUATION) != (kind != _CONTINUATION):
-                raise ConnectionError("a message begins inside another, or goes on without a beginning")
+                raise FrameError("a message begins inside another, or goes on without a beginning")
             kind = kind or opcode
             size += length
             if size > MESSAGE_LIMIT:
-                raise ConnectionError(f"a message of over {MESSAGE_LIMIT} bytes")
+                raise FrameError(f"a message of at least {size} bytes came, which is over {MESSAGE_LIMIT}")
             if kind == _TEXT and size > TEXT_LIMIT:
                 message.clear()
                 self._skip(length)
@@ -107,7 +111,7 @@ class Frames:
         """Whether a frame is a message's last, its opcode, its length."""
         first, second = self._exactly(2)
         if first & 0x70 or second & 0x80:
-            raise ConnectionError("a frame that is masked or bears unknown flags")
+            raise FrameError("a frame that is masked or bears unknown flags")
         length = second & 0x7F
         if length == 126:
             (length,) = struct.unpack(">H", self._exactly(2))
@@ -118,7 +122,7 @@ class Frames:
     def _control(self, opcode: int, last: bool, length: int) -> bool:
         """Do what a control frame asks for; True where it closes the connection."""
         if opcode not in (_CLOSE, _PING, _PONG) or not last or length > _LONGEST_CONTROL:
-            raise ConnectionError(f"a frame of an unknown or wrong kind ({opcode})")
+            raise FrameError(f"a frame of an unknown or wrong kind ({opcode})")
         payload = self._exactly(length)
         if opcode == _PING:
             self._answer(payload)
@@ -129,7 +133,7 @@ class Frames:
     def _some(self, most: int) -> bytes:
         data = self._receive(most)
         if not data:
-            raise ConnectionError("the connection ended without a close frame")
+            raise FrameError("it ended without a close frame")
         return data
 
     def _exactly(self, length: int) -> bytes:

@@ -6,6 +6,8 @@ The one way to wake a thread that waits in a connection is to shut the connectio
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import socket
 import threading
 import time
@@ -15,6 +17,8 @@ from typing import Any
 import urllib3.connection
 import urllib3.connectionpool
 from requests.adapters import HTTPAdapter
+
+from comfyreport.proxies import Proxy, parse_proxy
 
 _calls = threading.local()
 
@@ -27,7 +31,8 @@ class Call:
 
     def __init__(self) -> None:
         self.cut_off = False
-        self.connection: Any = None
+        self._raw: socket.socket | None = None
+        self._lock = threading.Lock()
         self._due = float("inf")
         self._end = float("inf")
         self._over = threading.Event()
@@ -41,12 +46,35 @@ class Call:
             if time.monotonic() >= self._due:
                 self.cut()
 
+    def note(self, raw: socket.socket) -> None:
+        """*raw* is the connection that this thread will wait in. ConnectionAbortedError where it is too late."""
+        # A descriptor of its own: TLS takes that of *raw* away before its handshake, which may last for ever too.
+        mine = socket.fromfd(raw.fileno(), raw.family, raw.type)
+        with self._lock:
+            before, self._raw = self._raw, mine
+        if before is not None:
+            before.close()
+        # It may have been cut off before there was anything to shut down.
+        self.check()
+
+    def check(self) -> None:
+        """ConnectionAbortedError where the call was cut off."""
+        if self.cut_off:
+            raise ConnectionAbortedError
+
     def cut(self) -> None:
         """End the call: whoever waits in it is woken. From any thread, returns at once."""
         self.cut_off = True
-        raw = getattr(self.connection, "kept", None) or getattr(self.connection, "sock", None)
+        with self._lock:
+            if self._raw is not None:
+                shut_down(self._raw)
+
+    def _end_it(self) -> None:
+        self._over.set()
+        with self._lock:
+            raw, self._raw = self._raw, None
         if raw is not None:
-            shut_down(raw)
+            raw.close()
 
     @classmethod
     @contextlib.contextmanager
@@ -61,7 +89,7 @@ class Call:
             yield call
         finally:
             _calls.current = None
-            call._over.set()
+            call._end_it()
 
 
 def shut_down(raw: socket.socket) -> None:
@@ -71,26 +99,65 @@ def shut_down(raw: socket.socket) -> None:
         socket.socket.shutdown(raw, socket.SHUT_RDWR)
 
 
+def note(raw: socket.socket) -> None:
+    """Tell the call of this thread, if there is one, which connection it waits in."""
+    call: Call | None = getattr(_calls, "current", None)
+    if call is not None:
+        call.note(raw)
+
+
+class ProxyError(OSError):
+    """A proxy doesn't lead to the server."""
+
+
+def through_socks(host: str, port: int, proxy: Proxy, timeout: float | None) -> socket.socket:
+    """A connection to *host* through a SOCKS proxy, by PySocks. ProxyError, or another OSError."""
+    # Installed by the extra of requests that is named where it is missing.
+    socks: Any = importlib.import_module("socks")
+    kind = socks.SOCKS5 if proxy.scheme.startswith("socks5") else socks.SOCKS4
+    error: OSError = ProxyError("the proxy has no address")
+    for family, _, _, _, place in socket.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM):
+        raw: socket.socket = socks.socksocket(family)
+        try:
+            names_there = proxy.scheme in ("socks4a", "socks5h")
+            raw.set_proxy(kind, place[0], proxy.port, names_there, proxy.username or None, proxy.password or None)  # type: ignore[attr-defined]
+            raw.settimeout(timeout)
+            note(raw)
+            raw.connect((host, port))
+        except OSError as raised:
+            raw.close()
+            error = raised
+        else:
+            return raw
+    raise ProxyError(str(error)) from error
+
+
 class _Noted:
-    """A connection that tells the call of its thread who it is.
+    """A connection that tells the call of its thread where it waits: even for a proxy, and for TLS."""
 
-    `kept` is its socket, which http.client forgets as soon as an answer has begun that ends with the connection.
-    """
+    def _new_conn(self) -> socket.socket:
+        raw: socket.socket = super()._new_conn()  # type: ignore[misc]
+        # http.client forgets it as soon as an answer has begun that ends with the connection.
+        self._kept = raw
+        try:
+            note(raw)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
 
-    kept: socket.socket | None = None
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        self.kept = self.sock  # type: ignore[attr-defined]
-        call = getattr(_calls, "current", None)
-        if call is not None and call.cut_off:
-            # It was cut off before there was anything to shut down.
-            raise ConnectionAbortedError
+    def _tunnel(self) -> None:
+        super()._tunnel()  # type: ignore[misc]
+        call: Call | None = getattr(_calls, "current", None)
+        if call is not None:
+            # http.client takes a proxy's answer that was cut off for a whole one, and would go on to TLS.
+            call.check()
 
     def request(self, *args: Any, **options: Any) -> Any:
-        call = getattr(_calls, "current", None)
-        if call is not None:
-            call.connection = self
+        raw = getattr(self, "sock", None)
+        if raw is not None:
+            # It was opened by an earlier call.
+            note(raw)
         return super().request(*args, **options)  # type: ignore[misc]
 
 
@@ -110,6 +177,35 @@ class _SecurePool(urllib3.connectionpool.HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
+@functools.cache
+def _socks_pools() -> dict[str, Any]:
+    """The pools of connections through a SOCKS proxy, which urllib3 makes with PySocks."""
+    from urllib3.contrib import socks
+
+    class Socks(_Noted):
+        host: str
+        port: int
+        timeout: float
+        _socks_options: dict[str, Any]
+
+        def _new_conn(self) -> socket.socket:
+            return through_socks(self.host, self.port, Proxy(**self._socks_options), self.timeout)
+
+    class Plain(Socks, socks.SOCKSConnection):  # type: ignore[misc]
+        pass
+
+    class Secure(Socks, socks.SOCKSHTTPSConnection):  # type: ignore[misc]
+        pass
+
+    class PlainPool(socks.SOCKSHTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(socks.SOCKSHTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
 class LimitedAdapter(HTTPAdapter):
     """requests' adapter over connections that a `Call` can cut off."""
 
@@ -121,6 +217,9 @@ class LimitedAdapter(HTTPAdapter):
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
         """Make the pools of connections to a proxy."""
         manager = super().proxy_manager_for(*args, **options)
-        if "http" in manager.pool_classes_by_scheme and not args[0].startswith("socks"):
-            manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        proxy = parse_proxy(args[0])
+        if proxy.socks:
+            # As the socket takes it: urllib3 has other rules for ports and for what is encoded.
+            manager.connection_pool_kw["_socks_options"] = proxy._asdict()
+        manager.pool_classes_by_scheme = _socks_pools() if proxy.socks else {"http": _Pool, "https": _SecurePool}
         return manager

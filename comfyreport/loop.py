@@ -191,7 +191,7 @@ class Loop:
 
     def _handle(self, item: object) -> None:
         if isinstance(item, Opened):
-            self._on_opened(item)
+            self._on_opened()
         elif isinstance(item, Closed):
             self._on_closed(item)
         elif isinstance(item, Skipped):
@@ -259,8 +259,7 @@ class Loop:
 
     # --- the socket
 
-    def _on_opened(self, item: Opened) -> None:
-        self._client.take_cookies(item.cookies)
+    def _on_opened(self) -> None:
         self._opened_at = self._clock().elapsed
         self._publish(self._hearing.opened(self._clock()))
         if self._ping_interval:

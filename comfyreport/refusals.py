@@ -7,29 +7,25 @@ from collections.abc import Iterator
 
 import requests.exceptions
 import urllib3.exceptions
-import websocket
 
 from comfyreport.errors import UnreachableError
+from comfyreport.proxies import Proxy
 
 _TLS = {"SSLError", "SSLCertVerificationError", "SSLEOFError", "SSLZeroReturnError"}
-_NO_NAME = {"gaierror", "NameResolutionError", "WebSocketAddressException", "UnicodeError", "InvalidURL"}
+_NO_NAME = {"gaierror", "NameResolutionError", "UnicodeError", "InvalidURL"}
 
 
-def unreachable(error: BaseException, place: str, proxy: str = "") -> UnreachableError:
+def unreachable(error: BaseException, place: str, proxy: Proxy | None = None) -> UnreachableError:
     """What a network error means.
 
     :param place: the server's address without anything secret.
-    :param proxy: host and port of the proxy on the way there, if there is one.
+    :param proxy: the proxy on the way there, if there is one.
     """
     if isinstance(error, UnreachableError):
         return error
-    if isinstance(error, websocket.WebSocketBadStatusException):
-        headers = error.resp_headers or {}
-        page = "html" in str(headers.get("content-type", "")).lower()
-        return refusal(error.status_code or 0, str(headers.get("location", "")), place, page=page)
     chain = list(_causes(error))
     names = {type(cause).__name__ for cause in chain}
-    if names & {"WebSocketProxyException", "ProxyError"} or (proxy and names & {"ConnectionRefusedError", *_NO_NAME}):
+    if "ProxyError" in names or (proxy and names & {"ConnectionRefusedError", *_NO_NAME}):
         return _proxy_failed(chain, place, proxy)
     if names & _TLS:
         return _tls_failed(chain, place)
@@ -50,16 +46,19 @@ def unreachable(error: BaseException, place: str, proxy: str = "") -> Unreachabl
         )
     if any("timeout" in name.lower() or "timedout" in name.lower() for name in names):
         return no_answer(place)
-    if isinstance(error, websocket.WebSocketException) and "WebSocketConnectionClosedException" not in names:
-        return UnreachableError(
-            f"what answers at {place} does not speak WebSocket",
-            hint="check that --server names a ComfyUI, with its path prefix if it has one",
-            code="not_comfyui",
-        )
     return UnreachableError(
         f"the connection to {place} broke: {type(error).__name__}",
         hint="check that --server names a ComfyUI, and try again",
         retryable=True,
+    )
+
+
+def no_websocket(place: str) -> UnreachableError:
+    """The answer to a handshake is none."""
+    return UnreachableError(
+        f"what answers at {place} does not speak WebSocket",
+        hint="check that --server names a ComfyUI, with its path prefix if it has one",
+        code="not_comfyui",
     )
 
 
@@ -80,11 +79,12 @@ def _tls_failed(chain: list[BaseException], place: str) -> UnreachableError:
     )
 
 
-def _proxy_failed(chain: list[BaseException], place: str, proxy: str) -> UnreachableError:
-    """The way to a proxy, or what it said to a CONNECT, for which each library has its own words."""
-    said = re.search(r"(?:status: |connection failed: )(\d{3})\b", " ".join(map(str, chain)))
+def _proxy_failed(chain: list[BaseException], place: str, proxy: Proxy | None) -> UnreachableError:
+    """The way to a proxy, or what it said to a CONNECT, in http.client's words."""
+    said = re.search(r"connection failed: (\d{3})\b", " ".join(map(str, chain)))
     return UnreachableError(
-        f"the proxy {proxy or 'of the environment'} does not lead to {place}" + (f" (HTTP {said[1]})" if said else ""),
+        f"the proxy {proxy.shown if proxy else 'of the environment'} does not lead to {place}"
+        + (f" (HTTP {said[1]})" if said else ""),
         hint="check HTTP_PROXY and HTTPS_PROXY, or name the server in NO_PROXY",
         code="auth" if said and said[1] in ("401", "403", "407") else "refused",
         retryable=not said or said[1].startswith("5"),
@@ -104,6 +104,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield current
         found = (current.__cause__, current.__context__, getattr(current, "reason", None), *current.args)
         waiting += [each for each in found if isinstance(each, BaseException)]
+
+
+def told_by_status(status: int) -> bool:
+    """Whether the status says all: what comes with it isn't ComfyUI's, and may be without end."""
+    return status in (401, 403, 407) or 300 <= status < 400
 
 
 def refusal(status: int, location: str, place: str, *, page: bool = False) -> UnreachableError:
@@ -155,7 +160,6 @@ def _without_secrets(location: str) -> str:
 NETWORK_ERRORS: tuple[type[Exception], ...] = (
     requests.exceptions.RequestException,
     urllib3.exceptions.HTTPError,
-    websocket.WebSocketException,
     OSError,
     ValueError,
 )

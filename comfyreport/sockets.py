@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import base64
-import os
 import selectors
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-import certifi
-import websocket
+from websocket import ABNF
 
-from comfyreport.client import Client, proxy_of, read_cookies, shown_proxy
-from comfyreport.frames import Frames, Message, Skipped
+from comfyreport import handshake
+from comfyreport.client import Client
+from comfyreport.errors import UnreachableError
+from comfyreport.frames import FrameError, Frames, Message, Skipped
 from comfyreport.limits import Call, shut_down
-from comfyreport.refusals import NETWORK_ERRORS, no_answer, refusal, unreachable
+from comfyreport.proxies import Proxy, proxy_of
+from comfyreport.refusals import NETWORK_ERRORS, no_answer, no_websocket, refusal, unreachable
+
+UNANSWERED_PINGS = 3
+"""So many at least, and for long: then a connection is lost, though nobody has said so."""
 
 FEATURE_FLAGS = '{"type": "feature_flags", "data": {"supports_preview_metadata": true}}'
 
@@ -29,111 +35,134 @@ class Socket:
         self._client = client
         self._client_id = client_id
         self._tap = client.tap
-        self._socket: websocket.WebSocket | None = None
+        self._raw: socket.socket | None = None
+        self._call: Call | None = None
+        self._early = b""
         self._selector: selectors.BaseSelector | None = None
         # A TLS connection must not be read and written at the same time.
         self._lock = threading.Lock()
         self._shut = False
+        self._heard_at = 0.0
+        self._unanswered = 0
+        self._silent: float | None = None
 
-    def open(self) -> dict[str, str]:
+    def open(self) -> None:
         """Connect, and send the feature flags, which count only as the first message (ComfyUI server.py).
 
-        Returns the cookies that the handshake's answer set. Raises UnreachableError.
+        Raises UnreachableError.
         """
         client, timing = self._client, self._client.timing
         self._record({"dir": "out", "kind": "ws-open", "path": f"/ws?clientId={self._client_id}"})
-        url = client.address.socket_url(self._client_id)
         place, proxy = client.address.base, proxy_of(client.address.url("/ws"))
         with Call.within(timing.connect + timing.answer) as call:
+            self._call = call
+            if self._shut:
+                call.cut()
             try:
-                self._socket = call.connection = websocket.WebSocket(
-                    enable_multithread=False, skip_utf8_validation=True, sslopt=_tls_options(client.verify)
-                )
-                self._socket.settimeout(timing.connect)
-                self._connect(self._socket, url, proxy)
-                self._socket.send(FEATURE_FLAGS)
-                self._socket.settimeout(0)
-                self._selector = selectors.DefaultSelector()
-                self._selector.register(self._socket.fileno(), selectors.EVENT_READ)  # type: ignore[no-untyped-call]
+                self._connect(proxy)
             except NETWORK_ERRORS as error:
-                raise no_answer(place) if call.cut_off else unreachable(error, place, shown_proxy(proxy)) from error
+                raise no_answer(place) if call.cut_off else unreachable(error, place, proxy) from error
         self._record({"dir": "out", "kind": "ws-text", "text": FEATURE_FLAGS})
         if self._shut:
             self.shut()
-        return read_cookies(str((self._socket.getheaders() or {}).get("set-cookie", "")))
 
-    def _connect(self, connection: websocket.WebSocket, url: str, proxy: str) -> None:
+    def _connect(self, proxy: Proxy | None) -> None:
         """The handshake. Redirects are not followed: credentials must not go elsewhere."""
-        headers = self._client.headers()
-        cookie = headers.pop("Cookie", None)
-        try:
-            # No Origin: ComfyUI answers 403 where it doesn't match the host (server.py, origin_only_middleware).
-            connection.connect(  # type: ignore[no-untyped-call]
-                url, suppress_origin=True, redirect_limit=0, header=headers, cookie=cookie, **_proxy_options(proxy)
-            )
-        except websocket.WebSocketException:
-            if not 300 <= (connection.getstatus() or 0) < 400:
-                raise
-        status = connection.getstatus() or 0
-        if status != 101:
-            location = self._client.hiding.text(str((connection.getheaders() or {}).get("location", "")))
-            raise refusal(status, location, self._client.address.base)
+        client = self._client
+        url = client.address.socket_url(self._client_id)
+        path, place = urlsplit(url).path, client.address.base
+        raw = self._raw = handshake.connect(url, proxy, client.verify, client.timing.connect)
+        head = handshake.ask(raw, url, client.headers(path))
+        client.cookies.take(head.headers.get("set-cookie", ()), path)
+        if not head.status:
+            raise no_websocket(place)
+        if head.status != 101:
+            page = "html" in head.get("content-type").lower()
+            raise refusal(head.status, client.hiding.text(head.get("location")), place, page=page)
+        self._early = head.rest
+        self._heard_at = time.monotonic()
+        raw.sendall(ABNF.create_frame(FEATURE_FLAGS, ABNF.OPCODE_TEXT).format())
+        raw.settimeout(0)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(raw, selectors.EVENT_READ)
 
     def ping(self) -> None:
-        """Send a ping, which keeps proxies from closing a quiet connection; OSError where it is broken."""
-        self._send(b"", websocket.ABNF.OPCODE_PING)
+        """Send a ping, which keeps proxies from closing a quiet connection; OSError where it is broken.
+
+        Where nothing has come for long behind several, the connection is ended instead, and `frames` raises.
+        """
+        silent = time.monotonic() - self._heard_at
+        if self._unanswered >= UNANSWERED_PINGS and silent >= self._client.timing.pong:
+            self._silent = silent
+            self.shut()
+            return
+        self._unanswered += 1
+        self._send(b"", ABNF.OPCODE_PING)
 
     def _send(self, payload: bytes, opcode: int) -> None:
+        frame = ABNF.create_frame(payload, opcode).format()
         with self._lock:
-            if self._socket is not None and self._socket.sock is not None:
-                self._socket.send(payload, opcode)
+            if self._raw is not None:
+                self._raw.sendall(frame)
 
     def frames(self) -> Iterator[list[Message] | Skipped]:
         """The messages as they come, those together that came together; ends when the connection does.
 
-        Raises OSError or websocket's exceptions when the connection breaks.
+        Raises OSError or UnreachableError when the connection breaks.
         """
         hiding = self._client.hiding
-        for batch in Frames(self._receive, lambda payload: self._send(payload, websocket.ABNF.OPCODE_PONG)):
-            if isinstance(batch, Skipped):
+        try:
+            for batch in Frames(self._receive, lambda payload: self._send(payload, ABNF.OPCODE_PONG)):
+                if isinstance(batch, Skipped):
+                    yield batch
+                    continue
+                if hiding.anything:
+                    batch = [(text, hiding.body(data) if text else hiding.binary(data)) for text, data in batch]
+                if self._tap is not None:
+                    for message in batch:
+                        self._record(_recorded(*message))
                 yield batch
-                continue
-            if hiding.anything:
-                batch = [(text, hiding.body(data) if text else hiding.binary(data)) for text, data in batch]
-            if self._tap is not None:
-                for message in batch:
-                    self._record(_recorded(*message))
-            yield batch
-            # The next one may be large: this one must not be held until it is there.
-            del batch
+                # The next one may be large: this one must not be held until it is there.
+                del batch
+        except OSError as error:
+            reason: object = error
+            if self._silent is not None:
+                reason = f"nothing came for {self._silent:.0f} s, not even an answer to a ping"
+            elif not isinstance(error, FrameError):
+                raise
+            raise UnreachableError(f"the connection broke: {reason}", retryable=True) from error
 
     def _receive(self, most: int) -> bytes:
         """Up to so many bytes, as soon as there are some; none at the end."""
-        assert self._socket is not None
-        assert self._selector is not None
-        raw = self._socket.sock
-        while raw is not None:
+        raw, selector = self._raw, self._selector
+        assert raw is not None
+        assert selector is not None
+        if self._early:
+            early, self._early = self._early, b""
+            return early
+        while True:
             try:
                 with self._lock:
-                    return bytes(raw.recv(most))
+                    data = raw.recv(most)
             except (BlockingIOError, ssl.SSLWantReadError):
-                self._selector.select()
-        return b""
+                selector.select()
+            else:
+                self._heard_at, self._unanswered = time.monotonic(), 0
+                return data
 
     def _record(self, record: Mapping[str, Any]) -> None:
         if self._tap is not None:
             self._tap({**record, "sock": "A"})
 
     def shut(self) -> None:
-        """Wake the reading thread and end the connection; may be called from any thread, returns at once.
-
-        websocket-client's own `close` would wait for the lock that a reading thread holds.
-        """
+        """Wake the reading thread and end the connection; may be called from any thread, returns at once."""
         self._shut = True
-        connection = self._socket
-        raw = None if connection is None else connection.sock
+        raw, call = self._raw, self._call
         if raw is not None:
             shut_down(raw)
+        if call is not None:
+            # It may still be opened.
+            call.cut()
 
     def close(self) -> None:
         """Free the connection; only from the thread that reads it."""
@@ -141,8 +170,9 @@ class Socket:
         if self._selector is not None:
             self._selector.close()
         with self._lock:
-            if self._socket is not None:
-                self._socket.shutdown()  # type: ignore[no-untyped-call]
+            raw, self._raw = self._raw, None
+            if raw is not None:
+                raw.close()
 
 
 def _recorded(text: bool, data: bytes) -> dict[str, Any]:
@@ -150,28 +180,3 @@ def _recorded(text: bool, data: bytes) -> dict[str, Any]:
     if text:
         return {"dir": "in", "kind": "ws-text", "text": data.decode("utf-8", "replace")}
     return {"dir": "in", "kind": "ws-binary", "b64": base64.b64encode(data).decode()}
-
-
-def _tls_options(verify: bool | str) -> dict[str, Any]:
-    """What requests is told of certificates, as websocket-client takes it."""
-    if verify is False:
-        return {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
-    if verify is True:
-        return {"ca_certs": certifi.where()}
-    return {"ca_cert_path" if os.path.isdir(verify) else "ca_certs": verify}
-
-
-def _proxy_options(proxy: str) -> dict[str, Any]:
-    """A proxy as websocket-client takes it."""
-    if not proxy:
-        # An empty list would let websocket-client read the environment by rules of its own.
-        return {"http_no_proxy": ["*"]}
-    parts = urlsplit(proxy)
-    return {
-        "http_proxy_host": parts.hostname,
-        "http_proxy_port": parts.port or 80,
-        "http_proxy_auth": (unquote(parts.username), unquote(parts.password or "")) if parts.username else None,
-        "proxy_type": parts.scheme if parts.scheme in ("http", "socks4", "socks5", "socks5h") else "http",
-        # An empty list would leave out 127.0.0.1, which requests doesn't.
-        "http_no_proxy": ["none.invalid"],
-    }

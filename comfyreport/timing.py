@@ -61,6 +61,9 @@ class Timing:
     """for the server to confirm that a prompt was cancelled"""
     ping: float = 20.0
     """between two pings of a socket that isn't on loopback, so that no proxy takes it for idle; 0: none"""
+    pong: float = 60.0
+    """without anything from a socket that is pinged, not even a pong, until it is taken for lost; long, for a server
+    that is busy may be slow with pongs"""
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Timing:

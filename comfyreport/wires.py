@@ -6,7 +6,7 @@ Every blocking call is made on a thread of its own, which may be left behind; th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from comfyreport.client import Client
@@ -18,9 +18,7 @@ from comfyreport.sockets import Socket
 
 
 class Opened(NamedTuple):
-    """The reader's connection stands and its feature flags are sent; the cookies that it was given."""
-
-    cookies: Mapping[str, str]
+    """The reader's connection stands and its feature flags are sent."""
 
 
 class Closed(NamedTuple):
@@ -77,8 +75,8 @@ class Wires:
         fault: BaseException | None = None
         put = self._inbox.put
         try:
-            cookies = connection.open()
-            put(Opened(cookies))
+            connection.open()
+            put(Opened())
             for messages in connection.frames():
                 if isinstance(messages, Skipped):
                     put(messages)

@@ -18,7 +18,7 @@ from comfyreport.access import (
     parse_headers,
 )
 from comfyreport.address import Address, parse_address
-from comfyreport.client import read_cookies
+from comfyreport.cookies import read_cookies
 from comfyreport.errors import UsageError
 from comfyreport.hiding import SHORTEST, SHOWN, Hiding
 from comfyreport.recording import Recorder
@@ -176,7 +176,16 @@ def test_headers_from_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [SECRET, f": {SECRET}", f"X Key: {SECRET}", f"X-Key: {SECRET}\nX: y", f"X-Key: {SECRET}\x00", f"X-Key: {SECRET}ü"],
+    [
+        SECRET,
+        f"Authorization Basic {SECRET}:x",
+        f"{SECRET} x: y",
+        f": {SECRET}",
+        f"X Key: {SECRET}",
+        f"X-Key: {SECRET}\nX: y",
+        f"X-Key: {SECRET}\x00",
+        f"X-Key: {SECRET}ü",
+    ],
 )
 def test_what_is_no_header_is_told_without_its_value(value: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -219,9 +228,10 @@ def test_what_is_no_token_is_not_told(text: str) -> None:
 
 def test_extra_data() -> None:
     assert parse_extra_data(["a=b", "c=", "d=e=f", "a=g"]) == {"a": "g", "c": "", "d": "e=f"}
-    for wrong in ("a", "=b", ""):
-        with pytest.raises(UsageError):
+    for wrong in (SECRET, f"={SECRET}", ""):
+        with pytest.raises(UsageError) as caught:
             parse_extra_data([wrong])
+        assert SECRET not in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_certificates(tmp_path: Path) -> None:
@@ -297,6 +307,27 @@ def test_secrets_come_the_longest_first() -> None:
     assert len(set(secrets)) == len(secrets)
 
 
+@pytest.mark.parametrize(
+    ("userinfo", "secret", "hidden"),
+    [
+        ("glpat-12345678", "glpat-12345678", True),
+        ("glpat-12345678:", "glpat-12345678", True),
+        ("AKIAIOSFODNN7EXAMPLE:pw", "AKIAIOSFODNN7EXAMPLE", True),
+        ("kim:pw", "kim", False),
+    ],
+)
+def test_a_user_name_that_is_a_secret(userinfo: str, secret: str, hidden: bool) -> None:
+    address = parse_address(f"http://{userinfo}@host")
+    assert (secret in Access().secrets(address)) is hidden
+    assert secret not in repr(address)
+
+
+def test_words_that_stand_in_any_header_are_no_secrets() -> None:
+    access = Access(headers={"Authorization": "Basic abc1", "X-Forwarded-Proto": "https", "X-Key": "secret"})
+    assert {"Basic", "https"} & set(access.secrets(parse_address("host"))) == set()
+    assert {"abc1", "secret"} < set(access.secrets(parse_address("host")))
+
+
 def test_the_longest_first_leaves_no_rest() -> None:
     hiding = Hiding(["secret-1", "secret-1-and-more"])
     assert hiding.text("a secret-1-and-more b secret-1 c") == f"a {SHOWN} b {SHOWN} c"
@@ -329,6 +360,71 @@ def test_short_secrets_do_not_spoil_what_a_server_says() -> None:
     data = b'{"type": "executing", "data": {"node": "a"}}'
     assert hiding.body(data) is data
     assert hiding.binary(data) is data
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "hidden"),
+    [
+        ("hunter2", "no hunter2!", "no [removed]!"),
+        ("hunter2", "hunter2", "[removed]"),
+        ("hunter2", "hunter22 ahunter2 hunter2_1", "hunter22 ahunter2 hunter2_1"),
+        ("k3y-99x", "?key=k3y-99x&a", "?key=[removed]&a"),
+        ("p@ss", "for p@ss or p%40ss", "for [removed] or [removed]"),
+        ("admin", "user admin is unknown", "user [removed] is unknown"),
+        ("admin", "admin", "admin"),
+        ("admin", "/admin/x.png", "/admin/x.png"),
+        ("1234", "no pin 1234", "no pin [removed]"),
+        ("1234", "1234", "1234"),
+        ("node", '{"type": "executing", "data": {"node": "a"}}', '{"type": "executing", "data": {"node": "a"}}'),
+        ("abc", "no abc", "no abc"),
+    ],
+)
+def test_short_secrets_are_hidden_as_words(secret: str, text: str, hidden: str) -> None:
+    hiding = Hiding([secret])
+    assert hiding.text(text) == hidden
+    assert json.loads(hiding.body(json.dumps({"message": [text]}).encode())) == {"message": [hidden]}
+    if not text.startswith("{"):
+        assert hiding.body(text.encode()) == hidden.encode()
+
+
+def test_a_short_secret_leaves_names_of_files_and_keys() -> None:
+    hiding = Hiding(["abc12"])
+    value = {"abc12": 1, "images": [{"filename": "abc12 x.png", "subfolder": "abc12", "note": "abc12"}]}
+    assert json.loads(hiding.body(json.dumps(value).encode())) == {
+        "abc12": 1,
+        "images": [{"filename": "abc12 x.png", "subfolder": "abc12", "note": SHOWN}],
+    }
+
+
+def test_a_short_secret_in_binary_messages() -> None:
+    hiding = Hiding(["abc12", "1234"])
+    assert hiding.binary(b"\0\0\0\3\0\0\0\0041234 no 1234") == b"\0\0\0\3\0\0\0\0041234 no ****"
+    text, picture = b"\0\0\0\3\0\0\0\1" + b"7no abc12!", b"\0\0\0\1\0\0\0\1 abc12 "
+    assert hiding.binary(text) == text.replace(b"abc12", b"*****")
+    assert hiding.binary(picture) == picture
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a": "no tok\\/en-12345"}',
+        b'{"a": "no \\u0074ok\\u002fen-12345"}',
+        b'{"a": "no \\u0074ok\\u002Fen-12345", "a\\/tok\\/en-12345": 1}',
+        '{"a": "no tok/en-12345"}'.encode("utf-16"),
+        '{"a": "no tok/en-12345"}'.encode("utf-16-le"),
+        '{"a": "no tok/en-12345"}'.encode("utf-32"),
+        '{"a": "no tok/en-12345"}'.encode("utf-8-sig"),
+    ],
+)
+def test_a_secret_in_whatever_way_json_may_write_it(data: bytes) -> None:
+    hidden = json.loads(Hiding(["tok/en-12345"]).body(data))
+    assert hidden["a"] == f"no {SHOWN}"
+    assert "tok/en" not in str(hidden)
+
+
+def test_json_that_holds_none_is_left_as_it_is() -> None:
+    data = b'{"a": "tok\\/ens and \\u0074exts", "b": 1e400, "c": 123456789012345678901234567890}'
+    assert Hiding(["tok/en-12345"]).body(data) is data
 
 
 @given(st.binary(max_size=60), st.lists(st.text(min_size=8, max_size=12), max_size=3))

@@ -21,9 +21,9 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_version", "aside", "codes", "errors", "records", "timers", "wishes"),
     ("events", "frames", "messages", "process", "timing"),
-    ("address", "eta", "specimens", "wire"),
+    ("address", "cookies", "eta", "proxies", "specimens", "wire"),
     ("access", "answers", "hiding", "limits", "made", "nodes", "refusals"),
-    ("merging", "telling", "verdict"),
+    ("handshake", "merging", "telling", "verdict"),
     ("inbox", "story"),
     ("run", "view"),
     ("hearing", "hookspecs", "states", "schema", "streams", "thinning"),
@@ -45,7 +45,7 @@ EXCEPTIONS = {("tracker", "simulator")}
 
 NETWORK = {"aiohttp", "asyncio", "http", "requests", "socket", "urllib3", "websocket"}
 # The client, and what was taken out of it: its sockets, the limits of its connections, and what its errors mean.
-NETWORK_MODULES = {"client", "limits", "refusals", "sockets"}
+NETWORK_MODULES = {"client", "handshake", "limits", "proxies", "refusals", "sockets"}
 
 
 class Import(NamedTuple):

@@ -67,9 +67,7 @@ class World:
         self.open = False
         self._attach = attach
         address = SimpleNamespace(loopback=not remote, base="http://server")
-        self._client = SimpleNamespace(
-            address=address, timing=self.timing, get=self._get, post=self._post, take_cookies=lambda cookies: None
-        )
+        self._client = SimpleNamespace(address=address, timing=self.timing, get=self._get, post=self._post)
         monkeypatch.setattr(loop_module, "Wires", self._wires)
         monkeypatch.setattr("random.uniform", lambda low, high: high)
         refs = () if attach else manifest_of(GRAPH)
@@ -240,7 +238,7 @@ class World:
     def _connected(self) -> Opened | Closed:
         error = self.accept()
         self.open = error is None
-        return Opened({}) if error is None else Closed(error)
+        return Opened() if error is None else Closed(error)
 
     def _receive(self, timeout: float) -> list[Any]:
         assert self.now < LONGEST, "it doesn't end"

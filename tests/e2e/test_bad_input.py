@@ -202,6 +202,29 @@ def test_arguments_that_can_not_be_used(bad: Driver, server: Watched, name: str)
     assert server.taken() == before
 
 
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        (("--extra-data", "SECRET"), ("--extra-data", "KEY=VALUE")),
+        (("--headers", "Authorization: Bearer SECRET"), ("unrecognized arguments: --headers",)),
+        (("--token=SECRET",), ("unrecognized arguments: --token",)),
+        (("--header", "Authorization:", "Bearer", "SECRET"), ("what stands behind --header",)),
+        (("http://kim:SECRET@127.0.0.1:1",), ("what stands behind --workflow",)),
+        (("--insecure=SECRET",), ("--insecure", "takes no value")),
+        (("--header", "Authorization Basic kim:SECRET"), ("a header's name",)),
+        (("--header", "Authorization Basic SECRET:kim"), ("a header's name",)),
+        (("--server", "http:/kim:SECRET@127.0.0.1:1"), ("--server", "://")),
+        (("--server", "http//kim:SECRET@127.0.0.1:1"), ("--server", "://")),
+    ],
+)
+def test_what_may_be_secret_is_not_told(bad: Driver, words: tuple[str, ...], texts: tuple[str, ...]) -> None:
+    ended = bad.run("--reporter", "console", "--workflow", GOOD, *words)
+    check_told(ended, 2, *texts)
+    check_stream(ended, "usage", "usage")
+    assert "SECRET" not in f"{ended.err}{ended.events}"
+    assert "SECRET" not in bad.run(*words, stream=False).err
+
+
 def test_without_a_workflow(bad: Driver) -> None:
     check_told(bad.run(stream=False), 2, "--workflow", "--help")
     ended = bad.run("--reporter", "console")

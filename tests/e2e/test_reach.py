@@ -141,8 +141,9 @@ def test_secrets_that_the_server_says_back(nginx: Make, watched: Run) -> None:
     assert ended.result["error"]["message"] == "no: [removed] [removed]"
 
 
-def test_a_cookie_of_the_handshake_comes_with_all_that_follows(nginx: Make, watched: Run) -> None:
+def test_a_cookie_of_the_handshake_comes_with_all_that_follows(nginx: Make, watched: Run, authority: Authority) -> None:
     server = nginx(
+        certificate=authority.pair,
         http='map "$request_method $cookie_route" $lost { default 0; ~^POST\\s*$ 1; }',
         location="if ($lost) { return 503; }",
         server=(
@@ -150,7 +151,7 @@ def test_a_cookie_of_the_handshake_comes_with_all_that_follows(nginx: Make, watc
             'Partitioned" always; add_header Set-Cookie "more=1; Expires=Wed, 21 Oct 2099 07:28:00 GMT" always; PROXY }'
         ),
     )
-    assert_success(watched("--server", server.url, "--header", "Cookie: mine=7"))
+    assert_success(watched("--server", server.url, "--cacert", authority.cacert, "--header", "Cookie: mine=7"))
     (post,) = server.asked("POST /prompt")
     assert "[mine=7; route=backend-2; more=1]" in post
 

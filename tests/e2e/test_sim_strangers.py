@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.e2e.comfyui_server import free_port
@@ -14,6 +16,13 @@ pytestmark = pytest.mark.e2e
 PAGE = b"<!doctype html><title>Welcome to nginx!</title>"
 SHORT = {"COMFYREPORT_TIME_SCALE": "0.05"}
 
+
+def wants_credentials(connection: socket.socket, request: bytes) -> None:
+    """Refuses, and promises a body that never comes."""
+    connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 99999999999\r\n\r\n")
+    hang(connection, request)
+
+
 # How it answers, what is told, the error's code, whether trying again can help.
 STRANGERS: dict[str, tuple[Answer, str, str, bool]] = {
     "a page": (http("200 OK", PAGE, "Content-Type: text/html"), "a web page", "auth", False),
@@ -24,6 +33,13 @@ STRANGERS: dict[str, tuple[Answer, str, str, bool]] = {
     "a login page": (http("302 Found", b"", "Location: /login?next=%2Fws"), "login", "auth", False),
     "another address": (http("301 Moved", b"", "Location: https://elsewhere.example/"), "redirects", "auth", False),
     "credentials wanted": (http("401 Unauthorized", b"", 'WWW-Authenticate: Basic realm="x"'), "401", "auth", False),
+    "credentials wanted, at length": (wants_credentials, "401", "auth", False),
+    "credentials wanted, with an odd cookie": (
+        http("401 Unauthorized", b"", "Set-Cookie: a@b=1", "Set-Cookie: =;;=\x01"),
+        "401",
+        "auth",
+        False,
+    ),
     "forbidden": (http("403 Forbidden"), "403", "auth", False),
     "another language": (garbage, "", "not_comfyui", False),
     "a socket without the right key": (
@@ -84,6 +100,24 @@ def test_tls_where_there_is_none(driver: Driver) -> None:
         ended = driver.run("--workflow", GOOD, "--server", secure, "--reporter", "console", env=SHORT)
     check_told(ended, 3, "TLS", secure)
     check_stream(ended, "unreachable", "tls")
+
+
+@pytest.mark.parametrize(
+    ("variable", "proxy", "texts"),
+    [
+        ("ALL_PROXY", "socks5://kim:hunter2@127.0.0.1:1", ("ALL_PROXY", "pip install 'requests[socks]'")),
+        ("http_proxy", "http://kim:hunter2@127.0.0.1:abc", ("http_proxy", "port is no number")),
+        ("http_proxy", "https://kim:hunter2@127.0.0.1:1", ("http_proxy", "https://")),
+        ("http_proxy", "ftp://kim:hunter2@127.0.0.1:1", ("http_proxy", "no scheme of a proxy")),
+    ],
+)
+def test_a_proxy_that_can_not_be_used(driver: Driver, variable: str, proxy: str, texts: tuple[str, ...]) -> None:
+    env = {"http_proxy": "", "HTTP_PROXY": "", "no_proxy": "", "NO_PROXY": "", variable: proxy}
+    ended = driver.run("--workflow", GOOD, "--server", "http://comfy.invalid", "--reporter", "console", env=env)
+    check_told(ended, 3, "can't be used", *texts)
+    check_stream(ended, "unreachable", "usage")
+    assert ended.result["retryable"] is False
+    assert "hunter2" not in f"{ended.err}{ended.events}"
 
 
 def test_a_password_is_told_nowhere(driver: Driver) -> None:

@@ -56,7 +56,13 @@ class Told(NamedTuple):
 
 
 def follow(
-    server: Hostile, folder: Path, *, output: str | None = None, workflow: Any = None, timing: Timing = QUICK
+    server: Hostile,
+    folder: Path,
+    *,
+    output: str | None = None,
+    workflow: Any = None,
+    timing: Timing = QUICK,
+    ping_interval: float | None = None,
 ) -> Told:
     """Run a workflow in this process, told to all reporters; what holds for every run is checked."""
     plain, terminal = Plain(), Terminal(100)
@@ -68,7 +74,8 @@ def follow(
     complaints: list[str] = []
     session = Session(plugins, command="run", server=server.url, timing=timing, complain=complaints.append)
     # No run may last for ever; one that does shows as this limit.
-    job = Job(server=server.url, workflow=workflow or WORKFLOW, output=output, wishes=Wishes(timeout=LIMIT))
+    wishes = Wishes(timeout=LIMIT, ping_interval=ping_interval)
+    job = Job(server=server.url, workflow=workflow or WORKFLOW, output=output, wishes=wishes)
     result = run_job(session, job)
     session.finish()
     told = Told(

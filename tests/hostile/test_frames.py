@@ -7,6 +7,7 @@ import json
 import struct
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyreport.frames import BLOCK, MESSAGE_LIMIT, TEXT_LIMIT, Frames, Skipped
-from tests.hostile.running import follow, measured
+from tests.hostile.running import LIMIT, QUICK, follow, measured
 from tests.hostile.server import BEGIN, END, Frame, Hostile, Raw, frame, head, own
 
 MIB = 1024 * 1024
@@ -179,7 +180,20 @@ def test_a_frame_beyond_all_limits_loses_the_connection_and_http_decides(tmp_pat
     with Hostile(frames=(*BEGIN, Raw(head(2**40, opcode)), b"x" * MIB)) as server:
         told = follow(server, tmp_path)
     assert told.result.status == "success"
-    assert "lost" in [line["state"] for line in told.of("connection_changed")]
+    (lost,) = [line for line in told.of("connection_changed") if line["state"] == "lost"][:1]
+    assert str(2**40) in lost["detail"]
+
+
+def test_a_connection_that_is_dead_without_a_word_is_opened_anew(tmp_path: Path) -> None:
+    """As behind a firewall that forgot it: nothing comes, and no ping is answered."""
+    timing = replace(QUICK, pong=0.5)
+    with Hostile(frames=(*BEGIN, LIMIT), frames_again=END) as server:
+        told = follow(server, tmp_path, timing=timing, ping_interval=0.1)
+    assert told.result.status == "success"
+    states = [line["state"] for line in told.of("connection_changed")]
+    assert [state for state in states if state != "polling"] == ["connected", "lost", "restored"]
+    (lost,) = [line for line in told.of("connection_changed") if line["state"] == "lost"]
+    assert "not even an answer to a ping" in lost["detail"]
 
 
 @pytest.mark.parametrize(

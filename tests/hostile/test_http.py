@@ -18,7 +18,9 @@ import pytest
 
 from comfyreport import answers, outputs
 from comfyreport.access import Access
+from comfyreport.address import parse_address
 from comfyreport.api import run_generation, wait_for_completion
+from comfyreport.client import Client
 from comfyreport.events import Instant
 from comfyreport.jsonlines import to_line
 from comfyreport.loop import Loop
@@ -178,6 +180,32 @@ def test_an_endless_answer_is_given_up(tmp_path: Path) -> None:
     print(f"an endless answer: {peak:.1f} MiB")
     assert (code, end["status"]) == (6, "lost")
     assert peak <= 400
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("route", ["post", "history", "view"])
+def test_a_redirect_whose_body_never_ends(tmp_path: Path, route: str) -> None:
+    headers = {"Location": "http://127.0.0.1:1/login", "Content-Type": "text/html"}
+    lie: dict[str, Any] = {route: lambda _: Reply(status=302, headers=headers, pieces=forever(b"x" * MIB))}
+    with Hostile(**lie) as server:
+        code, peak, _ = measured(server, tmp_path, "--lost-after", "1", "--output", f"{tmp_path}/made/")
+    print(f"a redirect without end: {peak:.1f} MiB")
+    assert code == {"post": 3, "history": 6, "view": 8}[route]
+    assert peak <= 90
+
+
+@pytest.mark.parametrize("status", [302, 401, 403])
+def test_what_such_a_status_comes_with_is_not_waited_for(status: int) -> None:
+    headers = {"Location": "/login", "Content-Length": "99999999999"}
+    slow = Reply(status=status, headers=headers, pieces=forever(b"x", 0.1))
+    with Hostile(queue=lambda _: slow) as server:
+        client = Client(parse_address(server.url), timing=Timing())
+        before = time.monotonic()
+        answer = client.get("/queue")
+        client.close()
+    assert answer.status == status
+    assert answer.refusal("there").code == "auth"
+    assert time.monotonic() - before < Timing().answer
 
 
 def bomb(megabytes: int, *, deflate: bool = False) -> bytes:

@@ -1,0 +1,81 @@
+"""Proxies that the environment names: read alike for HTTP and the socket, or told by their variable."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from comfyreport.errors import UnreachableError
+from comfyreport.proxies import Proxy, parse_proxy, proxy_of
+
+URL = "http://comfy.invalid:8188/queue"
+VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "proxy"),
+    [
+        ("proxy:3128", Proxy("http", "proxy", 3128)),
+        ("http://proxy", Proxy("http", "proxy", 80)),
+        ("HTTP://u%40x:p%3A@Proxy:3128/", Proxy("http", "proxy", 3128, "u@x", "p:")),
+        ("http://[::1]:3128", Proxy("http", "::1", 3128)),
+        ("socks4://proxy", Proxy("socks4", "proxy", 1080)),
+        ("socks4a://proxy:9", Proxy("socks4a", "proxy", 9)),
+        ("socks5h://u:p@proxy", Proxy("socks5h", "proxy", 1080, "u", "p")),
+    ],
+)
+def test_what_is_a_proxy(text: str, proxy: Proxy) -> None:
+    assert parse_proxy(text) == proxy
+    assert proxy.shown.endswith(f":{proxy.port}")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "words"),
+    [
+        ("http_proxy", "http://u:SECRET@127.0.0.1:abc", "port"),
+        ("HTTP_PROXY", "http://u:SECRET@127.0.0.1:99999", "port"),
+        ("http_proxy", "https://u:SECRET@127.0.0.1:1", "https://"),
+        ("ALL_PROXY", "ftp://u:SECRET@127.0.0.1:1", "scheme"),
+        ("all_proxy", "socks://u:SECRET@127.0.0.1:1", "scheme"),
+        ("http_proxy", "http://:3128", "host"),
+        ("http_proxy", "http://u:SECRET@[::1", "no address"),
+        ("http_proxy", "http://u:SECRET@h\u2100st", "no address"),
+    ],
+)
+def test_what_is_none_is_told_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(UnreachableError) as caught:
+        proxy_of(URL)
+    error = caught.value
+    assert variable in error.message
+    assert words in error.message
+    assert "SECRET" not in f"{error.message}{error.hint}"
+    assert (error.code, error.retryable, error.sent) == ("usage", False, False)
+    assert error.__context__ is None or error.__suppress_context__
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socks", None)
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    with pytest.raises(UnreachableError, match="ALL_PROXY") as caught:
+        proxy_of(URL)
+    assert "pip install 'requests[socks]'" in caught.value.hint
+
+
+def test_no_proxy_and_other_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert proxy_of(URL) is None
+    monkeypatch.setenv("https_proxy", "nonsense://x")
+    assert proxy_of(URL) is None
+    monkeypatch.setenv("http_proxy", "nonsense://x")
+    monkeypatch.setenv("no_proxy", "comfy.invalid")
+    assert proxy_of(URL) is None
