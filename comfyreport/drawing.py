@@ -14,6 +14,7 @@ DRAW_EVERY = 0.1
 
 # Ticks come on a timer of their own; one that is a moment early still counts.
 _SLACK = 1e-3
+_CUT, _WRAP = "\x1b[?7l", "\x1b[?7h"
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 
 
@@ -102,9 +103,10 @@ class Region:
         out = self._out
         text = CLEAR if self._shown else ""
         text += "".join(f"{line}\n" for line in strays) + _text(self._above, out)
-        text += "\n".join(lines)
         if lines:
-            text += "\r" if len(lines) == 1 else f"\r\x1b[{len(lines) - 1}A"
+            # Cut, not wrapped, where the terminal has become narrower meanwhile: the way back up is counted in lines.
+            joined = "\n".join(lines)
+            text += f"{_CUT}{joined}{_WRAP}\r" + (f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else "")
         self._above = []
         self._shown = lines
         out.write(text)

@@ -128,7 +128,7 @@ def assert_printable(text: str) -> None:
 # --- processes
 
 # What redrawing and colours are made of.
-_ALLOWED = re.compile(rb"\x1b\[(?:[0-9;]*[mAJK]|\?25[hl])|\r|\n")
+_ALLOWED = re.compile(rb"\x1b\[(?:[0-9;]*[mAJK]|\?7[hl])|\r|\n")
 
 _MEASURED = """
 import os, sys

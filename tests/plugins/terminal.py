@@ -7,7 +7,7 @@ import re
 
 from comfyreport.streams import ColorChoice, Stream, Terminals, cell_width, is_safe
 
-_TOKEN = re.compile(r"\x1b\[(\d*)([A-Za-z])|([\r\n])|(.)", re.DOTALL)
+_TOKEN = re.compile(r"\x1b\[\??(\d*)([A-Za-z])|([\r\n])|(.)", re.DOTALL)
 
 
 class Plain(Stream):
@@ -63,6 +63,8 @@ class Terminal(Stream):
                 del lines[row + 1 :]
             elif command == "A":
                 row -= int(number or 1)
+            elif command in ("l", "h"):
+                assert number == "7", "whether lines wrap, which this one never does"
             elif command not in ("", "m"):
                 raise AssertionError(f"unexpected escape {command}")
             elif control == "\r":

@@ -422,7 +422,8 @@ def test_only_known_escapes_and_the_cursor_is_never_hidden() -> None:
     out = Terminal(color="always")
     tell(console(out), failed())
     assert set(re.findall(r"\x1b\[[0-9;?]*[A-Za-z]", "".join(out.writes))) <= {
-        "\x1b[J", "\x1b[1A", "\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[36m",
+        "\x1b[J", "\x1b[1A", "\x1b[?7l", "\x1b[?7h",
+        "\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[36m",
     }  # fmt: skip
 
 
@@ -439,3 +440,11 @@ def test_two_consoles_on_one_terminal_are_refused() -> None:
     console(first)
     with pytest.raises(ReporterError, match="both want to draw"):
         console(second)
+
+
+def test_lines_wrap_again_behind_each_draw() -> None:
+    out = Terminal()
+    tell(console(out), txt2img())
+    text = "".join(out.writes)
+    assert text.count("\x1b[?7l") == text.count("\x1b[?7h") > 5
+    assert text.rindex("\x1b[?7h") > text.rindex("\x1b[?7l")
