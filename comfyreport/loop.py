@@ -177,7 +177,7 @@ class Loop:
         ended = run.told.ended
         for message in messages:
             events += run.feed(message, now)
-            of_run = of_run or _is_of(message, run)
+            of_run = of_run or getattr(message, "prompt_id", None) == run.prompt_id
         self._publish(events)
         self._publish(self._hearing.frames(now, of_run=of_run))
         if run.ending:
@@ -387,10 +387,3 @@ class Loop:
 
     def _tell(self, cls: Callable[..., ev.Event], **fields: Any) -> None:
         self._publish(self.run.tell(cls, self._clock(), **fields))
-
-
-def _is_of(message: messages.Message, run: Run) -> bool:
-    """Whether *message* tells of *run*; the note that follows a reconnect does so without its id."""
-    if isinstance(message, messages.Executing) and message.prompt_id is None:
-        return message.node is not None and run.started and run.nodes.known(message.node)
-    return getattr(message, "prompt_id", None) == run.prompt_id
