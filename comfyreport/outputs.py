@@ -9,12 +9,13 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from comfyreport.errors import UsageError
 from comfyreport.events import Output
+from comfyreport.made import worth_saving as worth_saving
 
 _NAME_LIMIT = 200
 _SUFFIX_LIMIT = 20
@@ -89,13 +90,6 @@ class Target:
             path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
         self._used.add(path)
         return path
-
-
-def worth_saving(outputs: Sequence[Output]) -> list[int]:
-    """The indexes of the outputs to save: files; those of the temp folder only where there are no others."""
-    files = [index for index, output in enumerate(outputs) if output.filename is not None]
-    lasting = [index for index in files if outputs[index].folder != "temp"]
-    return lasting or files
 
 
 def save(output: Output, path: Path, pieces: Pieces) -> Output:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from comfyreport.errors import UsageError
 from comfyreport.events import NodeRef, Output
-from comfyreport.outputs import Target, safe_name, save, worth_saving
+from comfyreport.outputs import Target, safe_name, save
 
 
 def output(filename: str | None = "a.png", folder: str = "output", subfolder: str = "") -> Output:
@@ -141,12 +141,6 @@ def test_a_device_is_no_place_for_a_file(tmp_path: Path) -> None:
 def test_preparing_leaves_nothing_behind(tmp_path: Path) -> None:
     Target(tmp_path / "a" / "x.png").prepare()
     assert os.listdir(tmp_path / "a") == []
-
-
-def test_what_is_worth_saving() -> None:
-    assert worth_saving([]) == []
-    assert worth_saving([output(None), output(), output("t.png", "temp"), output("b.png")]) == [1, 3]
-    assert worth_saving([output(None), output("t.png", "temp")]) == [1]
 
 
 # --- files
