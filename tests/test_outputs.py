@@ -95,6 +95,28 @@ def test_a_folder_keeps_the_servers_names_and_replaces_nothing(tmp_path: Path) -
     assert {target.place(output("d", subfolder="../x")).parent} == {tmp_path}
 
 
+def seconds_for(count: int, folder: Path) -> float:
+    """How long it takes to find a place for each of so many files of one name."""
+    target = Target(folder)
+    before = time.process_time()
+    places = {target.place(output("a.png")) for _ in range(count)}
+    assert len(places) == count
+    return time.process_time() - before
+
+
+def test_many_equal_names_cost_no_more_each_than_few(tmp_path: Path) -> None:
+    """Sixteen times as many would take 256 times as long, were all numbers tried each time."""
+    few = min(seconds_for(250, tmp_path) for _ in range(3))
+    assert seconds_for(4000, tmp_path) < 64 * few
+
+
+def test_numbers_that_the_servers_own_names_have_are_left_out(tmp_path: Path) -> None:
+    target = Target(tmp_path)
+    names = ("a.png", "a-2.png", "a.png", "a-2.png", "a.png", "a-5.png", "a.png")
+    places = [target.place(output(name)).name for name in names]
+    assert places == ["a.png", "a-2.png", "a-3.png", "a-2-2.png", "a-4.png", "a-5.png", "a-6.png"]
+
+
 def test_a_slash_makes_a_folder(tmp_path: Path) -> None:
     target = Target(f"{tmp_path}/new/deep/")
     target.prepare()
