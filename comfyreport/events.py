@@ -256,7 +256,7 @@ class ConnectionChanged(Event):
 
 @record
 class Heartbeat(ProgressEvent):
-    """Nothing was heard for a while, and comfyreport is still there."""
+    """Nothing was heard for a while, or the saving of a file takes long, and comfyreport is still there."""
 
     type: Literal["heartbeat"] = field(default="heartbeat", init=False)
     node: Annotated[NodeRef | None, "the node that runs, where one is known"] = None
