@@ -7,11 +7,18 @@ raised. Sources: ComfyUI 0.3.64, `server.py` and `execution.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from comfyreport.events import ErrorInfo, NodeError, NodeRef
 from comfyreport.messages import ExecutionError, ExecutionInterrupted, Json
-from comfyreport.wire import read_error, read_id, read_ids, read_interrupted
+from comfyreport.texts import ID_LIMIT, NAME_LIMIT, PROMPT_ID_LIMIT
+from comfyreport.wire import read_error, read_id, read_ids, read_interrupted, read_text
+
+# Refused inputs that are told; a workflow that is wrong throughout has a few for each of its nodes.
+_NODE_ERRORS = 1000
+# Characters of what is said of one; some name all the models that there are.
+_DETAIL_LIMIT = 8 * 1024
 
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
@@ -106,10 +113,10 @@ class History(NamedTuple):
 
 def node_ref(node_id: str, node: Mapping[str, Json]) -> NodeRef:
     """A node of a workflow as events name it: its title is `_meta.title`, else its class, else its id."""
-    class_type = _text(node.get("class_type"))
+    class_type = read_text(node.get("class_type"), NAME_LIMIT)
     meta = node.get("_meta")
-    title = meta.get("title") if isinstance(meta, Mapping) else None
-    if not isinstance(title, str) or not title.strip():
+    title = read_text(meta.get("title"), NAME_LIMIT) if isinstance(meta, Mapping) else ""
+    if not title.strip():
         title = class_type or node_id
     return NodeRef(id=node_id, class_type=class_type, title=title)
 
@@ -117,7 +124,8 @@ def node_ref(node_id: str, node: Mapping[str, Json]) -> NodeRef:
 def manifest_of(graph: Json) -> tuple[NodeRef, ...]:
     """The nodes of a workflow, in its order; what has no node's form is left out."""
     nodes = graph.items() if isinstance(graph, Mapping) else ()
-    return tuple(node_ref(str(node_id), node) for node_id, node in nodes if isinstance(node, Mapping))
+    known = ((read_id(node_id), node) for node_id, node in nodes if isinstance(node, Mapping))
+    return tuple(node_ref(node_id, node) for node_id, node in known if node_id is not None)
 
 
 def read_accepted(body: Json, titles: Mapping[str, NodeRef]) -> Accepted | None:
@@ -126,7 +134,7 @@ def read_accepted(body: Json, titles: Mapping[str, NodeRef]) -> Accepted | None:
         return None
     prompt_id = body["prompt_id"]
     return Accepted(
-        prompt_id if isinstance(prompt_id, str) else None,
+        prompt_id if isinstance(prompt_id, str) and len(prompt_id) <= PROMPT_ID_LIMIT else None,
         tuple(_node_errors(body.get("node_errors"), titles)),
     )
 
@@ -139,8 +147,9 @@ def read_refused(body: Json, titles: Mapping[str, NodeRef]) -> Refused | None:
     if not isinstance(error, dict):
         return None
     node_errors = tuple(_node_errors(body.get("node_errors"), titles))
-    message = _join(_text(error.get("message")) or "the server refused the workflow", _text(error.get("details")))
-    code, hint = _classify(_text(error.get("type")), message, node_errors)
+    message = read_text(error.get("message"), _DETAIL_LIMIT) or "the server refused the workflow"
+    message = _join(message, read_text(error.get("details"), _DETAIL_LIMIT))
+    code, hint = _classify(read_text(error.get("type")), message, node_errors)
     return Refused(ErrorInfo(code=code, message=message, hint=hint, node_errors=node_errors))
 
 
@@ -148,26 +157,24 @@ def _join(message: str, details: str) -> str:
     return f"{message} ({details})" if details and details != message else message
 
 
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _node_errors(body: Json, titles: Mapping[str, NodeRef]) -> Iterator[NodeError]:
-    if not isinstance(body, dict):
-        return
-    for node_id, entry in body.items():
-        if not isinstance(entry, dict):
+    return islice(_all_node_errors(body, titles), _NODE_ERRORS)
+
+
+def _all_node_errors(body: Json, titles: Mapping[str, NodeRef]) -> Iterator[NodeError]:
+    for node_id, entry in body.items() if isinstance(body, dict) else ():
+        if not isinstance(entry, dict) or len(node_id) > ID_LIMIT:
             continue
-        class_type = _text(entry.get("class_type"))
+        class_type = read_text(entry.get("class_type"), NAME_LIMIT)
         ref = titles.get(node_id) or NodeRef(id=node_id, class_type=class_type, title=class_type or node_id)
         errors = entry.get("errors")
         for error in errors if isinstance(errors, list) else ():
             if isinstance(error, dict):
                 yield NodeError(
                     node=ref,
-                    type=_text(error.get("type")),
-                    message=_text(error.get("message")),
-                    details=_text(error.get("details")),
+                    type=read_text(error.get("type"), NAME_LIMIT),
+                    message=read_text(error.get("message"), _DETAIL_LIMIT),
+                    details=read_text(error.get("details"), _DETAIL_LIMIT),
                 )
 
 
@@ -211,14 +218,17 @@ def _entries(items: list[Json]) -> Iterator[QueueEntry]:
         number, prompt_id = item[0], read_id(item[1])
         if prompt_id is None:
             continue
-        extra = item[3] if len(item) > 3 and isinstance(item[3], dict) else {}
-        client_id = extra.get("client_id")
         yield QueueEntry(
             number if isinstance(number, (int, float)) else 0,
             prompt_id,
-            client_id if isinstance(client_id, str) else None,
+            _client_of(item[3]) if len(item) > 3 else None,
             item[2] if len(item) > 2 else None,
         )
+
+
+def _client_of(extra: Json) -> str | None:
+    client_id = extra.get("client_id") if isinstance(extra, dict) else None
+    return client_id if isinstance(client_id, str) and len(client_id) <= PROMPT_ID_LIMIT else None
 
 
 def read_history(body: Json, prompt_id: str) -> History | None:
@@ -271,7 +281,8 @@ def _created(prompt: Json) -> float | None:
 def find_submission(body: Json, client_id: str) -> str | None:
     """The id of the prompt that *client_id* submitted, from the body of GET /history; None if it isn't there."""
     for prompt_id, entry in body.items() if isinstance(body, dict) else ():
-        if isinstance(entry, dict) and _submission(entry.get("prompt"))[1] == client_id:
+        theirs = _submission(entry.get("prompt"))[1] if isinstance(entry, dict) else None
+        if theirs == client_id and len(prompt_id) <= PROMPT_ID_LIMIT:
             return str(prompt_id)
     return None
 
@@ -280,8 +291,7 @@ def _submission(prompt: Json) -> tuple[Json, str | None, tuple[str, ...]]:
     """The workflow, the client's id and the output nodes, from history's copy of what was queued."""
     parts = prompt if isinstance(prompt, list) else []
     graph, extra, targets = [*parts[2:5], None, None, None][:3]
-    client_id = extra.get("client_id") if isinstance(extra, dict) else None
-    return graph, client_id if isinstance(client_id, str) else None, read_ids(targets)
+    return graph, _client_of(extra), read_ids(targets)
 
 
 def needed_nodes(graph: Json, targets: Iterable[str]) -> list[str]:
@@ -317,5 +327,6 @@ def _outputs(entry: Mapping[str, Json]) -> Iterator[HistoryOutput]:
     for raw_id, ui in outputs.items() if isinstance(outputs, dict) else ():
         about = meta.get(raw_id) if isinstance(meta, dict) else None
         display = about.get("display_node") if isinstance(about, dict) else None
-        if isinstance(ui, dict):
-            yield HistoryOutput(display if isinstance(display, str) else raw_id, ui)
+        node = display if isinstance(display, str) else raw_id
+        if isinstance(ui, dict) and len(node) <= ID_LIMIT:
+            yield HistoryOutput(node, ui)

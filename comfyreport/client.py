@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -171,7 +171,7 @@ class Client:
             finally:
                 self._calls.discard(call)
 
-    def download(self, filename: str, subfolder: str, folder: str) -> Iterator[bytes]:
+    def download(self, filename: str, subfolder: str, folder: str) -> Generator[bytes, None, None]:
         """The pieces of a file that the server serves under `/view`. Raises UnreachableError."""
         url = self.address.url("/view", filename=filename, subfolder=subfolder, type=folder)
         with self._request("GET", url, None, self.timing.answer) as (response, call):

@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 # No estimate is longer: thirty years, where the tiny steps of some bars would make a float overflow.
 _LONGEST = 1e9
 
+# Seconds below which what a node took says nothing of others.
+_TELLING = 0.1
+
 
 class Bar:
     """The bar of one node as the server runs it, which may start over: each start is a pass of its node.
@@ -89,7 +92,7 @@ def whole_run(running: Iterable[float], alike: float, unlike: int, longest: floa
     :param longest: what the longest node without a bar has taken: the best guess for those.
     """
     now = max(running, default=None)
-    if now is None or (unlike and not longest):
+    if now is None or (unlike and longest < _TELLING):
         return None
     unknown = unlike * longest
     low, middle, high = 0.9 * now + 0.7 * alike, now + alike + unknown / 2, 1.2 * now + 1.5 * alike + unknown

@@ -76,7 +76,9 @@ class Output(Record):
     media_type: Annotated[str | None, "MIME type, where known"] = None
     bytes: Annotated[int | None, "size in bytes, once saved"] = None
     path: Annotated[str | None, "where it was saved"] = None
-    value: Annotated[Any, "the value itself, for kinds text and value"] = None
+    value: Annotated[Any, "the value itself, for kinds text and value; one over 65,536 characters as its JSON, cut"] = (
+        None
+    )
     cached: Annotated[bool, "taken from the server's cache: made by an earlier run"] = False
 
 
@@ -199,11 +201,11 @@ class NodeProgress(ProgressEvent):
 
 @record
 class NodeText(Event):
-    """A node sent a line of text about what it does."""
+    """A node sent a line of text about what it does. Of a text over 65,536 characters the rest is an ellipsis."""
 
     type: Literal["node_text"] = field(default="node_text", init=False)
     node: Annotated[NodeRef, "the node"]
-    text: Annotated[str, "the text, as the server sent it"]
+    text: Annotated[str, "the text, as the server sent it; cut at 65,536 characters, the last of them an ellipsis"]
 
 
 @record
@@ -256,7 +258,7 @@ class ConnectionChanged(Event):
 
 @record
 class Heartbeat(ProgressEvent):
-    """Nothing was heard for a while, and comfyreport is still there."""
+    """Nothing was heard for a while, or the saving of a file takes long, and comfyreport is still there."""
 
     type: Literal["heartbeat"] = field(default="heartbeat", init=False)
     node: Annotated[NodeRef | None, "the node that runs, where one is known"] = None

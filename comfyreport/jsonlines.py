@@ -12,6 +12,7 @@ import orjson
 
 from comfyreport.events import Event, NodeProgress, NodeRef
 from comfyreport.streams import is_safe
+from comfyreport.texts import text_of
 
 _FIRST = ("type", "seq", "time", "elapsed", "prompt_id", "source", "run_index")
 _FIRST_OF_PROGRESS = ("step", "max_steps", "eta_seconds", "node")
@@ -104,7 +105,7 @@ def _escaped(line: bytes) -> bytes:
     text = line.decode()
     if text.isprintable():
         return line
-    return "".join(each if is_safe(each) else json.dumps(each)[1:-1] for each in text).encode()
+    return text.translate({ord(each): json.dumps(each)[1:-1] for each in set(text) if not is_safe(each)}).encode()
 
 
 def _dumps_anything(data: Mapping[str, Any]) -> bytes:
@@ -122,9 +123,9 @@ def _tame(item: Any, depth: int) -> Any:
     if isinstance(item, float):
         return item if math.isfinite(item) else None
     if isinstance(item, Mapping):
-        return {str(key): _tame(each, depth + 1) for key, each in item.items()}
+        return {text_of(key): _tame(each, depth + 1) for key, each in item.items()}
     if isinstance(item, (list, tuple)):
         return [_tame(each, depth + 1) for each in item]
     if item is None or isinstance(item, (str, int)):
         return item
-    return str(item)
+    return text_of(item)

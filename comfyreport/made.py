@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote_plus
 
 from comfyreport.events import Kind, NodeRef, Output
 from comfyreport.messages import Json
+from comfyreport.texts import FILE_NAME_LIMIT, bounded, cut, text_of
 
 _MODELS = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".ply", ".usdz", ".splat", ".ksplat", ".spz")
 _MORE_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".flac": "audio/flac", ".opus": "audio/ogg"}
+
+ROOM = 32 * 1024 * 1024
+"""Characters: 300,000 files have less."""
 
 _ENDING = re.compile(r"\.[a-z0-9]{1,12}\Z")
 
@@ -19,13 +23,29 @@ _ENDING = re.compile(r"\.[a-z0-9]{1,12}\Z")
 _FLAGS = frozenset({"animated"})
 
 
-def outputs_of(node: NodeRef, ui: Mapping[str, Json], base_url: str, *, cached: bool = False) -> tuple[Output, ...]:
+class Room:
+    """What a run keeps of its outputs in all: so many characters, beyond which outputs are left out."""
+
+    def __init__(self, characters: int = ROOM) -> None:
+        self._left = characters
+
+    def takes(self, output: Output) -> bool:
+        """Whether there is room for *output*, which takes it."""
+        texts = (output.filename, output.subfolder, output.folder, output.url, output.value)
+        self._left -= sum(len(text_of(text)) for text in texts if text is not None)
+        return self._left >= 0
+
+
+def outputs_of(
+    node: NodeRef, ui: Mapping[str, Json], base_url: str, *, cached: bool = False, room: Room | None = None
+) -> tuple[Output, ...]:
     """The outputs that *ui*, one node's `output` of an `executed` or of history, tells of.
 
     Any object with a `filename` is a file, whatever key it stands under; texts become kind text, all else kind
-    value. *base_url* is the server's address without credentials.
+    value, with limits to their sizes (`texts`). *base_url* is the server's address without credentials.
     """
-    return tuple(_output(node, index, key, item, base_url, cached) for index, (key, item) in enumerate(_items(ui)))
+    found = (_output(node, index, key, item, base_url, cached) for index, (key, item) in enumerate(_items(ui)))
+    return tuple(output for output in found if room is None or room.takes(output))
 
 
 def _items(ui: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
@@ -41,11 +61,12 @@ def _output(node: NodeRef, index: int, key: str, item: Json, base_url: str, cach
     filename = item.get("filename") if isinstance(item, dict) else None
     if not isinstance(filename, str) or not filename:
         kind: Kind = "text" if isinstance(item, str) else "value"
-        return Output(node=node, index=index, kind=kind, value=item, cached=cached)
+        return Output(node=node, index=index, kind=kind, value=bounded(item), cached=cached)
+    filename = cut(filename, FILE_NAME_LIMIT)
     subfolder = item.get("subfolder")
-    subfolder = subfolder if isinstance(subfolder, str) else ""
+    subfolder = cut(subfolder, FILE_NAME_LIMIT) if isinstance(subfolder, str) else ""
     folder = item.get("type")
-    folder = folder if isinstance(folder, str) and folder else "output"
+    folder = cut(folder, FILE_NAME_LIMIT) if isinstance(folder, str) and folder else "output"
     media_type = media_type_of(filename)
     return Output(
         node=node,
@@ -58,6 +79,13 @@ def _output(node: NodeRef, index: int, key: str, item: Json, base_url: str, cach
         media_type=media_type,
         cached=cached,
     )
+
+
+def worth_saving(outputs: Sequence[Output]) -> list[int]:
+    """The indexes of the outputs to save: files; those of the temp folder only where there are no others."""
+    files = [index for index, output in enumerate(outputs) if output.filename is not None]
+    lasting = [index for index in files if outputs[index].folder != "temp"]
+    return lasting or files
 
 
 def view_url(base_url: str, filename: str, subfolder: str, folder: str) -> str:

@@ -137,6 +137,12 @@ class Malformed(NamedTuple):
     reason: str
 
 
+class Oversized(NamedTuple):
+    """A text message of *size* bytes that holds so many values that it was not read."""
+
+    size: int
+
+
 Message = Union[  # noqa: UP007  isinstance works alike on all supported versions
     StatusMessage,
     FeatureFlags,
@@ -153,4 +159,5 @@ Message = Union[  # noqa: UP007  isinstance works alike on all supported version
     TextFrame,
     Unknown,
     Malformed,
+    Oversized,
 ]

@@ -9,12 +9,13 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from comfyreport.errors import UsageError
 from comfyreport.events import Output
+from comfyreport.made import worth_saving as worth_saving
 
 _NAME_LIMIT = 200
 _SUFFIX_LIMIT = 20
@@ -24,9 +25,9 @@ _UNSAFE = re.compile(r'[<>:"/\\|?*]')
 
 CHECK_DISK_EVERY = 16 * 1024 * 1024
 KEEP_FREE = 64 * 1024 * 1024
-"""Bytes: a download may leave no less of the disk."""
+"""Bytes: a download may leave no less of the disk. Nothing else limits its size: films and models are large."""
 
-Pieces = Callable[[str, str, str], Iterator[bytes]]
+Pieces = Callable[[str, str, str], Generator[bytes, None, None]]
 
 
 def safe_name(name: str) -> str:
@@ -54,6 +55,7 @@ class Target:
         self._path = Path(text)
         self.folder = text.endswith(("/", os.sep)) or self._path.is_dir()
         self._used: set[Path] = set()
+        self._last: dict[Path, int] = {}
 
     def prepare(self) -> None:
         """Make the folder and see that it can be written to; UsageError if not. Nothing is left behind in it."""
@@ -75,27 +77,26 @@ class Target:
         """Where *output* goes: a path that no other output of this run has."""
         if self.folder:
             wanted = self._path / safe_name(output.filename or "output")
-            return self._free(wanted, wanted, 1)
+            return self._free(wanted, 1)
         if not self._used:
             self._used.add(self._path)
             return self._path
         suffix = Path(safe_name(output.filename or "")).suffix or self._path.suffix
-        wanted = self._path.with_suffix(suffix)
-        return self._free(wanted, wanted.with_name(f"{wanted.stem}-2{suffix}"), 2)
+        return self._free(self._path.with_suffix(suffix), 2)
 
-    def _free(self, wanted: Path, path: Path, number: int) -> Path:
-        while path in self._used or os.path.lexists(path):
+    def _free(self, wanted: Path, number: int) -> Path:
+        """*wanted* with the first free number from *number* on; 1 is told as none."""
+        # Lower ones were found taken before: for many equal names they must not be tried again each time.
+        number = self._last.get(wanted, number - 1) + 1
+        while (path := _numbered(wanted, number)) in self._used or os.path.lexists(path):
             number += 1
-            path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+        self._last[wanted] = number
         self._used.add(path)
         return path
 
 
-def worth_saving(outputs: Sequence[Output]) -> list[int]:
-    """The indexes of the outputs to save: files; those of the temp folder only where there are no others."""
-    files = [index for index, output in enumerate(outputs) if output.filename is not None]
-    lasting = [index for index in files if outputs[index].folder != "temp"]
-    return lasting or files
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def save(output: Output, path: Path, pieces: Pieces) -> Output:
@@ -106,8 +107,8 @@ def save(output: Output, path: Path, pieces: Pieces) -> Output:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.part")
     try:
-        with open(part, "xb") as file:
-            got = pieces(output.filename or "", output.subfolder or "", output.folder or "output")
+        got = pieces(output.filename or "", output.subfolder or "", output.folder or "output")
+        with contextlib.closing(got), open(part, "xb") as file:
             size = _write(file.write, _while_there_is_room(got, path.parent))
         os.replace(part, path)
     except BaseException:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from comfyreport import answers, messages, verdict
 from comfyreport import events as ev
 from comfyreport.events import Instant
-from comfyreport.made import outputs_of
+from comfyreport.made import Room, outputs_of, worth_saving
 from comfyreport.nodes import Nodes
 from comfyreport.story import Story
 from comfyreport.telling import Telling
@@ -72,6 +72,7 @@ class Run:
         self.finished = False
         self.position: int | None = None
         self.outputs: list[ev.Output] = []
+        self._room = Room()
         self._places: set[tuple[object, ...]] = set()
         self._counts: Counter[str] = Counter()
         self._base_url = base_url
@@ -254,9 +255,8 @@ class Run:
             display = self.nodes.display_id(entry.node)
             ref = self.nodes.node(display).ref
             cached = display in self.nodes.cached
-            self._add_outputs(outputs_of(ref, entry.ui, self._base_url, cached=cached))
-        files = sum(1 for output in self.outputs if output.filename is not None)
-        self.verdict = verdict.from_history(fact, self.told, self.nodes, files)
+            self._add_outputs(outputs_of(ref, entry.ui, self._base_url, cached=cached, room=self._room))
+        self.verdict = verdict.from_history(fact, self.told, self.nodes, len(worth_saving(self.outputs)))
         self._tell_outputs()
         if end == "success" and not self.outputs:
             self._telling.warn("no_outputs", "the run made no outputs that the server tells of")
@@ -335,6 +335,10 @@ class Run:
             return
         self._malformed_told.add(message.reason)
         self._telling.warn("malformed_message", message.reason)
+
+    def _oversized(self, message: messages.Oversized) -> None:
+        words = f"a message of {message.size} bytes was not read; HTTP tells how the run goes"
+        self._telling.warn("frame_too_large", words)
 
     # --- what comfyreport says itself
 
@@ -415,4 +419,5 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], None]] = {
     messages.ExecutionError: Run._error,
     messages.ExecutionInterrupted: Run._interrupted,
     messages.Malformed: Run._malformed,
+    messages.Oversized: Run._oversized,
 }

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from comfyreport import events as ev
 from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant
-from comfyreport.outputs import Target, save, worth_saving
+from comfyreport.made import worth_saving
+from comfyreport.outputs import Target, save
 from comfyreport.recording import Recorder
 from comfyreport.run import Run
 from comfyreport.verdict import timed_out_while_saving
 from comfyreport.wires import Done, Left, Signalled, Wires
 
+# Errors that the server itself made: it is there.
+_ANSWERS = ("auth", "not_comfyui")
+# Names of files that one message tells.
+_NAMES = 10
+
 
 class Saver:
     """Saves what *run* made, and changes its verdict where that fails: the verdict's last word.
+
+    Where nothing else is told for `Timing.silence` seconds, a heartbeat is. A server that hasn't answered for
+    `Timing.lost_after` seconds is asked for no more.
 
     :param pulse: called several times a second meanwhile.
     :param overtime: the user's limit for the whole run in seconds, once it is over.
@@ -41,43 +52,56 @@ class Saver:
         self._pulse = pulse
         self._recorder = recorder
         self._overtime = overtime
+        self._timing = wires.client.timing
         self._limit: float | None = None
+        self._unanswered: float | None = None
+        self._heard = self._told = clock().elapsed
         self._stop = threading.Event()
 
     def save(self, target: Target) -> None:
         """Save all outputs that are worth it to *target*."""
         failed: list[str] = []
-        for index in worth_saving(self._run.outputs):
+        waiting = deque(worth_saving(self._run.outputs))
+        while waiting and not self._stop.is_set():
+            index = waiting.popleft()
             output = self._run.outputs[index]
             path = target.place(output)
             error = self._save_one(index, output, path)
-            if self._stop.is_set():
-                break
-            if error is not None:
+            if error is not None and (not self._stop.is_set() or self._unanswered is not None):
                 failed.append(str(output.filename))
-                message = f"{output.filename} could not be saved to {path}: {error}"
-                told = self._run.tell(
-                    ev.Warning, self._clock(), code="download_failed", message=message, node=output.node
-                )
-                self._publish(told)
+                self._warn(f"{output.filename} could not be saved to {path}: {self._silence or error}", output.node)
+        if waiting and self._unanswered is not None:
+            failed += [str(self._run.outputs[index].filename) for index in waiting]
+            self._warn(f"{len(waiting)} more files were not saved: {self._silence}")
         self._amend(failed)
 
     def _save_one(self, index: int, output: ev.Output, path: Path) -> BaseException | None:
         self._wires.errand("save", lambda: save(output, path, self._pieces))
         while True:
             self._pulse()
-            if self._limit is None and not self._stop.is_set():
-                self._limit = self._overtime()
-                if self._limit is not None:
-                    self._end()
+            self._look_at_the_time(self._clock())
             for item in self._wires.receive(0.1):
                 if isinstance(item, (Signalled, Left)):
                     self._end()
                 elif isinstance(item, Done) and item.name == "save":
                     self._wires.busy.discard("save")
+                    if item.error is None or getattr(item.error, "code", "") in _ANSWERS:
+                        self._heard = self._clock().elapsed
                     if item.error is None:
                         self._saved(index, item.value)
                     return item.error
+
+    def _look_at_the_time(self, at: Instant) -> None:
+        """Whether there is still time for it, and whether it is time for a heartbeat."""
+        silent = max(0.0, at.elapsed - self._heard)
+        if not self._stop.is_set():
+            self._limit = self._overtime()
+            if silent > self._timing.lost_after:
+                self._unanswered = silent
+            if self._limit is not None or self._unanswered is not None:
+                self._end()
+        if at.elapsed - self._told >= self._timing.silence:
+            self._tell(self._run.tell(ev.Heartbeat, at, silent_seconds=round(silent, 1), state="running"))
 
     def _end(self) -> None:
         """Save no more; what is half saved goes."""
@@ -87,13 +111,28 @@ class Saver:
     def _saved(self, index: int, saved: ev.Output) -> None:
         if self._recorder is not None:
             self._recorder.note("saved", index=index, path=saved.path, bytes=saved.bytes)
-        self._publish(self._run.saved(index, saved, self._clock()))
+        self._tell(self._run.saved(index, saved, self._clock()))
 
-    def _pieces(self, filename: str, subfolder: str, folder: str) -> Iterator[bytes]:
-        for piece in self._wires.client.download(filename, subfolder, folder):
-            if self._stop.is_set():
-                raise UnreachableError("stopped by the user", code="cancelled")
-            yield piece
+    @property
+    def _silence(self) -> str:
+        """Why nothing more is saved, if it is the server's silence."""
+        return "" if self._unanswered is None else f"the server has not answered for {self._unanswered:.0f} s"
+
+    def _warn(self, message: str, node: ev.NodeRef | None = None) -> None:
+        self._tell(self._run.tell(ev.Warning, self._clock(), code="download_failed", message=message, node=node))
+
+    def _tell(self, events: Sequence[ev.Event]) -> None:
+        self._told = self._clock().elapsed
+        self._publish(events)
+
+    def _pieces(self, filename: str, subfolder: str, folder: str) -> Generator[bytes, None, None]:
+        # Closed at once, not when the exception that ended it is forgotten: it holds a connection.
+        with contextlib.closing(self._wires.client.download(filename, subfolder, folder)) as pieces:
+            for piece in pieces:
+                if self._stop.is_set():
+                    raise UnreachableError("stopped", code="cancelled")
+                self._heard = self._clock().elapsed
+                yield piece
 
     def _amend(self, failed: list[str]) -> None:
         """Change the verdict by what saving showed."""
@@ -102,13 +141,14 @@ class Saver:
             return
         if self._limit is not None:
             self._run.verdict = timed_out_while_saving(self._limit)
-        elif self._stop.is_set():
+        elif self._stop.is_set() and self._unanswered is None:
             error = ErrorInfo(code="cancelled", message="stopped by the user before all outputs were saved")
             self._run.verdict = verdict._replace(status="cancelled", error=error)
         elif failed and verdict.status == "success":
+            names = ", ".join(failed[:_NAMES]) + (f" and {len(failed) - _NAMES} more" if len(failed) > _NAMES else "")
             error = ErrorInfo(
                 code="download_failed",
-                message=f"the run succeeded, but these outputs could not be saved: {', '.join(failed)}",
+                message=f"the run succeeded, but these outputs could not be saved: {names}",
                 hint="fetch them from the URLs of the outputs",
             )
             self._run.verdict = verdict._replace(status="partial", error=error, retryable=True)

@@ -6,6 +6,7 @@ that of the message before: all that may be skipped. What stays tells a `Run` th
 
 from __future__ import annotations
 
+import contextlib
 from itertools import islice, takewhile
 
 from comfyreport.messages import Message, ProgressState
@@ -65,8 +66,10 @@ class States:
             return
         nodes = {raw_id: message.nodes[raw_id] for raw_id in ended}
         content = {"prompt_id": message.prompt_id, "nodes": nodes}
-        if end > 0 and told.endswith(b", ") and parsed == {"type": "progress_state", "data": content}:
-            self._head, self._skipped = head, data[:end]
+        with contextlib.suppress(RecursionError):
+            # To compare goes less deep than to parse.
+            if end > 0 and told.endswith(b", ") and parsed == {"type": "progress_state", "data": content}:
+                self._head, self._skipped = head, data[:end]
 
 
 def _finished(message: ProgressState, raw_id: str) -> bool:

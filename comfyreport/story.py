@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from comfyreport import events as ev
 from comfyreport import messages, wire
-from comfyreport.made import outputs_of
+from comfyreport.made import Room, outputs_of
 from comfyreport.nodes import Node, Nodes
 from comfyreport.telling import Telling
 
@@ -31,6 +31,7 @@ class Story:
         self.reopened = 0
         self._stateful = False
         self._previews = 0
+        self._room = Room()
 
     def cache(self, node_id: str) -> None:
         """The node's result is cached."""
@@ -111,7 +112,7 @@ class Story:
         display = self.nodes.display_id(message.node, message.display_node)
         node = self.nodes.node(display)
         cached = display in self.nodes.cached
-        made = outputs_of(node.ref, message.output, self._base_url, cached=cached)
+        made = outputs_of(node.ref, message.output, self._base_url, cached=cached, room=self._room)
         node.outputs += tuple(replace(output, index=len(node.outputs) + output.index) for output in made)
 
     def text(self, frame: messages.TextFrame) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO, Literal, TextIO, cast
 
 from comfyreport.errors import ReporterError
+from comfyreport.texts import cut, text_of
 
 ColorChoice = Literal["auto", "always", "never"]
 
@@ -33,12 +34,13 @@ def printable(text: object, limit: int | None = None) -> str:
     Everything that comes from a server or a workflow goes through this before it is drawn. *limit* cuts the
     result to that many characters, the last of them an ellipsis.
     """
-    shown = str(text)
+    shown = text if isinstance(text, str) else text_of(text)
+    if limit is not None and len(shown) > limit:
+        # Escapes only make it longer: what is far behind the limit need not be looked at.
+        shown = shown[: limit + 1]
     if not shown.isprintable():
         shown = "".join(map(_escape, shown))
-    if limit is not None and len(shown) > limit:
-        shown = shown[: max(0, limit - 1)] + "…"
-    return shown
+    return shown if limit is None or len(shown) <= limit else cut(shown, limit)
 
 
 def is_safe(character: str) -> bool:
@@ -68,8 +70,8 @@ def _character_width(character: str) -> int:
 
 def fit(text: str, width: int) -> str:
     """*text* cut to at most *width* columns."""
-    if cell_width(text) <= width:
-        return text
+    if text.isascii():
+        return text[: max(0, width)]
     taken = 0
     for index, character in enumerate(text):
         taken += _character_width(character)

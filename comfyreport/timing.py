@@ -50,7 +50,7 @@ class Timing:
     patience: float = 0.25
     """that a thread waits for the next one to take what is there, before messages are merged"""
     lost_after: float = 60.0
-    """of unbroken time without any answer before a run is given up"""
+    """of unbroken time without any answer before a run, or the saving of what it made, is given up"""
     lost_after_refused: float = 15.0
     """the same where connections to loopback are refused"""
     reconnect_first: float = 0.5

@@ -28,6 +28,7 @@ from comfyreport.messages import (
     Malformed,
     Message,
     NodeState,
+    Oversized,
     PreviewFrame,
     ProgressMessage,
     ProgressState,
@@ -35,6 +36,7 @@ from comfyreport.messages import (
     TextFrame,
     Unknown,
 )
+from comfyreport.texts import ID_LIMIT, NAME_LIMIT, TEXT_LIMIT, cut, decode_cut
 
 FRAME_PREVIEW = 1
 FRAME_TEXT = 3
@@ -44,18 +46,34 @@ FRAME_PREVIEW_WITH_METADATA = 4
 _LARGEST = 2.0**53
 
 _IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
+_METADATA_LIMIT = 1024 * 1024
+
+# A byte of JSON may become thirty of memory. Below so many bytes that is nobody's concern; above, only so many values
+# are taken: the states of 100,000 nodes have a million, and a queue of 1,000 workflows with 1,000 nodes each, seven.
+_SMALL_BYTES = 1024 * 1024
+_MOST_VALUES = 10_000_000
+_MOST_VALUES_OF_A_FRAME = 2_000_000
+
+# Lines of a traceback, and entries of it that are looked at, from its end.
+_TRACEBACK_LINES = 100
 
 
 class _FieldError(Exception):
     """A field is missing or of the wrong type."""
 
 
-def loads(data: bytes | bytearray | str) -> Json:
-    """Parse JSON as leniently as a server may write it; ValueError if it can't be parsed.
+class TooManyValuesError(ValueError):
+    """JSON that would take far more memory than it has bytes."""
+
+
+def loads(data: bytes | bytearray | str, most: int = _MOST_VALUES) -> Json:
+    """Parse JSON as leniently as a server may write it; ValueError if it can't be parsed, or has over *most* values.
 
     Python servers write NaN and infinities, which JSON lacks: they become None. Whole numbers over 64 bits become
     floats.
     """
+    if len(data) > _SMALL_BYTES and _values_in(data) > most:
+        raise TooManyValuesError(f"more than {most} values")
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -64,6 +82,13 @@ def loads(data: bytes | bytearray | str) -> Json:
         return _clean(json.loads(data, parse_constant=lambda _: None, parse_float=_float, parse_int=_whole))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _values_in(data: bytes | bytearray | str) -> int:
+    """How many values JSON holds, or more: each but the first has one of these before it, texts have them too."""
+    if isinstance(data, str):
+        return sum(map(data.count, ",[{"))
+    return sum(map(data.count, (b",", b"[", b"{")))
 
 
 def _float(text: str) -> float | None:
@@ -97,7 +122,9 @@ def decode(frame: str | bytes) -> Message:
 def decode_text(frame: str | bytes) -> Message:
     """A text frame, given as str or as its UTF-8 bytes. Never raises."""
     try:
-        envelope = loads(frame)
+        envelope = loads(frame, _MOST_VALUES_OF_A_FRAME)
+    except TooManyValuesError:
+        return Oversized(len(frame))
     except ValueError as error:
         return Malformed(f"text frame of {len(frame)} characters is no JSON: {error}"[:200])
     if not isinstance(envelope, dict):
@@ -126,12 +153,14 @@ def decode_binary(frame: bytes) -> Message:
         return _preview(number, frame[8:])
     if kind not in (FRAME_TEXT, FRAME_PREVIEW_WITH_METADATA):
         return Unknown(f"binary frame of kind {kind}")
-    head, rest = frame[8 : 8 + number], frame[8 + number :]
-    if len(head) < number:
+    if len(frame) - 8 < number:
         return Malformed(f"binary frame of kind {kind} is cut off")
+    if number > (ID_LIMIT if kind == FRAME_TEXT else _METADATA_LIMIT):
+        return Malformed(f"binary frame of kind {kind} with {number} bytes before its content")
+    head = frame[8 : 8 + number]
     if kind == FRAME_TEXT:
-        return TextFrame(head.decode("utf-8", "replace"), rest.decode("utf-8", "replace"))
-    return _preview_with_metadata(head, rest)
+        return TextFrame(head.decode("utf-8", "replace"), decode_cut(frame, 8 + number, TEXT_LIMIT))
+    return _preview_with_metadata(head, frame[8 + number :])
 
 
 def _preview(number: int, image: bytes) -> Message:
@@ -151,7 +180,7 @@ def _preview_with_metadata(head: bytes, image: bytes) -> Message:
     media_type = data.get("image_type")
     return PreviewFrame(
         image,
-        media_type if isinstance(media_type, str) else "image/jpeg",
+        cut(media_type, NAME_LIMIT) if isinstance(media_type, str) else "image/jpeg",
         prompt_id=read_id(data.get("prompt_id")),
         node=read_id(data.get("node_id")),
         display_node=read_id(data.get("display_node_id")),
@@ -160,7 +189,7 @@ def _preview_with_metadata(head: bytes, image: bytes) -> Message:
 
 def node_state(raw_id: str, entry: Json) -> NodeState | None:
     """One entry of a `ProgressState`; None if it can't be understood."""
-    if not isinstance(entry, dict):
+    if not isinstance(entry, dict) or len(raw_id) > ID_LIMIT:
         return None
     state = entry.get("state")
     value = entry.get("value")
@@ -174,16 +203,16 @@ def node_state(raw_id: str, entry: Json) -> NodeState | None:
 
 
 def read_id(value: Json) -> str | None:
-    """A node's or prompt's id: servers keep what clients gave, mostly text, sometimes a number."""
+    """A node's or prompt's id: servers keep what clients gave, mostly text, sometimes a number. None if too long."""
     if isinstance(value, str):
-        return value
+        return value if len(value) <= ID_LIMIT else None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _need_id(data: Mapping[str, Json], name: str) -> str:
     value = read_id(data.get(name))
     if value is None:
-        raise _FieldError(f"{name} is missing or no text")
+        raise _FieldError(f"{name} is missing, too long or no text")
     return value
 
 
@@ -194,8 +223,9 @@ def _need_number(data: Mapping[str, Json], name: str) -> float:
     return value
 
 
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""
+def read_text(value: Json, limit: int = TEXT_LIMIT) -> str:
+    """A text, cut if it is longer than *limit*; empty if it is none."""
+    return cut(value, limit) if isinstance(value, str) else ""
 
 
 def read_ids(value: Json) -> tuple[str, ...]:
@@ -205,12 +235,14 @@ def read_ids(value: Json) -> tuple[str, ...]:
     return tuple(found for found in map(read_id, value) if found is not None)
 
 
-def _lines(value: Json) -> tuple[str, ...]:
+def _last_lines(value: Json) -> tuple[str, ...]:
+    """The last lines of a traceback: a text, or a list of texts with some lines each."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):
         return ()
-    return tuple(line for entry in value if isinstance(entry, str) for line in entry.splitlines())
+    texts = [entry[-TEXT_LIMIT:] for entry in value[-_TRACEBACK_LINES:] if isinstance(entry, str)]
+    return tuple(line for text in texts for line in text.splitlines())[-_TRACEBACK_LINES:]
 
 
 def remaining_of(data: Json) -> int | None:
@@ -265,10 +297,10 @@ def read_error(data: Mapping[str, Json]) -> ExecutionError:
     return ExecutionError(
         read_id(data.get("prompt_id")) or "",
         read_id(data.get("node_id")) or "",
-        _text(data.get("node_type")),
-        _text(data.get("exception_message")).strip(),
-        _text(data.get("exception_type")),
-        _lines(data.get("traceback")),
+        read_text(data.get("node_type"), NAME_LIMIT),
+        read_text(data.get("exception_message")).strip(),
+        read_text(data.get("exception_type"), NAME_LIMIT),
+        _last_lines(data.get("traceback")),
         read_ids(data.get("executed")),
     )
 

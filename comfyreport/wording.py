@@ -314,14 +314,15 @@ def _connection_changed(event: ev.ConnectionChanged) -> str:
 
 
 def _heartbeat(event: ev.Heartbeat) -> str:
-    silence = f"nothing heard for {format_seconds(event.silent_seconds, 0)}"
+    # While a file comes in, the server is heard all the time.
+    silence = f", nothing heard for {format_seconds(event.silent_seconds, 0)}" if event.silent_seconds >= 0.5 else ""
     if event.state == "queued":
-        return f"[INFO] Still waiting in the queue, {silence}"
+        return f"[INFO] Still waiting in the queue{silence}"
     if event.state == "unknown":
-        return f"[INFO] Still waiting for the server, {silence}"
+        return f"[INFO] Still waiting for the server{silence}"
     node = "" if event.node is None else f": {_title(event.node)}"
     span = "" if event.node_seconds is None else f" for {format_seconds(event.node_seconds, 0)}"
-    return f"[INFO] Still running{node}{span}, {silence}"
+    return f"[INFO] Still running{node}{span}{silence}"
 
 
 def _warning(event: ev.Warning) -> str:

@@ -17,7 +17,7 @@ SECONDS = st.floats(0, 1e12)
 @given(st.lists(SECONDS, min_size=1), SECONDS, st.integers(0, 1000), SECONDS)
 def test_a_range_is_one(running: list[float], alike: float, unlike: int, longest: float) -> None:
     found = whole_run(running, alike, unlike, longest)
-    if unlike and not longest:
+    if unlike and longest < 0.1:
         assert found is None
         return
     assert found is not None

@@ -103,6 +103,13 @@ def test_odd_values_make_a_line_all_the_same(value: Any) -> None:
     assert data["output"]["node"] == "KSampler"
 
 
+def test_a_long_text_that_needs_escapes_is_escaped() -> None:
+    value = "\x7f\u202e画\u200b\U000e0041" * 1000
+    line = to_line(text(value))
+    assert json.loads(line)["output"]["value"] == value
+    assert line.decode().rstrip("\n").isprintable()
+
+
 def test_endless_nesting_makes_a_line_all_the_same() -> None:
     value: list[Any] = []
     for _ in range(100_000):

@@ -19,7 +19,7 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
 # Lowest first. A module imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "aside", "codes", "errors", "records", "timers", "wishes"),
+    ("_version", "aside", "codes", "errors", "records", "texts", "timers", "wishes"),
     ("events", "frames", "messages", "process", "timing"),
     ("address", "cookies", "eta", "proxies", "specimens", "wire"),
     ("access", "answers", "hiding", "limits", "made", "nodes", "refusals"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyreport.events import NodeRef, Output
-from comfyreport.made import media_type_of, outputs_of, view_url
+from comfyreport.made import Room, media_type_of, outputs_of, view_url, worth_saving
 
 NODE = NodeRef(id="9", class_type="SaveImage", title="Save")
 BASE = "http://127.0.0.1:8188"
@@ -139,3 +141,50 @@ def test_any_output_is_borne(ui: dict[str, Any]) -> None:
     for output in found:
         assert (output.filename is None) == (output.kind in ("text", "value"))
         assert (output.url is None) == (output.filename is None)
+
+
+# --- sizes
+
+
+def test_names_and_values_have_limits() -> None:
+    long = "x" * 200_000
+    files = [{"filename": long, "subfolder": long, "type": long}]
+    file, text, large, deep = made({"images": files, "text": [long], "value": [[long], nested(1000)]})
+    assert {len(name or "") for name in (file.filename, file.subfolder, file.folder)} == {4096}
+    assert (text.kind, len(text.value), text.value[-1]) == ("text", 65536, "…")
+    assert (large.kind, len(large.value), large.value[-1]) == ("value", 65536, "…")
+    assert (deep.kind, deep.value) == ("value", "(list that is nested too deeply)")
+    # What Python itself does with records must not raise either.
+    assert deep == replace(deep)
+    assert copy.deepcopy(deep) == deep
+    assert hash(deep)
+    assert deep.value in repr(deep)
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_what_has_no_room_is_left_out() -> None:
+    room = Room(10)
+    assert [each.value for each in outputs_of(NODE, {"a": ["12345", 678, "9x0"]}, BASE, room=room)] == ["12345", 678]
+    assert outputs_of(NODE, {"images": [{"filename": "a.png"}]}, BASE, room=room) == ()
+
+
+def test_there_is_room_for_very_many_files() -> None:
+    images = [
+        {"filename": f"ComfyUI_{number:06}_.png", "subfolder": "x/y", "type": "output"} for number in range(100_000)
+    ]
+    assert len(outputs_of(NODE, {"images": images}, BASE, room=Room())) == 100_000
+
+
+def test_what_is_worth_saving() -> None:
+    def file(filename: str | None, folder: str = "output") -> Output:
+        return Output(node=NODE, index=0, kind="image", filename=filename, folder=folder)
+
+    assert worth_saving([]) == []
+    assert worth_saving([file(None), file("a.png"), file("t.png", "temp"), file("b.png")]) == [1, 3]
+    assert worth_saving([file(None), file("t.png", "temp")]) == [1]

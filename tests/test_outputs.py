@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from comfyreport.errors import UsageError
 from comfyreport.events import NodeRef, Output
-from comfyreport.outputs import Target, safe_name, save, worth_saving
+from comfyreport.outputs import Target, safe_name, save
 
 
 def output(filename: str | None = "a.png", folder: str = "output", subfolder: str = "") -> Output:
@@ -95,6 +95,28 @@ def test_a_folder_keeps_the_servers_names_and_replaces_nothing(tmp_path: Path) -
     assert {target.place(output("d", subfolder="../x")).parent} == {tmp_path}
 
 
+def seconds_for(count: int, folder: Path) -> float:
+    """How long it takes to find a place for each of so many files of one name."""
+    target = Target(folder)
+    before = time.process_time()
+    places = {target.place(output("a.png")) for _ in range(count)}
+    assert len(places) == count
+    return time.process_time() - before
+
+
+def test_many_equal_names_cost_no_more_each_than_few(tmp_path: Path) -> None:
+    """Sixteen times as many would take 256 times as long, were all numbers tried each time."""
+    few = min(seconds_for(250, tmp_path) for _ in range(3))
+    assert seconds_for(4000, tmp_path) < 64 * few
+
+
+def test_numbers_that_the_servers_own_names_have_are_left_out(tmp_path: Path) -> None:
+    target = Target(tmp_path)
+    names = ("a.png", "a-2.png", "a.png", "a-2.png", "a.png", "a-5.png", "a.png")
+    places = [target.place(output(name)).name for name in names]
+    assert places == ["a.png", "a-2.png", "a-3.png", "a-2-2.png", "a-4.png", "a-5.png", "a-6.png"]
+
+
 def test_a_slash_makes_a_folder(tmp_path: Path) -> None:
     target = Target(f"{tmp_path}/new/deep/")
     target.prepare()
@@ -141,12 +163,6 @@ def test_a_device_is_no_place_for_a_file(tmp_path: Path) -> None:
 def test_preparing_leaves_nothing_behind(tmp_path: Path) -> None:
     Target(tmp_path / "a" / "x.png").prepare()
     assert os.listdir(tmp_path / "a") == []
-
-
-def test_what_is_worth_saving() -> None:
-    assert worth_saving([]) == []
-    assert worth_saving([output(None), output(), output("t.png", "temp"), output("b.png")]) == [1, 3]
-    assert worth_saving([output(None), output("t.png", "temp")]) == [1]
 
 
 # --- files

@@ -56,6 +56,14 @@ def in_part(run: Run) -> Callable[[bytes], Message]:
     return States(run).decode
 
 
+def test_values_too_deep_to_be_compared_are_borne() -> None:
+    deep = "[" * 1000 + "]" * 1000
+    nodes = {str(number): {**entry(str(number), "finished", 4), "more": "DEEP"} for number in range(40)}
+    said = [message("progress_state", nodes=dict(list(nodes.items())[:count])) for count in (30, 35, 40)]
+    said = [data.replace(b'"DEEP"', deep.encode()) for data in said]
+    assert told(said, in_part)[0] == told(said, whole)[0]
+
+
 def check(said: list[bytes]) -> int:
     """Both ways tell the same; how many entries needed no parsing."""
     expected, full = told(said, whole)

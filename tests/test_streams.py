@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,30 @@ from tests.plugins.terminal import Plain, Terminal
 )
 def test_printable(text: object, shown: str) -> None:
     assert printable(text) == shown
+
+
+@given(st.text(), st.integers(0, 20))
+def test_a_limit_cuts_what_would_be_shown(text: str, limit: int) -> None:
+    whole = printable(text)
+    assert printable(text, limit) == (whole if len(whole) <= limit else whole[: max(0, limit - 1)] + "…")
+
+
+def test_no_more_than_the_limit_is_looked_at() -> None:
+    text = "\x01" * 3_000_000
+    tracemalloc.start()
+    try:
+        assert len(printable(text, 80)) == 80
+        assert fit("é" * 3_000_000, 80) == "é" * 80
+        assert tracemalloc.get_traced_memory()[1] < 6_500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_str_raises_for_is_printable() -> None:
+    value: list[object] = []
+    for _ in range(100_000):
+        value = [value]
+    assert printable(value) == "(list that is no text)"
 
 
 def test_printable_limit() -> None:

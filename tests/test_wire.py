@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyreport import messages, wire
+from comfyreport.texts import TEXT_LIMIT
 
 JPEG = b"\xff\xd8\xff\xe0"
 PNG = b"\x89PNG"
@@ -289,3 +290,74 @@ def test_a_cut_off_frame_is_a_message(raw: str | bytes, data: st.DataObject) -> 
     found = wire.decode(raw[:length])
     if isinstance(raw, str):
         assert isinstance(found, messages.Malformed)
+
+
+# --- sizes
+
+
+@pytest.mark.parametrize("character", ["x", "\x01", "é", "🏔"])
+def test_a_text_is_cut_and_says_so(character: str) -> None:
+    found = wire.decode(binary(3, 1, b"4" + character.encode() * 200_000))
+    assert found == messages.TextFrame("4", character * (TEXT_LIMIT - 1) + "…")
+    whole = wire.decode(binary(3, 1, b"4" + character.encode() * TEXT_LIMIT))
+    assert whole == messages.TextFrame("4", character * TEXT_LIMIT)
+
+
+def test_ids_have_a_limit() -> None:
+    usual, long = "6.0.0." * 5000, "6.0.0." * 20_000
+    assert wire.decode(frame("executing", prompt_id="p", node=usual)) == messages.Executing("p", usual, None)
+    for found in (
+        wire.decode(frame("executing", prompt_id="p", node=long)),
+        wire.decode(frame("execution_start", prompt_id=long)),
+        wire.decode(binary(3, len(long), long.encode() + b"text")),
+    ):
+        assert isinstance(found, messages.Malformed)
+        assert len(found.reason) < 250
+    assert wire.node_state(long, STATE) is None
+    assert wire.node_state("3", {**STATE, "display_node_id": long}) == wire.node_state("3", STATE)
+
+
+def test_metadata_of_a_preview_has_a_limit() -> None:
+    head = b'{"x": "' + b"x" * 2_000_000 + b'"}'
+    assert isinstance(wire.decode(binary(4, len(head), head + PNG)), messages.Malformed)
+
+
+def test_an_error_is_kept_within_bounds() -> None:
+    long = "x" * 200_000
+    lines = [f"line {number}\n" for number in range(1000)]
+    found = wire.decode(
+        frame("execution_error", node_type=long, exception_message=long, exception_type=long, traceback=[*lines, long])
+    )
+    assert isinstance(found, messages.ExecutionError)
+    assert (len(found.node_type), len(found.exception_type), len(found.message)) == (1000, 1000, TEXT_LIMIT)
+    assert found.traceback[-2] == "line 999"
+    assert len(found.traceback) == 100
+    many = wire.decode(frame("execution_error", traceback="first\n" + "\n" * 1_000_000 + "last"))
+    assert isinstance(many, messages.ExecutionError)
+    assert (many.traceback[-1], len(many.traceback)) == ("last", 100)
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", '"a"', "1", '{"a":1}'])
+def test_a_text_frame_of_very_many_values_is_not_parsed(value: str) -> None:
+    raw = '{"type": "x", "data": {"a": [' + f"{value}," * 3_000_000 + "1]}}"
+    assert wire.decode(raw) == messages.Oversized(len(raw))
+    assert wire.decode_text(raw.encode()) == messages.Oversized(len(raw))
+
+
+def test_a_document_of_very_many_values_is_not_parsed() -> None:
+    with pytest.raises(ValueError, match="values"):
+        wire.loads(b"[" + b"[]," * 6_000_000 + b"1]")
+
+
+def test_one_long_text_is_no_harm() -> None:
+    assert wire.loads(b'["' + b"x" * 30_000_000 + b'"]') == ["x" * 30_000_000]
+
+
+def test_the_largest_that_honest_servers_send_is_read() -> None:
+    states = {str(number): {**STATE, "node_id": str(number), "parent_node_id": None} for number in range(100_000)}
+    found = wire.decode_text(frame("progress_state", prompt_id="p", nodes=states).encode())
+    assert isinstance(found, messages.ProgressState)
+    assert len(found.nodes) == 100_000
+    images = {str(number): {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]} for number in states}
+    meta = {number: {"node_id": number, "display_node": number, "real_node_id": number} for number in states}
+    assert wire.loads(json.dumps({"p": {"outputs": images, "meta": meta}}).encode())["p"]["meta"] == meta

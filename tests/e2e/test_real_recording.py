@@ -13,7 +13,8 @@ from tests.e2e.raw_client import Graph, chain, counting, node, txt2img
 
 pytestmark = [pytest.mark.real, pytest.mark.e2e]
 
-TIMES = ("elapsed", "eta_seconds", "node_seconds", "queue_seconds", "seconds", "seq", "steps_per_second", "time")
+ESTIMATES = ("eta_seconds", "run_eta_seconds", "run_eta_low", "run_eta_high", "eta_basis", "steps_per_second")
+TIMES = ("elapsed", "node_seconds", "queue_seconds", "seconds", "seq", "time", *ESTIMATES)
 NOT_PLAYED = ("heartbeat", "stream_started")
 
 GRAPHS: dict[str, tuple[Graph, int]] = {
