@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -168,7 +168,7 @@ def test_preparing_leaves_nothing_behind(tmp_path: Path) -> None:
 # --- files
 
 
-def pieces(*parts: bytes, error: BaseException | None = None) -> Iterator[bytes]:
+def pieces(*parts: bytes, error: BaseException | None = None) -> Generator[bytes, None, None]:
     yield from parts
     if error is not None:
         raise error
@@ -177,7 +177,7 @@ def pieces(*parts: bytes, error: BaseException | None = None) -> Iterator[bytes]
 def test_a_file_is_saved(tmp_path: Path) -> None:
     asked: list[tuple[str, str, str]] = []
 
-    def fetch(*place: str) -> Iterator[bytes]:
+    def fetch(*place: str) -> Generator[bytes, None, None]:
         asked.append((place[0], place[1], place[2]))
         return pieces(b"ab", b"", b"cde")
 
@@ -202,7 +202,7 @@ def test_a_file_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     seen: list[list[str]] = []
 
-    def fetch(*_: str) -> Iterator[bytes]:
+    def fetch(*_: str) -> Generator[bytes, None, None]:
         yield b"half"
         seen.append([name for name in os.listdir(tmp_path) if not name.startswith(".")])
         yield b"whole"
