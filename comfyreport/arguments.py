@@ -131,7 +131,9 @@ def parser(command: str = "run") -> argparse.ArgumentParser:
 def _add_run(made: argparse.ArgumentParser, *, attach: bool) -> None:
     group = made.add_argument_group("the run")
     if attach:
-        group.add_argument("prompt_id", metavar="PROMPT_ID", help="the prompt's id, as run_queued tells it")
+        group.add_argument(
+            "prompt_id", type=_prompt_id, metavar="PROMPT_ID", help="the prompt's id, as run_queued tells it"
+        )
         group.add_argument(
             "--take-over",
             action="store_true",
@@ -237,6 +239,13 @@ def reporting_of(words: Sequence[str]) -> argparse.Namespace:
     found.plugins = [name for name in found.plugins if name is not None]
     found.color = found.color if found.color in COLORS else "auto"
     return found
+
+
+def _prompt_id(text: str) -> str:
+    # Two dots would be another route, whatever is done to them.
+    if not text.strip() or text in (".", ".."):
+        raise argparse.ArgumentTypeError(f"{text!r} is no prompt's id")
+    return text
 
 
 def _number(text: str) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote_plus
 
 from comfyreport.events import Kind, NodeRef, Output
@@ -34,6 +36,29 @@ class Room:
         texts = (output.filename, output.subfolder, output.folder, output.url, output.value)
         self._left -= sum(len(text_of(text)) for text in texts if text is not None)
         return self._left >= 0
+
+
+class Collection:
+    """The outputs of one run, each once, numbered among those of its node."""
+
+    def __init__(self, base_url: str) -> None:
+        self.outputs: list[Output] = []
+        self._base_url = base_url
+        self._room = Room()
+        self._places: set[tuple[object, ...]] = set()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, node: NodeRef, ui: Mapping[str, Json], *, cached: bool) -> None:
+        """Add what *ui* tells of *node*, as far as it isn't there."""
+        new: list[tuple[object, ...]] = []
+        for output in outputs_of(node, ui, self._base_url, cached=cached, room=self._room):
+            place = (output.node.id, output.filename, output.subfolder, output.folder)
+            if output.filename is None or place not in self._places:
+                # Several expanded nodes may have left something under one display node, each counted from 0.
+                self.outputs.append(replace(output, index=self._counts[output.node.id]))
+                self._counts[output.node.id] += 1
+                new.append(place)
+        self._places.update(new)
 
 
 def outputs_of(

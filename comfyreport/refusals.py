@@ -144,6 +144,16 @@ def refusal(status: int, location: str, place: str, *, page: bool = False) -> Un
             hint="check the address and its path prefix",
             code="not_comfyui",
         )
+    if status == 413:
+        return UnreachableError(
+            f"{place} takes no request of this size (HTTP 413)",
+            hint="raise the limit of the proxy before it (nginx: client_max_body_size), or make the workflow smaller",
+            code="server_error",
+        )
+    if status == 429:
+        return UnreachableError(
+            f"{place} wants fewer requests (HTTP 429)", hint="try again later", code="server_error", retryable=True
+        )
     return UnreachableError(
         f"what answers at {place} is no ComfyUI, or it is out of order (HTTP {status})",
         hint="check --server" if status < 500 else "check the server, and try again",

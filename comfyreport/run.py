@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from comfyreport import answers, messages, verdict
 from comfyreport import events as ev
 from comfyreport.events import Instant
-from comfyreport.made import Room, outputs_of, worth_saving
+from comfyreport.made import Collection, worth_saving
 from comfyreport.nodes import Nodes
 from comfyreport.story import Story
 from comfyreport.telling import Telling
@@ -71,11 +69,7 @@ class Run:
         self.missed = False
         self.finished = False
         self.position: int | None = None
-        self.outputs: list[ev.Output] = []
-        self._room = Room()
-        self._places: set[tuple[object, ...]] = set()
-        self._counts: Counter[str] = Counter()
-        self._base_url = base_url
+        self._made = Collection(base_url)
         self.client_id = client_id
         self._seed = seed
         self._previews = previews
@@ -93,6 +87,11 @@ class Run:
         self._story = Story(self.nodes, self._telling, base_url)
 
     # --- what others may ask
+
+    @property
+    def outputs(self) -> list[ev.Output]:
+        """What it made, as far as history has told."""
+        return self._made.outputs
 
     @property
     def queued(self) -> bool:
@@ -255,22 +254,11 @@ class Run:
             display = self.nodes.display_id(entry.node)
             ref = self.nodes.node(display).ref
             cached = display in self.nodes.cached
-            self._add_outputs(outputs_of(ref, entry.ui, self._base_url, cached=cached, room=self._room))
+            self._made.add(ref, entry.ui, cached=cached)
         self.verdict = verdict.from_history(fact, self.told, self.nodes, len(worth_saving(self.outputs)))
         self._tell_outputs()
         if end == "success" and not self.outputs:
             self._telling.warn("no_outputs", "the run made no outputs that the server tells of")
-
-    def _add_outputs(self, outputs: Iterable[ev.Output]) -> None:
-        new: list[tuple[object, ...]] = []
-        for output in outputs:
-            place = (output.node.id, output.filename, output.subfolder, output.folder)
-            if output.filename is None or place not in self._places:
-                # Several expanded nodes may have left something under one display node, each counted from 0.
-                self.outputs.append(replace(output, index=self._counts[output.node.id]))
-                self._counts[output.node.id] += 1
-                new.append(place)
-        self._places.update(new)
 
     def _tell_outputs(self) -> None:
         for output in self.outputs:

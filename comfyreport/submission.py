@@ -51,7 +51,7 @@ class Submission:
         refusal = answer.refusal(self._client.address.base)
         if run.queued or refusal.retryable:
             # Frames of the run have come, or a proxy had no answer from the server, which may have it all the same.
-            self.refusal = refusal if answer.status in (502, 503) else None
+            self.refusal = refusal if answer.status in (429, 502, 503) else None
             return self._lost(refusal, at)
         if answer.status == 500:
             run.conclude(verdict.server_failed(answer.text))

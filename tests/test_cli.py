@@ -126,6 +126,12 @@ def test_the_schema(capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(out)["$schema"].endswith("2020-12/schema")
 
 
+@pytest.mark.parametrize("prompt_id", ["", " ", ".", ".."])
+def test_what_is_no_prompts_id(capfd: pytest.CaptureFixture[str], prompt_id: str) -> None:
+    code, _, err = run(capfd, "attach", prompt_id)
+    assert (code, "is no prompt's id" in err) == (2, True)
+
+
 def test_the_reporters(capfd: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capfd, "reporters", "--json")
     assert (code, err) == (0, "")

@@ -63,7 +63,17 @@ def test_a_proxy_that_answers_the_submission_with_an_error_may_have_passed_it_on
     assert f"HTTP {status}" in world.of(ev.Warning)[0].message
 
 
-@pytest.mark.parametrize("status", [502, 503])
+def test_a_workflow_that_is_too_large_for_a_proxy(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.answers["POST /prompt"] = Answer(413, None, "too large")
+    end = world.play()
+    assert outcome(end) == ("unreachable", "none", "no")
+    assert not end.retryable
+    assert "size" in words(end)
+    assert "no ComfyUI" not in words(end)
+
+
+@pytest.mark.parametrize("status", [429, 502, 503])
 def test_a_proxy_that_found_no_server_for_it(monkeypatch: Patch, status: int) -> None:
     world = World(monkeypatch)
     world.answers["POST /prompt"] = Answer(status, None, "Bad gateway")
