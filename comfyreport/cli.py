@@ -188,6 +188,8 @@ def _report(
             Stream(out, name="stdout", color=arguments.color, terminals=terminals),
             Stream(err, name="stderr", color=arguments.color, terminals=terminals),
         )
+        for stream in streams:
+            stream.remember()
         plugins, unusable = _load(arguments, streams)
         error = error or unusable
         # The same place as stderr; but what is written here is none of a reporter's.
@@ -267,7 +269,7 @@ def _trace(complain: Callable[[str], None]) -> Callable[[str, str, float], None]
 
 
 def _print_results(plugins: Any, session: Any, streams: Any) -> None:
-    """The results, where no reporter has stdout; a failure in one line, where none tells it to a person."""
+    """The results, where no reporter has stdout; a failure in one line, where none has told it to a person."""
     from comfyreport.outputs import worth_saving
     from comfyreport.wording import summarize_result
 
@@ -278,8 +280,19 @@ def _print_results(plugins: Any, session: Any, streams: Any) -> None:
             why = _write_results(streams.stdout, [str(output.path or output.url) for output in outputs], session.timing)
             if why:
                 session.miss(f"stdout can't be written: {why}")
-        if result.exit_code and not any(stream is streams.stderr or stream.tty for stream in used):
+        telling = [stream for stream in used if stream is streams.stderr or stream.tty]
+        if result.exit_code and not any(stream.said(_gist(result)) for stream in telling):
             session.complain(summarize_result(result))
+
+
+def _gist(result: Any) -> str:
+    """What stands in any account of how a run failed: the beginning of its message."""
+    import re
+
+    from comfyreport.streams import printable
+
+    message = result.error.message if result.error is not None else ""
+    return re.split(r'["\\\n]', printable(message.strip()))[0][:30].strip() or str(result.status)
 
 
 def _write_results(stream: Any, lines: Sequence[str], timing: Any) -> str:

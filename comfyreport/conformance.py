@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import inspect
 import itertools
 import os
 import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from comfyreport import events as ev
-from comfyreport.errors import one_line
+from comfyreport.errors import ComfyReportError, one_line
 from comfyreport.factories import signature_of
 from comfyreport.recorded import recordings, stream_of
 from comfyreport.specimens import scripts, usual
@@ -87,6 +89,10 @@ class _Trial:
         self._reporter = reporter
         self._destination = destination
         self._options = options
+        if self.renewable:
+            # What the author gave wrongly is no fault of the reporter's.
+            places = {"stream": [None], "path": [None]}.get(self.kind, [] if destination is None else [None])
+            inspect.signature(reporter).bind(*places, **options)
         self._folder = Path(tempfile.mkdtemp(prefix="comfyreport-"))
         self._numbers = itertools.count(1)
 
@@ -117,18 +123,33 @@ def conforms(reporter: Any, *, destination: str | os.PathLike[str] | None = None
 
     :param reporter: its factory, as the entry point names it; or a module or an object, of which less can be tried.
     :param destination: what a factory with `url` gets: a place that answers.
-    :param options: the factory's options, as values of Python.
+    :param options: the factory's options, as values of Python; TypeError where they don't fit its signature.
     """
+    __tracebackhide__ = True
     trial = _Trial(reporter, destination, options)
+    places: dict[str, list[str]] = {}
     try:
-        faults = list(dict.fromkeys(_faults(trial)))
+        for fault in _faults(trial):
+            places.setdefault(fault.what, []).append(fault.where)
     finally:
         trial.clean()
-    if faults:
-        raise ConformanceError(trial.name, faults)
+    if places:
+        raise ConformanceError(trial.name, [_told(what, where) for what, where in places.items()])
 
 
-def _faults(trial: _Trial) -> Iterator[str]:
+class _Fault(NamedTuple):
+    """What is wrong, and with which stream it showed; empty where it was no single one."""
+
+    what: str
+    where: str = ""
+
+
+def _told(what: str, places: list[str]) -> str:
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return f"{places[0]}{more}: {what}" if places[0] else what
+
+
+def _faults(trial: _Trial) -> Iterator[_Fault]:
     outs: list[_Closable] = []
     for title, events in _streams():
         for around in SURROUNDINGS if trial.kind == "stream" else SURROUNDINGS[:1]:
@@ -137,7 +158,7 @@ def _faults(trial: _Trial) -> Iterator[str]:
     # What is in a circle is gone only now.
     gc.collect()
     if any(out.late for out in outs):
-        yield "it writes behind comfyreport_close"
+        yield _Fault("it writes behind comfyreport_close")
     with _elsewhere(), contextlib.suppress(Exception):
         # What it writes there, and raises anyhow, has been found by now.
         if trial.renewable:
@@ -154,7 +175,7 @@ def _streams() -> tuple[tuple[str, list[ev.Event]], ...]:
 
 def _one_run(
     trial: _Trial, title: str, events: list[ev.Event], around: Mapping[str, Any], out: _Closable
-) -> Iterator[str]:
+) -> Iterator[_Fault]:
     """One stream from its start to its end: nothing raised, nothing slow, nothing written where it mustn't be."""
     where = f"{title}{f' ({_words(around)})' if around else ''}"
     slow: list[str] = []
@@ -163,19 +184,30 @@ def _one_run(
             stage, text = trial.make(out)
             stage.perform(_timed(stage, events, slow))
         except Exception as error:  # noqa: BLE001  a reporter may raise anything
-            yield f"{where}: it raises {one_line(error)}"
+            yield _Fault(_raised(error), where)
             return
         out.over = True
     for each in elsewhere():
-        yield f"{where}: it writes to {each}, which isn't its own"
-    yield from (f"{where}: {each}" for each in slow)
+        yield _Fault(f"it writes to {each}, which isn't its own", where)
+    yield from (_Fault(each, where) for each in slow)
     written = text()
     if trial.kind == "stream":
         if not around.get("tty") and not around.get("color") and "\x1b" in written:
-            yield f"{where}: it writes escape sequences to what is no terminal"
+            yield _Fault("it writes escape sequences to what is no terminal", where)
         harm = [repr(each) for each in _HARM if each in written]
         if harm:
-            yield f"{where}: text of the server reaches the terminal as it is: {', '.join(harm)}; use printable()"
+            what = f"text of the server reaches the terminal as it is: {', '.join(harm)}; use printable()"
+            yield _Fault(what, where)
+
+
+def _raised(error: Exception) -> str:
+    """An exception with the place in the reporter where it came up, and the next step if it knows one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = os.path.dirname(__file__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(ours)]
+    place = f" at {os.path.basename(theirs[-1].filename)}:{theirs[-1].lineno} in {theirs[-1].name}" if theirs else ""
+    hint = f" ({error.hint})" if isinstance(error, ComfyReportError) and error.hint else ""
+    return f"it raises {one_line(error)}{place}{hint}"
 
 
 def _timed(stage: Stage, events: Iterable[ev.Event], slow: list[str]) -> Iterator[ev.Event]:
@@ -190,7 +222,7 @@ def _timed(stage: Stage, events: Iterable[ev.Event], slow: list[str]) -> Iterato
             slow.append(f"its hooks take {lasted:.1f} s for {kind}; all reporters wait meanwhile")
 
 
-def _twice(trial: _Trial, events: list[ev.Event]) -> Iterator[str]:
+def _twice(trial: _Trial, events: list[ev.Event]) -> Iterator[_Fault]:
     """The same run gives the same text, also to two reporters that are told it side by side."""
     around = {"tty": True}
     alone = []
@@ -199,7 +231,10 @@ def _twice(trial: _Trial, events: list[ev.Event]) -> Iterator[str]:
         stage.perform(events)
         alone.append(text())
     if alone[0] != alone[1]:
-        yield "the same run gives another text the second time; take the time from the events, not from a clock"
+        yield _Fault(
+            "the same run gives another text the second time; take the time from the events, not from a clock, "
+            "and keep what it knows in the object, not in the module or class"
+        )
         return
     stages = [trial.make(FakeStream(**around)) for _ in range(2)]
     for event in events:
@@ -209,10 +244,12 @@ def _twice(trial: _Trial, events: list[ev.Event]) -> Iterator[str]:
     for stage, _ in stages:
         stage.call("close")
     if any(text() != alone[0] for _, text in stages):
-        yield "two of it side by side disturb each other; keep what it knows in the object, not in the module or class"
+        yield _Fault(
+            "two of it side by side disturb each other; keep what it knows in the object, not in the module or class"
+        )
 
 
-def _full(trial: _Trial, events: list[ev.Event]) -> Iterator[str]:
+def _full(trial: _Trial, events: list[ev.Event]) -> Iterator[_Fault]:
     """A stream that can't be written to is the core's affair, so the core has to hear of it."""
     out = FullStream()
     try:
@@ -220,9 +257,9 @@ def _full(trial: _Trial, events: list[ev.Event]) -> Iterator[str]:
     except OSError:
         return
     except Exception as error:  # noqa: BLE001  a reporter may raise anything
-        yield f"a full disk: it raises {one_line(error)} instead of the OSError"
+        yield _Fault(f"{_raised(error)} instead of the OSError", "a full disk")
     if out.tried:
-        yield "a full disk: it hides the OSError, so that nobody learns that its output is lost"
+        yield _Fault("it hides the OSError, so that nobody learns that its output is lost", "a full disk")
 
 
 @contextlib.contextmanager

@@ -74,9 +74,12 @@ class Region:
         return not 0 <= elapsed - self._drawn < DRAW_EVERY - _SLACK
 
     def draw(self, lines: Sequence[str], elapsed: float) -> None:
-        """Let *lines* stand in the region, at *elapsed* seconds of the events' clock."""
+        """Let *lines* stand in the region, at *elapsed* seconds of the events' clock.
+
+        Of more than the terminal has room for, the last ones stay: nobody could draw over what has scrolled away.
+        """
         self._drawn = elapsed
-        self._paint(list(lines), self._strays())
+        self._paint(list(lines)[-max(1, self._out.height() - 1) :], self._strays())
 
     def close(self) -> None:
         """Remove the region; what was to be written above it stays, and the terminal is an ordinary one again."""

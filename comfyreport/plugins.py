@@ -292,8 +292,12 @@ def load(point: importlib.metadata.EntryPoint) -> Any:
 def _build(factory: Callable[..., object], name: str, destination: object, options: Mapping[str, Any]) -> object:
     try:
         return factory(**options) if destination is None else factory(destination, **options)
-    except (ComfyReportError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         raise
+    except ComfyReportError as error:
+        if name in error.message:
+            raise
+        raise ReporterError(f"reporter {name}: {error.message}", hint=error.hint) from error
     except OSError as error:
         raise ReporterError(
             f"reporter {name} can't open its destination: {one_line(error)}", hint=f"--reporter {name}=PATH"

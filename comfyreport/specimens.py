@@ -103,7 +103,7 @@ def odd() -> list[ev.Event]:
             ("12", "KSampler", "雪山の夕焼け 👩\u200d🎨 e\u0301 \ud800", None),
         )
     )
-    script = Script(step=0.01)
+    script = Script()
     script.begin()
     script.tell(ev.ConnectionChanged, state="lost", detail=EVIL)
     script.tell(ev.ConnectionChanged, state="polling")
@@ -112,6 +112,7 @@ def odd() -> list[ev.Event]:
     script.tell(ev.QueueChanged)
     script.tell(ev.QueueChanged, position=123_456, remaining=123_457)
     script.tell(ev.RunStarted)
+    script.tell(ev.NodeCached, node=ev.NodeRef(id="c", class_type=EVIL, title=EVIL))
     for node in nodes:
         script.tell(ev.NodeStarted, node=node)
     for node in nodes:
@@ -120,6 +121,7 @@ def odd() -> list[ev.Event]:
             script.tell(ev.NodeProgress, node=node, **steps)
         script.tell(ev.NodeText, node=node, text=EVIL + long)
     script.tell(ev.NodePreview, media_type=EVIL, image=b"")
+    script.tell(ev.NodePreview, node=nodes[1], media_type=EVIL, image=b"")
     script.tell(ev.Heartbeat)
     outputs = (
         ev.Output(node=nodes[0], index=0, kind="file"),
@@ -129,8 +131,9 @@ def odd() -> list[ev.Event]:
     )
     for output in outputs:
         script.tell(ev.OutputReady, output=output)
-    # One node has ended, the others are still open when the run is over.
+    # Two nodes have ended, the others are still open when the run is over.
     script.tell(ev.NodeFinished, node=nodes[0], outputs=outputs)
+    script.tell(ev.NodeFinished, node=nodes[1], seconds=1e9)
     error = ev.ErrorInfo(
         code="a_newer_code",
         message=EVIL + long,

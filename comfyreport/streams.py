@@ -13,6 +13,7 @@ import stat
 import sys
 import threading
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import BinaryIO, Literal, TextIO, cast
 
@@ -23,6 +24,9 @@ ColorChoice = Literal["auto", "always", "never"]
 
 DEFAULT_WIDTH = 80
 DEFAULT_HEIGHT = 24
+
+# So many writes, and so much of each, are remembered: the end of a run is told in the last ones.
+_REMEMBERED, _REMEMBERED_LENGTH = 16, 20_000
 
 CLEAR = "\r\x1b[J"
 """Clears from the beginning of the cursor's line to the end of the screen."""
@@ -205,6 +209,7 @@ class Stream:
         self._terminals = terminals or Terminals()
         self._closes = False
         self._board: tuple[TextIO | None, Board | None] = (None, None)
+        self._last: deque[str] | None = None
 
     @classmethod
     def to_path(cls, path: str | os.PathLike[str], *, append: bool = False, like: Stream | None = None) -> Stream:
@@ -218,6 +223,8 @@ class Stream:
             stream = cls(
                 text, name=os.fspath(path), environ=like._environ, color=like._color, terminals=like._terminals
             )
+            if like._last is not None:
+                stream.remember()
         else:
             stream = cls(text, name=os.fspath(path), environ={})
         stream._closes = True
@@ -311,8 +318,18 @@ class Stream:
         except (AttributeError, ValueError, OSError):
             return id(self.file)
 
+    def remember(self) -> None:
+        """From now on, know what was written last."""
+        self._last = deque(maxlen=_REMEMBERED)
+
+    def said(self, words: str) -> bool:
+        """Whether *words* are in what was written last, in whatever case."""
+        return any(words.casefold() in text.casefold() for text in self._last or ())
+
     def write(self, text: str) -> None:
         """Write *text*; characters that the encoding lacks are replaced."""
+        if self._last is not None:
+            self._last.append(text[-_REMEMBERED_LENGTH:])
         shared = self._shared
         if shared is not None and shared.keep(text):
             return
@@ -325,6 +342,8 @@ class Stream:
 
     def write_bytes(self, data: bytes) -> None:
         """Write *data*, which is UTF-8 text, whatever the stream's own encoding: for machine formats."""
+        if self._last is not None:
+            self._last.append(data[-_REMEMBERED_LENGTH:].decode("utf-8", "replace"))
         shared = self._shared
         if shared is not None and shared.keep(data.decode("utf-8", "replace")):
             return

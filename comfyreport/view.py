@@ -25,6 +25,7 @@ class NodeView:
     eta_seconds: float | None = None
     steps_per_second: float | None = None
     text: str = ""
+    timed: bool = False
 
     @property
     def title(self) -> str:
@@ -79,7 +80,7 @@ class RunView:
     @property
     def timings(self) -> Mapping[str, float]:
         """Seconds that each node has run, finished ones only, by id."""
-        return {key: node.seconds for key, node in self._nodes.items() if node.seconds}
+        return {key: node.seconds for key, node in self._nodes.items() if node.timed}
 
     @property
     def run_seconds(self) -> float:
@@ -160,6 +161,7 @@ class RunView:
         node = self._node(event.node)
         node.state = "finished"
         node.seconds += event.seconds or 0.0
+        node.timed = node.timed or event.seconds is not None
         self._active.pop(event.node.id, None)
 
     def _output_ready(self, event: ev.OutputReady) -> None:

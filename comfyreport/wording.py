@@ -145,7 +145,7 @@ _LEADS = {
     "unreachable": "ComfyUI is unreachable",
     "rejected": "Workflow rejected",
     "lost": "Lost",
-    "timeout": "Time limit reached",
+    "timeout": "Stopped following",
     "partial": "Incomplete",
     "cancelled": "Cancelled",
     "detached": "Left before the end",

@@ -180,7 +180,7 @@ def _whole(run: RunView, elapsed: float, room: int, *, hidden: int, unicode: boo
     parts = {
         "bar": bar(run.fraction, BARS[0], unicode=unicode),
         "percent": f"{percentage(run.fraction):3d}%",
-        "activity": "" if run.active else "Finishing" if 0 < run.total <= run.done else "Starting",
+        "activity": "" if run.active else _activity(run),
         "nodes": f"{run.done}/{run.total} nodes" if run.total else "",
         "left": _run_eta(run),
         "hidden": f"+{hidden} running" if hidden else "",
@@ -194,6 +194,11 @@ def _whole(run: RunView, elapsed: float, room: int, *, hidden: int, unicode: boo
             break
         parts[name] = shorter
     return fit(" ".join(part for part in parts.values() if part), room)
+
+
+def _activity(run: RunView) -> str:
+    """What goes on while no node runs."""
+    return "Finishing" if 0 < run.total <= run.done else "Working" if run.done else "Starting"
 
 
 def _columns(parts: dict[str, str]) -> int:

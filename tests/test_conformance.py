@@ -95,6 +95,18 @@ class TrustsTheServer(Base):
         self.out.write(f"{event.node.title}\n")
 
 
+class TrustsItAtTheEnd(Base):
+    @hookimpl
+    def comfyreport_node_finished(self, event: ev.NodeFinished) -> None:
+        self.out.write(f"{event.node.title}\n")
+
+
+class TrustsItWhileItDraws(Base):
+    @hookimpl
+    def comfyreport_tick(self, run: RunView) -> None:
+        self.out.write("".join(node.title for node in run.active))
+
+
 class Colors(Base):
     @hookimpl
     def comfyreport_run_started(self) -> None:
@@ -184,10 +196,12 @@ class NeedsWidth(Base):
         (KnowsAllTypes, "a newer version's stream: it raises KeyError: 'something_new'"),
         (KnowsAllStatuses, "a newer version's stream: it raises KeyError: 'a_newer_status'"),
         (TrustsTheServer, "odd values: text of the server reaches the terminal as it is"),
-        (Colors, "the recording cached: it writes escape sequences to what is no terminal"),
-        (Prints, "the recording cached: it writes to stdout, which isn't its own"),
-        (WritesByDescriptor, "the recording cached: it writes to stderr, which isn't its own"),
-        (LeavesItToAChild, "an early end: it writes to stdout, which isn't its own"),
+        (TrustsItAtTheEnd, "odd values: text of the server reaches"),
+        (TrustsItWhileItDraws, "odd values: text of the server reaches"),
+        (Colors, "an event of each type: it writes escape sequences to what is no terminal"),
+        (Prints, "an event of each type: it writes to stdout, which isn't its own"),
+        (WritesByDescriptor, "an event of each type: it writes to stderr, which isn't its own"),
+        (LeavesItToAChild, "an event of each type: it writes to stdout, which isn't its own"),
         (WritesLate, "it writes behind comfyreport_close"),
         (Shares, "two of it side by side disturb each other"),
         (LooksAtAClock, "the same run gives another text the second time"),
@@ -200,7 +214,10 @@ class NeedsWidth(Base):
 def test_what_is_wrong_is_said(reporter: type[Base], fault: str) -> None:
     with pytest.raises(ConformanceError) as raised:
         conforms(reporter)
-    assert [each for each in raised.value.faults if each.startswith(fault)], str(raised.value)
+    where, _, what = fault.rpartition(": it ")
+    where, what = (where, what) if where else (fault.partition(": ")[0], fault.partition(": ")[2])
+    assert [each for each in raised.value.faults if each.startswith(where) and what in each], str(raised.value)
+    assert len(raised.value.faults) <= 3, "each is said once, not for each stream"
     assert str(raised.value).startswith(f"{reporter.__name__} doesn't conform:\n  - ")
 
 
@@ -209,6 +226,11 @@ def test_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 3.0 * next(moments))
     with pytest.raises(ConformanceError, match=r"its hooks take 3\.0 s for run_started; all reporters wait meanwhile"):
         conforms(Base)
+
+
+def test_where_it_came_up_is_said() -> None:
+    with pytest.raises(ConformanceError, match=r"'node' at test_conformance\.py:\d+ in comfyreport_node_preview$"):
+        conforms(Raises)
 
 
 def test_a_right_one_and_one_without_any_hook() -> None:
@@ -225,8 +247,10 @@ def test_one_that_is_no_reporter_is_refused() -> None:
         @hookimpl
         def comfyreport_run_finnished(self) -> None: ...
 
-    with pytest.raises(ConformanceError, match="there is no hook comfyreport_run_finnished"):
+    with pytest.raises(ConformanceError, match=r"there is no hook comfyreport_run_finnished.*did you mean"):
         conforms(Misspelt)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'volume'"):
+        conforms(Base, volume=3)
     with pytest.raises(ReporterError, match="is neither the destination nor an option"):
         conforms(lambda out, more: None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import re
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 import comfyreport
+from comfyreport import events as ev
 from comfyreport import hookspecs
 from comfyreport.checking import HOOKS
 from comfyreport.simulator import Simulator
@@ -82,6 +84,18 @@ def test_all_that_a_run_tells_is_named() -> None:
         names = {name for name in dir(made) if not name.startswith("_") and not callable(getattr(made, name))}
         assert names, kind
         assert [name for name in sorted(names) if f"`{name}`" not in GUIDE] == []
+
+
+def test_the_fields_are_those_of_the_classes() -> None:
+    common = {field.name for field in dataclasses.fields(ev.Event)}
+    shared = {field.name for field in dataclasses.fields(ev.ProgressEvent)} - common
+    told = dict(re.findall(r"^\| `([A-Z]\w+)` \| (.*) \|$", GUIDE, re.MULTILINE))
+    for cls in (*ev.EVENT_CLASSES, ev.NodeRef, ev.Output, ev.ErrorInfo, ev.NodeError):
+        own = {field.name for field in dataclasses.fields(cls)}
+        cells = [] if told[cls.__name__] == "none" else told[cls.__name__].split(", ")
+        assert ("P" in cells) == issubclass(cls, ev.ProgressEvent)
+        own -= (common | shared | {"type"}) if issubclass(cls, ev.Event) else set()
+        assert {cell.strip("`") for cell in cells} - {"P"} == own, cls
 
 
 def test_all_shipped_recordings_are_named() -> None:

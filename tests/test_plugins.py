@@ -134,7 +134,7 @@ def test_what_is_no_factory_is_refused(packages: Packages, plugins: Plugins) -> 
     [
         ("return None", "reporter odd is nothing, not an object"),
         ("return Odd", "reporter odd is the class Odd, not an object"),
-        ("raise ReporterError('times=0 can not be used', hint='x')", "times=0 can not be used"),
+        ("raise ReporterError('times=0 can not be used', hint='x')", "reporter odd: times=0 can not be used"),
         (
             "raise PermissionError(13, 'Permission denied')",
             "reporter odd can't open its destination: PermissionError: ",

@@ -155,7 +155,7 @@ def test_a_refused_workflow_has_a_line_for_each_node_error() -> None:
         ("usage", "reporter", "", "[ERROR] a reporter that was asked for can't be had in that form"),
         ("unreachable", "refused", "nothing listens", "[ERROR] ComfyUI is unreachable: nothing listens"),
         ("lost", "server_gone", "", "[ERROR] Lost after 8.9s: the server stopped answering"),
-        ("timeout", "time_limit", "5 s were asked for", "[ERROR] Time limit reached after 8.9s: 5 s were asked for"),
+        ("timeout", "time_limit", "5 s were asked for", "[ERROR] Stopped following after 8.9s: 5 s were asked for"),
         ("partial", "download_failed", "disk full", "[ERROR] Incomplete after 8.9s: disk full"),
         ("cancelled", "cancelled", "cancelled by the user", "[WARN] Cancelled by the user after 8.9s"),
         ("detached", "detached", "", "[WARN] Left before the end after 8.9s"),
