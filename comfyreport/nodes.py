@@ -61,14 +61,6 @@ class Node:
         self.active_bar = bar
         return bar if bar.observe(value, maximum, at) else None
 
-    @property
-    def fraction(self) -> float:
-        """The done part of the node, by its newest bar; 0 to 1."""
-        if self.running:
-            bar = self.active_bar
-            return min(1.0, bar.value / bar.maximum) if bar is not None and bar.maximum > 0 else 0.0
-        return 1.0 if self.finished else 0.0
-
 
 class Nodes:
     """All nodes of a run, by the id of the display node.
@@ -196,9 +188,12 @@ class Nodes:
 
     def fraction(self) -> float:
         """The done part of the run: nodes weigh alike, running ones count by their bars. Never falls, below 1."""
-        running = sum(
-            node.fraction for key, node in self.active.items() if key in self._submitted and not node.finished
-        )
+        running = 0.0
+        # Written out, for it is asked for with each step.
+        for key, node in self.active.items():
+            bar = node.active_bar
+            if bar is not None and bar.maximum > 0 and not node.finished and key in self._submitted:
+                running += min(1.0, bar.value / bar.maximum)
         now = (self.done + running) / self.total if self.total > 0 else 0.0
         self._fraction = max(self._fraction, min(round(now, 4), 0.999))
         return self._fraction

@@ -105,17 +105,6 @@ def test_time_that_goes_back_makes_no_negative_seconds() -> None:
     assert known.stop(known.start("1", 5.0), 4.0) == 0.0
 
 
-def test_a_nodes_done_part() -> None:
-    node = Node(NodeRef(id="1"))
-    assert node.fraction == 0.0
-    node.start(0.0, seen=True)
-    assert node.fraction == 0.0
-    node.observe("1", 5, 10, 1.0)
-    assert node.fraction == 0.5
-    node.stop(2.0)
-    assert node.fraction == 1.0
-
-
 def test_a_bar_whose_begin_was_seen() -> None:
     bar = Bar(0.0, 1)
     assert bar.speed(0.0) is None

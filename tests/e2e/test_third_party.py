@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import textwrap
 import zipfile
@@ -185,3 +186,11 @@ def test_the_wheel_takes_no_other_name(installed: Installed) -> None:
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.partition("/")[0] for name in archive.namelist()}
     assert [top for top in tops if not top.startswith("comfyreport")] == []
+
+
+@pytest.mark.parametrize("words", [("--workflow", "nope.json"), ("--workflow", "nope.json", "--reporter", "console")])
+def test_an_error_that_no_reporter_tells_is_told(stranger: Installed, words: tuple[str, ...]) -> None:
+    done = stranger.run(*words, "--reporter", "bell=stderr")
+    assert done.returncode == 2
+    assert ("ring usage" in done.stderr) == ("console" not in words)
+    assert len(re.findall(r"nope\.json|both write to stderr", done.stderr)) == 1

@@ -1,0 +1,66 @@
+"""What a run made and took, in a few lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from comfyreport import events as ev
+from comfyreport.summary import describe_work, format_bytes
+from comfyreport.view import RunView
+from tests.plugins.events import Story, failed, fully_cached, image, sampling, txt2img
+
+
+def summary(events: list[ev.Event]) -> list[str]:
+    run = RunView()
+    for event in events:
+        run.apply(event)
+    return describe_work(run)
+
+
+def test_a_success() -> None:
+    assert summary(txt2img()) == [
+        "  Saved: /tmp/sunset.png (123 kB)",
+        "  Slowest: KSampler 16.0s (68%), VAE Decode 2.6s, Load Checkpoint 2.4s",
+    ]
+
+
+def test_what_stayed_on_the_server() -> None:
+    assert summary(fully_cached()) == ["  Made: 1 image, on the server"]
+
+
+def test_a_part_from_the_cache() -> None:
+    events = sampling().end(executed=("3",), cached=("4", "5"), node_seconds={"3": 16.0})
+    assert summary(events)[-1] == "  Cached: 2 of 3 nodes"
+
+
+def test_behind_a_failure_nothing_leads_away_from_it() -> None:
+    assert summary(failed()) == []
+
+
+def test_before_the_end_and_without_a_run_there_is_nothing() -> None:
+    assert summary(txt2img()[:-2]) == []
+    assert summary(Story().end("unreachable")) == []
+
+
+def test_many_files() -> None:
+    saved = tuple(image(path=f"made/{number}.png", bytes=10) for number in range(12))
+    lines = summary(sampling().end(executed=("3",), outputs=saved))
+    assert lines == [*(f"  Saved: made/{number}.png (10 B)" for number in range(5)), "  and 7 more files in made"]
+
+
+def test_hostile_names() -> None:
+    evil = ev.NodeRef(id="1", class_type="X", title="\x1b[31m\n")
+    story = Story().begin((evil,))
+    story.tell(ev.RunStarted)
+    lines = summary(story.end(executed=("1",), node_seconds={"1": 2.0}, outputs=(image(path="\x1b]0;x\x07"),)))
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1234, "1.2 kB"), (99_449, "99.4 kB"), (123_456, "123 kB"),
+     (999_600, "1.0 MB"), (5e9, "5.0 GB"), (5e12, "5000 GB")],
+)  # fmt: skip
+def test_sizes(size: float, shown: str) -> None:
+    assert format_bytes(size) == shown
