@@ -186,3 +186,8 @@ def test_the_door_alone_loads_nothing_of_the_core() -> None:
     assert {name for name in loaded("import comfyreport") if name.startswith("comfyreport.")} == {
         "comfyreport._version"
     }
+
+
+def test_the_fixtures_load_nothing_of_the_core_until_one_is_used() -> None:
+    found = {name for name in loaded("import comfyreport.pytest_plugin") if name.startswith("comfyreport")}
+    assert found == {"comfyreport", "comfyreport._version", "comfyreport.pytest_plugin"}
