@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ MERGE_ABOVE_BYTES = 16 * 1024 * 1024
 # Beyond this the reader waits: far below what calls for merging, so that memory stays small.
 _ENOUGH_MESSAGES = 750
 _ENOUGH_BYTES = 2 * 1024 * 1024
+
+# Seconds: too few to be seen, and a lone message isn't held up by them.
+_NAP = 0.001
 
 
 class Batch(NamedTuple):
@@ -56,6 +60,7 @@ class Inbox:
         self._messages_in = self._messages_out = 0
         self._bytes_in = self._bytes_out = 0
         self._given_up_at: int | None = None
+        self._rushed = False
 
     def put(self, item: object) -> None:
         """Add anything but messages. Safe in a signal handler and from any thread."""
@@ -84,6 +89,10 @@ class Inbox:
     def receive(self, timeout: float) -> list[Any]:
         """All that waits, as soon as there is something; nothing after *timeout* seconds. From the loop alone."""
         items: list[Any] = []
+        if self._rushed:
+            # What comes quickly is taken together: waking this thread for each message would cost more than that.
+            time.sleep(min(_NAP, max(0.0, timeout)))
+        self._rushed = False
         try:
             items.append(self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait())
             while True:
@@ -94,5 +103,6 @@ class Inbox:
             if type(item) is Batch:
                 self._messages_out += len(item.messages)
                 self._bytes_out += item.size
+                self._rushed = True
         self._taken.set()
         return items
