@@ -115,7 +115,7 @@ def percentage(part: float, whole: float = 1.0) -> int:
     if not whole > 0 or not part > 0:
         return 0
     # The small addend makes up for 0.29 * 100 being 28.999….
-    return 100 if part >= whole else math.floor(100 * (part / whole) + 1e-9)
+    return 100 if part >= whole else min(99, math.floor(100 * (part / whole) + 1e-9))
 
 
 def _short(digits: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from comfyreport.drawing import DRAW_EVERY, Lines, Region, bar, pad, shorten
@@ -116,6 +116,7 @@ def test_lines_only_add() -> None:
 
 
 @given(st.floats(0, 1), st.integers(3, 50), st.booleans())
+@example(0.9999999999999999, 3, False)
 def test_a_bar_is_as_wide_as_asked_for_and_full_only_at_the_end(part: float, width: int, unicode: bool) -> None:
     drawn = bar(part, width, unicode=unicode)
     assert cell_width(drawn) == width
