@@ -29,10 +29,6 @@ TICK_HOOK = f"{PREFIX}tick"
 CLOSE_HOOK = f"{PREFIX}close"
 
 
-# Seconds: too few to be seen, and a lone event isn't held up by them.
-_NAP = 0.001
-
-
 class _Close(NamedTuple):
     """Asks the delivery to close reporters: all of them, or those that don't carry the event stream."""
 
@@ -301,8 +297,8 @@ class Delivery:
                 else:
                     yield from self._tell(item)
             yield from self._tick()
-            # What comes quickly is taken together: waking this thread for each event would cost more than the event.
-            time.sleep(_NAP)
+            # Waking this thread for each event would cost more than the event.
+            time.sleep(self._timing.gather)
 
     def _wait(self) -> float | None:
         open_run = self._begun and self.view.result is None

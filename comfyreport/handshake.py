@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-import certifi
+import requests.utils
 from urllib3.util.ssl_ import create_urllib3_context
 
 from comfyreport.limits import ProxyError, note, through_socks
@@ -93,8 +93,8 @@ def _context(verify: bool | str) -> ssl.SSLContext:
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
     if verify:
         context.check_hostname = True
-        where = certifi.where() if verify is True else verify
-        context.load_verify_locations(**{"capath" if os.path.isdir(where) else "cafile": where})
+        place = requests.utils.DEFAULT_CA_BUNDLE_PATH if verify is True else verify
+        context.load_verify_locations(**{"capath" if os.path.isdir(place) else "cafile": place})
     return context
 
 

@@ -26,7 +26,6 @@ class Hearing:
         self._run_heard_at = now
         self._answered = now
         self._opened_at = now
-        self._asked = False
         self._run_heard = False
         self._refused = False
         self._polling = False
@@ -65,7 +64,7 @@ class Hearing:
         """
         if of_run or not self._run.started:
             self._heard = at.elapsed
-            self._stalled = self._asked = False
+            self._stalled = False
         if not of_run:
             return []
         self._run_heard_at = at.elapsed
@@ -76,7 +75,6 @@ class Hearing:
     def answered(self, at: Instant, *, in_queue: bool | None) -> list[ev.Event]:
         """The server answered over HTTP; *in_queue*: whether its queue has the prompt, None if that wasn't told."""
         self._answered = at.elapsed
-        self._asked = True
         self._refused = False
         self._in_queue = in_queue
         if in_queue:
@@ -147,6 +145,11 @@ class Hearing:
             state="running" if self._run.started else "queued" if self._run.queued else "unknown",
         )
         return told
+
+    @property
+    def _asked(self) -> bool:
+        """Whether the server has answered since it was heard last."""
+        return self._answered > self._heard
 
     def _stall(self, now: float, silent: float) -> str:
         message = f"nothing heard for {silent:.0f} s"

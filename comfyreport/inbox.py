@@ -20,9 +20,6 @@ MERGE_ABOVE_BYTES = 16 * 1024 * 1024
 _ENOUGH_MESSAGES = 750
 _ENOUGH_BYTES = 2 * 1024 * 1024
 
-# Seconds: too few to be seen, and a lone message isn't held up by them.
-_NAP = 0.001
-
 
 class Batch(NamedTuple):
     """Messages of the socket that came together, *size* bytes in all."""
@@ -49,11 +46,13 @@ class Inbox:
 
     The thread that reads the socket is mostly faster than the loop: it waits for it where enough lies here, so that
     nothing need be merged as long as the loop keeps up. A loop that takes nothing for *patience* seconds isn't waited
-    for again until it does: the socket must be drained all the same.
+    for again until it does: the socket must be drained all the same. Behind messages the loop rests for *gather*
+    seconds.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, gather: float) -> None:
         self._patience = patience
+        self._gather = gather
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._taken = threading.Event()
         # Each is written by one thread alone.
@@ -90,8 +89,8 @@ class Inbox:
         """All that waits, as soon as there is something; nothing after *timeout* seconds. From the loop alone."""
         items: list[Any] = []
         if self._rushed:
-            # What comes quickly is taken together: waking this thread for each message would cost more than that.
-            time.sleep(min(_NAP, max(0.0, timeout)))
+            # Waking this thread for each message would cost more than the message.
+            time.sleep(min(self._gather, max(0.0, timeout)))
         self._rushed = False
         try:
             items.append(self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait())

@@ -49,6 +49,8 @@ class Timing:
     """between two looks at the queue for the prompt's place, at least"""
     patience: float = 0.25
     """that a thread waits for the next one to take what is there, before messages are merged"""
+    gather: float = 0.001
+    """that a thread rests behind what came, so that what comes quickly is taken together"""
     lost_after: float = 60.0
     """of unbroken time without any answer before a run, or the saving of what it made, is given up"""
     lost_after_refused: float = 15.0

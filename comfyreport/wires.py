@@ -51,7 +51,7 @@ class Wires:
         self.client = client
         self.busy: set[str] = set()
         self.client_id = client_id
-        self._inbox = Inbox(client.timing.patience)
+        self._inbox = Inbox(client.timing.patience, client.timing.gather)
         self._socket: Socket | None = None
 
     def put(self, item: Signalled | Left) -> None:

@@ -107,6 +107,16 @@ def test_an_error_of_the_server_without_any_frame_is_a_refusal(monkeypatch: Patc
 # --- Ctrl-C
 
 
+def take_silently(world: World) -> None:
+    """Let the server take the prompt and never answer its submission."""
+
+    def post(body: Any) -> Any:
+        world.running.append(PROMPT)
+        return hangs(body)
+
+    world.answers["POST /prompt"] = post
+
+
 @pytest.mark.parametrize("attach", [False, True])
 def test_detaching_before_anything_was_answered_cancels_nothing(monkeypatch: Patch, attach: bool) -> None:
     world = World(monkeypatch, attach=attach, on_interrupt="detach")
@@ -148,12 +158,7 @@ def test_a_prompt_that_somebody_deletes_while_we_cancel_is_cancelled(monkeypatch
 
 def test_a_run_that_shows_before_the_answer_is_cancelled_at_once(monkeypatch: Patch) -> None:
     world = World(monkeypatch)
-
-    def post(body: Any) -> Any:
-        world.running.append(PROMPT)
-        return hangs(body)
-
-    world.answers["POST /prompt"] = post
+    take_silently(world)
     world.say(0.5, "execution_start", timestamp=1)
     world.interrupt(2.0)
     assert outcome(world.play()) == ("cancelled", "cancelled", "yes")
@@ -162,12 +167,7 @@ def test_a_run_that_shows_before_the_answer_is_cancelled_at_once(monkeypatch: Pa
 
 def test_a_submission_without_answer_and_frames_is_looked_for_at_once(monkeypatch: Patch) -> None:
     world = World(monkeypatch)
-
-    def post(body: Any) -> Any:
-        world.running.append(PROMPT)
-        return hangs(body)
-
-    world.answers["POST /prompt"] = post
+    take_silently(world)
     world.interrupt(2.0)
     assert outcome(world.play()) == ("cancelled", "cancelled", "yes")
     assert world.now < 3
