@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     )
     from comfyreport.hookspecs import hookimpl
     from comfyreport.jsonlines import to_dict, to_line
-    from comfyreport.streams import Stream, cell_width, fit, printable, stderr, stdout
+    from comfyreport.streams import Stream, stderr, stdout
     from comfyreport.summary import describe_work, format_bytes
+    from comfyreport.texts import cell_width, fit, printable
     from comfyreport.thinning import Thinner
     from comfyreport.tracker import ProgressTracker
     from comfyreport.view import NodeView, RunView
@@ -90,8 +91,9 @@ _HOMES = {
     ),
     "hookspecs": ("hookimpl",),
     "jsonlines": ("to_dict", "to_line"),
-    "streams": ("Stream", "cell_width", "fit", "printable", "stderr", "stdout"),
+    "streams": ("Stream", "stderr", "stdout"),
     "summary": ("describe_work", "format_bytes"),
+    "texts": ("cell_width", "fit", "printable"),
     "thinning": ("Thinner",),
     "tracker": ("ProgressTracker",),
     "view": ("NodeView", "RunView"),

@@ -16,7 +16,6 @@ from comfyreport.process import (
     EXIT_INTERRUPTED,
     LAST_WORDS,
     Signals,
-    Stop,
     fill_descriptors,
     leave,
     standard_streams,
@@ -147,7 +146,7 @@ def _timing(arguments: argparse.Namespace) -> Any:
 def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
     from comfyreport.errors import ComfyReportError
     from comfyreport.recording import Recording, read_recording
-    from comfyreport.replay import replay
+    from comfyreport.replay import Stop, replay
 
     recording: Recording | None = None
     error: ComfyReportError | None = None
@@ -289,7 +288,7 @@ def _gist(result: Any) -> str:
     """What stands in any account of how a run failed: the beginning of its message."""
     import re
 
-    from comfyreport.streams import printable
+    from comfyreport.texts import printable
 
     message = result.error.message if result.error is not None else ""
     return re.split(r'["\\\n]', printable(message.strip()))[0][:30].strip() or str(result.status)
@@ -346,7 +345,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 def _complain(message: str, hint: str = "") -> int:
     """Say on stderr what is wrong with the arguments; the exit code."""
-    from comfyreport.streams import printable
+    from comfyreport.texts import printable
 
     lines = [f"comfyreport: error: {printable(message)}", *([f"  Hint: {printable(hint)}"] if hint else [])]
     print("\n".join(lines), file=sys.stderr)

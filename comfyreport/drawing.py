@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from comfyreport.streams import CLEAR, Stream, cell_width, fit, printable
+from comfyreport.streams import CLEAR, Stream
+from comfyreport.texts import cell_width, fit, printable
 from comfyreport.wording import color_tag, percentage
 
 DRAW_EVERY = 0.1

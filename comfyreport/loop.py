@@ -23,12 +23,12 @@ from comfyreport.inbox import Batch, decoded
 from comfyreport.inquiry import Inquiry
 from comfyreport.merging import merge_messages
 from comfyreport.outputs import Target
-from comfyreport.recording import Recorder
+from comfyreport.recorder import Recorder
 from comfyreport.refusals import no_answer
 from comfyreport.run import Run
 from comfyreport.saving import Saver
 from comfyreport.states import States
-from comfyreport.submission import Submission
+from comfyreport.submission import Submission, attach_command
 from comfyreport.timers import Timers
 from comfyreport.timing import Timing
 from comfyreport.wire import decode_text
@@ -255,7 +255,7 @@ class Loop:
 
     @property
     def _command(self) -> str:
-        return verdict.attach_command(self.run.prompt_id, self._client.address.base)
+        return attach_command(self.run.prompt_id, self._client.address.base)
 
     # --- the socket
 

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from comfyreport.checking import Hook, Manager, register
 from comfyreport.errors import ComfyReportError, ReporterError, one_line
 from comfyreport.factories import Signature, arguments, parse_request, signature_of, split_name
+from comfyreport.files import is_fifo
 from comfyreport.hookspecs import PREFIX, PROJECT
-from comfyreport.streams import Stream, is_fifo
+from comfyreport.streams import Stream
 
 GROUP = PROJECT
 STREAM_HOOKS = (f"{PREFIX}event", f"{PREFIX}stream_finished")

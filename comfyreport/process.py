@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
-import queue
 import signal
 import sys
 import threading
@@ -246,22 +245,3 @@ def _forget_wakeup_in_children() -> None:
     if not _in_children and hasattr(os, "register_at_fork"):
         _in_children.append(None)
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
-
-
-class Stop:
-    """A wish to stop that may be set in a signal handler, where an Event's lock might be held already."""
-
-    def __init__(self) -> None:
-        self._wish: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.wished = False
-
-    def set(self) -> None:
-        """Stop."""
-        self.wished = True
-        self._wish.put(None)
-
-    def wait(self, seconds: float) -> None:
-        """Wait for the wish, at most so long."""
-        if not self.wished:
-            with contextlib.suppress(queue.Empty):
-                self._wish.get(timeout=min(seconds, threading.TIMEOUT_MAX))

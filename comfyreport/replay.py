@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
 import time
 
 from comfyreport.events import ErrorInfo
-from comfyreport.process import Stop
 from comfyreport.recording import Player, Recording
 from comfyreport.session import Session
 from comfyreport.verdict import Verdict
+
+
+class Stop:
+    """A wish to stop that may be set in a signal handler, where an Event's lock might be held already."""
+
+    def __init__(self) -> None:
+        self._wish: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.wished = False
+
+    def set(self) -> None:
+        """Stop."""
+        self.wished = True
+        self._wish.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the wish, at most so long."""
+        if not self.wished:
+            with contextlib.suppress(queue.Empty):
+                self._wish.get(timeout=min(seconds, threading.TIMEOUT_MAX))
 
 
 def replay(session: Session, recording: Recording, *, speed: float, stop: Stop) -> None:

@@ -13,7 +13,7 @@ from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.made import worth_saving
 from comfyreport.outputs import Target, save
-from comfyreport.recording import Recorder
+from comfyreport.recorder import Recorder
 from comfyreport.run import Run
 from comfyreport.verdict import timed_out_while_saving
 from comfyreport.wires import Done, Left, Signalled, Wires

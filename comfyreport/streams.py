@@ -6,19 +6,16 @@ All decisions about the surroundings are taken here, so that reporters never loo
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
-import stat
 import sys
 import threading
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import BinaryIO, Literal, TextIO, cast
 
 from comfyreport.errors import ReporterError
-from comfyreport.texts import cut, text_of
+from comfyreport.files import open_to_write
 
 ColorChoice = Literal["auto", "always", "never"]
 
@@ -30,58 +27,6 @@ _REMEMBERED, _REMEMBERED_LENGTH = 16, 20_000
 
 CLEAR = "\r\x1b[J"
 """Clears from the beginning of the cursor's line to the end of the screen."""
-
-
-def printable(text: object, limit: int | None = None) -> str:
-    """*text* as one line that is safe on a terminal: unprintable characters are shown as escapes.
-
-    Everything that comes from a server or a workflow goes through this before it is drawn. *limit* cuts the
-    result to that many characters, the last of them an ellipsis.
-    """
-    shown = text if isinstance(text, str) else text_of(text)
-    if limit is not None and len(shown) > limit:
-        # Escapes only make it longer: what is far behind the limit need not be looked at.
-        shown = shown[: limit + 1]
-    if not shown.isprintable():
-        shown = "".join(map(_escape, shown))
-    return shown if limit is None or len(shown) <= limit else cut(shown, limit)
-
-
-def is_safe(character: str) -> bool:
-    """Whether *character* can't move a cursor, start an escape sequence or turn the direction of text.
-
-    Spaces of all widths are safe, and so is the joiner that emoji are made with.
-    """
-    return character.isprintable() or character == "\u200d" or unicodedata.category(character) == "Zs"
-
-
-def _escape(character: str) -> str:
-    return character if is_safe(character) else character.encode("unicode_escape").decode("ascii")
-
-
-def cell_width(text: str) -> int:
-    """How many columns *text* takes on a terminal: wide characters two, combining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(_character_width(character) for character in text)
-
-
-def _character_width(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def fit(text: str, width: int) -> str:
-    """*text* cut to at most *width* columns."""
-    if text.isascii():
-        return text[: max(0, width)]
-    taken = 0
-    for index, character in enumerate(text):
-        taken += _character_width(character)
-        if taken > width:
-            return text[:index]
-    return text
 
 
 def wants_color(choice: ColorChoice, environ: Mapping[str, str], tty: bool) -> bool:
@@ -98,33 +43,6 @@ def wants_color(choice: ColorChoice, environ: Mapping[str, str], tty: bool) -> b
 def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
     """Whether lines may be drawn over: a terminal that isn't dumb, and not under `CI`. Colour is not asked."""
     return tty and environ.get("TERM") != "dumb" and not environ.get("CI")
-
-
-def open_to_write(path: str | os.PathLike[str], *, append: bool = False) -> BinaryIO:
-    """A binary file, made anew unless *append*. OSError where it can't be opened, a FIFO that nobody reads too."""
-    return open(path, "ab" if append else "wb", opener=_open_at_once)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open *path* without waiting: where nobody reads a FIFO, that would be for ever."""
-    at_once: int = getattr(os, "O_NONBLOCK", 0)
-    try:
-        descriptor = os.open(path, flags | at_once, 0o666)
-    except OSError as error:
-        if error.errno == errno.ENXIO and is_fifo(path):
-            raise OSError(errno.ENXIO, "nobody reads this FIFO", path) from error
-        raise
-    if at_once:
-        os.set_blocking(descriptor, True)
-    return descriptor
-
-
-def is_fifo(path: str | os.PathLike[str]) -> bool:
-    """Whether *path* leads to a FIFO."""
-    try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)
-    except (OSError, ValueError):
-        return False
 
 
 class Board:

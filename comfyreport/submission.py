@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from comfyreport import answers, verdict
 from comfyreport import events as ev
+from comfyreport.address import DEFAULT_SERVER
 from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
@@ -72,3 +74,9 @@ class Submission:
         self._unanswered = True
         message = f"the answer to the submission was lost: {known.message}"
         return self._run.tell(ev.Warning, at, code="answer_lost", message=message)
+
+
+def attach_command(prompt_id: str, server: str) -> str:
+    """What to type to follow a prompt again, safe for a shell; *server* is an address without credentials."""
+    command = f"comfyreport attach {shlex.quote(prompt_id)}"
+    return command if server == DEFAULT_SERVER else f"{command} --server {shlex.quote(server)}"

@@ -1,8 +1,9 @@
-"""How much of what a server says is kept, and how it becomes text without raising. Pure."""
+"""What makes any text safe, bounded and measured: what a server says, before it is kept, drawn or written. Pure."""
 
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 import orjson
@@ -63,3 +64,55 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
+
+
+def printable(text: object, limit: int | None = None) -> str:
+    """*text* as one line that is safe on a terminal: unprintable characters are shown as escapes.
+
+    Everything that comes from a server or a workflow goes through this before it is drawn. *limit* cuts the
+    result to that many characters, the last of them an ellipsis.
+    """
+    shown = text if isinstance(text, str) else text_of(text)
+    if limit is not None and len(shown) > limit:
+        # Escapes only make it longer: what is far behind the limit need not be looked at.
+        shown = shown[: limit + 1]
+    if not shown.isprintable():
+        shown = "".join(map(_escape, shown))
+    return shown if limit is None or len(shown) <= limit else cut(shown, limit)
+
+
+def is_safe(character: str) -> bool:
+    """Whether *character* can't move a cursor, start an escape sequence or turn the direction of text.
+
+    Spaces of all widths are safe, and so is the joiner that emoji are made with.
+    """
+    return character.isprintable() or character == "\u200d" or unicodedata.category(character) == "Zs"
+
+
+def _escape(character: str) -> str:
+    return character if is_safe(character) else character.encode("unicode_escape").decode("ascii")
+
+
+def cell_width(text: str) -> int:
+    """How many columns *text* takes on a terminal: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_character_width(character) for character in text)
+
+
+def _character_width(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def fit(text: str, width: int) -> str:
+    """*text* cut to at most *width* columns."""
+    if text.isascii():
+        return text[: max(0, width)]
+    taken = 0
+    for index, character in enumerate(text):
+        taken += _character_width(character)
+        if taken > width:
+            return text[:index]
+    return text

@@ -21,7 +21,7 @@ from comfyreport.hookspecs import hookimpl
 from comfyreport.loop import Loop
 from comfyreport.outputs import Target
 from comfyreport.plugins import Plugins, Streams
-from comfyreport.recording import Recorder
+from comfyreport.recorder import Recorder
 from comfyreport.run import Run
 from comfyreport.session import Session
 from comfyreport.streams import stderr, stdout

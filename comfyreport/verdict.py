@@ -6,11 +6,9 @@ server says such a thing only when it is so; a success isn't, because without hi
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from comfyreport.address import DEFAULT_SERVER
 from comfyreport.answers import History
 from comfyreport.errors import UnreachableError
 from comfyreport.events import EXIT_CODES, ErrorInfo, NodeRef, PromptState, Status, Submitted
@@ -232,12 +230,6 @@ def server_gone(told: Testimony, nodes: Nodes, unanswered: float) -> Verdict:
         message += f", last seen after {nodes.node(list(nodes.executed)[-1]).ref.title}"
     hint = "see whether the server died (out of memory is the likely cause), then run it again"
     return without_history(told, nodes, "server_gone", message, hint)
-
-
-def attach_command(prompt_id: str, server: str) -> str:
-    """What to type to follow a prompt again, safe for a shell; *server* is an address without credentials."""
-    command = f"comfyreport attach {shlex.quote(prompt_id)}"
-    return command if server == DEFAULT_SERVER else f"{command} --server {shlex.quote(server)}"
 
 
 def timed_out(limit: float, command: str, state: PromptState, submitted: Submitted) -> Verdict:

@@ -21,7 +21,7 @@ from comfyreport.address import Address, parse_address
 from comfyreport.cookies import read_cookies
 from comfyreport.errors import UsageError
 from comfyreport.hiding import SHORTEST, SHOWN, Hiding
-from comfyreport.recording import Recorder
+from comfyreport.recorder import Recorder
 from comfyreport.refusals import refusal
 
 # --- addresses

@@ -19,7 +19,8 @@ from comfyreport import __version__
 from comfyreport.arguments import COMMANDS, ArgumentsError, parser, reporting_of
 from comfyreport.cli import main
 from comfyreport.events import EXIT_CODES
-from comfyreport.process import Signals, Stop, fill_descriptors, standard_streams, tell_stdout_failed
+from comfyreport.process import Signals, fill_descriptors, standard_streams, tell_stdout_failed
+from comfyreport.replay import Stop
 
 WORKFLOW = Path(__file__).parents[1] / "workflows" / "sd15-txt2img.json"
 LIMIT = 60.0

@@ -26,7 +26,8 @@ from comfyreport.errors import ReporterError
 from comfyreport.hookspecs import hookimpl
 from comfyreport.schema import json_schema
 from comfyreport.specimens import SCRIPTS, SomethingNew, odd, usual
-from comfyreport.streams import Stream, printable
+from comfyreport.streams import Stream
+from comfyreport.texts import printable
 from comfyreport.view import RunView
 from tests.playing import check_view
 

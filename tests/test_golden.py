@@ -24,8 +24,8 @@ from comfyreport_quiet import quiet
 from comfyreport import __version__
 from comfyreport.recording import Recording, read_recording
 from comfyreport.schema import json_schema
-from comfyreport.streams import cell_width
 from comfyreport.testing import play
+from comfyreport.texts import cell_width
 from tests import recordings
 from tests.plugins.terminal import Terminal
 

@@ -19,7 +19,7 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
 # Lowest first. A module imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "aside", "codes", "errors", "records", "texts", "timers", "wishes"),
+    ("_version", "aside", "codes", "errors", "files", "records", "texts", "timers", "wishes"),
     ("events", "frames", "messages", "process", "timing"),
     ("address", "cookies", "eta", "proxies", "specimens", "wire"),
     ("access", "answers", "hiding", "limits", "made", "nodes", "refusals"),
@@ -29,10 +29,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hearing", "hookspecs", "states", "schema", "streams", "thinning"),
     ("checking", "factories", "jsonlines", "mailbox", "prompts", "wording"),
     ("client", "drawing", "plugins", "summary", "workflow"),
-    ("delivery", "listing", "looking", "recording", "sockets", "stage"),
-    ("outputs", "recorded", "submission", "wires"),
-    ("conformance", "inquiry", "saving", "session"),
-    ("loop", "replay"),
+    ("delivery", "listing", "looking", "recorder", "sockets", "stage"),
+    ("outputs", "recording", "submission", "wires"),
+    ("recorded", "inquiry", "saving", "session"),
+    ("conformance", "loop", "replay"),
     ("tracker",),
     ("api", "arguments", "simulator", "testing"),
     ("cli", "pytest_plugin"),

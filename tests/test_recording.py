@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from comfyreport import events as ev
 from comfyreport.errors import UsageError
-from comfyreport.recording import Player, Recorder, Recording, parse_recording, read_recording
+from comfyreport.recorder import Recorder
+from comfyreport.recording import Player, Recording, parse_recording, read_recording
 from tests import recordings
 from tests.playing import check, executing, play, short, text, text_frame, the_end
 

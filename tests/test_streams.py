@@ -12,19 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyreport.errors import ReporterError
-from comfyreport.streams import (
-    DEFAULT_WIDTH,
-    ColorChoice,
-    Stream,
-    Terminals,
-    cell_width,
-    fit,
-    may_redraw,
-    printable,
-    stderr,
-    stdout,
-    wants_color,
-)
+from comfyreport.streams import DEFAULT_WIDTH, ColorChoice, Stream, Terminals, may_redraw, stderr, stdout, wants_color
+from comfyreport.texts import cell_width, fit, printable
 from tests.plugins.terminal import Plain, Terminal
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 
-from comfyreport.streams import ColorChoice, Stream, Terminals, cell_width, is_safe
+from comfyreport.streams import ColorChoice, Stream, Terminals
+from comfyreport.texts import cell_width, is_safe
 
 _TOKEN = re.compile(r"\x1b\[\??(\d*)([A-Za-z])|([\r\n])|(.)", re.DOTALL)
 
