@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from comfyreport.jsonlines import to_dict, to_line
     from comfyreport.streams import Stream, stderr, stdout
     from comfyreport.summary import describe_work, format_bytes
-    from comfyreport.texts import cell_width, fit, printable
+    from comfyreport.text import cell_width, fit, printable
     from comfyreport.thinning import Thinner
     from comfyreport.tracker import ProgressTracker
     from comfyreport.view import NodeView, RunView
@@ -93,7 +93,7 @@ _HOMES = {
     "jsonlines": ("to_dict", "to_line"),
     "streams": ("Stream", "stderr", "stdout"),
     "summary": ("describe_work", "format_bytes"),
-    "texts": ("cell_width", "fit", "printable"),
+    "text": ("cell_width", "fit", "printable"),
     "thinning": ("Thinner",),
     "tracker": ("ProgressTracker",),
     "view": ("NodeView", "RunView"),

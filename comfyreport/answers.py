@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from comfyreport.events import ErrorInfo, NodeError, NodeRef
 from comfyreport.messages import ExecutionError, ExecutionInterrupted, Json
-from comfyreport.texts import ID_LIMIT, NAME_LIMIT, PROMPT_ID_LIMIT
+from comfyreport.text import ID_LIMIT, NAME_LIMIT, PROMPT_ID_LIMIT
 from comfyreport.wire import read_error, read_id, read_ids, read_interrupted, read_text
 
 # Refused inputs that are told; a workflow that is wrong throughout has a few for each of its nodes.

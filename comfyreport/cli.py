@@ -288,7 +288,7 @@ def _gist(result: Any) -> str:
     """What stands in any account of how a run failed: the beginning of its message."""
     import re
 
-    from comfyreport.texts import printable
+    from comfyreport.text import printable
 
     message = result.error.message if result.error is not None else ""
     return re.split(r'["\\\n]', printable(message.strip()))[0][:30].strip() or str(result.status)
@@ -345,7 +345,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 def _complain(message: str, hint: str = "") -> int:
     """Say on stderr what is wrong with the arguments; the exit code."""
-    from comfyreport.texts import printable
+    from comfyreport.text import printable
 
     lines = [f"comfyreport: error: {printable(message)}", *([f"  Hint: {printable(hint)}"] if hint else [])]
     print("\n".join(lines), file=sys.stderr)

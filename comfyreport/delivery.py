@@ -20,7 +20,7 @@ from comfyreport.errors import describe_fault, one_line
 from comfyreport.hookspecs import PREFIX
 from comfyreport.mailbox import Mailbox
 from comfyreport.plugins import Reporter
-from comfyreport.texts import printable
+from comfyreport.text import printable
 from comfyreport.timing import Timing
 from comfyreport.view import RunView
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from comfyreport.streams import CLEAR, Stream
-from comfyreport.texts import cell_width, fit, printable
+from comfyreport.text import cell_width, fit, printable
 from comfyreport.wording import color_tag, percentage
 
 DRAW_EVERY = 0.1

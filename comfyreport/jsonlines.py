@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from comfyreport.events import Event, NodeProgress, NodeRef
-from comfyreport.texts import is_safe, text_of
+from comfyreport.text import is_safe, text_of
 
 _FIRST = ("type", "seq", "time", "elapsed", "prompt_id", "source", "run_index")
 _FIRST_OF_PROGRESS = ("step", "max_steps", "eta_seconds", "node")

@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 
 from comfyreport.events import Kind, NodeRef, Output
 from comfyreport.messages import Json
-from comfyreport.texts import FILE_NAME_LIMIT, bounded, cut, text_of
+from comfyreport.text import FILE_NAME_LIMIT, bounded, cut, text_of
 
 _MODELS = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".ply", ".usdz", ".splat", ".ksplat", ".spz")
 _MORE_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".flac": "audio/flac", ".opus": "audio/ogg"}

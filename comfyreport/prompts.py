@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from comfyreport.answers import node_ref
 from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
-from comfyreport.texts import printable
+from comfyreport.text import printable
 
 Graph = Mapping[str, Mapping[str, Any]]
 

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 
 from comfyreport import events as ev
-from comfyreport.texts import printable
+from comfyreport.text import printable
 from comfyreport.view import RunView
 from comfyreport.wording import format_seconds
 

@@ -36,7 +36,7 @@ from comfyreport.messages import (
     TextFrame,
     Unknown,
 )
-from comfyreport.texts import ID_LIMIT, NAME_LIMIT, TEXT_LIMIT, cut, decode_cut
+from comfyreport.text import ID_LIMIT, NAME_LIMIT, TEXT_LIMIT, cut, decode_cut
 
 FRAME_PREVIEW = 1
 FRAME_TEXT = 3

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from comfyreport import events as ev
-from comfyreport.texts import printable
+from comfyreport.text import printable
 
 # Longest pieces of foreign text in a line: a title, a message, a detail such as a list of all models.
 _TITLE = 80

@@ -25,7 +25,7 @@ from comfyreport.prompts import (
     inputs_of,
     text_nodes,
 )
-from comfyreport.texts import printable
+from comfyreport.text import printable
 
 __all__ = ["TextNode", "Workflow", "from_mapping", "load", "text_nodes"]
 

@@ -27,7 +27,7 @@ from comfyreport.hookspecs import hookimpl
 from comfyreport.schema import json_schema
 from comfyreport.specimens import SCRIPTS, SomethingNew, odd, usual
 from comfyreport.streams import Stream
-from comfyreport.texts import printable
+from comfyreport.text import printable
 from comfyreport.view import RunView
 from tests.playing import check_view
 

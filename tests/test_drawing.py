@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from comfyreport.drawing import DRAW_EVERY, Lines, Region, bar, pad, shorten
 from comfyreport.streams import Stream, Terminals
-from comfyreport.texts import cell_width
+from comfyreport.text import cell_width
 from tests.plugins.terminal import Plain, Terminal
 
 

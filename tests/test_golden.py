@@ -25,7 +25,7 @@ from comfyreport import __version__
 from comfyreport.recording import Recording, read_recording
 from comfyreport.schema import json_schema
 from comfyreport.testing import play
-from comfyreport.texts import cell_width
+from comfyreport.text import cell_width
 from tests import recordings
 from tests.plugins.terminal import Terminal
 

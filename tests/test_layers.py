@@ -1,4 +1,4 @@
-"""Layers: no import points up, plugins see the public door alone, and the door loads no network library."""
+"""Wings: no import points up, none has a circle, plugins see the public door alone, and it loads no network library."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,46 +17,98 @@ import comfyreport
 CORE = Path(comfyreport.__file__).parent
 PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
-# Lowest first. A module imports only from layers below its own.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_version", "aside", "codes", "errors", "files", "records", "texts", "timers", "wishes"),
-    ("events", "frames", "messages", "process", "timing"),
-    ("address", "cookies", "eta", "proxies", "specimens", "wire"),
-    ("access", "answers", "hiding", "limits", "made", "nodes", "refusals"),
-    ("handshake", "merging", "telling", "verdict"),
-    ("inbox", "story"),
-    ("run", "view"),
-    ("hearing", "hookspecs", "states", "schema", "streams", "thinning"),
-    ("checking", "factories", "jsonlines", "mailbox", "prompts", "wording"),
-    ("client", "drawing", "plugins", "summary", "workflow"),
-    ("delivery", "listing", "looking", "recorder", "sockets", "stage"),
-    ("outputs", "recording", "submission", "wires"),
-    ("recorded", "inquiry", "saving", "session"),
-    ("conformance", "loop", "replay"),
-    ("tracker",),
-    ("api", "arguments", "simulator", "testing"),
-    ("cli", "pytest_plugin"),
-    ("__main__",),
-)
-LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
-
-# `--server sim` starts the simulator, which knows nothing of the core and is a server of its own.
-EXCEPTIONS = {("tracker", "simulator")}
+# Lowest first. A wing imports only from wings below its own; `ground` is the modules that stand in no folder.
+WINGS = (
+    "ground", "events", "protocol", "run", "net", "workflow", "reporting", "render", "simulator", "engine",
+    "recording", "testing", "api", "cli",
+)  # fmt: skip
+GROUND = {"_version", "errors", "files", "text", "timing"}
+# Modules that are still to move into their wing.
+MOVING = {
+    "recordings": "recording",
+    "events": "events",
+    "records": "events",
+    "codes": "events",
+    "view": "events",
+    "schema": "events",
+    "jsonlines": "events",
+    "messages": "protocol",
+    "wire": "protocol",
+    "answers": "protocol",
+    "made": "protocol",
+    "run": "run",
+    "nodes": "run",
+    "story": "run",
+    "telling": "run",
+    "verdict": "run",
+    "eta": "run",
+    "states": "run",
+    "merging": "run",
+    "address": "net",
+    "access": "net",
+    "client": "net",
+    "sockets": "net",
+    "handshake": "net",
+    "frames": "net",
+    "limits": "net",
+    "cookies": "net",
+    "proxies": "net",
+    "refusals": "net",
+    "hiding": "net",
+    "recorder": "net",
+    "workflow": "workflow",
+    "prompts": "workflow",
+    "hookspecs": "reporting",
+    "plugins": "reporting",
+    "factories": "reporting",
+    "checking": "reporting",
+    "delivery": "reporting",
+    "mailbox": "reporting",
+    "streams": "reporting",
+    "aside": "reporting",
+    "wording": "render",
+    "drawing": "render",
+    "summary": "render",
+    "thinning": "render",
+    "loop": "engine",
+    "inbox": "engine",
+    "wires": "engine",
+    "submission": "engine",
+    "inquiry": "engine",
+    "looking": "engine",
+    "hearing": "engine",
+    "timers": "engine",
+    "saving": "engine",
+    "outputs": "engine",
+    "session": "engine",
+    "wishes": "engine",
+    "tracker": "engine",
+    "recording": "recording",
+    "replay": "recording",
+    "recorded": "recording",
+    "testing": "testing",
+    "stage": "testing",
+    "specimens": "testing",
+    "conformance": "testing",
+    "pytest_plugin": "testing",
+    "cli": "cli",
+    "arguments": "cli",
+    "process": "cli",
+    "listing": "cli",
+}
 
 NETWORK = {"aiohttp", "asyncio", "http", "requests", "socket", "urllib3", "websocket"}
-# The client, and what was taken out of it: its sockets, the limits of its connections, and what its errors mean.
-NETWORK_MODULES = {"client", "handshake", "limits", "proxies", "refusals", "sockets"}
 
 
 class Import(NamedTuple):
-    """One module that another one imports: all names dotted, `door` for what comes from the package itself."""
+    """One import that a file has: the module it names, in full, and the line."""
 
     line: int
-    target: str
+    module: str
 
 
 def imports(path: Path, *, type_checking: bool = True) -> Iterator[Import]:
-    """All imports of a file, wherever they stand, without its own package's relative ones."""
+    """All imports of a file, wherever they stand; *type_checking*: those for types alone too."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     hidden = set() if type_checking else {id(node) for block in type_checks(tree) for node in ast.walk(block)}
     for node in ast.walk(tree):
@@ -65,9 +117,10 @@ def imports(path: Path, *, type_checking: bool = True) -> Iterator[Import]:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(node.lineno, alias.name)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                yield Import(node.lineno, f"{node.module}.{alias.name}")
+                name = f"{node.module}.{alias.name}"
+                yield Import(node.lineno, name if name in MODULES else str(node.module))
 
 
 def type_checks(tree: ast.Module) -> list[ast.If]:
@@ -78,86 +131,98 @@ def type_checks(tree: ast.Module) -> list[ast.If]:
     ]
 
 
-def core_modules() -> list[str]:
-    return sorted({path.stem for path in CORE.glob("*.py")} - {"__init__"})
+def name_of(path: Path) -> str:
+    """The module that a file of the core is."""
+    parts = path.relative_to(CORE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def core_files() -> list[Path]:
-    return sorted(path for path in CORE.rglob("*.py") if path != CORE / "__init__.py")
+def wing_of(module: str) -> str:
+    """The wing that a module of the core belongs to; `door` for the package itself."""
+    _, _, rest = module.partition(".")
+    first = rest.partition(".")[0]
+    if not first or first == "__main__":
+        return "door"
+    return "ground" if first in GROUND else MOVING.get(first, first) if "." not in rest else first
 
 
-def module_of(path: Path) -> str:
-    """The core's module that a file is, or is a part of."""
-    return path.relative_to(CORE).parts[0].removesuffix(".py")
+FILES = sorted(CORE.rglob("*.py"))
+MODULES = {name_of(path): path for path in FILES}
+INSIDE = {module: path for module, path in MODULES.items() if wing_of(module) != "door"}
 
 
 def place(path: Path, found: Import) -> str:
-    return f"{path.name}:{found.line} imports {found.target}"
+    return f"{path.relative_to(CORE.parent)}:{found.line} imports {found.module}"
 
 
-def test_each_module_has_a_layer() -> None:
-    assert [module for module in core_modules() if module not in LAYER] == [], "give them a place in LAYERS"
+def test_each_module_is_in_a_wing() -> None:
+    assert {wing_of(module) for module in INSIDE} == set(WINGS)
 
 
-@pytest.mark.parametrize("path", core_files(), ids=lambda path: str(path.relative_to(CORE)))
-def test_no_import_points_up(path: Path) -> None:
-    module = module_of(path)
+@pytest.mark.parametrize("module", INSIDE)
+def test_no_import_points_up(module: str) -> None:
+    own = WINGS.index(wing_of(module))
     wrong = []
-    for found in imports(path):
-        package, _, rest = found.target.partition(".")
-        target = rest.partition(".")[0]
-        if package != "comfyreport" or target == module == "simulator" or (module, target) in EXCEPTIONS:
+    for found in imports(INSIDE[module]):
+        if found.module.partition(".")[0] != "comfyreport":
             continue
-        if target not in LAYER:
-            wrong.append(f"{place(path, found)}: the public door is for others")
-        elif LAYER[target] >= LAYER[module]:
-            wrong.append(f"{place(path, found)}, which is not below it")
+        wing = wing_of(found.module)
+        if wing == "door":
+            wrong.append(f"{place(INSIDE[module], found)}: the public door is for others")
+        elif WINGS.index(wing) > own:
+            wrong.append(f"{place(INSIDE[module], found)}, which is above it")
     assert wrong == []
 
 
-def test_the_order_of_the_layers_is_the_contracts() -> None:
-    order = [
-        ["events"],
-        ["wire", "eta"],
-        ["run", "view"],
-        ["hookspecs", "streams"],
-        ["plugins", "workflow", "client"],
-        ["outputs"],
-        ["tracker"],
-        ["api", "simulator", "testing"],
-        ["cli"],
-    ]
-    heights = [{LAYER[module] for module in layer} for layer in order]
-    assert all(max(below) < min(above) for below, above in pairwise(heights))
+@pytest.mark.parametrize("wing", [wing for wing in WINGS if wing != "simulator"])
+def test_no_wing_has_a_circle(wing: str) -> None:
+    graph = {
+        module: {found.module for found in imports(path) if found.module in MODULES and wing_of(found.module) == wing}
+        for module, path in INSIDE.items()
+        if wing_of(module) == wing
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
-@pytest.mark.parametrize("path", core_files(), ids=lambda path: str(path.relative_to(CORE)))
+def test_the_simulator_knows_nothing_of_the_rest() -> None:
+    for module, path in INSIDE.items():
+        if wing_of(module) == "simulator":
+            own = {"simulator"}
+            assert {wing_of(each.module) for each in imports(path) if each.module in MODULES} <= own, path
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CORE)))
 def test_the_core_knows_no_plugin(path: Path) -> None:
     plugins = {each.stem for each in PLUGINS.glob("*.py")} | {"plugins"}
-    assert [place(path, found) for found in imports(path) if found.target.partition(".")[0] in plugins] == []
+    assert [place(path, found) for found in imports(path) if found.module.partition(".")[0] in plugins] == []
 
 
 @pytest.mark.parametrize("path", sorted(PLUGINS.glob("*.py")), ids=lambda path: path.stem)
 def test_a_plugin_sees_the_public_door_alone(path: Path) -> None:
     others = {each.stem for each in PLUGINS.glob("*.py")} | {"generate", "plugins", "tests"}
-    public = set(comfyreport.__all__)
-    for found in imports(path):
-        package, _, rest = found.target.partition(".")
-        assert package not in others, place(path, found)
-        assert package != "comfyreport" or rest in public, f"{place(path, found)}: that is no public name"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.partition(".")[0] for alias in node.names} & (others | {"comfyreport"})
+        elif isinstance(node, ast.ImportFrom):
+            assert str(node.module).partition(".")[0] not in others
+            if str(node.module).partition(".")[0] == "comfyreport":
+                assert node.module == "comfyreport"
+                assert {alias.name for alias in node.names} <= set(comfyreport.__all__)
 
 
-@pytest.mark.parametrize("path", core_files(), ids=lambda path: str(path.relative_to(CORE)))
-def test_only_the_client_speaks_to_the_network(path: Path) -> None:
-    module = module_of(path)
-    if module == "simulator" or module in NETWORK_MODULES:
-        return
-    assert [place(path, found) for found in imports(path) if found.target.partition(".")[0] in NETWORK] == []
+@pytest.mark.parametrize("module", INSIDE)
+def test_only_the_net_speaks_to_the_network(module: str) -> None:
+    path = INSIDE[module]
+    if wing_of(module) not in ("net", "simulator"):
+        assert [place(path, found) for found in imports(path) if found.module.partition(".")[0] in NETWORK] == []
 
 
 def test_the_door_itself_imports_nothing_but_the_version() -> None:
-    found = {each.target for each in imports(CORE / "__init__.py", type_checking=False)}
-    assert {each for each in found if each.startswith("comfyreport")} == {"comfyreport._version.__version__"}
+    found = {each.module for each in imports(CORE / "__init__.py", type_checking=False)}
+    assert {each for each in found if each.startswith("comfyreport")} == {"comfyreport._version"}
 
 
 def loaded(statements: str) -> set[str]:
@@ -190,4 +255,5 @@ def test_the_door_alone_loads_nothing_of_the_core() -> None:
 
 def test_the_fixtures_load_nothing_of_the_core_until_one_is_used() -> None:
     found = {name for name in loaded("import comfyreport.pytest_plugin") if name.startswith("comfyreport")}
-    assert found == {"comfyreport", "comfyreport._version", "comfyreport.pytest_plugin"}
+    own = {"comfyreport.pytest_plugin"}
+    assert found == {"comfyreport", "comfyreport._version", *own}

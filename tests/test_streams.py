@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from comfyreport.errors import ReporterError
 from comfyreport.streams import DEFAULT_WIDTH, ColorChoice, Stream, Terminals, may_redraw, stderr, stdout, wants_color
-from comfyreport.texts import cell_width, fit, printable
+from comfyreport.text import cell_width, fit, printable
 from tests.plugins.terminal import Plain, Terminal
 
 

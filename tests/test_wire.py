@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyreport import messages, wire
-from comfyreport.texts import TEXT_LIMIT
+from comfyreport.text import TEXT_LIMIT
 
 JPEG = b"\xff\xd8\xff\xe0"
 PNG = b"\x89PNG"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from comfyreport import workflow
 from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
-from comfyreport.texts import printable
+from comfyreport.text import printable
 from comfyreport.workflow import Workflow, from_mapping, load, text_nodes
 
 DATA = Path(__file__).parent / "data" / "workflow"

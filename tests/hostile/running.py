@@ -21,7 +21,7 @@ from comfyreport import events as ev
 from comfyreport.plugins import Plugins, Streams
 from comfyreport.schema import json_schema
 from comfyreport.session import Session
-from comfyreport.texts import is_safe
+from comfyreport.text import is_safe
 from comfyreport.timing import Timing
 from comfyreport.tracker import Job, run_job
 from comfyreport.wishes import Wishes

@@ -15,7 +15,7 @@ from comfyreport import answers
 from comfyreport.events import Instant
 from comfyreport.jsonlines import to_line
 from comfyreport.run import Run
-from comfyreport.texts import TEXT_LIMIT
+from comfyreport.text import TEXT_LIMIT
 from comfyreport.wording import describe_event
 from tests.hostile.running import follow, measured
 from tests.hostile.server import BEGIN, END, WORKFLOW, Frame, Hostile, Raw, Reply, head, history, message, own, picture

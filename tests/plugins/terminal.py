@@ -6,7 +6,7 @@ import io
 import re
 
 from comfyreport.streams import ColorChoice, Stream, Terminals
-from comfyreport.texts import cell_width, is_safe
+from comfyreport.text import cell_width, is_safe
 
 _TOKEN = re.compile(r"\x1b\[\??(\d*)([A-Za-z])|([\r\n])|(.)", re.DOTALL)
 

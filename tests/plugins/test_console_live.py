@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from comfyreport import events as ev
 from comfyreport.drawing import DRAW_EVERY
 from comfyreport.errors import ReporterError
-from comfyreport.texts import cell_width
+from comfyreport.text import cell_width
 from comfyreport.view import RunView
 from tests.plugins.events import (
     DECODER,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyreport.texts import DEPTH_LIMIT, TEXT_LIMIT, bounded, cut, decode_cut, text_of
+from comfyreport.text import DEPTH_LIMIT, TEXT_LIMIT, bounded, cut, decode_cut, text_of
 
 
 def nested(depth: int, value: Any = 0) -> Any:
