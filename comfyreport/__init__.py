@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from comfyreport.access import Access
     from comfyreport.drawing import Lines, Region, bar, pad, shorten
     from comfyreport.errors import ReporterError
-    from comfyreport.events import (
+    from comfyreport.events.jsonlines import to_dict, to_line
+    from comfyreport.events.types import (
         SCHEMA,
         AnyEvent,
         ConnectionChanged,
@@ -40,14 +41,13 @@ if TYPE_CHECKING:
         StreamStarted,
         Warning,  # noqa: A004  the event's name
     )
+    from comfyreport.events.view import NodeView, RunView
     from comfyreport.hookspecs import hookimpl
-    from comfyreport.jsonlines import to_dict, to_line
     from comfyreport.streams import Stream, stderr, stdout
     from comfyreport.summary import describe_work, format_bytes
     from comfyreport.text import cell_width, fit, printable
     from comfyreport.thinning import Thinner
     from comfyreport.tracker import ProgressTracker
-    from comfyreport.view import NodeView, RunView
     from comfyreport.wording import (
         color_tag,
         describe_event,
@@ -63,7 +63,7 @@ _HOMES = {
     "api": ("run_generation", "wait_for_completion"),
     "drawing": ("Lines", "Region", "bar", "pad", "shorten"),
     "errors": ("ReporterError",),
-    "events": (
+    "events.types": (
         "SCHEMA",
         "AnyEvent",
         "ConnectionChanged",
@@ -90,13 +90,13 @@ _HOMES = {
         "Warning",
     ),
     "hookspecs": ("hookimpl",),
-    "jsonlines": ("to_dict", "to_line"),
+    "events.jsonlines": ("to_dict", "to_line"),
     "streams": ("Stream", "stderr", "stdout"),
     "summary": ("describe_work", "format_bytes"),
     "text": ("cell_width", "fit", "printable"),
     "thinning": ("Thinner",),
     "tracker": ("ProgressTracker",),
-    "view": ("NodeView", "RunView"),
+    "events.view": ("NodeView", "RunView"),
     "wording": (
         "color_tag",
         "describe_event",

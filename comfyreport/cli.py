@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from comfyreport.aside import Aside, within
-from comfyreport.codes import EXIT_REPORTER_FAILED
 from comfyreport.process import (
     EXIT_INTERRUPTED,
     LAST_WORDS,
@@ -355,7 +354,7 @@ def _complain(message: str, hint: str = "") -> int:
 def _schema(arguments: argparse.Namespace) -> int:
     import json
 
-    from comfyreport.schema import json_schema
+    from comfyreport.events.schema import json_schema
 
     return _print(json.dumps(json_schema(), indent=2))
 
@@ -366,6 +365,8 @@ def _print(text: str) -> int:
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError as error:
+        from comfyreport.events import EXIT_REPORTER_FAILED
+
         tell_stdout_failed(error, sys.stderr)
         return 0 if isinstance(error, BrokenPipeError) else EXIT_REPORTER_FAILED
     return 0

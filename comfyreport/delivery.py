@@ -17,12 +17,12 @@ from comfyreport import events as ev
 from comfyreport.aside import Aside, within
 from comfyreport.checking import Hook
 from comfyreport.errors import describe_fault, one_line
+from comfyreport.events import RunView
 from comfyreport.hookspecs import PREFIX
 from comfyreport.mailbox import Mailbox
 from comfyreport.plugins import Reporter
 from comfyreport.text import printable
 from comfyreport.timing import Timing
-from comfyreport.view import RunView
 
 EVENT_HOOK = f"{PREFIX}event"
 TICK_HOOK = f"{PREFIX}tick"

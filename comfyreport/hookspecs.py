@@ -24,7 +24,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from comfyreport import events as ev
-    from comfyreport.view import RunView
+    from comfyreport.events import RunView
 
 PROJECT = "comfyreport"
 PREFIX = f"{PROJECT}_"

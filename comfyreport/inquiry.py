@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from comfyreport import answers, verdict
-from comfyreport import events as ev
+from comfyreport import answers, events as ev, verdict
 from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant

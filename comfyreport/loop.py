@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from comfyreport import events as ev
-from comfyreport import messages, verdict
+from comfyreport import events as ev, messages, verdict
 from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant

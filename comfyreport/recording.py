@@ -15,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
-from comfyreport import answers, wire
-from comfyreport import events as ev
+from comfyreport import answers, events as ev, wire
 from comfyreport.errors import ComfyReportError, UsageError
 from comfyreport.events import Instant
 from comfyreport.recorder import Record

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Iterator, Set as AbstractSet
 from typing import Any, TypeVar
 
-from comfyreport import answers, messages, verdict
-from comfyreport import events as ev
+from comfyreport import answers, events as ev, messages, verdict
 from comfyreport.events import Instant
 from comfyreport.made import Collection, worth_saving
 from comfyreport.nodes import Nodes

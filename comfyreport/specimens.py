@@ -8,7 +8,7 @@ from dataclasses import field
 from typing import Any, Literal
 
 from comfyreport import events as ev
-from comfyreport.records import record
+from comfyreport.events.records import record
 
 EVIL = "\x1b[31mevil\x1b]0;evil\x07\x9b2J\r\n\u202e\u2066"
 """What a hostile server may put wherever it puts text: escape sequences, line ends, marks that turn text round."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from comfyreport import events as ev
 from comfyreport.checking import Manager, register
+from comfyreport.events import RunView
 from comfyreport.hookspecs import PREFIX
 from comfyreport.plugins import STREAM_HOOKS
 from comfyreport.streams import DEFAULT_HEIGHT, DEFAULT_WIDTH, Stream
 from comfyreport.timing import Timing
-from comfyreport.view import RunView
 
 MOST_TICKS = 100
 """In a gap without an event; a longer one has its ticks further apart."""

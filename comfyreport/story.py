@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from comfyreport import events as ev
-from comfyreport import messages, wire
+from comfyreport import events as ev, messages, wire
 from comfyreport.made import Room, outputs_of
 from comfyreport.nodes import Node, Nodes
 from comfyreport.telling import Telling

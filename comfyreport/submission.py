@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from comfyreport import answers, verdict
-from comfyreport import events as ev
+from comfyreport import answers, events as ev, verdict
 from comfyreport.address import DEFAULT_SERVER
 from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError

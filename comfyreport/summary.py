@@ -6,8 +6,8 @@ import os
 from collections import Counter
 
 from comfyreport import events as ev
+from comfyreport.events import RunView
 from comfyreport.text import printable
-from comfyreport.view import RunView
 from comfyreport.wording import format_seconds
 
 SLOWEST = 3

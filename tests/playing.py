@@ -8,12 +8,10 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from comfyreport import answers, wire
-from comfyreport import events as ev
-from comfyreport.events import Instant
+from comfyreport import answers, events as ev, wire
+from comfyreport.events import Instant, RunView
 from comfyreport.recording import Player, Recording
 from comfyreport.run import Fact, Run
-from comfyreport.view import RunView
 from tests import recordings
 
 Record = Mapping[str, Any]

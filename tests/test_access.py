@@ -9,8 +9,7 @@ from urllib.parse import quote
 
 import certifi
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from comfyreport.access import (
     Access,

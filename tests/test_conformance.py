@@ -23,12 +23,12 @@ from comfyreport_quiet import quiet
 from comfyreport import events as ev
 from comfyreport.conformance import ConformanceError, conforms
 from comfyreport.errors import ReporterError
+from comfyreport.events import RunView
+from comfyreport.events.schema import json_schema
 from comfyreport.hookspecs import hookimpl
-from comfyreport.schema import json_schema
 from comfyreport.specimens import SCRIPTS, SomethingNew, odd, usual
 from comfyreport.streams import Stream
 from comfyreport.text import printable
-from comfyreport.view import RunView
 from tests.playing import check_view
 
 

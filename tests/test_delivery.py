@@ -7,14 +7,13 @@ import threading
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from comfyreport import events as ev
+from comfyreport.events import RunView
 from comfyreport.hookspecs import hookimpl
 from comfyreport.mailbox import MERGE_ABOVE, Mailbox, merge
 from comfyreport.timing import Timing
-from comfyreport.view import RunView
 from tests.deliveries import (
     QUICK,
     Heard,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from comfyreport.drawing import DRAW_EVERY, Lines, Region, bar, pad, shorten
 from comfyreport.streams import Stream, Terminals

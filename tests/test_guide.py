@@ -16,12 +16,11 @@ from typing import NamedTuple
 import pytest
 
 import comfyreport
-from comfyreport import events as ev
-from comfyreport import hookspecs
+from comfyreport import events as ev, hookspecs
 from comfyreport.checking import HOOKS
+from comfyreport.events import NodeView, RunView
 from comfyreport.simulator import Simulator
 from comfyreport.testing import recordings
-from comfyreport.view import NodeView, RunView
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")

@@ -10,12 +10,11 @@ from typing import Any, get_type_hints
 import pluggy
 import pytest
 
-from comfyreport import events as ev
-from comfyreport import hookspecs
+from comfyreport import events as ev, hookspecs
 from comfyreport.checking import HOOKS, Manager, register
 from comfyreport.errors import ReporterError
+from comfyreport.events import RunView
 from comfyreport.hookspecs import PREFIX, hookimpl
-from comfyreport.view import RunView
 
 # --- the contract
 

@@ -26,12 +26,6 @@ GROUND = {"_version", "errors", "files", "text", "timing"}
 # Modules that are still to move into their wing.
 MOVING = {
     "recordings": "recording",
-    "events": "events",
-    "records": "events",
-    "codes": "events",
-    "view": "events",
-    "schema": "events",
-    "jsonlines": "events",
     "messages": "protocol",
     "wire": "protocol",
     "answers": "protocol",

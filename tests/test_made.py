@@ -8,8 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from comfyreport.events import NodeRef, Output
 from comfyreport.made import Room, media_type_of, outputs_of, view_url, worth_saving

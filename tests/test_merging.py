@@ -8,15 +8,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from comfyreport import events as ev
-from comfyreport import wire
+from comfyreport import events as ev, wire
+from comfyreport.events import RunView
 from comfyreport.merging import merge_messages
 from comfyreport.messages import Executing, Message, PreviewFrame, ProgressMessage, ProgressState
 from comfyreport.recording import Player, Recording
-from comfyreport.view import RunView
 from tests import recordings
 from tests.playing import ACCEPTED, PROMPT, Telling, executing, one_prompt, progress, short, single_prompts, states
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfyreport import answers
-from comfyreport import events as ev
+from comfyreport import answers, events as ev
 from comfyreport.events import Instant, NodeError, NodeRef
 from comfyreport.run import Run
 from comfyreport.verdict import Verdict

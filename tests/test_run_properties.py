@@ -7,8 +7,7 @@ import functools
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from comfyreport import answers, messages, wire
 from comfyreport.verdict import Verdict

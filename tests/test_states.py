@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from comfyreport import events as ev
-from comfyreport import states
+from comfyreport import events as ev, states
 from comfyreport.events import Instant
 from comfyreport.messages import Message, ProgressState
 from comfyreport.run import Run

@@ -8,8 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from comfyreport.errors import ReporterError
 from comfyreport.streams import DEFAULT_WIDTH, ColorChoice, Stream, Terminals, may_redraw, stderr, stdout, wants_color

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from comfyreport import events as ev
+from comfyreport.events import RunView
 from comfyreport.summary import describe_work, format_bytes
-from comfyreport.view import RunView
 from tests.plugins.events import Story, failed, fully_cached, image, sampling, txt2img
 
 

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from comfyreport.text import DEPTH_LIMIT, TEXT_LIMIT, bounded, cut, decode_cut, text_of
 

@@ -11,8 +11,7 @@ from comfyreport.answers import History
 from comfyreport.events import ErrorInfo, NodeRef
 from comfyreport.messages import ExecutionError, ExecutionInterrupted
 from comfyreport.nodes import Nodes
-from comfyreport.verdict import Testimony as Told
-from comfyreport.verdict import Verdict, blocked, end_of, from_history, without_history
+from comfyreport.verdict import Testimony as Told, Verdict, blocked, end_of, from_history, without_history
 
 NODES = Nodes([NodeRef(id="3", class_type="KSampler", title="Sampler")])
 RAISED = ExecutionError("p", "3", "KSampler", "boom", "RuntimeError", ("a", "b"), ())

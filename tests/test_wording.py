@@ -16,8 +16,8 @@ from comfyreport.wording import (
     format_steps,
     percentage,
 )
+from tests.events.test_schema import build
 from tests.plugins.events import DECODER, PROMPT_ID, SAMPLER, SAVER, Story, image
-from tests.test_schema import build
 
 CUSTOM = ev.NodeRef(id="1", class_type="samplercustomadvanced")
 

@@ -15,8 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from comfyreport import events as ev
-from comfyreport import loop as loop_module
+from comfyreport import events as ev, loop as loop_module
 from comfyreport.answers import manifest_of
 from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError

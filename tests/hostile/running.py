@@ -18,8 +18,8 @@ import comfyreport_console
 import jsonschema
 
 from comfyreport import events as ev
+from comfyreport.events.schema import json_schema
 from comfyreport.plugins import Plugins, Streams
-from comfyreport.schema import json_schema
 from comfyreport.session import Session
 from comfyreport.text import is_safe
 from comfyreport.timing import Timing

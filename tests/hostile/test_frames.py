@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from comfyreport.frames import BLOCK, MESSAGE_LIMIT, TEXT_LIMIT, Frames, Skipped
 from tests.hostile.running import LIMIT, QUICK, follow, measured

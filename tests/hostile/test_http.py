@@ -22,7 +22,7 @@ from comfyreport.address import parse_address
 from comfyreport.api import run_generation, wait_for_completion
 from comfyreport.client import Client
 from comfyreport.events import Instant
-from comfyreport.jsonlines import to_line
+from comfyreport.events.jsonlines import to_line
 from comfyreport.loop import Loop
 from comfyreport.plugins import Plugins, Streams
 from comfyreport.run import Run

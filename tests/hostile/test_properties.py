@@ -10,17 +10,14 @@ import comfyreport_console
 import comfyreport_filelog
 import comfyreport_jsonl
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from comfyreport import answers, wire
-from comfyreport import events as ev
-from comfyreport.events import Instant
+from comfyreport import answers, events as ev, wire
+from comfyreport.events import Instant, RunView
 from comfyreport.hookspecs import PREFIX
 from comfyreport.run import Run
 from comfyreport.streams import Stream
 from comfyreport.verdict import Verdict
-from comfyreport.view import RunView
 from comfyreport.wording import describe_event
 from tests.hostile.running import assert_printable, read_lines
 from tests.hostile.server import WORKFLOW

@@ -13,7 +13,7 @@ import pytest
 
 from comfyreport import answers
 from comfyreport.events import Instant
-from comfyreport.jsonlines import to_line
+from comfyreport.events.jsonlines import to_line
 from comfyreport.run import Run
 from comfyreport.text import TEXT_LIMIT
 from comfyreport.wording import describe_event

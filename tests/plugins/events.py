@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from comfyreport import events as ev
-from comfyreport.view import RunView
+from comfyreport.events import RunView
 
 # 2026-03-04 05:06:07.250 UTC, so that times in files are easy to check.
 EPOCH = 1772600767.25

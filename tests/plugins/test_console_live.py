@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 from comfyreport_console import Console, console, frame
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from comfyreport import events as ev
 from comfyreport.drawing import DRAW_EVERY
 from comfyreport.errors import ReporterError
+from comfyreport.events import RunView
 from comfyreport.text import cell_width
-from comfyreport.view import RunView
 from tests.plugins.events import (
     DECODER,
     LOADER,

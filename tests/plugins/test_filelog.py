@@ -14,7 +14,7 @@ from comfyreport_filelog import filelog
 
 from comfyreport import events as ev
 from comfyreport.errors import ReporterError
-from comfyreport.view import RunView
+from comfyreport.events import RunView
 from tests.plugins.events import (
     ALL_STEPS,
     EPOCH,

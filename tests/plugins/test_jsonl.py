@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 from comfyreport_jsonl import jsonl
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from jsonschema import Draft202012Validator
 
 from comfyreport import events as ev
 from comfyreport.errors import ReporterError
-from comfyreport.jsonlines import to_dict
-from comfyreport.schema import json_schema
+from comfyreport.events import RunView
+from comfyreport.events.jsonlines import to_dict
+from comfyreport.events.schema import json_schema
 from comfyreport.streams import Stream
-from comfyreport.view import RunView
 from tests.plugins.events import (
     ALL_STEPS,
     DECODER,

@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from comfyreport import events as ev
-from comfyreport.jsonlines import to_dict, to_line
+from comfyreport.events.jsonlines import to_dict, to_line
 from tests.plugins.events import SAMPLER, Story, txt2img
 
 JSON = st.recursive(

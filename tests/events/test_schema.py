@@ -13,8 +13,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from comfyreport import events as ev
-from comfyreport.jsonlines import to_dict, to_line
-from comfyreport.schema import STATUSES, json_schema
+from comfyreport.events.jsonlines import to_dict, to_line
+from comfyreport.events.schema import STATUSES, json_schema
 from tests.plugins.events import SAMPLER, failed, fully_cached, txt2img
 
 SCHEMA = json_schema()

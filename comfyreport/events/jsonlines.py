@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from comfyreport.events import Event, NodeProgress, NodeRef
+from comfyreport.events.types import Event, NodeProgress, NodeRef
 from comfyreport.text import is_safe, text_of
 
 _FIRST = ("type", "seq", "time", "elapsed", "prompt_id", "source", "run_index")

@@ -11,11 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
-from comfyreport.codes import ERROR_CODES as ERROR_CODES
-from comfyreport.codes import EXIT_CODES as EXIT_CODES
-from comfyreport.codes import EXIT_REPORTER_FAILED as EXIT_REPORTER_FAILED
-from comfyreport.codes import WARNING_CODES as WARNING_CODES
-from comfyreport.records import Record, record
+from comfyreport.events.records import Record, record
 
 SCHEMA = "1.0"
 

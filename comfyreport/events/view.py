@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from comfyreport import events as ev
+from comfyreport.events import types as ev
 
 NodeState = Literal["waiting", "cached", "running", "finished"]
 

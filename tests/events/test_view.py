@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from comfyreport import events as ev
-from comfyreport.view import RunView
+from comfyreport.events import RunView
 from tests.plugins.events import (
     DECODER,
     LOADER,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from comfyreport import events as ev
+from comfyreport.events import codes, types as ev
 
 STATUSES: Mapping[str, str] = {
     "success": "everything that was asked for was made",
@@ -50,14 +50,14 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 # Values from closed lists that the dataclasses hold as plain text or number.
-_STATUSES = {status: f"{meaning} (exit code {ev.EXIT_CODES[status]})" for status, meaning in STATUSES.items()}
+_STATUSES = {status: f"{meaning} (exit code {codes.EXIT_CODES[status]})" for status, meaning in STATUSES.items()}
 _CLOSED: Mapping[tuple[type, str], Mapping[str, str]] = {
     (ev.RunFinished, "status"): _STATUSES,
     (ev.StreamFinished, "status"): _STATUSES,
-    (ev.ErrorInfo, "code"): ev.ERROR_CODES,
-    (ev.Warning, "code"): ev.WARNING_CODES,
+    (ev.ErrorInfo, "code"): codes.ERROR_CODES,
+    (ev.Warning, "code"): codes.WARNING_CODES,
 }
-_EXIT_CODES = sorted(set(ev.EXIT_CODES.values()))
+_EXIT_CODES = sorted(set(codes.EXIT_CODES.values()))
 _LIMITS: Mapping[tuple[type, str], Mapping[str, Any]] = {
     (ev.Event, "seq"): {"minimum": 0},
     (ev.Event, "elapsed"): {"minimum": 0},
@@ -66,7 +66,7 @@ _LIMITS: Mapping[tuple[type, str], Mapping[str, Any]] = {
     (ev.NodeProgress, "max_steps"): {"exclusiveMinimum": 0},
     (ev.NodeProgress, "pass_number"): {"minimum": 1},
     (ev.RunFinished, "exit_code"): {"enum": _EXIT_CODES},
-    (ev.StreamFinished, "exit_code"): {"enum": sorted({*_EXIT_CODES, ev.EXIT_REPORTER_FAILED})},
+    (ev.StreamFinished, "exit_code"): {"enum": sorted({*_EXIT_CODES, codes.EXIT_REPORTER_FAILED})},
 }
 # Written by to_dict whenever there is a value, and left out by the jsonl reporter at detail=summary.
 _OPTIONAL = frozenset({(ev.RunQueued, "nodes"), (ev.RunFinished, "node_seconds")})

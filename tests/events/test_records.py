@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from comfyreport import events as ev
-from comfyreport.records import Record, record
+from comfyreport.events.records import Record, record
 
 
 @record
