@@ -26,11 +26,11 @@ from comfyreport.cookies import Cookies, read_cookies
 from comfyreport.errors import UnreachableError
 from comfyreport.hiding import SHOWN, Hiding
 from comfyreport.limits import Call, LimitedAdapter
-from comfyreport.messages import Json
+from comfyreport.protocol.decode import loads
+from comfyreport.protocol.messages import Json
 from comfyreport.proxies import proxy_of
 from comfyreport.refusals import NETWORK_ERRORS, no_answer, refusal, told_by_status, unreachable
 from comfyreport.timing import Timing
-from comfyreport.wire import loads
 
 BODY_LIMIT = 256 * 1024 * 1024
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import TypeVar
 from urllib.parse import quote, quote_plus
 
-from comfyreport.messages import Json
-from comfyreport.wire import FRAME_TEXT, loads
+from comfyreport.protocol.decode import FRAME_TEXT, loads
+from comfyreport.protocol.messages import Json
 
 Bytes = TypeVar("Bytes", bytes, bytearray)
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from comfyreport import frames
 from comfyreport.merging import merge_messages
-from comfyreport.messages import Message
-from comfyreport.wire import decode_binary, decode_text
+from comfyreport.protocol.decode import decode_binary, decode_text
+from comfyreport.protocol.messages import Message
 
 MERGE_ABOVE_MESSAGES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024

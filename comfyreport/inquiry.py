@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from comfyreport import answers, events as ev, verdict
+from comfyreport import events as ev, verdict
 from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.hearing import Hearing
 from comfyreport.looking import Budget, Look, Pace, cancel_and_look, look
+from comfyreport.protocol import responses
 from comfyreport.run import Run
 from comfyreport.submission import Submission
 from comfyreport.timers import Timers
@@ -98,7 +99,7 @@ class Inquiry:
         if wait:
             self._timers.arm("queue", wait)
         else:
-            self._wires.errand("queue", lambda: answers.read_queue(self._client.get("/queue").body))
+            self._wires.errand("queue", lambda: responses.read_queue(self._client.get("/queue").body))
 
     # --- what came of it
 
@@ -123,7 +124,7 @@ class Inquiry:
         """The queue was read."""
         if item.error is not None:
             self._hearing.unanswered(item.error)
-        if not isinstance(item.value, answers.Queue):
+        if not isinstance(item.value, responses.Queue):
             return
         there = item.value.position(self._run.prompt_id) is not None
         self._publish(self._hearing.answered(self._clock(), in_queue=there))
@@ -146,7 +147,7 @@ class Inquiry:
             run.told.over = False
             self._publish(run.feed(found.queue, self._clock()))
         elif found.given is not None:
-            self._publish(run.feed(answers.Accepted(found.given), self._clock()))
+            self._publish(run.feed(responses.Accepted(found.given), self._clock()))
             self._timers.arm("look", 0.0)
         elif where == "nowhere":
             self._absent()

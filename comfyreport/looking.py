@@ -6,9 +6,9 @@ import random
 from typing import Literal, NamedTuple
 from urllib.parse import quote
 
-from comfyreport import answers
 from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError
+from comfyreport.protocol import responses
 from comfyreport.timing import Timing
 
 # Prompts that may have ended between a submission and the look for it.
@@ -23,8 +23,8 @@ class Look(NamedTuple):
     where that was looked for; `tried` tells what was done to cancel it, in words.
     """
 
-    history: answers.History | None
-    queue: answers.Queue | None
+    history: responses.History | None
+    queue: responses.Queue | None
     tried: str = ""
     readable: bool = True
     given: str | None = None
@@ -44,13 +44,13 @@ def look(client: Client, prompt_id: str) -> Look:
     """
     place = client.address.base
     answer = client.get(f"/history/{quote(prompt_id, safe='')}")
-    history = answers.read_history(answer.body, prompt_id)
+    history = responses.read_history(answer.body, prompt_id)
     if history is not None:
         return Look(history, None)
     refusal = None if answer.status == 200 and isinstance(answer.body, dict) else answer.refusal(place)
     readable = refusal is None
     answer = client.get("/queue")
-    queue = answers.read_queue(answer.body)
+    queue = responses.read_queue(answer.body)
     if queue is None:
         refusal = answer.refusal(place)
         if refusal.retryable and not readable:
@@ -68,7 +68,7 @@ def look_for_submission(client: Client, prompt_id: str, client_id: str) -> Look:
         return found
     given = next((entry.prompt_id for entry in found.queue.all if entry.client_id == client_id), None)
     if given is None:
-        given = answers.find_submission(client.get(f"/history?max_items={_RECENT}").body, client_id)
+        given = responses.find_submission(client.get(f"/history?max_items={_RECENT}").body, client_id)
     return found._replace(given=given)
 
 
@@ -79,7 +79,7 @@ def cancel_and_look(client: Client, prompt_id: str, *, runs: bool) -> Look:
     whatever runs, so the queue is asked first; where it can't be read, *runs* says what the socket knows.
     """
     answer = client.get("/queue")
-    queue = answers.read_queue(answer.body)
+    queue = responses.read_queue(answer.body)
     if runs if queue is None else any(entry.prompt_id == prompt_id for entry in queue.running):
         tried = _told(client.post("/interrupt", {"prompt_id": prompt_id}), "interrupt it")
     elif queue is None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from comfyreport.messages import Executing, Message, PreviewFrame, ProgressMessage, ProgressState
-from comfyreport.wire import node_state
+from comfyreport.protocol.decode import node_state
+from comfyreport.protocol.messages import Executing, Message, PreviewFrame, ProgressMessage, ProgressState
 
 
 def merge_messages(messages: Sequence[Message]) -> list[Message]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from comfyreport.errors import UsageError
 from comfyreport.events import Output
-from comfyreport.made import worth_saving as worth_saving
+from comfyreport.protocol.ui_outputs import worth_saving as worth_saving
 
 _NAME_LIMIT = 200
 _SUFFIX_LIMIT = 20

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from comfyreport.answers import node_ref
 from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
+from comfyreport.protocol.responses import node_ref
 from comfyreport.text import printable
 
 Graph = Mapping[str, Mapping[str, Any]]

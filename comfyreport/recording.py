@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
-from comfyreport import answers, events as ev, wire
+from comfyreport import events as ev
 from comfyreport.errors import ComfyReportError, UsageError
 from comfyreport.events import Instant
+from comfyreport.protocol import decode, responses
 from comfyreport.recorder import Record
 from comfyreport.run import Fact, Run
 from comfyreport.verdict import Verdict, without_history
@@ -206,10 +207,10 @@ class Player:
     def _fact(self, index: int, record: Record) -> Fact | None:
         kind = record.get("kind")
         if kind == "ws-text" and _socket(record) in self._sockets:
-            return wire.decode_text(str(record.get("text", "")))
+            return decode.decode_text(str(record.get("text", "")))
         if kind == "ws-binary" and _socket(record) in self._sockets:
             with contextlib.suppress(binascii.Error, TypeError, ValueError):
-                return wire.decode_binary(base64.b64decode(record.get("b64", "")))
+                return decode.decode_binary(base64.b64decode(record.get("b64", "")))
         if kind == "http":
             return self._answer_fact(index, record)
         return None
@@ -218,12 +219,12 @@ class Player:
         path, status, body = str(record.get("path", "")), record.get("status"), record.get("response")
         if index == self._answer:
             refs = self.run.nodes.refs()
-            return answers.read_accepted(body, refs) if status == 200 else answers.read_refused(body, refs)
+            return responses.read_accepted(body, refs) if status == 200 else responses.read_refused(body, refs)
         if status == 200 and record.get("method") == "GET":
             if path.startswith("/history/"):
-                return answers.read_history(body, self.run.prompt_id)
+                return responses.read_history(body, self.run.prompt_id)
             if path == "/queue":
-                return answers.read_queue(body)
+                return responses.read_queue(body)
         return None
 
     def _recorded(self) -> Verdict | None:

@@ -11,16 +11,17 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Set as AbstractSet
 from typing import Any, TypeVar
 
-from comfyreport import answers, events as ev, messages, verdict
+from comfyreport import events as ev, verdict
 from comfyreport.events import Instant
-from comfyreport.made import Collection, worth_saving
 from comfyreport.nodes import Nodes
+from comfyreport.protocol import messages, responses
+from comfyreport.protocol.ui_outputs import Collection, worth_saving
 from comfyreport.story import Story
 from comfyreport.telling import Telling
 from comfyreport.verdict import Testimony, Verdict
 
 E = TypeVar("E", bound=ev.Event)
-Fact = messages.Message | answers.Accepted | answers.Refused | answers.Queue | answers.History
+Fact = messages.Message | responses.Accepted | responses.Refused | responses.Queue | responses.History
 
 # Messages under another prompt's id that are kept until the server has told which id it gave: a few seconds' worth.
 _EARLY_LIMIT = 1000
@@ -123,7 +124,7 @@ class Run:
         if self.finished or self.verdict is not None:
             return []
         prompt_id = getattr(fact, "prompt_id", None)
-        if prompt_id is not None and prompt_id != self.prompt_id and not isinstance(fact, answers.Accepted):
+        if prompt_id is not None and prompt_id != self.prompt_id and not isinstance(fact, responses.Accepted):
             self._keep_early(fact)
             return []
         kind = type(fact)
@@ -176,7 +177,7 @@ class Run:
 
     # --- what HTTP says
 
-    def _accepted_answer(self, fact: answers.Accepted) -> None:
+    def _accepted_answer(self, fact: responses.Accepted) -> None:
         self._accepted = True
         early, self._early = self._early, []
         given = fact.prompt_id
@@ -200,10 +201,10 @@ class Run:
         for error in node_errors:
             self._telling.warn("node_errors", f"{error.message}: {error.details}", error.node)
 
-    def _refused(self, fact: answers.Refused) -> None:
+    def _refused(self, fact: responses.Refused) -> None:
         self.verdict = Verdict("rejected", fact.error, "none", "no")
 
-    def _queue(self, fact: answers.Queue) -> None:
+    def _queue(self, fact: responses.Queue) -> None:
         position = fact.position(self.prompt_id)
         if position is not None:
             entry = next(each for each in fact.all if each.prompt_id == self.prompt_id)
@@ -227,10 +228,10 @@ class Run:
         """The workflow of a prompt that somebody else submitted."""
         if not self.manifest and self._queued_at is None:
             self.client_id = self.client_id or client_id
-            self.manifest = answers.manifest_of(graph)
+            self.manifest = responses.manifest_of(graph)
             self.nodes.set_manifest(self.manifest)
 
-    def _history(self, fact: answers.History) -> None:
+    def _history(self, fact: responses.History) -> None:
         self._learn(fact.graph, fact.client_id)
         if self.attached:
             # Its own clock began with the attach; the server knows when the prompt came and when it ended.
@@ -247,7 +248,9 @@ class Run:
         if missed:
             last = fact.error or fact.interrupted
             if end == "success" or last is not None:
-                self._story.fill_in(answers.needed_nodes(fact.graph, fact.targets), None if end == "success" else last)
+                self._story.fill_in(
+                    responses.needed_nodes(fact.graph, fact.targets), None if end == "success" else last
+                )
         for entry in fact.outputs:
             display = self.nodes.display_id(entry.node)
             ref = self.nodes.node(display).ref
@@ -384,17 +387,17 @@ class Run:
         return waited, round(now - (queued or 0.0), 3)
 
 
-_FACTS = frozenset({answers.Accepted, answers.Refused, answers.Queue, answers.History})
+_FACTS = frozenset({responses.Accepted, responses.Refused, responses.Queue, responses.History})
 _NODE_MESSAGES: dict[type[Any], Callable[[Story, Any], None]] = {
     messages.ProgressState: Story.progress_state,
     messages.ProgressMessage: Story.progress,
     messages.Executed: Story.executed,
 }
 _HANDLERS: dict[type[Any], Callable[[Run, Any], None]] = {
-    answers.Accepted: Run._accepted_answer,
-    answers.Refused: Run._refused,
-    answers.Queue: Run._queue,
-    answers.History: Run._history,
+    responses.Accepted: Run._accepted_answer,
+    responses.Refused: Run._refused,
+    responses.Queue: Run._queue,
+    responses.History: Run._history,
     messages.StatusMessage: Run._status,
     messages.ExecutionStart: Run._start,
     messages.ExecutionCached: Run._cached,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 from itertools import islice, takewhile
 
-from comfyreport.messages import Message, ProgressState
+from comfyreport.protocol.decode import decode_text, loads, node_state
+from comfyreport.protocol.messages import Message, ProgressState
 from comfyreport.run import Run
-from comfyreport.wire import decode_text, loads, node_state
 
 WORTHWHILE_BYTES = 4096
 """A shorter message is parsed as fast as compared."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from comfyreport import events as ev, messages, wire
-from comfyreport.made import Room, outputs_of
+from comfyreport import events as ev
 from comfyreport.nodes import Node, Nodes
+from comfyreport.protocol import decode, messages
+from comfyreport.protocol.ui_outputs import Room, outputs_of
 from comfyreport.telling import Telling
 
 
@@ -43,7 +44,7 @@ class Story:
         self._stateful = True
         ended: dict[str, bool] = {}
         for raw_id in [raw_id for raw_id in message.nodes if raw_id not in self.settled]:
-            state = wire.node_state(raw_id, message.nodes[raw_id])
+            state = decode.node_state(raw_id, message.nodes[raw_id])
             if state is None:
                 continue
             display = self.nodes.display_id(raw_id, state.display_id)

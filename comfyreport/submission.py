@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from comfyreport import answers, events as ev, verdict
+from comfyreport import events as ev, verdict
 from comfyreport.address import DEFAULT_SERVER
 from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.looking import Look, look_for_submission
-from comfyreport.messages import Json
+from comfyreport.protocol import responses
+from comfyreport.protocol.messages import Json
 from comfyreport.run import Run
 
 
@@ -45,8 +46,8 @@ class Submission:
         self.pending = False
         run = self._run
         refs = run.nodes.refs()
-        accepted = answers.read_accepted(answer.body, refs) if answer.status == 200 else None
-        refused = answers.read_refused(answer.body, refs) if answer.status in (400, 422) else None
+        accepted = responses.read_accepted(answer.body, refs) if answer.status == 200 else None
+        refused = responses.read_refused(answer.body, refs) if answer.status in (400, 422) else None
         if fact := accepted or refused:
             return run.feed(fact, at)
         refusal = answer.refusal(self._client.address.base)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from comfyreport.answers import History
 from comfyreport.errors import UnreachableError
 from comfyreport.events import EXIT_CODES, ErrorInfo, NodeRef, PromptState, Status, Submitted
-from comfyreport.messages import ExecutionError, ExecutionInterrupted
 from comfyreport.nodes import Nodes
+from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted
+from comfyreport.protocol.responses import History
 
 _TRACEBACK_LINES = 12
 _LINE_LENGTH = 1000

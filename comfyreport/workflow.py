@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from comfyreport.answers import manifest_of
 from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
 from comfyreport.prompts import (
@@ -25,6 +24,7 @@ from comfyreport.prompts import (
     inputs_of,
     text_nodes,
 )
+from comfyreport.protocol.responses import manifest_of
 from comfyreport.text import printable
 
 __all__ = ["TextNode", "Workflow", "from_mapping", "load", "text_nodes"]

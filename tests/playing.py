@@ -8,8 +8,9 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from comfyreport import answers, events as ev, wire
+from comfyreport import events as ev
 from comfyreport.events import Instant, RunView
+from comfyreport.protocol import decode, responses
 from comfyreport.recording import Player, Recording
 from comfyreport.run import Fact, Run
 from tests import recordings
@@ -17,7 +18,7 @@ from tests import recordings
 Record = Mapping[str, Any]
 
 PROMPT = "p"
-ACCEPTED = answers.Accepted(PROMPT)
+ACCEPTED = responses.Accepted(PROMPT)
 
 
 def text(kind: str, **data: Any) -> str:
@@ -63,7 +64,7 @@ class Telling:
         """Feed what was *said* at second *at*; the new events."""
         new: list[ev.Event] = []
         for each in said:
-            fact = wire.decode(each) if isinstance(each, (str, bytes)) else each
+            fact = decode.decode(each) if isinstance(each, (str, bytes)) else each
             new += self.run.feed(fact, Instant(1000.0 + at, at))
         self.events += new
         return new

@@ -128,10 +128,10 @@ def test_a_row_tells_a_missed_target() -> None:
 @pytest.mark.parametrize(
     ("filename", "line", "importing", "kind"),
     [
-        ("/x/comfyreport/wire.py", "return orjson.loads(data)", False, "parse"),
+        ("/x/comfyreport/protocol/decode.py", "return orjson.loads(data)", False, "parse"),
         ("/x/comfyreport/sockets.py", "return raw.recv(most)", False, "socket"),
         ("/x/site-packages/urllib3/connection.py", "pass", False, "socket"),
-        ("/x/comfyreport/wire.py", "import orjson", True, "imports"),
+        ("/x/comfyreport/protocol/decode.py", "import orjson", True, "imports"),
         ("/x/plugins/comfyreport_jsonl.py", "pass", False, "ours"),
         ("/x/lib/json.py", "pass", False, "other libraries"),
     ],

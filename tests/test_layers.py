@@ -26,10 +26,6 @@ GROUND = {"_version", "errors", "files", "text", "timing"}
 # Modules that are still to move into their wing.
 MOVING = {
     "recordings": "recording",
-    "messages": "protocol",
-    "wire": "protocol",
-    "answers": "protocol",
-    "made": "protocol",
     "run": "run",
     "nodes": "run",
     "story": "run",

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from comfyreport import events as ev, wire
+from comfyreport import events as ev
 from comfyreport.events import RunView
 from comfyreport.merging import merge_messages
-from comfyreport.messages import Executing, Message, PreviewFrame, ProgressMessage, ProgressState
+from comfyreport.protocol import decode
+from comfyreport.protocol.messages import Executing, Message, PreviewFrame, ProgressMessage, ProgressState
 from comfyreport.recording import Player, Recording
 from tests import recordings
 from tests.playing import ACCEPTED, PROMPT, Telling, executing, one_prompt, progress, short, single_prompts, states
@@ -22,7 +23,7 @@ PROMPTS = list(single_prompts())
 
 
 def decoded(*frames: str) -> list[Message]:
-    return [wire.decode(frame) for frame in frames]
+    return [decode.decode(frame) for frame in frames]
 
 
 def merged(*frames: str) -> list[Message]:
@@ -92,7 +93,7 @@ def test_states_yield_to_newer_ones_but_the_first_stays() -> None:
 )
 def test_a_state_stays_where_its_node_runs_again_later(later: list[str]) -> None:
     frames = [states(), states(("a@6", "running")), states(("a@6", "finished")), *later]
-    assert wire.decode(frames[2]) in merged(*frames)
+    assert decode.decode(frames[2]) in merged(*frames)
 
 
 def test_an_expanded_node_whose_parts_follow_each_other_may_yield() -> None:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from comfyreport import answers, events as ev
+from comfyreport import events as ev
 from comfyreport.events import Instant, NodeError, NodeRef
+from comfyreport.protocol import responses
 from comfyreport.run import Run
 from comfyreport.verdict import Verdict
 from tests.playing import ACCEPTED, PROMPT, Telling, executing, progress, short, start, states, text, text_frame
 
 
-def history(end: str = "success", **more: object) -> answers.History:
+def history(end: str = "success", **more: object) -> responses.History:
     fields = {"error": None, "interrupted": None, "cached": (), "outputs": (), **more}
-    return answers.History(prompt_id=PROMPT, end=end, **fields)  # type: ignore[arg-type]
+    return responses.History(prompt_id=PROMPT, end=end, **fields)  # type: ignore[arg-type]
 
 
-def queue(*names: str, running: str = "", graph: object = None) -> answers.Queue:
-    pending = tuple(answers.QueueEntry(number, name, None, graph) for number, name in enumerate(names))
-    return answers.Queue((answers.QueueEntry(0, running, None, graph),) if running else (), pending)
+def queue(*names: str, running: str = "", graph: object = None) -> responses.Queue:
+    pending = tuple(responses.QueueEntry(number, name, None, graph) for number, name in enumerate(names))
+    return responses.Queue((responses.QueueEntry(0, running, None, graph),) if running else (), pending)
 
 
 # --- nodes
@@ -90,7 +91,7 @@ def test_outputs_under_one_display_node_have_places_of_their_own() -> None:
     told = start("2")
     ui = {"images": [{"filename": "a.png"}], "text": ["x"]}
     other = {"images": [{"filename": "b.png"}]}
-    told.tell(1.0, history(outputs=tuple(answers.HistoryOutput("2", each) for each in (ui, other, ui))))
+    told.tell(1.0, history(outputs=tuple(responses.HistoryOutput("2", each) for each in (ui, other, ui))))
     assert [(output.index, output.filename) for output in told.run.outputs] == [
         (0, "a.png"),
         (1, None),
@@ -142,7 +143,7 @@ def test_a_server_that_gives_another_id_is_believed() -> None:
     told.run.sent = True
     early = [text("execution_start", prompt_id="given"), executing("3", prompt_id="given")]
     assert told.tell(1.0, *early, executing("3", prompt_id="third")) == []
-    told.tell(2.0, answers.Accepted("given"))
+    told.tell(2.0, responses.Accepted("given"))
     assert told.shown() == ["warning prompt_id_changed", "run_queued", "run_started", "node_started 3"]
     assert [(event.prompt_id, event.time, event.elapsed) for event in told.events] == [("given", 1002.0, 2.0)] * 4
     assert [event.source for event in told.events] == ["http", "http", "ws", "ws"]
@@ -152,7 +153,7 @@ def test_a_server_that_gives_another_id_is_believed() -> None:
 def test_early_messages_are_kept_only_to_a_limit() -> None:
     told = Telling("3")
     told.tell(1.0, *[executing(str(number), prompt_id="given") for number in range(5000)])
-    told.tell(2.0, answers.Accepted("given"))
+    told.tell(2.0, responses.Accepted("given"))
     assert len(told.events) < 2100
     assert told.tell(3.0, executing("4000", prompt_id="given")) != []
 
@@ -160,7 +161,7 @@ def test_early_messages_are_kept_only_to_a_limit() -> None:
 def test_dropped_outputs_are_told_and_make_it_partial() -> None:
     error = NodeError(node=NodeRef(id="9", title="Save"), type="t", message="m", details="d")
     told = Telling("3", "9")
-    told.tell(0.0, answers.Accepted(PROMPT, (error, error)))
+    told.tell(0.0, responses.Accepted(PROMPT, (error, error)))
     assert told.shown() == ["run_queued", "warning 9 node_errors", "warning 9 node_errors"]
     told.tell(1.0, history())
     end = told.finish(1.0)
@@ -170,7 +171,7 @@ def test_dropped_outputs_are_told_and_make_it_partial() -> None:
 def test_a_refusal() -> None:
     told = Telling("3")
     error = ev.ErrorInfo(code="missing_node", message="m")
-    assert told.tell(0.0, answers.Refused(error)) == []
+    assert told.tell(0.0, responses.Refused(error)) == []
     end = told.finish(0.0)
     assert (end.status, end.error, end.prompt_id) == ("rejected", error, None)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from comfyreport import answers, messages, wire
+from comfyreport.protocol import decode, messages, responses
 from comfyreport.verdict import Verdict
 from tests import recordings
 from tests.playing import (
@@ -126,7 +126,7 @@ def expected(records: list[Record]) -> str:
                 said if {"execution_interrupted", "execution_error"} & set(kinds) else ["success", "partial"][partial]
             )
         elif record["kind"] == "ws-text" and record["dir"] == "in" and record.get("sock") in sockets:
-            message = wire.decode(str(record["text"]))
+            message = decode.decode(str(record["text"]))
             if getattr(message, "prompt_id", None) != prompt_id:
                 continue
             if isinstance(message, messages.ExecutionError) and message.blocked:
@@ -162,7 +162,7 @@ STATES = st.lists(
 )
 NUMBERS = st.integers(-1, 4) | st.floats(allow_nan=False, width=32) | st.sampled_from([0.5, 5e-324, 2.0**53])
 UI = st.sampled_from([{}, {"images": [{"filename": "a.png"}]}, {"text": ["x"], "animated": [True]}])
-ENTRIES = st.builds(lambda name: answers.QueueEntry(1, name, None), st.sampled_from([PROMPT, "other"]))
+ENTRIES = st.builds(lambda name: responses.QueueEntry(1, name, None), st.sampled_from([PROMPT, "other"]))
 SAID = st.one_of(
     st.builds(executing, NODES | st.none(), st.none() | NODES),
     st.builds(lambda node: text("executing", node=node), NODES | st.none()),
@@ -183,16 +183,16 @@ SAID = st.one_of(
         st.sampled_from(["execution_start", "execution_success", "execution_interrupted"]),
     ),
     st.just(ACCEPTED),
-    st.builds(lambda *lists: answers.Queue(*map(tuple, lists)), *[st.lists(ENTRIES, max_size=2)] * 2),
+    st.builds(lambda *lists: responses.Queue(*map(tuple, lists)), *[st.lists(ENTRIES, max_size=2)] * 2),
 )
 HISTORY = st.builds(
-    lambda end, cached, nodes, ui, stated: answers.History(
+    lambda end, cached, nodes, ui, stated: responses.History(
         PROMPT,
         end,
         None,
         None,
         tuple(cached),
-        tuple(answers.HistoryOutput(node, ui) for node in nodes),
+        tuple(responses.HistoryOutput(node, ui) for node in nodes),
         {node: {"class_type": "A", "inputs": {"x": ["1", 0]}} for node in nodes},
         targets=tuple(nodes),
         stated=stated,
@@ -208,7 +208,7 @@ HISTORY = st.builds(
 @settings(max_examples=400, deadline=None)
 @given(st.lists(SAID, max_size=30), st.none() | HISTORY, st.booleans(), st.sampled_from([0.0, 1e-9, 1.0, 1e5]))
 def test_any_order_of_messages_keeps_the_life_cycle(
-    said: list[Any], history: answers.History | None, missed: bool, pace: float
+    said: list[Any], history: responses.History | None, missed: bool, pace: float
 ) -> None:
     told = Telling("1", "2", "3", previews=True)
     told.run.missed = missed

@@ -11,10 +11,10 @@ from hypothesis import given, settings, strategies as st
 
 from comfyreport import events as ev, states
 from comfyreport.events import Instant
-from comfyreport.messages import Message, ProgressState
+from comfyreport.protocol.decode import decode_text
+from comfyreport.protocol.messages import Message, ProgressState
 from comfyreport.run import Run
 from comfyreport.states import States
-from comfyreport.wire import decode_text
 from tests.benchmarks.loads import PROMPT, chain
 
 NAMES = ["1", "2", "3", "30", "2.0.0.a", '"', "é", "value"]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from comfyreport import events as ev
-from comfyreport.answers import History
 from comfyreport.events import ErrorInfo, NodeRef
-from comfyreport.messages import ExecutionError, ExecutionInterrupted
 from comfyreport.nodes import Nodes
+from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted
+from comfyreport.protocol.responses import History
 from comfyreport.verdict import Testimony as Told, Verdict, blocked, end_of, from_history, without_history
 
 NODES = Nodes([NodeRef(id="3", class_type="KSampler", title="Sampler")])

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from comfyreport import answers, outputs
+from comfyreport import outputs
 from comfyreport.access import Access
 from comfyreport.address import parse_address
 from comfyreport.api import run_generation, wait_for_completion
@@ -25,6 +25,7 @@ from comfyreport.events import Instant
 from comfyreport.events.jsonlines import to_line
 from comfyreport.loop import Loop
 from comfyreport.plugins import Plugins, Streams
+from comfyreport.protocol import responses
 from comfyreport.run import Run
 from comfyreport.session import Session
 from comfyreport.timing import Timing
@@ -64,9 +65,9 @@ def wrong_histories(prompt_id: str, wrong: Any) -> Iterator[Any]:
 @pytest.mark.parametrize("wrong", WRONG, ids=json.dumps)
 def test_wrong_types_in_history(wrong: Any) -> None:
     for body in wrong_histories("id", wrong):
-        run = Run("id", answers.manifest_of(WORKFLOW), base_url="http://x")
+        run = Run("id", responses.manifest_of(WORKFLOW), base_url="http://x")
         run.sent = run.missed = True
-        found = answers.read_history(body, "id")
+        found = responses.read_history(body, "id")
         told = [] if found is None else run.feed(found, Instant(1.0, 1.0))
         for event in (*told, *run.finish(Instant(2.0, 2.0))):
             assert json.loads(to_line(event))
@@ -256,9 +257,9 @@ def seconds_for(count: int, *, one_node: bool) -> float:
     outputs = (
         {"3": {"images": pictures}} if one_node else {str(n): {"images": [each]} for n, each in enumerate(pictures)}
     )
-    run = Run("id", answers.manifest_of(WORKFLOW), base_url="http://x")
+    run = Run("id", responses.manifest_of(WORKFLOW), base_url="http://x")
     before = time.process_time()
-    found = answers.read_history(history("id", outputs), "id")
+    found = responses.read_history(history("id", outputs), "id")
     assert found is not None
     told = run.feed(found, Instant(1.0, 1.0))
     assert len(run.outputs) == count

@@ -12,9 +12,10 @@ import comfyreport_jsonl
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from comfyreport import answers, events as ev, wire
+from comfyreport import events as ev
 from comfyreport.events import Instant, RunView
 from comfyreport.hookspecs import PREFIX
+from comfyreport.protocol import decode, responses
 from comfyreport.run import Run
 from comfyreport.streams import Stream
 from comfyreport.verdict import Verdict
@@ -196,15 +197,15 @@ class Reporters:
 def fact_of(kind: str, said: Any, run: Run) -> Any:
     """What the wire's readers make of it."""
     if kind == "text":
-        return wire.decode_text(said)
+        return decode.decode_text(said)
     if kind == "binary":
-        return wire.decode_binary(said)
-    body = wire.loads(json.dumps(said))
+        return decode.decode_binary(said)
+    body = decode.loads(json.dumps(said))
     if kind == "queue":
-        return answers.read_queue(body)
+        return responses.read_queue(body)
     if kind == "history":
-        return answers.read_history({PROMPT: body}, PROMPT)
-    read = answers.read_accepted if kind == "accepted" else answers.read_refused
+        return responses.read_history({PROMPT: body}, PROMPT)
+    read = responses.read_accepted if kind == "accepted" else responses.read_refused
     return read(body, run.nodes.refs())
 
 
@@ -242,7 +243,7 @@ LAST = st.one_of(
 def test_whatever_a_server_says(
     tmp_path_factory: pytest.TempPathFactory, script: list[tuple[str, Any]], last: Any, missed: bool
 ) -> None:
-    run = Run(PROMPT, answers.manifest_of(WORKFLOW), base_url="http://x", previews=True)
+    run = Run(PROMPT, responses.manifest_of(WORKFLOW), base_url="http://x", previews=True)
     run.sent, run.missed = True, missed
     reporters = Reporters(tmp_path_factory.mktemp("log") / "run.log")
     at = Instant(1000.0, 0.0)

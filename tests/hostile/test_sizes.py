@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from comfyreport import answers
 from comfyreport.events import Instant
 from comfyreport.events.jsonlines import to_line
+from comfyreport.protocol import responses
 from comfyreport.run import Run
 from comfyreport.text import TEXT_LIMIT
 from comfyreport.wording import describe_event
@@ -100,7 +100,7 @@ def long_history(prompt_id: str) -> Any:
 def test_no_text_of_history_is_told_whole() -> None:
     run = Run("id")
     run.sent = run.missed = True
-    found = answers.read_history(long_history("id"), "id")
+    found = responses.read_history(long_history("id"), "id")
     assert found is not None
     assert_short(run, [*run.feed(found, Instant(1.0, 1.0)), *run.finish(Instant(2.0, 2.0))])
 
@@ -109,9 +109,9 @@ def test_no_text_of_history_is_told_whole() -> None:
 def test_no_text_of_a_refusal_is_told_whole(status: int) -> None:
     error = {"type": LONG, "message": LONG, "details": LONG}
     body = {"prompt_id": LONG, "error": error, "node_errors": {"2": {"errors": [error] * 5, "class_type": LONG}}}
-    run = Run("id", answers.manifest_of(WORKFLOW))
+    run = Run("id", responses.manifest_of(WORKFLOW))
     run.sent = True
-    fact = answers.read_accepted(body, {}) if status == 200 else answers.read_refused(body, {})
+    fact = responses.read_accepted(body, {}) if status == 200 else responses.read_refused(body, {})
     assert fact is not None
     assert_short(run, [*run.feed(fact, Instant(1.0, 1.0)), *run.finish(Instant(2.0, 2.0))])
     assert run.prompt_id == "id"
@@ -119,7 +119,7 @@ def test_no_text_of_a_refusal_is_told_whole(status: int) -> None:
 
 def test_very_many_node_errors_are_not_all_told() -> None:
     body = {"prompt_id": "id", "node_errors": {"2": {"errors": [{"message": "wrong"}] * 100_000}}}
-    found = answers.read_accepted(body, {})
+    found = responses.read_accepted(body, {})
     assert found is not None
     assert len(found.node_errors) == 1000
 

@@ -11,9 +11,9 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from comfyreport.events import ErrorInfo, NodeError, NodeRef
-from comfyreport.messages import ExecutionError, ExecutionInterrupted, Json
+from comfyreport.protocol.decode import read_error, read_id, read_ids, read_interrupted, read_text
+from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted, Json
 from comfyreport.text import ID_LIMIT, NAME_LIMIT, PROMPT_ID_LIMIT
-from comfyreport.wire import read_error, read_id, read_ids, read_interrupted, read_text
 
 # Refused inputs that are told; a workflow that is wrong throughout has a few for each of its nodes.
 _NODE_ERRORS = 1000

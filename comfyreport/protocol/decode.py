@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 import orjson
 
-from comfyreport.messages import (
+from comfyreport.protocol.messages import (
     Executed,
     Executing,
     ExecutionCached,

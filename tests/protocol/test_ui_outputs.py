@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfyreport.events import NodeRef, Output
-from comfyreport.made import Room, media_type_of, outputs_of, view_url, worth_saving
+from comfyreport.protocol.ui_outputs import Room, media_type_of, outputs_of, view_url, worth_saving
 
 NODE = NodeRef(id="9", class_type="SaveImage", title="Save")
 BASE = "http://127.0.0.1:8188"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport import answers
 from comfyreport.events import NodeRef
+from comfyreport.protocol import responses
 from tests import recordings
 
 SAMPLER = NodeRef(id="3", class_type="KSampler", title="My sampler")
@@ -50,12 +50,12 @@ def refusals() -> dict[str, Any]:
 def test_an_accepted_prompt() -> None:
     [(status, body)] = posts("c_partial_cache")
     assert status == 200
-    assert answers.read_accepted(body, {}) == answers.Accepted(body["prompt_id"], ())
+    assert responses.read_accepted(body, {}) == responses.Accepted(body["prompt_id"], ())
 
 
 def test_an_accepted_prompt_with_a_dropped_output() -> None:
     body = refusals()["one_output_good_one_bad_200"]
-    found = answers.read_accepted(body, {"3": SAMPLER})
+    found = responses.read_accepted(body, {"3": SAMPLER})
     assert found is not None
     assert found.node_errors
     assert all(error.node.id and error.type and error.message for error in found.node_errors)
@@ -63,11 +63,11 @@ def test_an_accepted_prompt_with_a_dropped_output() -> None:
 
 @pytest.mark.parametrize("body", [None, [], "ok", 7, {}, {"error": "x"}])
 def test_a_200_that_isnt_comfyuis(body: Any) -> None:
-    assert answers.read_accepted(body, {}) is None
+    assert responses.read_accepted(body, {}) is None
 
 
 def test_an_answer_with_an_id_of_the_wrong_type() -> None:
-    assert answers.read_accepted({"prompt_id": ["x"], "node_errors": [1]}, {}) == answers.Accepted(None, ())
+    assert responses.read_accepted({"prompt_id": ["x"], "node_errors": [1]}, {}) == responses.Accepted(None, ())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_answer_with_an_id_of_the_wrong_type() -> None:
     ],
 )
 def test_refusals_of_the_real_server(note: str, code: str) -> None:
-    found = answers.read_refused(refusals()[note], {})
+    found = responses.read_refused(refusals()[note], {})
     assert found is not None
     assert found.error.code == code
     assert found.error.message
@@ -99,10 +99,10 @@ def test_refusals_of_the_real_server(note: str, code: str) -> None:
 
 
 def test_a_refusals_nodes_bear_the_titles_of_the_workflow() -> None:
-    found = answers.read_refused(refusals()["value_not_in_list_sampler"], {"3": SAMPLER})
+    found = responses.read_refused(refusals()["value_not_in_list_sampler"], {"3": SAMPLER})
     assert found is not None
     assert SAMPLER in [error.node for error in found.error.node_errors]
-    untitled = answers.read_refused(
+    untitled = responses.read_refused(
         {"error": {"message": "m"}, "node_errors": {"7": {"errors": [{"message": "x"}]}}}, {}
     )
     assert untitled is not None
@@ -111,11 +111,11 @@ def test_a_refusals_nodes_bear_the_titles_of_the_workflow() -> None:
 
 @pytest.mark.parametrize("body", [None, [], {}, {"error": None}, {"error": []}, "Internal Server Error"])
 def test_a_400_that_isnt_comfyuis(body: Any) -> None:
-    assert answers.read_refused(body, {}) is None
+    assert responses.read_refused(body, {}) is None
 
 
 def test_a_refusal_in_one_word() -> None:
-    found = answers.read_refused({"error": "no prompt"}, {})
+    found = responses.read_refused({"error": "no prompt"}, {})
     assert found is not None
     assert found.error.message == "no prompt"
 
@@ -125,26 +125,26 @@ def test_the_queue_is_sorted_and_places_are_counted() -> None:
         "queue_running": [[5, "a", {"1": {}}, {"client_id": "me"}, ["9"]]],
         "queue_pending": [[9, "d", {}, {}, []], [-45, "b", {}, {}, []], [7, "c"], "junk", [8], [1, ["x"]]],
     }
-    queue = answers.read_queue(body)
+    queue = responses.read_queue(body)
     assert queue is not None
     assert [entry.prompt_id for entry in queue.pending] == ["b", "c", "d"]
-    assert queue.running == (answers.QueueEntry(5, "a", "me", {"1": {}}),)
+    assert queue.running == (responses.QueueEntry(5, "a", "me", {"1": {}}),)
     assert [queue.position(name) for name in "abcdx"] == [0, 1, 2, 3, None]
     assert queue.remaining == 4
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"queue_running": []}, {"queue_running": {}, "queue_pending": []}])
 def test_what_is_no_queue(body: Any) -> None:
-    assert answers.read_queue(body) is None
+    assert responses.read_queue(body) is None
 
 
-def history_of(name: str) -> answers.History:
+def history_of(name: str) -> responses.History:
     """The first history answer of a recording that has its prompt in it."""
     for record in recordings.load(name):
         response = record.get("response")
         if str(record.get("path", "")).startswith("/history/") and isinstance(response, dict) and response:
             [prompt_id] = response
-            found = answers.read_history(response, prompt_id)
+            found = responses.read_history(response, prompt_id)
             assert found is not None
             return found
     raise AssertionError(name)
@@ -173,26 +173,26 @@ def test_history_has_the_outputs_the_cache_and_the_workflow() -> None:
     found = history_of("c_partial_cache")
     assert found.cached == ("4", "5", "6", "7")
     assert [(output.node, list(output.ui)) for output in found.outputs] == [("9", ["images"])]
-    assert {ref.id for ref in answers.manifest_of(found.graph)} == set("3456789")
+    assert {ref.id for ref in responses.manifest_of(found.graph)} == set("3456789")
     assert history_of("o_websocket_output").outputs == ()
 
 
 def test_an_expanded_nodes_output_is_the_display_nodes() -> None:
     body = {"p": {"outputs": {"2.0.0.2": {"images": []}}, "meta": {"2.0.0.2": {"display_node": "2"}}}}
-    found = answers.read_history(body, "p")
+    found = responses.read_history(body, "p")
     assert found is not None
     assert [output.node for output in found.outputs] == ["2"]
 
 
 def test_an_entry_without_a_status_is_an_end_that_isnt_stated() -> None:
-    found = answers.read_history({"p": {"outputs": {}}}, "p")
+    found = responses.read_history({"p": {"outputs": {}}}, "p")
     assert found is not None
     assert (found.end, found.stated) == ("success", False)
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"q": {}}, {"p": None}, {"p": []}])
 def test_a_prompt_that_history_doesnt_have(body: Any) -> None:
-    assert answers.read_history(body, "p") is None
+    assert responses.read_history(body, "p") is None
 
 
 def test_nodes_without_class_or_title_are_called_by_what_is_left() -> None:
@@ -203,13 +203,13 @@ def test_nodes_without_class_or_title_are_called_by_what_is_left() -> None:
         "4": "junk",
         "5": {"class_type": "A", "_meta": {"title": "T"}},
     }
-    assert answers.manifest_of(graph) == (
+    assert responses.manifest_of(graph) == (
         NodeRef(id="1", class_type="KSampler", title="KSampler"),
         NodeRef(id="2", title="2"),
         NodeRef(id="3", title="3"),
         NodeRef(id="5", class_type="A", title="T"),
     )
-    assert answers.manifest_of([1]) == ()
+    assert responses.manifest_of([1]) == ()
 
 
 def test_needed_nodes_come_behind_what_they_need() -> None:
@@ -222,20 +222,20 @@ def test_needed_nodes_come_behind_what_they_need() -> None:
         "a": {"inputs": {"x": ["b", 0]}},
         "b": {"inputs": {"x": ["a", 0], "y": ["none", 0]}},
     }
-    found = answers.needed_nodes(graph, ["9"])
+    found = responses.needed_nodes(graph, ["9"])
     assert sorted(found) == ["3", "4", "8", "9"]
     assert found.index("4") < found.index("3") < found.index("8") < found.index("9")
-    assert sorted(answers.needed_nodes(graph, ["a", "nowhere"])) == ["a", "b"]
-    assert answers.needed_nodes(None, ["9"]) == []
+    assert sorted(responses.needed_nodes(graph, ["a", "nowhere"])) == ["a", "b"]
+    assert responses.needed_nodes(None, ["9"]) == []
 
 
 def test_bodies_nested_to_the_limit_are_borne() -> None:
     """Python's own str() of such a value raises RecursionError."""
-    assert answers.read_queue({"queue_running": [[1, DEEP, DEEP, DEEP]], "queue_pending": [[DEEP, "p"]]}) is not None
+    assert responses.read_queue({"queue_running": [[1, DEEP, DEEP, DEEP]], "queue_pending": [[DEEP, "p"]]}) is not None
     status = {"status_str": DEEP, "messages": [[DEEP, {}], ["execution_cached", {"nodes": [DEEP]}]]}
     body = {"p": {"status": status, "outputs": {"1": {"x": DEEP}}, "prompt": [1, "p", DEEP, DEEP, [DEEP]]}}
-    assert answers.read_history(body, "p") is not None
-    assert answers.manifest_of({"1": {"class_type": DEEP, "_meta": DEEP}}) == (NodeRef(id="1", title="1"),)
+    assert responses.read_history(body, "p") is not None
+    assert responses.manifest_of({"1": {"class_type": DEEP, "_meta": DEEP}}) == (NodeRef(id="1", title="1"),)
 
 
 JSON = st.recursive(
@@ -262,21 +262,21 @@ ENTRY = st.fixed_dictionaries({}, optional={"status": STATUS | JSON, "outputs": 
 
 @given(JSON, ENTRY)
 def test_bodies_of_any_shape_are_borne(body: Any, entry: Any) -> None:
-    answers.read_queue(body)
-    answers.read_queue({"queue_running": [body, [body, body, body, body]], "queue_pending": [[body, "p"], [1, body]]})
-    found = answers.read_history({"p": entry}, "p")
+    responses.read_queue(body)
+    responses.read_queue({"queue_running": [body, [body, body, body, body]], "queue_pending": [[body, "p"], [1, body]]})
+    found = responses.read_history({"p": entry}, "p")
     assert found is not None
-    answers.needed_nodes(found.graph, found.targets)
-    answers.needed_nodes(body, ["1"])
-    answers.read_accepted({"prompt_id": body, "node_errors": {"1": body, "2": {"errors": [body]}}}, {})
-    answers.read_refused({"error": {"type": body, "message": body, "details": body}, "node_errors": body}, {})
-    answers.manifest_of({"1": body, "2": {"class_type": body, "_meta": {"title": body}}})
+    responses.needed_nodes(found.graph, found.targets)
+    responses.needed_nodes(body, ["1"])
+    responses.read_accepted({"prompt_id": body, "node_errors": {"1": body, "2": {"errors": [body]}}}, {})
+    responses.read_refused({"error": {"type": body, "message": body, "details": body}, "node_errors": body}, {})
+    responses.manifest_of({"1": body, "2": {"class_type": body, "_meta": {"title": body}}})
 
 
 def test_a_submission_is_found_in_history_by_its_client() -> None:
     others = {"prompt": [1, "a", {}, {"client_id": "somebody"}, []]}
     own = {"prompt": [2, "b", {}, {"client_id": "me"}, []]}
     history = {"x": "odd", "y": {}, "a": others, "b": own}
-    assert answers.find_submission(history, "me") == "b"
-    assert answers.find_submission(history, "nobody") is None
-    assert answers.find_submission([history], "me") is None
+    assert responses.find_submission(history, "me") == "b"
+    assert responses.find_submission(history, "nobody") is None
+    assert responses.find_submission([history], "me") is None

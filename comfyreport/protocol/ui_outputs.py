@@ -10,7 +10,7 @@ from dataclasses import replace
 from urllib.parse import quote_plus
 
 from comfyreport.events import Kind, NodeRef, Output
-from comfyreport.messages import Json
+from comfyreport.protocol.messages import Json
 from comfyreport.text import FILE_NAME_LIMIT, bounded, cut, text_of
 
 _MODELS = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".ply", ".usdz", ".splat", ".ksplat", ".spz")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport import messages, wire
+from comfyreport.protocol import decode, messages
 from comfyreport.text import TEXT_LIMIT
 
 JPEG = b"\xff\xd8\xff\xe0"
@@ -82,42 +82,42 @@ KNOWN = [
 
 @pytest.mark.parametrize(("raw", "message"), KNOWN)
 def test_known_frames(raw: str | bytes, message: messages.Message) -> None:
-    assert wire.decode(raw) == message
+    assert decode.decode(raw) == message
 
 
 def test_text_frames_are_taken_as_bytes_too() -> None:
-    assert wire.decode_text(frame("execution_start", prompt_id="p").encode()) == messages.ExecutionStart("p")
+    assert decode.decode_text(frame("execution_start", prompt_id="p").encode()) == messages.ExecutionStart("p")
 
 
 def test_a_preview_with_metadata() -> None:
     head = json.dumps(
         {"node_id": "2.0.0.2", "prompt_id": "p", "display_node_id": "2", "image_type": "image/png"}
     ).encode()
-    found = wire.decode(binary(4, len(head), head + PNG))
+    found = decode.decode(binary(4, len(head), head + PNG))
     assert found == messages.PreviewFrame(PNG, "image/png", prompt_id="p", node="2.0.0.2", display_node="2")
 
 
 def test_a_blocked_node_is_told_from_an_error() -> None:
-    blocked = wire.decode(frame("execution_error", **{**ERROR, "exception_type": "ExecutionBlocked"}))
+    blocked = decode.decode(frame("execution_error", **{**ERROR, "exception_type": "ExecutionBlocked"}))
     assert isinstance(blocked, messages.ExecutionError)
     assert blocked.blocked
-    error = wire.decode(frame("execution_error", **ERROR))
+    error = decode.decode(frame("execution_error", **ERROR))
     assert isinstance(error, messages.ExecutionError)
     assert not error.blocked
 
 
 def test_an_error_without_any_field_is_still_one() -> None:
-    assert wire.decode(frame("execution_error")) == messages.ExecutionError("", "", "", "", "", (), ())
+    assert decode.decode(frame("execution_error")) == messages.ExecutionError("", "", "", "", "", (), ())
 
 
 @pytest.mark.parametrize("kind", ["logs", "crystools.monitor", "progress_text", ""])
 def test_unknown_types_are_borne(kind: str) -> None:
-    assert wire.decode(frame(kind, x=1)) == messages.Unknown(kind)
+    assert decode.decode(frame(kind, x=1)) == messages.Unknown(kind)
 
 
 @pytest.mark.parametrize("raw", [binary(2, 1, JPEG), binary(99, 0), binary(1, 7, JPEG), binary(0xFFFFFFFF, 0xFFFFFFFF)])
 def test_unknown_binary_frames_are_borne(raw: bytes) -> None:
-    assert isinstance(wire.decode(raw), messages.Unknown)
+    assert isinstance(decode.decode(raw), messages.Unknown)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_unknown_binary_frames_are_borne(raw: bytes) -> None:
     ],
 )
 def test_what_cant_be_read_is_malformed(raw: str | bytes) -> None:
-    found = wire.decode(raw)
+    found = decode.decode(raw)
     assert isinstance(found, messages.Malformed)
     assert len(found.reason) < 250
 
@@ -166,11 +166,11 @@ NUMBERS = ['"1"', "true", "null", "NaN", "Infinity", "-Infinity", "1e400", "[1]"
 def test_what_is_no_sensible_number_is_malformed(field: str, number: str) -> None:
     other = "max" if field == "value" else "value"
     raw = f'{{"type": "progress", "data": {{"{field}": {number}, "{other}": 1, "prompt_id": "p", "node": "3"}}}}'
-    assert isinstance(wire.decode(raw), messages.Malformed)
+    assert isinstance(decode.decode(raw), messages.Malformed)
 
 
 def test_negative_numbers_are_for_the_run_to_judge() -> None:
-    found = wire.decode(frame("progress", value=-1, max=-5, prompt_id="p", node="3"))
+    found = decode.decode(frame("progress", value=-1, max=-5, prompt_id="p", node="3"))
     assert found == messages.ProgressMessage("p", "3", -1, -5)
 
 
@@ -195,21 +195,23 @@ def test_negative_numbers_are_for_the_run_to_judge() -> None:
     ],
 )
 def test_fields_of_the_wrong_type_are_malformed(raw: str) -> None:
-    assert isinstance(wire.decode(raw), messages.Malformed)
+    assert isinstance(decode.decode(raw), messages.Malformed)
 
 
 def test_ids_that_are_numbers_become_text() -> None:
-    assert wire.decode(frame("executing", prompt_id=12345, node=3)) == messages.Executing("12345", "3", None)
+    assert decode.decode(frame("executing", prompt_id=12345, node=3)) == messages.Executing("12345", "3", None)
 
 
 def test_optional_fields_of_the_wrong_type_are_left_out() -> None:
-    assert wire.decode(frame("status", status="busy", sid=["x"])) == messages.StatusMessage(None, None)
-    assert wire.decode(frame("execution_cached", prompt_id="p", nodes="345")) == messages.ExecutionCached("p", ())
-    assert wire.decode(frame("execution_cached", prompt_id="p", nodes=["3", None, 4])) == messages.ExecutionCached(
+    assert decode.decode(frame("status", status="busy", sid=["x"])) == messages.StatusMessage(None, None)
+    assert decode.decode(frame("execution_cached", prompt_id="p", nodes="345")) == messages.ExecutionCached("p", ())
+    assert decode.decode(frame("execution_cached", prompt_id="p", nodes=["3", None, 4])) == messages.ExecutionCached(
         "p", ("3", "4")
     )
-    assert wire.decode(frame("executed", node="9", prompt_id="p", output=[1])) == messages.Executed("p", "9", None, {})
-    error = wire.decode(frame("execution_error", **{**ERROR, "traceback": "one line", "exception_message": 7}))
+    assert decode.decode(frame("executed", node="9", prompt_id="p", output=[1])) == messages.Executed(
+        "p", "9", None, {}
+    )
+    error = decode.decode(frame("execution_error", **{**ERROR, "traceback": "one line", "exception_message": 7}))
     assert isinstance(error, messages.ExecutionError)
     assert (error.traceback, error.message) == (("one line",), "")
 
@@ -217,7 +219,7 @@ def test_optional_fields_of_the_wrong_type_are_left_out() -> None:
 @pytest.mark.parametrize("remaining", ["true", '"1"', "1.5", "-1", "null", "9" * 30, "9" * 400, "NaN"])
 def test_a_queue_length_is_a_whole_number_from_0(remaining: str) -> None:
     raw = f'{{"type": "status", "data": {{"status": {{"exec_info": {{"queue_remaining": {remaining}}}}}}}}}'
-    assert wire.decode(raw) == messages.StatusMessage(None)
+    assert decode.decode(raw) == messages.StatusMessage(None)
 
 
 @pytest.mark.parametrize(
@@ -235,11 +237,11 @@ def test_a_queue_length_is_a_whole_number_from_0(remaining: str) -> None:
     ],
 )
 def test_entries_of_a_progress_state(entry: Any, state: messages.NodeState | None) -> None:
-    assert wire.node_state("3", entry) == state
+    assert decode.node_state("3", entry) == state
 
 
 def test_what_json_lacks_does_not_get_in() -> None:
-    found = wire.loads('{"a": [NaN, Infinity, -Infinity, 1e400, -1e400], "b": ' + "9" * 400 + ', "c": 7}')
+    found = decode.loads('{"a": [NaN, Infinity, -Infinity, 1e400, -1e400], "b": ' + "9" * 400 + ', "c": 7}')
     assert found == {"a": [None] * 5, "b": None, "c": 7}
 
 
@@ -247,12 +249,12 @@ def test_what_json_lacks_does_not_get_in() -> None:
     "number", ["1" * 30, "9" * 20, f"-{'9' * 19}", str(2**64 - 1), str(2**64), str(-(2**63)), "-0"]
 )
 def test_whole_numbers_are_read_alike_on_both_ways(number: str) -> None:
-    fast, slow = wire.loads(number), wire.loads(f"[{number}, NaN]")[0]
+    fast, slow = decode.loads(number), decode.loads(f"[{number}, NaN]")[0]
     assert (type(fast), fast) == (type(slow), slow)
 
 
 def test_lone_surrogates_are_replaced() -> None:
-    found = wire.loads('{"a\\ud800": ["\\udfff", {"b": "\ud801x"}]}')
+    found = decode.loads('{"a\\ud800": ["\\udfff", {"b": "\ud801x"}]}')
     json.dumps(found, ensure_ascii=False).encode("utf-8")
     assert found == {"a?": ["?", {"b": "?x"}]}
 
@@ -274,19 +276,19 @@ WILD_BINARY = st.builds(binary, st.integers(0, 5), st.integers(0, 40), st.binary
 
 @given(st.one_of(st.text(), st.binary(), WILD_TEXT, WILD_BINARY))
 def test_anything_is_a_message(raw: str | bytes) -> None:
-    message = wire.decode(raw)
+    message = decode.decode(raw)
     assert type(message).__module__ == messages.__name__
     if isinstance(message, messages.ProgressMessage):
         assert all(math.isfinite(number) for number in (message.value, message.maximum))
     if isinstance(message, messages.ProgressState):
         for raw_id, entry in message.nodes.items():
-            wire.node_state(raw_id, entry)
+            decode.node_state(raw_id, entry)
 
 
 @given(st.sampled_from([raw for raw, _ in KNOWN]), st.data())
 def test_a_cut_off_frame_is_a_message(raw: str | bytes, data: st.DataObject) -> None:
     length = data.draw(st.integers(0, len(raw) - 1))
-    found = wire.decode(raw[:length])
+    found = decode.decode(raw[:length])
     if isinstance(raw, str):
         assert isinstance(found, messages.Malformed)
 
@@ -296,42 +298,42 @@ def test_a_cut_off_frame_is_a_message(raw: str | bytes, data: st.DataObject) -> 
 
 @pytest.mark.parametrize("character", ["x", "\x01", "é", "🏔"])
 def test_a_text_is_cut_and_says_so(character: str) -> None:
-    found = wire.decode(binary(3, 1, b"4" + character.encode() * 200_000))
+    found = decode.decode(binary(3, 1, b"4" + character.encode() * 200_000))
     assert found == messages.TextFrame("4", character * (TEXT_LIMIT - 1) + "…")
-    whole = wire.decode(binary(3, 1, b"4" + character.encode() * TEXT_LIMIT))
+    whole = decode.decode(binary(3, 1, b"4" + character.encode() * TEXT_LIMIT))
     assert whole == messages.TextFrame("4", character * TEXT_LIMIT)
 
 
 def test_ids_have_a_limit() -> None:
     usual, long = "6.0.0." * 5000, "6.0.0." * 20_000
-    assert wire.decode(frame("executing", prompt_id="p", node=usual)) == messages.Executing("p", usual, None)
+    assert decode.decode(frame("executing", prompt_id="p", node=usual)) == messages.Executing("p", usual, None)
     for found in (
-        wire.decode(frame("executing", prompt_id="p", node=long)),
-        wire.decode(frame("execution_start", prompt_id=long)),
-        wire.decode(binary(3, len(long), long.encode() + b"text")),
+        decode.decode(frame("executing", prompt_id="p", node=long)),
+        decode.decode(frame("execution_start", prompt_id=long)),
+        decode.decode(binary(3, len(long), long.encode() + b"text")),
     ):
         assert isinstance(found, messages.Malformed)
         assert len(found.reason) < 250
-    assert wire.node_state(long, STATE) is None
-    assert wire.node_state("3", {**STATE, "display_node_id": long}) == wire.node_state("3", STATE)
+    assert decode.node_state(long, STATE) is None
+    assert decode.node_state("3", {**STATE, "display_node_id": long}) == decode.node_state("3", STATE)
 
 
 def test_metadata_of_a_preview_has_a_limit() -> None:
     head = b'{"x": "' + b"x" * 2_000_000 + b'"}'
-    assert isinstance(wire.decode(binary(4, len(head), head + PNG)), messages.Malformed)
+    assert isinstance(decode.decode(binary(4, len(head), head + PNG)), messages.Malformed)
 
 
 def test_an_error_is_kept_within_bounds() -> None:
     long = "x" * 200_000
     lines = [f"line {number}\n" for number in range(1000)]
-    found = wire.decode(
+    found = decode.decode(
         frame("execution_error", node_type=long, exception_message=long, exception_type=long, traceback=[*lines, long])
     )
     assert isinstance(found, messages.ExecutionError)
     assert (len(found.node_type), len(found.exception_type), len(found.message)) == (1000, 1000, TEXT_LIMIT)
     assert found.traceback[-2] == "line 999"
     assert len(found.traceback) == 100
-    many = wire.decode(frame("execution_error", traceback="first\n" + "\n" * 1_000_000 + "last"))
+    many = decode.decode(frame("execution_error", traceback="first\n" + "\n" * 1_000_000 + "last"))
     assert isinstance(many, messages.ExecutionError)
     assert (many.traceback[-1], len(many.traceback)) == ("last", 100)
 
@@ -339,24 +341,24 @@ def test_an_error_is_kept_within_bounds() -> None:
 @pytest.mark.parametrize("value", ["[]", "{}", '"a"', "1", '{"a":1}'])
 def test_a_text_frame_of_very_many_values_is_not_parsed(value: str) -> None:
     raw = '{"type": "x", "data": {"a": [' + f"{value}," * 3_000_000 + "1]}}"
-    assert wire.decode(raw) == messages.Oversized(len(raw))
-    assert wire.decode_text(raw.encode()) == messages.Oversized(len(raw))
+    assert decode.decode(raw) == messages.Oversized(len(raw))
+    assert decode.decode_text(raw.encode()) == messages.Oversized(len(raw))
 
 
 def test_a_document_of_very_many_values_is_not_parsed() -> None:
     with pytest.raises(ValueError, match="values"):
-        wire.loads(b"[" + b"[]," * 6_000_000 + b"1]")
+        decode.loads(b"[" + b"[]," * 6_000_000 + b"1]")
 
 
 def test_one_long_text_is_no_harm() -> None:
-    assert wire.loads(b'["' + b"x" * 30_000_000 + b'"]') == ["x" * 30_000_000]
+    assert decode.loads(b'["' + b"x" * 30_000_000 + b'"]') == ["x" * 30_000_000]
 
 
 def test_the_largest_that_honest_servers_send_is_read() -> None:
     states = {str(number): {**STATE, "node_id": str(number), "parent_node_id": None} for number in range(100_000)}
-    found = wire.decode_text(frame("progress_state", prompt_id="p", nodes=states).encode())
+    found = decode.decode_text(frame("progress_state", prompt_id="p", nodes=states).encode())
     assert isinstance(found, messages.ProgressState)
     assert len(found.nodes) == 100_000
     images = {str(number): {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]} for number in states}
     meta = {number: {"node_id": number, "display_node": number, "real_node_id": number} for number in states}
-    assert wire.loads(json.dumps({"p": {"outputs": images, "meta": meta}}).encode())["p"]["meta"] == meta
+    assert decode.loads(json.dumps({"p": {"outputs": images, "meta": meta}}).encode())["p"]["meta"] == meta
