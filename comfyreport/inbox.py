@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from comfyreport import frames
-from comfyreport.merging import merge_messages
 from comfyreport.protocol.decode import decode_binary, decode_text
 from comfyreport.protocol.messages import Message
+from comfyreport.run.merging import merge_messages
 
 MERGE_ABOVE_MESSAGES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from comfyreport import events as ev, verdict
+from comfyreport import events as ev
 from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.hearing import Hearing
 from comfyreport.looking import Budget, Look, Pace, cancel_and_look, look
 from comfyreport.protocol import responses
-from comfyreport.run import Run
+from comfyreport.run import Run, verdict
 from comfyreport.submission import Submission
 from comfyreport.timers import Timers
 from comfyreport.wires import Done, Wires

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from comfyreport import events as ev, verdict
+from comfyreport import events as ev
 from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
@@ -20,15 +20,15 @@ from comfyreport.frames import Skipped
 from comfyreport.hearing import Hearing
 from comfyreport.inbox import Batch, decoded
 from comfyreport.inquiry import Inquiry
-from comfyreport.merging import merge_messages
 from comfyreport.outputs import Target
 from comfyreport.protocol import messages
 from comfyreport.protocol.decode import decode_text
 from comfyreport.recorder import Recorder
 from comfyreport.refusals import no_answer
-from comfyreport.run import Run
+from comfyreport.run import Run, verdict
+from comfyreport.run.merging import merge_messages
+from comfyreport.run.progress_state import States
 from comfyreport.saving import Saver
-from comfyreport.states import States
 from comfyreport.submission import Submission, attach_command
 from comfyreport.timers import Timers
 from comfyreport.timing import Timing

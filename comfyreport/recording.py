@@ -21,7 +21,7 @@ from comfyreport.events import Instant
 from comfyreport.protocol import decode, responses
 from comfyreport.recorder import Record
 from comfyreport.run import Fact, Run
-from comfyreport.verdict import Verdict, without_history
+from comfyreport.run.verdict import Verdict, without_history
 from comfyreport.workflow import from_mapping
 
 # A time for recordings without a header, so that what is made of them is the same everywhere and always.

@@ -9,8 +9,8 @@ import time
 
 from comfyreport.events import ErrorInfo
 from comfyreport.recording import Player, Recording
+from comfyreport.run.verdict import Verdict
 from comfyreport.session import Session
-from comfyreport.verdict import Verdict
 
 
 class Stop:

@@ -15,7 +15,7 @@ from comfyreport.outputs import Target, save
 from comfyreport.protocol.ui_outputs import worth_saving
 from comfyreport.recorder import Recorder
 from comfyreport.run import Run
-from comfyreport.verdict import timed_out_while_saving
+from comfyreport.run.verdict import timed_out_while_saving
 from comfyreport.wires import Done, Left, Signalled, Wires
 
 # Errors that the server itself made: it is there.

@@ -13,8 +13,8 @@ from comfyreport.errors import ComfyReportError, UnreachableError, UsageError, d
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.plugins import Plugins
 from comfyreport.run import Run
+from comfyreport.run.verdict import Verdict, cancelled
 from comfyreport.timing import Timing
-from comfyreport.verdict import Verdict, cancelled
 
 
 class Session:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from comfyreport import events as ev, verdict
+from comfyreport import events as ev
 from comfyreport.address import DEFAULT_SERVER
 from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError
@@ -14,7 +14,7 @@ from comfyreport.events import Instant
 from comfyreport.looking import Look, look_for_submission
 from comfyreport.protocol import responses
 from comfyreport.protocol.messages import Json
-from comfyreport.run import Run
+from comfyreport.run import Run, verdict
 
 
 class Submission:

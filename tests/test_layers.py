@@ -26,14 +26,6 @@ GROUND = {"_version", "errors", "files", "text", "timing"}
 # Modules that are still to move into their wing.
 MOVING = {
     "recordings": "recording",
-    "run": "run",
-    "nodes": "run",
-    "story": "run",
-    "telling": "run",
-    "verdict": "run",
-    "eta": "run",
-    "states": "run",
-    "merging": "run",
     "address": "net",
     "access": "net",
     "client": "net",

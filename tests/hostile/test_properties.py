@@ -17,8 +17,8 @@ from comfyreport.events import Instant, RunView
 from comfyreport.hookspecs import PREFIX
 from comfyreport.protocol import decode, responses
 from comfyreport.run import Run
+from comfyreport.run.verdict import Verdict
 from comfyreport.streams import Stream
-from comfyreport.verdict import Verdict
 from comfyreport.wording import describe_event
 from tests.hostile.running import assert_printable, read_lines
 from tests.hostile.server import WORKFLOW

@@ -8,7 +8,7 @@ from comfyreport import events as ev
 from comfyreport.events import Instant, NodeError, NodeRef
 from comfyreport.protocol import responses
 from comfyreport.run import Run
-from comfyreport.verdict import Verdict
+from comfyreport.run.verdict import Verdict
 from tests.playing import ACCEPTED, PROMPT, Telling, executing, progress, short, start, states, text, text_frame
 
 

@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 
 from comfyreport.errors import UnreachableError
 from comfyreport.events import EXIT_CODES, ErrorInfo, NodeRef, PromptState, Status, Submitted
-from comfyreport.nodes import Nodes
 from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted
 from comfyreport.protocol.responses import History
+from comfyreport.run.nodes import Nodes
 
 _TRACEBACK_LINES = 12
 _LINE_LENGTH = 1000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from comfyreport.eta import Bar
 from comfyreport.events import NodeRef
-from comfyreport.nodes import Node, Nodes
+from comfyreport.run.eta import Bar
+from comfyreport.run.nodes import Node, Nodes
 
 
 def nodes(*names: str) -> Nodes:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from comfyreport import events as ev
 from comfyreport.events import Instant
-from comfyreport.nodes import Nodes
+from comfyreport.run.nodes import Nodes
 
 E = TypeVar("E", bound=ev.Event)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfyreport import events as ev
-from comfyreport.eta import Estimate, whole_run
+from comfyreport.run.eta import Estimate, whole_run
 from tests import recordings
 from tests.playing import play_recording, progress, start, states, the_end
 

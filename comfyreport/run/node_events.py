@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from comfyreport import events as ev
-from comfyreport.nodes import Node, Nodes
 from comfyreport.protocol import decode, messages
 from comfyreport.protocol.ui_outputs import Room, outputs_of
-from comfyreport.telling import Telling
+from comfyreport.run.emitter import Telling
+from comfyreport.run.nodes import Node, Nodes
 
 
 class Story:

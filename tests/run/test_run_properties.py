@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from comfyreport.protocol import decode, messages, responses
-from comfyreport.verdict import Verdict
+from comfyreport.run.verdict import Verdict
 from tests import recordings
 from tests.playing import (
     ACCEPTED,

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from comfyreport import events as ev, states
+from comfyreport import events as ev
 from comfyreport.events import Instant
 from comfyreport.protocol.decode import decode_text
 from comfyreport.protocol.messages import Message, ProgressState
-from comfyreport.run import Run
-from comfyreport.states import States
+from comfyreport.run import Run, progress_state
+from comfyreport.run.progress_state import States
 from tests.benchmarks.loads import PROMPT, chain
 
 NAMES = ["1", "2", "3", "30", "2.0.0.a", '"', "é", "value"]
@@ -23,8 +23,8 @@ NAMES = ["1", "2", "3", "30", "2.0.0.a", '"', "é", "value"]
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is worthwhile."""
-    monkeypatch.setattr(states, "WORTHWHILE_BYTES", 0)
-    monkeypatch.setattr(states, "WORTHWHILE_NODES", 1)
+    monkeypatch.setattr(progress_state, "WORTHWHILE_BYTES", 0)
+    monkeypatch.setattr(progress_state, "WORTHWHILE_NODES", 1)
 
 
 def message(kind: str, **data: Any) -> bytes:

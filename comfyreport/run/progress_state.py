@@ -11,7 +11,7 @@ from itertools import islice, takewhile
 
 from comfyreport.protocol.decode import decode_text, loads, node_state
 from comfyreport.protocol.messages import Message, ProgressState
-from comfyreport.run import Run
+from comfyreport.run.run import Run
 
 WORTHWHILE_BYTES = 4096
 """A shorter message is parsed as fast as compared."""

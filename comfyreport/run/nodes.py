@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from comfyreport.eta import Bar, Estimate, whole_run
 from comfyreport.events import NodeRef, Output
+from comfyreport.run.eta import Bar, Estimate, whole_run
 
 
 class Node:

@@ -11,14 +11,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Set as AbstractSet
 from typing import Any, TypeVar
 
-from comfyreport import events as ev, verdict
+from comfyreport import events as ev
 from comfyreport.events import Instant
-from comfyreport.nodes import Nodes
 from comfyreport.protocol import messages, responses
 from comfyreport.protocol.ui_outputs import Collection, worth_saving
-from comfyreport.story import Story
-from comfyreport.telling import Telling
-from comfyreport.verdict import Testimony, Verdict
+from comfyreport.run import verdict
+from comfyreport.run.emitter import Telling
+from comfyreport.run.node_events import Story
+from comfyreport.run.nodes import Nodes
+from comfyreport.run.verdict import Testimony, Verdict
 
 E = TypeVar("E", bound=ev.Event)
 Fact = messages.Message | responses.Accepted | responses.Refused | responses.Queue | responses.History
