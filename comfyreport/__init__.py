@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from comfyreport._version import __version__
 
 if TYPE_CHECKING:
-    from comfyreport.access import Access
     from comfyreport.drawing import Lines, Region, bar, pad, shorten
     from comfyreport.errors import ReporterError
     from comfyreport.events.jsonlines import to_dict, to_line
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     )
     from comfyreport.events.view import NodeView, RunView
     from comfyreport.hookspecs import hookimpl
+    from comfyreport.net.access import Access
     from comfyreport.streams import Stream, stderr, stdout
     from comfyreport.summary import describe_work, format_bytes
     from comfyreport.text import cell_width, fit, printable
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "access": ("Access",),
+    "net.access": ("Access",),
     "api": ("run_generation", "wait_for_completion"),
     "drawing": ("Lines", "Region", "bar", "pad", "shorten"),
     "errors": ("ReporterError",),

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from comfyreport.access import Access
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunFinished
+from comfyreport.net.access import Access
 from comfyreport.plugins import Plugins, Streams
 from comfyreport.session import Session
 from comfyreport.streams import stderr, stdout

@@ -86,8 +86,8 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 
 def _run(arguments: argparse.Namespace, signals: Signals) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
-    from comfyreport.access import Access, parse_extra_data, parse_headers
     from comfyreport.errors import UsageError
+    from comfyreport.net.access import Access, parse_extra_data, parse_headers
     from comfyreport.tracker import Job, run_job
     from comfyreport.wishes import Wishes
 

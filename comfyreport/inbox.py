@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from comfyreport import frames
+from comfyreport.net import frames
 from comfyreport.protocol.decode import decode_binary, decode_text
 from comfyreport.protocol.messages import Message
 from comfyreport.run.merging import merge_messages

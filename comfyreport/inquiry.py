@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from comfyreport import events as ev
-from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.hearing import Hearing
 from comfyreport.looking import Budget, Look, Pace, cancel_and_look, look
+from comfyreport.net.client import Client
 from comfyreport.protocol import responses
 from comfyreport.run import Run, verdict
 from comfyreport.submission import Submission

@@ -6,8 +6,8 @@ import random
 from typing import Literal, NamedTuple
 from urllib.parse import quote
 
-from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError
+from comfyreport.net.client import Answer, Client
 from comfyreport.protocol import responses
 from comfyreport.timing import Timing
 

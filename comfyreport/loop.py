@@ -13,18 +13,18 @@ from itertools import groupby
 from typing import Any
 
 from comfyreport import events as ev
-from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
-from comfyreport.frames import Skipped
 from comfyreport.hearing import Hearing
 from comfyreport.inbox import Batch, decoded
 from comfyreport.inquiry import Inquiry
+from comfyreport.net.client import Client
+from comfyreport.net.failures import no_answer
+from comfyreport.net.frames import Skipped
+from comfyreport.net.recorder import Recorder
 from comfyreport.outputs import Target
 from comfyreport.protocol import messages
 from comfyreport.protocol.decode import decode_text
-from comfyreport.recorder import Recorder
-from comfyreport.refusals import no_answer
 from comfyreport.run import Run, verdict
 from comfyreport.run.merging import merge_messages
 from comfyreport.run.progress_state import States

@@ -18,8 +18,8 @@ from typing import NamedTuple, cast, get_args
 from comfyreport import events as ev
 from comfyreport.errors import ComfyReportError, UsageError
 from comfyreport.events import Instant
+from comfyreport.net.recorder import Record
 from comfyreport.protocol import decode, responses
-from comfyreport.recorder import Record
 from comfyreport.run import Fact, Run
 from comfyreport.run.verdict import Verdict, without_history
 from comfyreport.workflow import from_mapping

@@ -11,9 +11,9 @@ from pathlib import Path
 from comfyreport import events as ev
 from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant
+from comfyreport.net.recorder import Recorder
 from comfyreport.outputs import Target, save
 from comfyreport.protocol.ui_outputs import worth_saving
-from comfyreport.recorder import Recorder
 from comfyreport.run import Run
 from comfyreport.run.verdict import timed_out_while_saving
 from comfyreport.wires import Done, Left, Signalled, Wires

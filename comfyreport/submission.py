@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from comfyreport import events as ev
-from comfyreport.address import DEFAULT_SERVER
-from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.looking import Look, look_for_submission
+from comfyreport.net.address import DEFAULT_SERVER
+from comfyreport.net.client import Answer, Client
 from comfyreport.protocol import responses
 from comfyreport.protocol.messages import Json
 from comfyreport.run import Run, verdict

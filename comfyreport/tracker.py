@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comfyreport import events as ev
-from comfyreport.access import Access
-from comfyreport.address import DEFAULT_SERVER, Address, parse_address
-from comfyreport.client import Client
 from comfyreport.errors import UsageError
 from comfyreport.hookspecs import hookimpl
 from comfyreport.loop import Loop
+from comfyreport.net.access import Access
+from comfyreport.net.address import DEFAULT_SERVER, Address, parse_address
+from comfyreport.net.client import Client
+from comfyreport.net.recorder import Recorder
 from comfyreport.outputs import Target
 from comfyreport.plugins import Plugins, Streams
-from comfyreport.recorder import Recorder
 from comfyreport.run import Run
 from comfyreport.session import Session
 from comfyreport.streams import stderr, stdout

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
-from comfyreport.frames import Skipped
 from comfyreport.inbox import Inbox
-from comfyreport.refusals import NETWORK_ERRORS
-from comfyreport.sockets import Socket
+from comfyreport.net.client import Client
+from comfyreport.net.failures import NETWORK_ERRORS
+from comfyreport.net.frames import Skipped
+from comfyreport.net.websocket import Socket
 
 
 class Opened(NamedTuple):

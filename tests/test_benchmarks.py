@@ -129,7 +129,7 @@ def test_a_row_tells_a_missed_target() -> None:
     ("filename", "line", "importing", "kind"),
     [
         ("/x/comfyreport/protocol/decode.py", "return orjson.loads(data)", False, "parse"),
-        ("/x/comfyreport/sockets.py", "return raw.recv(most)", False, "socket"),
+        ("/x/comfyreport/net/websocket.py", "return raw.recv(most)", False, "socket"),
         ("/x/site-packages/urllib3/connection.py", "pass", False, "socket"),
         ("/x/comfyreport/protocol/decode.py", "import orjson", True, "imports"),
         ("/x/plugins/comfyreport_jsonl.py", "pass", False, "ours"),

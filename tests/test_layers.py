@@ -26,18 +26,6 @@ GROUND = {"_version", "errors", "files", "text", "timing"}
 # Modules that are still to move into their wing.
 MOVING = {
     "recordings": "recording",
-    "address": "net",
-    "access": "net",
-    "client": "net",
-    "sockets": "net",
-    "handshake": "net",
-    "frames": "net",
-    "limits": "net",
-    "cookies": "net",
-    "proxies": "net",
-    "refusals": "net",
-    "hiding": "net",
-    "recorder": "net",
     "workflow": "workflow",
     "prompts": "workflow",
     "hookspecs": "reporting",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from comfyreport.client import Answer, Client
 from comfyreport.looking import look_for_submission
+from comfyreport.net.client import Answer, Client
 
 
 class _Table:

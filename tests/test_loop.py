@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from comfyreport import events as ev
-from comfyreport.client import Answer
 from comfyreport.errors import UnreachableError
-from comfyreport.frames import Skipped
+from comfyreport.net.client import Answer
+from comfyreport.net.frames import Skipped
 from tests.world import BROKEN, GRAPH, PROMPT, REFUSED, World, entry, hangs
 
 Patch = pytest.MonkeyPatch

@@ -20,11 +20,11 @@ import jsonschema
 import pytest
 
 from comfyreport import NodeProgress, NodeRef, run_generation, to_line
-from comfyreport.address import parse_address
 from comfyreport.arguments import COMMANDS, parser
 from comfyreport.events import EXIT_CODES, EXIT_REPORTER_FAILED
 from comfyreport.events.schema import json_schema
 from comfyreport.listing import describe
+from comfyreport.net.address import parse_address
 from comfyreport.simulator import Simulator
 from tests.benchmarks.__main__ import parser as benchmarks_parser
 from tests.e2e.installation import Installed, copy_checkout

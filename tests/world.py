@@ -16,11 +16,11 @@ from typing import Any, cast
 import pytest
 
 from comfyreport import events as ev, loop as loop_module
-from comfyreport.client import Answer, Client
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.inbox import Batch
 from comfyreport.loop import Loop
+from comfyreport.net.client import Answer, Client
 from comfyreport.protocol.responses import manifest_of
 from comfyreport.run import Run
 from comfyreport.timing import Timing

@@ -163,7 +163,7 @@ if "SIGNAL" in os.environ:
     "module",
     [
         "argparse",
-        "comfyreport.access",
+        "comfyreport.net.access",
         "requests",
         "comfyreport.session",
         "comfyreport_jsonl",

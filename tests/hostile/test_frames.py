@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport.frames import BLOCK, MESSAGE_LIMIT, TEXT_LIMIT, Frames, Skipped
+from comfyreport.net.frames import BLOCK, MESSAGE_LIMIT, TEXT_LIMIT, Frames, Skipped
 from tests.hostile.running import LIMIT, QUICK, follow, measured
 from tests.hostile.server import BEGIN, END, Frame, Hostile, Raw, frame, head, own
 

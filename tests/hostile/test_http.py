@@ -17,13 +17,13 @@ from urllib.parse import quote
 import pytest
 
 from comfyreport import outputs
-from comfyreport.access import Access
-from comfyreport.address import parse_address
 from comfyreport.api import run_generation, wait_for_completion
-from comfyreport.client import Client
 from comfyreport.events import Instant
 from comfyreport.events.jsonlines import to_line
 from comfyreport.loop import Loop
+from comfyreport.net.access import Access
+from comfyreport.net.address import parse_address
+from comfyreport.net.client import Client
 from comfyreport.plugins import Plugins, Streams
 from comfyreport.protocol import responses
 from comfyreport.run import Run

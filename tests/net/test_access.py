@@ -11,17 +11,13 @@ import certifi
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport.access import (
-    Access,
-    parse_extra_data,
-    parse_headers,
-)
-from comfyreport.address import Address, parse_address
-from comfyreport.cookies import read_cookies
 from comfyreport.errors import UsageError
-from comfyreport.hiding import SHORTEST, SHOWN, Hiding
-from comfyreport.recorder import Recorder
-from comfyreport.refusals import refusal
+from comfyreport.net.access import Access, parse_extra_data, parse_headers
+from comfyreport.net.address import Address, parse_address
+from comfyreport.net.cookies import read_cookies
+from comfyreport.net.failures import refusal
+from comfyreport.net.recorder import Recorder
+from comfyreport.net.redaction import SHORTEST, SHOWN, Hiding
 
 # --- addresses
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport.cookies import MOST, Cookies, read_cookies
+from comfyreport.net.cookies import MOST, Cookies, read_cookies
 
 
 class Clock:

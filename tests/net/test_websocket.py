@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from comfyreport.access import Access
-from comfyreport.address import parse_address
-from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
-from comfyreport.sockets import Socket
+from comfyreport.net.access import Access
+from comfyreport.net.address import parse_address
+from comfyreport.net.client import Client
+from comfyreport.net.websocket import Socket
 from comfyreport.timing import Timing
 from tests.e2e.strangers import Answer, Stranger, http, stranger
 

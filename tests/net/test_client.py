@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from comfyreport.address import parse_address
-from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
+from comfyreport.net.address import parse_address
+from comfyreport.net.client import Client
 from comfyreport.simulator import Simulator
 from comfyreport.timing import Timing
 from tests.e2e.comfyui_server import poll

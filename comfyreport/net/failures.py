@@ -9,7 +9,7 @@ import requests.exceptions
 import urllib3.exceptions
 
 from comfyreport.errors import UnreachableError
-from comfyreport.proxies import Proxy
+from comfyreport.net.proxies import Proxy
 
 _TLS = {"SSLError", "SSLCertVerificationError", "SSLEOFError", "SSLZeroReturnError"}
 _NO_NAME = {"gaierror", "NameResolutionError", "UnicodeError", "InvalidURL"}

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport.address import DEFAULT_SERVER, parse_address
 from comfyreport.errors import UsageError
+from comfyreport.net.address import DEFAULT_SERVER, parse_address
 
 ACCEPTED = [
     ("localhost", "http://localhost:8188", "ws://localhost:8188"),

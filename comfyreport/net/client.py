@@ -20,16 +20,16 @@ import urllib3
 import urllib3.exceptions
 
 from comfyreport._version import __version__
-from comfyreport.access import Access
-from comfyreport.address import Address
-from comfyreport.cookies import Cookies, read_cookies
 from comfyreport.errors import UnreachableError
-from comfyreport.hiding import SHOWN, Hiding
-from comfyreport.limits import Call, LimitedAdapter
+from comfyreport.net.access import Access
+from comfyreport.net.address import Address
+from comfyreport.net.cookies import Cookies, read_cookies
+from comfyreport.net.failures import NETWORK_ERRORS, no_answer, refusal, told_by_status, unreachable
+from comfyreport.net.limits import Call, LimitedAdapter
+from comfyreport.net.proxies import proxy_of
+from comfyreport.net.redaction import SHOWN, Hiding
 from comfyreport.protocol.decode import loads
 from comfyreport.protocol.messages import Json
-from comfyreport.proxies import proxy_of
-from comfyreport.refusals import NETWORK_ERRORS, no_answer, refusal, told_by_status, unreachable
 from comfyreport.timing import Timing
 
 BODY_LIMIT = 256 * 1024 * 1024

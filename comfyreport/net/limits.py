@@ -18,7 +18,7 @@ import urllib3.connection
 import urllib3.connectionpool
 from requests.adapters import HTTPAdapter
 
-from comfyreport.proxies import Proxy, parse_proxy
+from comfyreport.net.proxies import Proxy, parse_proxy
 
 _calls = threading.local()
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from comfyreport.errors import UnreachableError
-from comfyreport.proxies import Proxy, parse_proxy, proxy_of
+from comfyreport.net.proxies import Proxy, parse_proxy, proxy_of
 
 URL = "http://comfy.invalid:8188/queue"
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

@@ -20,8 +20,8 @@ from urllib.parse import SplitResult, urlsplit
 import requests.utils
 from urllib3.util.ssl_ import create_urllib3_context
 
-from comfyreport.limits import ProxyError, note, through_socks
-from comfyreport.proxies import Proxy
+from comfyreport.net.limits import ProxyError, note, through_socks
+from comfyreport.net.proxies import Proxy
 
 HEAD_LIMIT = 64 * 1024
 

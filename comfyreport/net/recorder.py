@@ -19,7 +19,7 @@ from typing import Any
 from comfyreport._version import __version__
 from comfyreport.errors import UsageError
 from comfyreport.files import open_to_write
-from comfyreport.hiding import Hiding
+from comfyreport.net.redaction import Hiding
 
 FORMAT = 1
 

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 from websocket import ABNF
 
-from comfyreport import handshake
-from comfyreport.client import Client
 from comfyreport.errors import UnreachableError
-from comfyreport.frames import FrameError, Frames, Message, Skipped
-from comfyreport.limits import Call, shut_down
-from comfyreport.proxies import Proxy, proxy_of
-from comfyreport.refusals import NETWORK_ERRORS, no_answer, no_websocket, refusal, unreachable
+from comfyreport.net import handshake
+from comfyreport.net.client import Client
+from comfyreport.net.failures import NETWORK_ERRORS, no_answer, no_websocket, refusal, unreachable
+from comfyreport.net.frames import FrameError, Frames, Message, Skipped
+from comfyreport.net.limits import Call, shut_down
+from comfyreport.net.proxies import Proxy, proxy_of
 
 UNANSWERED_PINGS = 3
 """So many at least, and for long: then a connection is lost, though nobody has said so."""
