@@ -22,7 +22,7 @@ from comfyreport.net.recorder import Record
 from comfyreport.protocol import decode, responses
 from comfyreport.run import Fact, Run
 from comfyreport.run.verdict import Verdict, without_history
-from comfyreport.workflow import from_mapping
+from comfyreport.workflow.files import from_mapping
 
 # A time for recordings without a header, so that what is made of them is the same everywhere and always.
 _EPOCH = 1735689600.0

@@ -27,7 +27,7 @@ from comfyreport.session import Session
 from comfyreport.streams import stderr, stdout
 from comfyreport.timing import Timing
 from comfyreport.wishes import Wishes
-from comfyreport.workflow import Workflow, from_mapping, load
+from comfyreport.workflow.files import Workflow, from_mapping, load
 
 SIMULATED = "sim"
 

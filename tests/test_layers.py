@@ -26,8 +26,6 @@ GROUND = {"_version", "errors", "files", "text", "timing"}
 # Modules that are still to move into their wing.
 MOVING = {
     "recordings": "recording",
-    "workflow": "workflow",
-    "prompts": "workflow",
     "hookspecs": "reporting",
     "plugins": "reporting",
     "factories": "reporting",

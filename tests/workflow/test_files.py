@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from comfyreport import workflow
 from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
 from comfyreport.text import printable
-from comfyreport.workflow import Workflow, from_mapping, load, text_nodes
+from comfyreport.workflow import files
+from comfyreport.workflow.files import Workflow, from_mapping, load, text_nodes
 
-DATA = Path(__file__).parent / "data" / "workflow"
+DATA = Path(__file__).parents[1] / "data" / "workflow"
 API_FILES = sorted(DATA.glob("*.api.json"))
 
 NODE = {"class_type": "EmptyImage", "inputs": {}}
@@ -146,9 +146,9 @@ def test_a_name_that_would_break_the_line() -> None:
 
 def test_a_file_that_is_too_big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, json.dumps({"1": NODE}))
-    monkeypatch.setattr(workflow, "MAX_BYTES", path.stat().st_size)
+    monkeypatch.setattr(files, "MAX_BYTES", path.stat().st_size)
     assert load(path).graph == {"1": NODE}
-    monkeypatch.setattr(workflow, "MAX_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(files, "MAX_BYTES", path.stat().st_size - 1)
     assert "is larger than" in unreadable(path).message
 
 
@@ -167,7 +167,7 @@ def test_a_file_that_is_no_json_names_the_place(tmp_path: Path) -> None:
     assert message.endswith("isn't JSON: Expecting value in line 2, column 3")
 
 
-@pytest.mark.parametrize("depth", [workflow.MAX_DEPTH + 3, 5_000, 200_000])
+@pytest.mark.parametrize("depth", [files.MAX_DEPTH + 3, 5_000, 200_000])
 @pytest.mark.parametrize("pair", ["[]", "{}"])
 def test_a_file_that_is_nested_too_deep(tmp_path: Path, depth: int, pair: str) -> None:
     inner = "[" * depth + "]" * depth if pair == "[]" else '{"a":' * depth + "1" + "}" * depth

@@ -15,17 +15,9 @@ from typing import Any
 
 from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
-from comfyreport.prompts import (
-    Graph,
-    TextNode,
-    as_link,
-    class_of,
-    find_prompt,
-    inputs_of,
-    text_nodes,
-)
 from comfyreport.protocol.responses import manifest_of
 from comfyreport.text import printable
+from comfyreport.workflow.prompts import Graph, TextNode, as_link, class_of, find_prompt, inputs_of, text_nodes
 
 __all__ = ["TextNode", "Workflow", "from_mapping", "load", "text_nodes"]
 

@@ -10,10 +10,10 @@ import pytest
 
 from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
-from comfyreport.prompts import find_prompt, text_nodes
-from comfyreport.workflow import from_mapping, load
+from comfyreport.workflow.files import from_mapping, load
+from comfyreport.workflow.prompts import find_prompt, text_nodes
 
-DATA = Path(__file__).parent / "data" / "workflow"
+DATA = Path(__file__).parents[1] / "data" / "workflow"
 NODE = {"class_type": "EmptyImage", "inputs": {}}
 
 
