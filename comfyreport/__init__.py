@@ -41,9 +41,9 @@ if TYPE_CHECKING:
         Warning,  # noqa: A004  the event's name
     )
     from comfyreport.events.view import NodeView, RunView
-    from comfyreport.hookspecs import hookimpl
     from comfyreport.net.access import Access
-    from comfyreport.streams import Stream, stderr, stdout
+    from comfyreport.reporting.hookspecs import hookimpl
+    from comfyreport.reporting.streams import Stream, stderr, stdout
     from comfyreport.summary import describe_work, format_bytes
     from comfyreport.text import cell_width, fit, printable
     from comfyreport.thinning import Thinner
@@ -89,9 +89,9 @@ _HOMES = {
         "StreamStarted",
         "Warning",
     ),
-    "hookspecs": ("hookimpl",),
+    "reporting.hookspecs": ("hookimpl",),
     "events.jsonlines": ("to_dict", "to_line"),
-    "streams": ("Stream", "stderr", "stdout"),
+    "reporting.streams": ("Stream", "stderr", "stdout"),
     "summary": ("describe_work", "format_bytes"),
     "text": ("cell_width", "fit", "printable"),
     "thinning": ("Thinner",),

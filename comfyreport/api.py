@@ -13,9 +13,9 @@ from typing import Any
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunFinished
 from comfyreport.net.access import Access
-from comfyreport.plugins import Plugins, Streams
+from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.streams import stderr, stdout
 from comfyreport.session import Session
-from comfyreport.streams import stderr, stdout
 from comfyreport.timing import Timing
 from comfyreport.tracker import Job, complain_to_stderr, default_plugins, run_job
 from comfyreport.wishes import Wishes

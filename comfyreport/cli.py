@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from comfyreport.aside import Aside, within
 from comfyreport.process import (
     EXIT_INTERRUPTED,
     LAST_WORDS,
@@ -21,6 +20,7 @@ from comfyreport.process import (
     strays,
     tell_stdout_failed,
 )
+from comfyreport.reporting.worker import Aside, within
 
 # What isn't needed to take the signals is imported where it is used: the sooner they are taken, the better.
 if TYPE_CHECKING:
@@ -174,9 +174,9 @@ def _report(
     error: Exception | None = None,
 ) -> int:
     """Open the reporters, do *act* or tell *error*, close them; the exit code."""
-    from comfyreport.plugins import Streams
+    from comfyreport.reporting.plugins import Streams
+    from comfyreport.reporting.streams import Stream, Terminals
     from comfyreport.session import Session
-    from comfyreport.streams import Stream, Terminals
 
     terminals = Terminals()
     with contextlib.ExitStack() as first, standard_streams() as (out, err), contextlib.ExitStack() as stack:
@@ -226,7 +226,7 @@ def _report(
 def _load(arguments: argparse.Namespace, streams: Any) -> tuple[Any, Exception | None]:
     """The reporters and plugins that were asked for, and why the first of those that can't be had can't."""
     from comfyreport.errors import ReporterError
-    from comfyreport.plugins import Plugins
+    from comfyreport.reporting.plugins import Plugins
 
     error: ReporterError | None = None
     blocked = {word[3:] for word in arguments.plugins if word.startswith("no:")}

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from comfyreport.streams import CLEAR, Stream
+from comfyreport.reporting.streams import CLEAR, Stream
 from comfyreport.text import cell_width, fit, printable
 from comfyreport.wording import color_tag, percentage
 

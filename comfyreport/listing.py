@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from comfyreport.checking import HOOKS
 from comfyreport.errors import ComfyReportError, ReporterError
-from comfyreport.factories import signature_of
-from comfyreport.plugins import entry_points, load, package_of
-from comfyreport.streams import Stream
+from comfyreport.reporting.plugins import entry_points, load, package_of
+from comfyreport.reporting.signature import signature_of
+from comfyreport.reporting.streams import Stream
+from comfyreport.reporting.validation import HOOKS
 
 _PLACES = {"stream": "a path, - for stdout, or stderr", "path": "a path", "url": "a URL", "none": "none"}
 

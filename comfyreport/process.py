@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NoReturn, TextIO
 
-from comfyreport.aside import within
+from comfyreport.reporting.worker import within
 
 EXIT_INTERRUPTED = 130
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 from comfyreport import events as ev
 from comfyreport._version import __version__
-from comfyreport.delivery import Delivery
 from comfyreport.errors import ComfyReportError, UnreachableError, UsageError, describe_fault
 from comfyreport.events import ErrorInfo, Instant
-from comfyreport.plugins import Plugins
+from comfyreport.reporting.delivery import Delivery
+from comfyreport.reporting.plugins import Plugins
 from comfyreport.run import Run
 from comfyreport.run.verdict import Verdict, cancelled
 from comfyreport.timing import Timing

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from comfyreport import events as ev
-from comfyreport.checking import Manager, register
 from comfyreport.events import RunView
-from comfyreport.hookspecs import PREFIX
-from comfyreport.plugins import STREAM_HOOKS
-from comfyreport.streams import DEFAULT_HEIGHT, DEFAULT_WIDTH, Stream
+from comfyreport.reporting.hookspecs import PREFIX
+from comfyreport.reporting.plugins import STREAM_HOOKS
+from comfyreport.reporting.streams import DEFAULT_HEIGHT, DEFAULT_WIDTH, Stream
+from comfyreport.reporting.validation import Manager, register
 from comfyreport.timing import Timing
 
 MOST_TICKS = 100

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from comfyreport.conformance import ConformanceError, conforms
-from comfyreport.factories import Signature, signature_of
 from comfyreport.recorded import load_recording, recordings, stream_of
 from comfyreport.recording import Recording
+from comfyreport.reporting.signature import Signature, signature_of
+from comfyreport.reporting.streams import DEFAULT_WIDTH
 from comfyreport.stage import FakeStream, Stage, is_factory
-from comfyreport.streams import DEFAULT_WIDTH
 
 __all__ = ["ConformanceError", "FakeStream", "conforms", "load_recording", "play", "recordings", "stream_of"]
 

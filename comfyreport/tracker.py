@@ -14,17 +14,17 @@ from typing import Any
 
 from comfyreport import events as ev
 from comfyreport.errors import UsageError
-from comfyreport.hookspecs import hookimpl
 from comfyreport.loop import Loop
 from comfyreport.net.access import Access
 from comfyreport.net.address import DEFAULT_SERVER, Address, parse_address
 from comfyreport.net.client import Client
 from comfyreport.net.recorder import Recorder
 from comfyreport.outputs import Target
-from comfyreport.plugins import Plugins, Streams
+from comfyreport.reporting.hookspecs import hookimpl
+from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.streams import stderr, stdout
 from comfyreport.run import Run
 from comfyreport.session import Session
-from comfyreport.streams import stderr, stdout
 from comfyreport.timing import Timing
 from comfyreport.wishes import Wishes
 from comfyreport.workflow.files import Workflow, from_mapping, load

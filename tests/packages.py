@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from comfyreport.errors import ReporterError
-from comfyreport.hookspecs import PROJECT
-from comfyreport.plugins import Plugins, Reporter, Streams
-from comfyreport.streams import Stream
+from comfyreport.reporting.hookspecs import PROJECT
+from comfyreport.reporting.plugins import Plugins, Reporter, Streams
+from comfyreport.reporting.streams import Stream
 
 
 class Packages:

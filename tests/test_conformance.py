@@ -25,9 +25,9 @@ from comfyreport.conformance import ConformanceError, conforms
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunView
 from comfyreport.events.schema import json_schema
-from comfyreport.hookspecs import hookimpl
+from comfyreport.reporting.hookspecs import hookimpl
+from comfyreport.reporting.streams import Stream
 from comfyreport.specimens import SCRIPTS, SomethingNew, odd, usual
-from comfyreport.streams import Stream
 from comfyreport.text import printable
 from tests.playing import check_view
 

@@ -20,10 +20,11 @@ import pluggy
 import pytest
 
 import comfyreport
-from comfyreport import events as ev, hookspecs
-from comfyreport.checking import HOOKS, Manager, register
+from comfyreport import events as ev
 from comfyreport.events import codes
 from comfyreport.events.schema import json_schema
+from comfyreport.reporting import hookspecs
+from comfyreport.reporting.validation import HOOKS, Manager, register
 
 PATH = Path(__file__).parent / "golden" / f"contract-{ev.SCHEMA.partition('.')[0]}.0.json"
 UPDATE = "COMFYREPORT_UPDATE_CONTRACT"

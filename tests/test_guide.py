@@ -16,9 +16,10 @@ from typing import NamedTuple
 import pytest
 
 import comfyreport
-from comfyreport import events as ev, hookspecs
-from comfyreport.checking import HOOKS
+from comfyreport import events as ev
 from comfyreport.events import NodeView, RunView
+from comfyreport.reporting import hookspecs
+from comfyreport.reporting.validation import HOOKS
 from comfyreport.simulator import Simulator
 from comfyreport.testing import recordings
 

@@ -26,14 +26,6 @@ GROUND = {"_version", "errors", "files", "text", "timing"}
 # Modules that are still to move into their wing.
 MOVING = {
     "recordings": "recording",
-    "hookspecs": "reporting",
-    "plugins": "reporting",
-    "factories": "reporting",
-    "checking": "reporting",
-    "delivery": "reporting",
-    "mailbox": "reporting",
-    "streams": "reporting",
-    "aside": "reporting",
     "wording": "render",
     "drawing": "render",
     "summary": "render",

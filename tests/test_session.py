@@ -9,10 +9,10 @@ import pytest
 from comfyreport import events as ev
 from comfyreport._version import __version__
 from comfyreport.errors import ReporterError, UnreachableError, WorkflowError, describe_fault
-from comfyreport.plugins import Plugins
+from comfyreport.reporting.plugins import Plugins
 from comfyreport.session import Session
-from tests.deliveries import QUICK, Ear, Heard, delivery_threads, ear, gate
 from tests.packages import make_plugins
+from tests.reporting.deliveries import QUICK, Ear, Heard, delivery_threads, ear, gate
 
 EVENT = "comfyreport_event"
 CLOSE = "comfyreport_close"

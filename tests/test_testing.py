@@ -14,10 +14,10 @@ from comfyreport_quiet import quiet
 from comfyreport import events as ev
 from comfyreport.errors import ReporterError, UsageError
 from comfyreport.events import RunView
-from comfyreport.hookspecs import hookimpl
 from comfyreport.recording import read_recording
+from comfyreport.reporting.hookspecs import hookimpl
+from comfyreport.reporting.streams import Stream
 from comfyreport.stage import MOST_TICKS
-from comfyreport.streams import Stream
 from comfyreport.testing import FakeStream, load_recording, play, recordings, stream_of
 from tests.recordings import ship
 

@@ -19,11 +19,11 @@ import requests
 from comfyreport.api import run_generation
 from comfyreport.events.schema import json_schema
 from comfyreport.loop import Loop
-from comfyreport.plugins import Plugins, Streams
+from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.streams import stderr as standard_error, stdout as standard_output
 from comfyreport.session import Session
 from comfyreport.simulator import Fault, Hold, Script, Simulator
 from comfyreport.simulator.faults import Asked, Played
-from comfyreport.streams import stderr as standard_error, stdout as standard_output
 from comfyreport.timing import Timing
 from comfyreport.tracker import Job, run_job
 from comfyreport.wishes import Wishes

@@ -19,7 +19,7 @@ import jsonschema
 
 from comfyreport import events as ev
 from comfyreport.events.schema import json_schema
-from comfyreport.plugins import Plugins, Streams
+from comfyreport.reporting.plugins import Plugins, Streams
 from comfyreport.session import Session
 from comfyreport.text import is_safe
 from comfyreport.timing import Timing

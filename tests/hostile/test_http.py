@@ -24,8 +24,8 @@ from comfyreport.loop import Loop
 from comfyreport.net.access import Access
 from comfyreport.net.address import parse_address
 from comfyreport.net.client import Client
-from comfyreport.plugins import Plugins, Streams
 from comfyreport.protocol import responses
+from comfyreport.reporting.plugins import Plugins, Streams
 from comfyreport.run import Run
 from comfyreport.session import Session
 from comfyreport.timing import Timing

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from comfyreport import events as ev
 from comfyreport.events import Instant, RunView
-from comfyreport.hookspecs import PREFIX
 from comfyreport.protocol import decode, responses
+from comfyreport.reporting.hookspecs import PREFIX
+from comfyreport.reporting.streams import Stream
 from comfyreport.run import Run
 from comfyreport.run.verdict import Verdict
-from comfyreport.streams import Stream
 from comfyreport.wording import describe_event
 from tests.hostile.running import assert_printable, read_lines
 from tests.hostile.server import WORKFLOW

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 
-from comfyreport.streams import ColorChoice, Stream, Terminals
+from comfyreport.reporting.streams import ColorChoice, Stream, Terminals
 from comfyreport.text import cell_width, is_safe
 
 _TOKEN = re.compile(r"\x1b\[\??(\d*)([A-Za-z])|([\r\n])|(.)", re.DOTALL)

@@ -8,7 +8,7 @@ import pytest
 from comfyreport_console import console
 
 from comfyreport import events as ev
-from comfyreport.streams import Stream
+from comfyreport.reporting.streams import Stream
 from tests.plugins.events import (
     ALL_STEPS,
     DECODER,

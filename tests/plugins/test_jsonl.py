@@ -17,7 +17,7 @@ from comfyreport.errors import ReporterError
 from comfyreport.events import RunView
 from comfyreport.events.jsonlines import to_dict
 from comfyreport.events.schema import json_schema
-from comfyreport.streams import Stream
+from comfyreport.reporting.streams import Stream
 from tests.plugins.events import (
     ALL_STEPS,
     DECODER,

@@ -9,7 +9,7 @@ from comfyreport_console import console
 from comfyreport_quiet import quiet
 
 from comfyreport import events as ev
-from comfyreport.streams import Stream
+from comfyreport.reporting.streams import Stream
 from tests.plugins.events import Story, failed, fully_cached, tell, txt2img
 from tests.plugins.terminal import Plain, Terminal
 

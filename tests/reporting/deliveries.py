@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
-from comfyreport.checking import HOOKS
-from comfyreport.delivery import Delivery
-from comfyreport.hookspecs import hookimpl
-from comfyreport.plugins import Plugins, Reporter
+from comfyreport.reporting.delivery import Delivery
+from comfyreport.reporting.hookspecs import hookimpl
+from comfyreport.reporting.plugins import Plugins, Reporter
+from comfyreport.reporting.validation import HOOKS
 from comfyreport.timing import Timing
 from tests.packages import make_plugins
 from tests.plugins.events import LATENT, LOADER, SAMPLER, Story, image, progress

@@ -10,11 +10,12 @@ from typing import Any, get_type_hints
 import pluggy
 import pytest
 
-from comfyreport import events as ev, hookspecs
-from comfyreport.checking import HOOKS, Manager, register
+from comfyreport import events as ev
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunView
-from comfyreport.hookspecs import PREFIX, hookimpl
+from comfyreport.reporting import hookspecs
+from comfyreport.reporting.hookspecs import PREFIX, hookimpl
+from comfyreport.reporting.validation import HOOKS, Manager, register
 
 # --- the contract
 

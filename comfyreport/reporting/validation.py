@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import pluggy
 
-from comfyreport import hookspecs
 from comfyreport.errors import ReporterError
-from comfyreport.hookspecs import PREFIX, PROJECT
+from comfyreport.reporting import hookspecs
+from comfyreport.reporting.hookspecs import PREFIX, PROJECT
 
 HOOKS = frozenset(name for name in vars(hookspecs) if name.startswith(PREFIX))
 _MARK = f"{PROJECT}_impl"

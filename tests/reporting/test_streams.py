@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from comfyreport.errors import ReporterError
-from comfyreport.streams import DEFAULT_WIDTH, ColorChoice, Stream, Terminals, may_redraw, stderr, stdout, wants_color
+from comfyreport.reporting.streams import (
+    DEFAULT_WIDTH,
+    ColorChoice,
+    Stream,
+    Terminals,
+    may_redraw,
+    stderr,
+    stdout,
+    wants_color,
+)
 from comfyreport.text import cell_width, fit, printable
 from tests.plugins.terminal import Plain, Terminal
 

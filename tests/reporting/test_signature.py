@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Optional
 import pytest
 
 from comfyreport.errors import ReporterError
-from comfyreport.factories import Option, Request, arguments, convert, parse_request, signature_of, split_name
-from comfyreport.streams import Stream, stderr, stdout
+from comfyreport.reporting.signature import Option, Request, arguments, convert, parse_request, signature_of, split_name
+from comfyreport.reporting.streams import Stream, stderr, stdout
 
 if TYPE_CHECKING:
     from decimal import Decimal

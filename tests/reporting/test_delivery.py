@@ -11,10 +11,11 @@ from hypothesis import given, strategies as st
 
 from comfyreport import events as ev
 from comfyreport.events import RunView
-from comfyreport.hookspecs import hookimpl
-from comfyreport.mailbox import MERGE_ABOVE, Mailbox, merge
+from comfyreport.reporting.event_queue import MERGE_ABOVE, Mailbox, merge
+from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
-from tests.deliveries import (
+from tests.plugins.events import LOADER, SAMPLER, Story, progress
+from tests.reporting.deliveries import (
     QUICK,
     Heard,
     delivery_threads,
@@ -25,7 +26,6 @@ from tests.deliveries import (
     play,
     session_of,
 )
-from tests.plugins.events import LOADER, SAMPLER, Story, progress
 
 TICK = "comfyreport_tick"
 

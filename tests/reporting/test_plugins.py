@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from comfyreport.errors import ReporterError
-from comfyreport.hookspecs import hookimpl
 from comfyreport.listing import describe, list_reporters
-from comfyreport.plugins import Plugins
+from comfyreport.reporting.hookspecs import hookimpl
+from comfyreport.reporting.plugins import Plugins
 from tests.packages import Packages, bell, chosen, error_of, make_plugins
 
 # --- entry points

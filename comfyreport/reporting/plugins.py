@@ -13,12 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from comfyreport.checking import Hook, Manager, register
 from comfyreport.errors import ComfyReportError, ReporterError, one_line
-from comfyreport.factories import Signature, arguments, parse_request, signature_of, split_name
 from comfyreport.files import is_fifo
-from comfyreport.hookspecs import PREFIX, PROJECT
-from comfyreport.streams import Stream
+from comfyreport.reporting.hookspecs import PREFIX, PROJECT
+from comfyreport.reporting.signature import Signature, arguments, parse_request, signature_of, split_name
+from comfyreport.reporting.streams import Stream
+from comfyreport.reporting.validation import Hook, Manager, register
 
 GROUP = PROJECT
 STREAM_HOOKS = (f"{PREFIX}event", f"{PREFIX}stream_finished")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from comfyreport.plugins import Plugins, Streams
-from comfyreport.streams import Stream, Terminals
+from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.streams import Stream, Terminals
 from tests.packages import Packages, bell, chosen, error_of
 
 

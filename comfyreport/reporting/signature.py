@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from comfyreport.errors import ReporterError
-from comfyreport.streams import Stream
+from comfyreport.reporting.streams import Stream
 
 DestinationKind = Literal["stream", "path", "url", "none"]
 

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
-from comfyreport.aside import Aside, within
-from comfyreport.checking import Hook
 from comfyreport.errors import describe_fault, one_line
 from comfyreport.events import RunView
-from comfyreport.hookspecs import PREFIX
-from comfyreport.mailbox import Mailbox
-from comfyreport.plugins import Reporter
+from comfyreport.reporting.event_queue import Mailbox
+from comfyreport.reporting.hookspecs import PREFIX
+from comfyreport.reporting.plugins import Reporter
+from comfyreport.reporting.validation import Hook
+from comfyreport.reporting.worker import Aside, within
 from comfyreport.text import printable
 from comfyreport.timing import Timing
 

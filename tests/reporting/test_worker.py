@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from comfyreport.aside import MOST_WAITING, Aside, within
+from comfyreport.reporting.worker import MOST_WAITING, Aside, within
 
 LIMIT = 20.0
 

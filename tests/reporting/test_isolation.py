@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from comfyreport import events as ev
-from comfyreport.checking import HOOKS
-from comfyreport.hookspecs import hookimpl
-from comfyreport.streams import Stream
-from tests.deliveries import (
+from comfyreport.reporting.hookspecs import hookimpl
+from comfyreport.reporting.streams import Stream
+from comfyreport.reporting.validation import HOOKS
+from tests.packages import Packages, make_plugins
+from tests.reporting.deliveries import (
     PATIENCE,
     QUICK,
     Heard,
@@ -29,7 +30,6 @@ from tests.deliveries import (
     play,
     session_of,
 )
-from tests.packages import Packages, make_plugins
 
 EVENT = "comfyreport_event"
 CLOSE = "comfyreport_close"
