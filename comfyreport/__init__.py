@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from comfyreport._version import __version__
 
 if TYPE_CHECKING:
-    from comfyreport.drawing import Lines, Region, bar, pad, shorten
     from comfyreport.errors import ReporterError
     from comfyreport.events.jsonlines import to_dict, to_line
     from comfyreport.events.types import (
@@ -42,13 +41,10 @@ if TYPE_CHECKING:
     )
     from comfyreport.events.view import NodeView, RunView
     from comfyreport.net.access import Access
-    from comfyreport.reporting.hookspecs import hookimpl
-    from comfyreport.reporting.streams import Stream, stderr, stdout
-    from comfyreport.summary import describe_work, format_bytes
-    from comfyreport.text import cell_width, fit, printable
-    from comfyreport.thinning import Thinner
-    from comfyreport.tracker import ProgressTracker
-    from comfyreport.wording import (
+    from comfyreport.render.drawing import Lines, Region, bar, pad, shorten
+    from comfyreport.render.summary import describe_work, format_bytes
+    from comfyreport.render.throttle import Thinner
+    from comfyreport.render.wording import (
         color_tag,
         describe_event,
         describe_result,
@@ -57,11 +53,15 @@ if TYPE_CHECKING:
         format_steps,
         percentage,
     )
+    from comfyreport.reporting.hookspecs import hookimpl
+    from comfyreport.reporting.streams import Stream, stderr, stdout
+    from comfyreport.text import cell_width, fit, printable
+    from comfyreport.tracker import ProgressTracker
 
 _HOMES = {
     "net.access": ("Access",),
     "api": ("run_generation", "wait_for_completion"),
-    "drawing": ("Lines", "Region", "bar", "pad", "shorten"),
+    "render.drawing": ("Lines", "Region", "bar", "pad", "shorten"),
     "errors": ("ReporterError",),
     "events.types": (
         "SCHEMA",
@@ -92,12 +92,12 @@ _HOMES = {
     "reporting.hookspecs": ("hookimpl",),
     "events.jsonlines": ("to_dict", "to_line"),
     "reporting.streams": ("Stream", "stderr", "stdout"),
-    "summary": ("describe_work", "format_bytes"),
+    "render.summary": ("describe_work", "format_bytes"),
     "text": ("cell_width", "fit", "printable"),
-    "thinning": ("Thinner",),
+    "render.throttle": ("Thinner",),
     "tracker": ("ProgressTracker",),
     "events.view": ("NodeView", "RunView"),
-    "wording": (
+    "render.wording": (
         "color_tag",
         "describe_event",
         "describe_result",

@@ -269,7 +269,7 @@ def _trace(complain: Callable[[str], None]) -> Callable[[str, str, float], None]
 def _print_results(plugins: Any, session: Any, streams: Any) -> None:
     """The results, where no reporter has stdout; a failure in one line, where none has told it to a person."""
     from comfyreport.outputs import worth_saving
-    from comfyreport.wording import summarize_result
+    from comfyreport.render.wording import summarize_result
 
     used = [reporter.stream for reporter in plugins.reporters if reporter.stream is not None]
     for result in session.results:

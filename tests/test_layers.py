@@ -26,10 +26,6 @@ GROUND = {"_version", "errors", "files", "text", "timing"}
 # Modules that are still to move into their wing.
 MOVING = {
     "recordings": "recording",
-    "wording": "render",
-    "drawing": "render",
-    "summary": "render",
-    "thinning": "render",
     "loop": "engine",
     "inbox": "engine",
     "wires": "engine",

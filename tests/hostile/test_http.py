@@ -25,12 +25,12 @@ from comfyreport.net.access import Access
 from comfyreport.net.address import parse_address
 from comfyreport.net.client import Client
 from comfyreport.protocol import responses
+from comfyreport.render.wording import describe_event
 from comfyreport.reporting.plugins import Plugins, Streams
 from comfyreport.run import Run
 from comfyreport.session import Session
 from comfyreport.timing import Timing
 from comfyreport.tracker import Job, ProgressTracker, run_job
-from comfyreport.wording import describe_event
 from tests.hostile.running import LIMIT, QUICK, assert_printable, follow, measured
 from tests.hostile.server import BEGIN, END, WORKFLOW, Hostile, Reply, history, own, picture
 from tests.plugins.terminal import Plain

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 from comfyreport import events as ev
 from comfyreport.events import Instant, RunView
 from comfyreport.protocol import decode, responses
+from comfyreport.render.wording import describe_event
 from comfyreport.reporting.hookspecs import PREFIX
 from comfyreport.reporting.streams import Stream
 from comfyreport.run import Run
 from comfyreport.run.verdict import Verdict
-from comfyreport.wording import describe_event
 from tests.hostile.running import assert_printable, read_lines
 from tests.hostile.server import WORKFLOW
 from tests.plugins.terminal import Plain, Terminal

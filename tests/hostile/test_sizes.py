@@ -14,9 +14,9 @@ import pytest
 from comfyreport.events import Instant
 from comfyreport.events.jsonlines import to_line
 from comfyreport.protocol import responses
+from comfyreport.render.wording import describe_event
 from comfyreport.run import Run
 from comfyreport.text import TEXT_LIMIT
-from comfyreport.wording import describe_event
 from tests.hostile.running import follow, measured
 from tests.hostile.server import BEGIN, END, WORKFLOW, Frame, Hostile, Raw, Reply, head, history, message, own, picture
 

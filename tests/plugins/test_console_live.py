@@ -11,9 +11,9 @@ from comfyreport_console import Console, console, frame
 from hypothesis import given, settings, strategies as st
 
 from comfyreport import events as ev
-from comfyreport.drawing import DRAW_EVERY
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunView
+from comfyreport.render.drawing import DRAW_EVERY
 from comfyreport.text import cell_width
 from tests.plugins.events import (
     DECODER,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from comfyreport import events as ev
-from comfyreport.thinning import Thinner
+from comfyreport.render.throttle import Thinner
 from tests.plugins.events import LOADER, SAMPLER, TXT2IMG, Story, progress
 
 

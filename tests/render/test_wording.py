@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from comfyreport import events as ev
-from comfyreport.wording import (
+from comfyreport.render.wording import (
     color_tag,
     describe_event,
     describe_result,

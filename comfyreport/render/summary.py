@@ -7,8 +7,8 @@ from collections import Counter
 
 from comfyreport import events as ev
 from comfyreport.events import RunView
+from comfyreport.render.wording import format_seconds
 from comfyreport.text import printable
-from comfyreport.wording import format_seconds
 
 SLOWEST = 3
 FILES = 5

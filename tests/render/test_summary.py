@@ -6,7 +6,7 @@ import pytest
 
 from comfyreport import events as ev
 from comfyreport.events import RunView
-from comfyreport.summary import describe_work, format_bytes
+from comfyreport.render.summary import describe_work, format_bytes
 from tests.plugins.events import Story, failed, fully_cached, image, sampling, txt2img
 
 

@@ -6,9 +6,9 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from comfyreport.render.wording import color_tag, percentage
 from comfyreport.reporting.streams import CLEAR, Stream
 from comfyreport.text import cell_width, fit, printable
-from comfyreport.wording import color_tag, percentage
 
 DRAW_EVERY = 0.1
 """Seconds of the events' clock between two draws, at least."""

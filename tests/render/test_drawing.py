@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, strategies as st
 
-from comfyreport.drawing import DRAW_EVERY, Lines, Region, bar, pad, shorten
+from comfyreport.render.drawing import DRAW_EVERY, Lines, Region, bar, pad, shorten
 from comfyreport.reporting.streams import Stream, Terminals
 from comfyreport.text import cell_width
 from tests.plugins.terminal import Plain, Terminal
