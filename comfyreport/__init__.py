@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from comfyreport._version import __version__
 
 if TYPE_CHECKING:
+    from comfyreport.engine.tracker import ProgressTracker
     from comfyreport.errors import ReporterError
     from comfyreport.events.jsonlines import to_dict, to_line
     from comfyreport.events.types import (
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from comfyreport.reporting.hookspecs import hookimpl
     from comfyreport.reporting.streams import Stream, stderr, stdout
     from comfyreport.text import cell_width, fit, printable
-    from comfyreport.tracker import ProgressTracker
 
 _HOMES = {
     "net.access": ("Access",),
@@ -95,7 +95,7 @@ _HOMES = {
     "render.summary": ("describe_work", "format_bytes"),
     "text": ("cell_width", "fit", "printable"),
     "render.throttle": ("Thinner",),
-    "tracker": ("ProgressTracker",),
+    "engine.tracker": ("ProgressTracker",),
     "events.view": ("NodeView", "RunView"),
     "render.wording": (
         "color_tag",

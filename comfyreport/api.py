@@ -10,15 +10,15 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from comfyreport.engine.options import Wishes
+from comfyreport.engine.session import Session
+from comfyreport.engine.tracker import Job, complain_to_stderr, default_plugins, run_job
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunFinished
 from comfyreport.net.access import Access
 from comfyreport.reporting.plugins import Plugins, Streams
 from comfyreport.reporting.streams import stderr, stdout
-from comfyreport.session import Session
 from comfyreport.timing import Timing
-from comfyreport.tracker import Job, complain_to_stderr, default_plugins, run_job
-from comfyreport.wishes import Wishes
 
 
 def run_generation(

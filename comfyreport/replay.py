@@ -7,10 +7,10 @@ import queue
 import threading
 import time
 
+from comfyreport.engine.session import Session
 from comfyreport.events import ErrorInfo
 from comfyreport.recording import Player, Recording
 from comfyreport.run.verdict import Verdict
-from comfyreport.session import Session
 
 
 class Stop:

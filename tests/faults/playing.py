@@ -17,16 +17,16 @@ from pathlib import Path
 import requests
 
 from comfyreport.api import run_generation
+from comfyreport.engine.loop import Loop
+from comfyreport.engine.options import Wishes
+from comfyreport.engine.session import Session
+from comfyreport.engine.tracker import Job, run_job
 from comfyreport.events.schema import json_schema
-from comfyreport.loop import Loop
 from comfyreport.reporting.plugins import Plugins, Streams
 from comfyreport.reporting.streams import stderr as standard_error, stdout as standard_output
-from comfyreport.session import Session
 from comfyreport.simulator import Fault, Hold, Script, Simulator
 from comfyreport.simulator.faults import Asked, Played
 from comfyreport.timing import Timing
-from comfyreport.tracker import Job, run_job
-from comfyreport.wishes import Wishes
 from tests.e2e.driver import Event, StreamChecker
 from tests.simulator.prompts import Prompt, picture, probe
 

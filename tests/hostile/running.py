@@ -18,13 +18,13 @@ import comfyreport_console
 import jsonschema
 
 from comfyreport import events as ev
+from comfyreport.engine.options import Wishes
+from comfyreport.engine.session import Session
+from comfyreport.engine.tracker import Job, run_job
 from comfyreport.events.schema import json_schema
 from comfyreport.reporting.plugins import Plugins, Streams
-from comfyreport.session import Session
 from comfyreport.text import is_safe
 from comfyreport.timing import Timing
-from comfyreport.tracker import Job, run_job
-from comfyreport.wishes import Wishes
 from tests.hostile.server import WORKFLOW, Hostile
 from tests.plugins.terminal import Plain, Terminal
 

@@ -16,11 +16,13 @@ from urllib.parse import quote
 
 import pytest
 
-from comfyreport import outputs
 from comfyreport.api import run_generation, wait_for_completion
+from comfyreport.engine import outputs
+from comfyreport.engine.loop import Loop
+from comfyreport.engine.session import Session
+from comfyreport.engine.tracker import Job, ProgressTracker, run_job
 from comfyreport.events import Instant
 from comfyreport.events.jsonlines import to_line
-from comfyreport.loop import Loop
 from comfyreport.net.access import Access
 from comfyreport.net.address import parse_address
 from comfyreport.net.client import Client
@@ -28,9 +30,7 @@ from comfyreport.protocol import responses
 from comfyreport.render.wording import describe_event
 from comfyreport.reporting.plugins import Plugins, Streams
 from comfyreport.run import Run
-from comfyreport.session import Session
 from comfyreport.timing import Timing
-from comfyreport.tracker import Job, ProgressTracker, run_job
 from tests.hostile.running import LIMIT, QUICK, assert_printable, follow, measured
 from tests.hostile.server import BEGIN, END, WORKFLOW, Hostile, Reply, history, own, picture
 from tests.plugins.terminal import Plain

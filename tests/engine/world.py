@@ -15,17 +15,18 @@ from typing import Any, cast
 
 import pytest
 
-from comfyreport import events as ev, loop as loop_module
+from comfyreport import events as ev
+from comfyreport.engine import loop as loop_module
+from comfyreport.engine.inbox import Batch
+from comfyreport.engine.loop import Loop
+from comfyreport.engine.options import Wishes
+from comfyreport.engine.sources import Closed, Done, Opened, Signalled
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
-from comfyreport.inbox import Batch
-from comfyreport.loop import Loop
 from comfyreport.net.client import Answer, Client
 from comfyreport.protocol.responses import manifest_of
 from comfyreport.run import Run
 from comfyreport.timing import Timing
-from comfyreport.wires import Closed, Done, Opened, Signalled
-from comfyreport.wishes import Wishes
 
 PROMPT = "mine"
 GRAPH = {
@@ -207,7 +208,7 @@ class World:
     def _job(self, prompt_id: str) -> list[Any]:
         return [1, prompt_id, GRAPH, {"client_id": self.clients.get(prompt_id, "me")}, ["9"]]
 
-    # --- in the place of comfyreport.wires
+    # --- in the place of comfyreport.engine.sources
 
     def _wires(self, client: Client, client_id: str) -> Any:
         wires = SimpleNamespace(busy=set(), client_id=client_id, put=lambda item: None, shut=lambda: None)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from comfyreport import events as ev
+from comfyreport.engine.lookup import Look, look_for_submission
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
-from comfyreport.looking import Look, look_for_submission
 from comfyreport.net.address import DEFAULT_SERVER
 from comfyreport.net.client import Answer, Client
 from comfyreport.protocol import responses

@@ -11,7 +11,7 @@ from comfyreport import events as ev
 from comfyreport.errors import UnreachableError
 from comfyreport.net.client import Answer
 from comfyreport.net.frames import Skipped
-from tests.world import BROKEN, GRAPH, PROMPT, REFUSED, World, entry, hangs
+from tests.engine.world import BROKEN, GRAPH, PROMPT, REFUSED, World, entry, hangs
 
 Patch = pytest.MonkeyPatch
 AUTH = Answer(401, None, "no")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
+from comfyreport.engine.outputs import Target, safe_name, save
 from comfyreport.errors import UsageError
 from comfyreport.events import NodeRef, Output
-from comfyreport.outputs import Target, safe_name, save
 
 
 def output(filename: str | None = "a.png", folder: str = "output", subfolder: str = "") -> Output:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from comfyreport import events as ev
+from comfyreport.engine.outputs import Target, save
+from comfyreport.engine.sources import Done, Left, Signalled, Wires
 from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.net.recorder import Recorder
-from comfyreport.outputs import Target, save
 from comfyreport.protocol.ui_outputs import worth_saving
 from comfyreport.run import Run
 from comfyreport.run.verdict import timed_out_while_saving
-from comfyreport.wires import Done, Left, Signalled, Wires
 
 # Errors that the server itself made: it is there.
 _ANSWERS = ("auth", "not_comfyui")

@@ -13,27 +13,27 @@ from itertools import groupby
 from typing import Any
 
 from comfyreport import events as ev
+from comfyreport.engine.inbox import Batch, decoded
+from comfyreport.engine.liveness import Hearing
+from comfyreport.engine.options import Wishes
+from comfyreport.engine.outputs import Target
+from comfyreport.engine.polling import Inquiry
+from comfyreport.engine.saving import Saver
+from comfyreport.engine.sources import Closed, Done, Left, Opened, Signalled, Wires
+from comfyreport.engine.submission import Submission, attach_command
+from comfyreport.engine.timers import Timers
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
-from comfyreport.hearing import Hearing
-from comfyreport.inbox import Batch, decoded
-from comfyreport.inquiry import Inquiry
 from comfyreport.net.client import Client
 from comfyreport.net.failures import no_answer
 from comfyreport.net.frames import Skipped
 from comfyreport.net.recorder import Recorder
-from comfyreport.outputs import Target
 from comfyreport.protocol import messages
 from comfyreport.protocol.decode import decode_text
 from comfyreport.run import Run, verdict
 from comfyreport.run.merging import merge_messages
 from comfyreport.run.progress_state import States
-from comfyreport.saving import Saver
-from comfyreport.submission import Submission, attach_command
-from comfyreport.timers import Timers
 from comfyreport.timing import Timing
-from comfyreport.wires import Closed, Done, Left, Opened, Signalled, Wires
-from comfyreport.wishes import Wishes
 
 
 class Loop:

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comfyreport import events as ev
+from comfyreport.engine.loop import Loop
+from comfyreport.engine.options import Wishes
+from comfyreport.engine.outputs import Target
+from comfyreport.engine.session import Session
 from comfyreport.errors import UsageError
-from comfyreport.loop import Loop
 from comfyreport.net.access import Access
 from comfyreport.net.address import DEFAULT_SERVER, Address, parse_address
 from comfyreport.net.client import Client
 from comfyreport.net.recorder import Recorder
-from comfyreport.outputs import Target
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.plugins import Plugins, Streams
 from comfyreport.reporting.streams import stderr, stdout
 from comfyreport.run import Run
-from comfyreport.session import Session
 from comfyreport.timing import Timing
-from comfyreport.wishes import Wishes
 from comfyreport.workflow.files import Workflow, from_mapping, load
 
 SIMULATED = "sim"

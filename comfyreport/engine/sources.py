@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from comfyreport.engine.inbox import Inbox
 from comfyreport.errors import UnreachableError
-from comfyreport.inbox import Inbox
 from comfyreport.net.client import Client
 from comfyreport.net.failures import NETWORK_ERRORS
 from comfyreport.net.frames import Skipped

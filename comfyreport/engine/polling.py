@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from comfyreport import events as ev
+from comfyreport.engine.liveness import Hearing
+from comfyreport.engine.lookup import Budget, Look, Pace, cancel_and_look, look
+from comfyreport.engine.sources import Done, Wires
+from comfyreport.engine.submission import Submission
+from comfyreport.engine.timers import Timers
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
-from comfyreport.hearing import Hearing
-from comfyreport.looking import Budget, Look, Pace, cancel_and_look, look
 from comfyreport.net.client import Client
 from comfyreport.protocol import responses
 from comfyreport.run import Run, verdict
-from comfyreport.submission import Submission
-from comfyreport.timers import Timers
-from comfyreport.wires import Done, Wires
 
 # How many requests an errand makes.
 _LOOK, _CANCEL, _QUEUE = 2, 4, 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from comfyreport.looking import look_for_submission
+from comfyreport.engine.lookup import look_for_submission
 from comfyreport.net.client import Answer, Client
 
 
