@@ -14,9 +14,8 @@ try:
     from importlib.metadata import version
 
     version("comfyreport")
-    from comfyreport.api import run_generation, wait_for_completion
+    from comfyreport import ProgressTracker, run_generation, wait_for_completion
     from comfyreport.cli import command, main
-    from comfyreport.engine.tracker import ProgressTracker
 except ImportError as missing:
     print(f"generate.py: {missing}\n  Hint: install comfyreport first: pip install '.[sim]'", file=sys.stderr)
     sys.exit(2)

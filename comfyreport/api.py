@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.options import Wishes
-from comfyreport.engine.session import Session
-from comfyreport.engine.tracker import Job, complain_to_stderr, default_plugins, run_job
+from comfyreport.engine.session import Session, complain_to_stderr, default_plugins
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunFinished
 from comfyreport.net.access import Access

@@ -86,8 +86,8 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 
 def _run(arguments: argparse.Namespace, signals: Signals) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
+    from comfyreport.engine.job import Job, run_job
     from comfyreport.engine.options import Wishes
-    from comfyreport.engine.tracker import Job, run_job
     from comfyreport.errors import UsageError
     from comfyreport.net.access import Access, parse_extra_data, parse_headers
 
@@ -268,7 +268,7 @@ def _trace(complain: Callable[[str], None]) -> Callable[[str, str, float], None]
 
 def _print_results(plugins: Any, session: Any, streams: Any) -> None:
     """The results, where no reporter has stdout; a failure in one line, where none has told it to a person."""
-    from comfyreport.engine.outputs import worth_saving
+    from comfyreport.engine.output_files import worth_saving
     from comfyreport.render.wording import summarize_result
 
     used = [reporter.stream for reporter in plugins.reporters if reporter.stream is not None]

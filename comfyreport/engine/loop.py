@@ -13,12 +13,12 @@ from itertools import groupby
 from typing import Any
 
 from comfyreport import events as ev
+from comfyreport.engine.download import Saver
 from comfyreport.engine.inbox import Batch, decoded
 from comfyreport.engine.liveness import Hearing
 from comfyreport.engine.options import Wishes
-from comfyreport.engine.outputs import Target
+from comfyreport.engine.output_files import Target
 from comfyreport.engine.polling import Inquiry
-from comfyreport.engine.saving import Saver
 from comfyreport.engine.sources import Closed, Done, Left, Opened, Signalled, Wires
 from comfyreport.engine.submission import Submission, attach_command
 from comfyreport.engine.timers import Timers

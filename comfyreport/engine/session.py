@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,8 @@ from comfyreport._version import __version__
 from comfyreport.errors import ComfyReportError, UnreachableError, UsageError, describe_fault
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.reporting.delivery import Delivery
-from comfyreport.reporting.plugins import Plugins
+from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.streams import stderr, stdout
 from comfyreport.run import Run
 from comfyreport.run.verdict import Verdict, cancelled
 from comfyreport.timing import Timing
@@ -149,3 +151,17 @@ def verdict_of(error: BaseException, run: Run) -> Verdict:
     info = ErrorInfo(code="internal", message=describe_fault(error), hint="please report this")
     sent = run.sent
     return Verdict("internal", info, "unknown" if sent else "none", "unknown" if sent else "no")
+
+
+def complain_to_stderr(line: str) -> None:
+    """Write one line of comfyreport's own to stderr, if there is one."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        stderr.write(f"comfyreport: {line}\n")
+        stderr.flush()
+
+
+def default_plugins(*, quiet: bool, json_progress: bool) -> Plugins:
+    """The reporters that `quiet` and `json_progress` stand for: errors only, JSON lines, else the console."""
+    plugins = Plugins(Streams(stdout, stderr))
+    plugins.add_spec("jsonl" if json_progress else "quiet" if quiet else "console")
+    return plugins

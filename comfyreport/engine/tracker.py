@@ -1,209 +1,19 @@
-"""ProgressTracker: follows one prompt in a background thread; and the running of one job, which the command uses."""
+"""ProgressTracker: follows one prompt in a background thread, for programs that iterate over events."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
 
 from comfyreport import events as ev
+from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.loop import Loop
-from comfyreport.engine.options import Wishes
-from comfyreport.engine.outputs import Target
-from comfyreport.engine.session import Session
-from comfyreport.errors import UsageError
+from comfyreport.engine.session import Session, complain_to_stderr, default_plugins
 from comfyreport.net.access import Access
-from comfyreport.net.address import DEFAULT_SERVER, Address, parse_address
-from comfyreport.net.client import Client
-from comfyreport.net.recorder import Recorder
 from comfyreport.reporting.hookspecs import hookimpl
-from comfyreport.reporting.plugins import Plugins, Streams
-from comfyreport.reporting.streams import stderr, stdout
-from comfyreport.run import Run
 from comfyreport.timing import Timing
-from comfyreport.workflow.files import Workflow, from_mapping, load
-
-SIMULATED = "sim"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One run that is asked for: a workflow to submit, or the id of a prompt that was submitted already.
-
-    `access`: None for what the environment tells.
-    """
-
-    server: str = ""
-    workflow: str | os.PathLike[str] | Mapping[str, Any] | None = None
-    prompt_id: str = ""
-    client_id: str = ""
-    prompt: str | None = None
-    output: str | os.PathLike[str] | None = None
-    record: str | os.PathLike[str] | None = None
-    access: Access | None = None
-    wishes: Wishes = field(default_factory=Wishes)
-
-    @property
-    def server_text(self) -> str:
-        """The server that was asked for, else that of the environment, else the default."""
-        return self.server or os.environ.get("COMFYREPORT_SERVER") or DEFAULT_SERVER
-
-    @property
-    def shown_server(self) -> str:
-        """The server for people and events: nothing secret in it, empty where the address is none."""
-        if self.server_text == SIMULATED:
-            return SIMULATED
-        try:
-            return parse_address(self.server_text).base
-        except UsageError:
-            return ""
-
-
-def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lambda loop: None) -> ev.RunFinished:
-    """Do *job* to its end, which is told on every path; raises nothing but KeyboardInterrupt.
-
-    :param on_loop: is given the loop before it begins, so that it can be stopped.
-    """
-    with ExitStack() as stack:
-        run: Run | None = None
-        interrupted: KeyboardInterrupt | None = None
-        try:
-            access = job.access or Access.of(os.environ)
-            workflow = _workflow(job)
-            target = None if job.output is None else Target(job.output)
-            if target is not None:
-                target.prepare()
-            address = _address(job, stack)
-            run = _run(session, job, workflow, address)
-            recorder = _recorder(session, job, address.base, access.secrets(address), stack)
-            tap = None if recorder is None else recorder.tap
-            client = Client(address, timing=session.timing, access=access, tap=tap)
-            stack.callback(client.close)
-            client_id = run.client_id or uuid.uuid4().hex
-            loop = Loop(
-                run,
-                client,
-                client_id=client_id,
-                publish=session.publish,
-                watch=session.watch,
-                clock=session.clock,
-                recorder=recorder,
-                wishes=job.wishes,
-            )
-            if access.insecure:
-                message = "the server's certificate is not checked (--insecure)"
-                session.publish(run.tell(ev.Warning, session.clock(), code="insecure", message=message))
-            on_loop(loop)
-            body = _body(access, workflow, run, client_id)
-            interrupted = _guarded(loop, lambda: loop.execute(body))
-            if target is not None and not loop.hurry:
-                interrupted = _guarded(loop, lambda: loop.save(target)) or interrupted
-            session.hurry = loop.hurry
-            _finish(session, run, recorder)
-        except Exception as error:  # noqa: BLE001  whatever it is, the run has an end
-            session.fail(error, run)
-        except KeyboardInterrupt as error:
-            # Outside the loop, which would have cancelled the prompt.
-            interrupted = error
-            if run is None or not run.finished:
-                session.fail(error, run)
-        if interrupted is not None:
-            raise interrupted
-        return session.results[-1]
-
-
-def _workflow(job: Job) -> Workflow | None:
-    if job.workflow is None:
-        return None
-    found = from_mapping(job.workflow) if isinstance(job.workflow, Mapping) else load(job.workflow)
-    return found if job.prompt is None else found.with_prompt(job.prompt)
-
-
-def _address(job: Job, stack: ExitStack) -> Address:
-    if job.server_text != SIMULATED:
-        return parse_address(job.server_text)
-    try:
-        from comfyreport.simulator import Simulator
-    except ImportError as error:
-        raise UsageError(
-            f"the simulator needs a package that isn't installed ({error.name})",
-            hint="pip install 'comfyreport[sim]'",
-        ) from error
-    speed = os.environ.get("COMFYREPORT_SIM_SPEED", "1")
-    try:
-        simulator = Simulator(speed=float(speed))
-    except ValueError as error:
-        raise UsageError(f"COMFYREPORT_SIM_SPEED is {speed!r}", hint="give it a number over 0") from error
-    return parse_address(stack.enter_context(simulator).url)
-
-
-def _run(session: Session, job: Job, workflow: Workflow | None, address: Address) -> Run:
-    # The client of a prompt that is there already is told by the queue or by history.
-    client_id = job.client_id or (None if workflow is None else uuid.uuid4().hex)
-    return Run(
-        job.prompt_id or str(uuid.uuid4()),
-        () if workflow is None else workflow.manifest(),
-        base_url=address.base,
-        client_id=client_id,
-        seed=None if workflow is None else workflow.seed(),
-        sequence=session.sequence,
-        previews=session.wants("node_preview"),
-    )
-
-
-def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], stack: ExitStack) -> Recorder | None:
-    if job.record is None:
-        return None
-    lost = f"the recording {os.fspath(job.record)} is not whole: "
-    recorder = Recorder(job.record, server=server, secrets=secrets, on_failure=lambda why: session.miss(lost + why))
-    stack.callback(recorder.close)
-    return recorder
-
-
-def _body(access: Access, workflow: Workflow | None, run: Run, client_id: str) -> dict[str, Any] | None:
-    if workflow is None:
-        return None
-    body: dict[str, Any] = {"prompt": workflow.graph, "client_id": client_id, "prompt_id": run.prompt_id}
-    return body | ({"extra_data": dict(access.extra_data)} if access.extra_data else {})
-
-
-def _guarded(loop: Loop, act: Callable[[], None]) -> KeyboardInterrupt | None:
-    """Do *act*; a KeyboardInterrupt, where the program has no handler of ours, cancels and is raised at the end."""
-    interrupted: KeyboardInterrupt | None = None
-    while True:
-        try:
-            act()
-        except KeyboardInterrupt as error:
-            interrupted = error
-            loop.stop()
-            act = loop.resume
-        else:
-            return interrupted
-
-
-def _finish(session: Session, run: Run, recorder: Recorder | None) -> None:
-    if recorder is not None and recorder.failure is not None:
-        message = f"the recording is not whole: {recorder.failure}"
-        session.publish(run.tell(ev.Warning, session.clock(), code="record_failed", message=message))
-    session.publish(run.finish(session.clock()))
-    if recorder is None:
-        return
-    result = session.results[-1]
-    error = result.error
-    recorder.note(
-        "end",
-        status=result.status,
-        prompt_state=result.prompt_state,
-        submitted=result.submitted,
-        retryable=result.retryable,
-        error=None if error is None else {"code": error.code, "message": error.message, "hint": error.hint},
-    )
 
 
 class _Collector:
@@ -333,17 +143,3 @@ class ProgressTracker:
         self.connected.set()
         self._known.wait()
         return self._prompt_id or ""
-
-
-def complain_to_stderr(line: str) -> None:
-    """Write one line of comfyreport's own to stderr, if there is one."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        stderr.write(f"comfyreport: {line}\n")
-        stderr.flush()
-
-
-def default_plugins(*, quiet: bool, json_progress: bool) -> Plugins:
-    """The reporters that `quiet` and `json_progress` stand for: errors only, JSON lines, else the console."""
-    plugins = Plugins(Streams(stdout, stderr))
-    plugins.add_spec("jsonl" if json_progress else "quiet" if quiet else "console")
-    return plugins

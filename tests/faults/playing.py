@@ -17,10 +17,10 @@ from pathlib import Path
 import requests
 
 from comfyreport.api import run_generation
+from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import Wishes
 from comfyreport.engine.session import Session
-from comfyreport.engine.tracker import Job, run_job
 from comfyreport.events.schema import json_schema
 from comfyreport.reporting.plugins import Plugins, Streams
 from comfyreport.reporting.streams import stderr as standard_error, stdout as standard_output

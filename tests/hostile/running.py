@@ -18,9 +18,9 @@ import comfyreport_console
 import jsonschema
 
 from comfyreport import events as ev
+from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.options import Wishes
 from comfyreport.engine.session import Session
-from comfyreport.engine.tracker import Job, run_job
 from comfyreport.events.schema import json_schema
 from comfyreport.reporting.plugins import Plugins, Streams
 from comfyreport.text import is_safe

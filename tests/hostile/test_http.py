@@ -17,10 +17,11 @@ from urllib.parse import quote
 import pytest
 
 from comfyreport.api import run_generation, wait_for_completion
-from comfyreport.engine import outputs
+from comfyreport.engine import output_files
+from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.loop import Loop
 from comfyreport.engine.session import Session
-from comfyreport.engine.tracker import Job, ProgressTracker, run_job
+from comfyreport.engine.tracker import ProgressTracker
 from comfyreport.events import Instant
 from comfyreport.events.jsonlines import to_line
 from comfyreport.net.access import Access
@@ -310,7 +311,7 @@ def endless(piece: bytes) -> Reply:
 
 def test_a_download_without_end_leaves_something_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = shutil.disk_usage(tmp_path).free
-    monkeypatch.setattr(outputs, "KEEP_FREE", free - 3 * outputs.CHECK_DISK_EVERY)
+    monkeypatch.setattr(output_files, "KEEP_FREE", free - 3 * output_files.CHECK_DISK_EVERY)
     with Hostile(view=lambda _: endless(b"x" * MIB)) as server:
         told = follow(server, tmp_path, output=f"{tmp_path}/made/")
     assert (told.result.status, told.codes()) == ("partial", ["download_failed"])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from comfyreport import events as ev
-from comfyreport.engine.outputs import Target, save
+from comfyreport.engine.output_files import Target, save
 from comfyreport.engine.sources import Done, Left, Signalled, Wires
 from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant

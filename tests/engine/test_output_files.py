@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport.engine.outputs import Target, safe_name, save
+from comfyreport.engine.output_files import Target, safe_name, save
 from comfyreport.errors import UsageError
 from comfyreport.events import NodeRef, Output
 
