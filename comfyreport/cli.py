@@ -144,8 +144,8 @@ def _timing(arguments: argparse.Namespace) -> Any:
 
 def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
     from comfyreport.errors import ComfyReportError
-    from comfyreport.recording import Recording, read_recording
-    from comfyreport.replay import Stop, replay
+    from comfyreport.recording.player import Recording, read_recording
+    from comfyreport.recording.replay import Stop, replay
 
     recording: Recording | None = None
     error: ComfyReportError | None = None

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from comfyreport import events as ev
 from comfyreport.errors import ComfyReportError, one_line
-from comfyreport.recorded import recordings, stream_of
+from comfyreport.recording.shipped import recordings, stream_of
 from comfyreport.reporting.signature import signature_of
 from comfyreport.specimens import scripts, usual
 from comfyreport.stage import FakeStream, Stage, is_factory

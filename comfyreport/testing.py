@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from comfyreport.conformance import ConformanceError, conforms
-from comfyreport.recorded import load_recording, recordings, stream_of
-from comfyreport.recording import Recording
+from comfyreport.recording.player import Recording
+from comfyreport.recording.shipped import load_recording, recordings, stream_of
 from comfyreport.reporting.signature import Signature, signature_of
 from comfyreport.reporting.streams import DEFAULT_WIDTH
 from comfyreport.stage import FakeStream, Stage, is_factory

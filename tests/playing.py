@@ -11,7 +11,7 @@ from typing import Any
 from comfyreport import events as ev
 from comfyreport.events import Instant, RunView
 from comfyreport.protocol import decode, responses
-from comfyreport.recording import Player, Recording
+from comfyreport.recording.player import Player, Recording
 from comfyreport.run import Fact, Run
 from tests import recordings
 

@@ -20,7 +20,7 @@ from comfyreport.arguments import COMMANDS, ArgumentsError, parser, reporting_of
 from comfyreport.cli import main
 from comfyreport.events import EXIT_CODES
 from comfyreport.process import Signals, fill_descriptors, standard_streams, tell_stdout_failed
-from comfyreport.replay import Stop
+from comfyreport.recording.replay import Stop
 
 WORKFLOW = Path(__file__).parents[1] / "workflows" / "sd15-txt2img.json"
 LIMIT = 60.0

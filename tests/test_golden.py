@@ -23,7 +23,7 @@ from comfyreport_quiet import quiet
 
 from comfyreport import __version__
 from comfyreport.events.schema import json_schema
-from comfyreport.recording import Recording, read_recording
+from comfyreport.recording.player import Recording, read_recording
 from comfyreport.testing import play
 from comfyreport.text import cell_width
 from tests import recordings

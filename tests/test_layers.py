@@ -25,10 +25,6 @@ WINGS = (
 GROUND = {"_version", "errors", "files", "text", "timing"}
 # Modules that are still to move into their wing.
 MOVING = {
-    "recordings": "recording",
-    "recording": "recording",
-    "replay": "recording",
-    "recorded": "recording",
     "testing": "testing",
     "stage": "testing",
     "specimens": "testing",

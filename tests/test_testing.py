@@ -14,7 +14,7 @@ from comfyreport_quiet import quiet
 from comfyreport import events as ev
 from comfyreport.errors import ReporterError, UsageError
 from comfyreport.events import RunView
-from comfyreport.recording import read_recording
+from comfyreport.recording.player import read_recording
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.streams import Stream
 from comfyreport.stage import MOST_TICKS

@@ -31,7 +31,7 @@ import comfyreport_console  # noqa: E402
 import comfyreport_jsonl  # noqa: E402
 
 from comfyreport import RunFinished  # noqa: E402
-from comfyreport.recording import Recording  # noqa: E402
+from comfyreport.recording.player import Recording  # noqa: E402
 from comfyreport.simulator import Simulator  # noqa: E402
 from comfyreport.testing import play  # noqa: E402
 from generate import ProgressTracker, run_generation, wait_for_completion  # noqa: E402

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SHIPPED = HERE.parents[1] / "comfyreport" / "recordings"
+SHIPPED = HERE.parents[1] / "comfyreport" / "recording" / "recordings"
 HEADER = {
     "kind": "header",
     "recording": 1,

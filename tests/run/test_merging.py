@@ -14,7 +14,7 @@ from comfyreport import events as ev
 from comfyreport.events import RunView
 from comfyreport.protocol import decode
 from comfyreport.protocol.messages import Executing, Message, PreviewFrame, ProgressMessage, ProgressState
-from comfyreport.recording import Player, Recording
+from comfyreport.recording.player import Player, Recording
 from comfyreport.run.merging import merge_messages
 from tests import recordings
 from tests.playing import ACCEPTED, PROMPT, Telling, executing, one_prompt, progress, short, single_prompts, states

@@ -9,7 +9,7 @@ import time
 
 from comfyreport.engine.session import Session
 from comfyreport.events import ErrorInfo
-from comfyreport.recording import Player, Recording
+from comfyreport.recording.player import Player, Recording
 from comfyreport.run.verdict import Verdict
 
 

@@ -10,14 +10,14 @@ from importlib import resources
 
 from comfyreport import events as ev
 from comfyreport._version import __version__
-from comfyreport.recording import Player, Recording, parse_recording, read_recording
+from comfyreport.recording.player import Player, Recording, parse_recording, read_recording
 
 _SUFFIX = ".jsonl.gz"
 
 
 def recordings() -> tuple[str, ...]:
     """The names of the recordings that ship with comfyreport."""
-    folder = resources.files("comfyreport.recordings")
+    folder = resources.files("comfyreport.recording.recordings")
     return tuple(sorted(entry.name.removesuffix(_SUFFIX) for entry in folder.iterdir() if entry.name.endswith(_SUFFIX)))
 
 
@@ -27,7 +27,7 @@ def load_recording(recording: str | os.PathLike[str] | Recording) -> Recording:
         return recording
     if isinstance(recording, str) and recording in recordings():
         name = f"{recording}{_SUFFIX}"
-        packed = resources.files("comfyreport.recordings").joinpath(name).read_bytes()
+        packed = resources.files("comfyreport.recording.recordings").joinpath(name).read_bytes()
         return parse_recording(gzip.decompress(packed), name)
     return read_recording(recording)
 
