@@ -5,16 +5,15 @@ Names are loaded on first use, so that importing `hookimpl` or an event loads no
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from comfyreport._lazy import lazy
 from comfyreport._version import __version__
 
 if TYPE_CHECKING:
     from comfyreport.engine.tracker import ProgressTracker
     from comfyreport.errors import ReporterError
-    from comfyreport.events.jsonlines import to_dict, to_line
-    from comfyreport.events.types import (
+    from comfyreport.events import (
         SCHEMA,
         AnyEvent,
         ConnectionChanged,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         NodeRef,
         NodeStarted,
         NodeText,
+        NodeView,
         Output,
         OutputReady,
         OutputSaved,
@@ -36,11 +36,12 @@ if TYPE_CHECKING:
         RunFinished,
         RunQueued,
         RunStarted,
+        RunView,
         StreamFinished,
         StreamStarted,
         Warning,  # noqa: A004  the event's name
     )
-    from comfyreport.events.view import NodeView, RunView
+    from comfyreport.events.jsonlines import to_dict, to_line
     from comfyreport.net.access import Access
     from comfyreport.render.drawing import Lines, Region, bar, pad, shorten
     from comfyreport.render.summary import describe_work, format_bytes
@@ -58,56 +59,82 @@ if TYPE_CHECKING:
     from comfyreport.reporting.streams import Stream, stderr, stdout
     from comfyreport.text import cell_width, fit, printable
 
-_HOMES = {
-    "net.access": ("Access",),
-    "api": ("run_generation", "wait_for_completion"),
-    "render.drawing": ("Lines", "Region", "bar", "pad", "shorten"),
-    "errors": ("ReporterError",),
-    "events.types": (
-        "SCHEMA",
-        "AnyEvent",
-        "ConnectionChanged",
-        "ErrorInfo",
-        "Event",
-        "Heartbeat",
-        "NodeCached",
-        "NodeError",
-        "NodeFinished",
-        "NodePreview",
-        "NodeProgress",
-        "NodeRef",
-        "NodeStarted",
-        "NodeText",
-        "Output",
-        "OutputReady",
-        "OutputSaved",
-        "QueueChanged",
-        "RunFinished",
-        "RunQueued",
-        "RunStarted",
-        "StreamFinished",
-        "StreamStarted",
-        "Warning",
-    ),
-    "reporting.hookspecs": ("hookimpl",),
-    "events.jsonlines": ("to_dict", "to_line"),
-    "reporting.streams": ("Stream", "stderr", "stdout"),
-    "render.summary": ("describe_work", "format_bytes"),
-    "text": ("cell_width", "fit", "printable"),
-    "render.throttle": ("Thinner",),
-    "engine.tracker": ("ProgressTracker",),
-    "events.view": ("NodeView", "RunView"),
-    "render.wording": (
-        "color_tag",
-        "describe_event",
-        "describe_result",
-        "describe_waiting",
-        "format_seconds",
-        "format_steps",
-        "percentage",
-    ),
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "comfyreport.api": (
+            "run_generation",
+            "wait_for_completion",
+        ),
+        "comfyreport.engine.tracker": ("ProgressTracker",),
+        "comfyreport.errors": ("ReporterError",),
+        "comfyreport.events": (
+            "SCHEMA",
+            "AnyEvent",
+            "ConnectionChanged",
+            "ErrorInfo",
+            "Event",
+            "Heartbeat",
+            "NodeCached",
+            "NodeError",
+            "NodeFinished",
+            "NodePreview",
+            "NodeProgress",
+            "NodeRef",
+            "NodeStarted",
+            "NodeText",
+            "NodeView",
+            "Output",
+            "OutputReady",
+            "OutputSaved",
+            "QueueChanged",
+            "RunFinished",
+            "RunQueued",
+            "RunStarted",
+            "RunView",
+            "StreamFinished",
+            "StreamStarted",
+            "Warning",
+        ),
+        "comfyreport.events.jsonlines": (
+            "to_dict",
+            "to_line",
+        ),
+        "comfyreport.net.access": ("Access",),
+        "comfyreport.render.drawing": (
+            "Lines",
+            "Region",
+            "bar",
+            "pad",
+            "shorten",
+        ),
+        "comfyreport.render.summary": (
+            "describe_work",
+            "format_bytes",
+        ),
+        "comfyreport.render.throttle": ("Thinner",),
+        "comfyreport.render.wording": (
+            "color_tag",
+            "describe_event",
+            "describe_result",
+            "describe_waiting",
+            "format_seconds",
+            "format_steps",
+            "percentage",
+        ),
+        "comfyreport.reporting.hookspecs": ("hookimpl",),
+        "comfyreport.reporting.streams": (
+            "Stream",
+            "stderr",
+            "stdout",
+        ),
+        "comfyreport.text": (
+            "cell_width",
+            "fit",
+            "printable",
+        ),
+    },
+)
 
 __all__ = [
     "SCHEMA",
@@ -167,16 +194,3 @@ __all__ = [
     "to_line",
     "wait_for_completion",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_HOME))

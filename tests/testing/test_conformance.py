@@ -21,13 +21,13 @@ from comfyreport_jsonl import jsonl
 from comfyreport_quiet import quiet
 
 from comfyreport import events as ev
-from comfyreport.conformance import ConformanceError, conforms
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunView
 from comfyreport.events.schema import json_schema
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.streams import Stream
-from comfyreport.specimens import SCRIPTS, SomethingNew, odd, usual
+from comfyreport.testing.conformance import ConformanceError, conforms
+from comfyreport.testing.samples import SCRIPTS, SomethingNew, odd, usual
 from comfyreport.text import printable
 from tests.playing import check_view
 

@@ -21,8 +21,8 @@ from comfyreport import events as ev
 from comfyreport.errors import ComfyReportError, one_line
 from comfyreport.recording.shipped import recordings, stream_of
 from comfyreport.reporting.signature import signature_of
-from comfyreport.specimens import scripts, usual
-from comfyreport.stage import FakeStream, Stage, is_factory
+from comfyreport.testing.harness import FakeStream, Stage, is_factory
+from comfyreport.testing.samples import scripts, usual
 from comfyreport.timing import Timing
 
 SURROUNDINGS: tuple[Mapping[str, Any], ...] = (

@@ -17,8 +17,8 @@ from comfyreport.events import RunView
 from comfyreport.recording.player import read_recording
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.streams import Stream
-from comfyreport.stage import MOST_TICKS
 from comfyreport.testing import FakeStream, load_recording, play, recordings, stream_of
+from comfyreport.testing.harness import MOST_TICKS
 from tests.recordings import ship
 
 SHIPPED = Path(ship.SHIPPED)
