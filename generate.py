@@ -15,7 +15,7 @@ try:
 
     version("comfyreport")
     from comfyreport import ProgressTracker, run_generation, wait_for_completion
-    from comfyreport.cli import command, main
+    from comfyreport.cli.main import command, main
 except ImportError as missing:
     print(f"generate.py: {missing}\n  Hint: install comfyreport first: pip install '.[sim]'", file=sys.stderr)
     sys.exit(2)

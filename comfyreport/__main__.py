@@ -1,6 +1,6 @@
 """`python -m comfyreport`: the command."""
 
-from comfyreport.cli import command
+from comfyreport.cli.main import command
 
 if __name__ == "__main__":
     command()

@@ -12,7 +12,7 @@ import pytest
 
 import comfyreport
 import generate
-from comfyreport import cli
+from comfyreport.cli.main import main
 
 ROOT = Path(generate.__file__).parent
 LIMIT = 60.0
@@ -31,7 +31,7 @@ def test_its_names_are_those_of_the_package() -> None:
     assert generate.ProgressTracker is comfyreport.ProgressTracker
     assert generate.run_generation is comfyreport.run_generation
     assert generate.wait_for_completion is comfyreport.wait_for_completion
-    assert generate.main is cli.main
+    assert generate.main is main
     assert set(generate.__all__) == {"ProgressTracker", "main", "run_generation", "wait_for_completion"}
 
 

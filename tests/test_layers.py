@@ -23,8 +23,6 @@ WINGS = (
     "recording", "testing", "api", "cli",
 )  # fmt: skip
 GROUND = {"_lazy", "_version", "errors", "files", "text", "timing"}
-# Modules that are still to move into their wing.
-MOVING = {"cli": "cli", "arguments": "cli", "process": "cli", "listing": "cli"}
 
 NETWORK = {"aiohttp", "asyncio", "http", "requests", "socket", "urllib3", "websocket"}
 
@@ -72,7 +70,7 @@ def wing_of(module: str) -> str:
     first = rest.partition(".")[0]
     if not first or first == "__main__":
         return "door"
-    return "ground" if first in GROUND else MOVING.get(first, first) if "." not in rest else first
+    return "ground" if first in GROUND else first
 
 
 FILES = sorted(CORE.rglob("*.py"))

@@ -20,10 +20,10 @@ import jsonschema
 import pytest
 
 from comfyreport import NodeProgress, NodeRef, run_generation, to_line
-from comfyreport.arguments import COMMANDS, parser
+from comfyreport.cli.arguments import COMMANDS, parser
+from comfyreport.cli.listing import describe
 from comfyreport.events import EXIT_CODES, EXIT_REPORTER_FAILED
 from comfyreport.events.schema import json_schema
-from comfyreport.listing import describe
 from comfyreport.net.address import parse_address
 from comfyreport.simulator import Simulator
 from tests.benchmarks.__main__ import parser as benchmarks_parser

@@ -132,7 +132,7 @@ _ALLOWED = re.compile(rb"\x1b\[(?:[0-9;]*[mAJK]|\?7[hl])|\r|\n")
 
 _MEASURED = """
 import os, sys
-from comfyreport.cli import main
+from comfyreport.cli.main import main
 code = main(sys.argv[2:])
 with open("/proc/self/status") as status, open(sys.argv[1], "w") as out:
     out.write("".join(line for line in status if line.startswith("VmHWM")))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from comfyreport.cli.listing import describe, list_reporters
 from comfyreport.errors import ReporterError
-from comfyreport.listing import describe, list_reporters
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.plugins import Plugins
 from tests.packages import Packages, bell, chosen, error_of, make_plugins

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from comfyreport.process import (
+from comfyreport.cli.process import (
     EXIT_INTERRUPTED,
     LAST_WORDS,
     Signals,
@@ -54,7 +54,7 @@ def command() -> NoReturn:
 
 
 def _main(argv: Sequence[str] | None, signals: Signals) -> int:
-    from comfyreport.arguments import COMMANDS, ArgumentsError, parse
+    from comfyreport.cli.arguments import COMMANDS, ArgumentsError, parse
 
     words = list(sys.argv[1:] if argv is None else argv)
     command = words.pop(0) if words and words[0] in COMMANDS else "run"
@@ -74,7 +74,7 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
     asked = any(word.startswith(("--reporter", "--json", "--quiet")) for word in words)
     if command not in ("run", "attach", "replay") or not (asked or os.environ.get("COMFYREPORT_REPORTER")):
         return _complain(message, f"see comfyreport {command} --help")
-    from comfyreport.arguments import reporting_of
+    from comfyreport.cli.arguments import reporting_of
     from comfyreport.errors import UsageError
 
     arguments = reporting_of(words)
@@ -317,8 +317,8 @@ def _write_results(stream: Any, lines: Sequence[str], timing: Any) -> str:
 
 
 def _reporters(arguments: argparse.Namespace) -> int:
+    from comfyreport.cli.listing import list_reporters
     from comfyreport.errors import ReporterError
-    from comfyreport.listing import list_reporters
 
     try:
         text = list_reporters(arguments.name, as_json=arguments.json)

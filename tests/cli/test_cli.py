@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from comfyreport import __version__
-from comfyreport.arguments import COMMANDS, ArgumentsError, parser, reporting_of
-from comfyreport.cli import main
+from comfyreport.cli.arguments import COMMANDS, ArgumentsError, parser, reporting_of
+from comfyreport.cli.main import main
+from comfyreport.cli.process import Signals, fill_descriptors, standard_streams, tell_stdout_failed
 from comfyreport.events import EXIT_CODES
-from comfyreport.process import Signals, fill_descriptors, standard_streams, tell_stdout_failed
 from comfyreport.recording.replay import Stop
 
-WORKFLOW = Path(__file__).parents[1] / "workflows" / "sd15-txt2img.json"
+WORKFLOW = Path(__file__).parents[2] / "workflows" / "sd15-txt2img.json"
 LIMIT = 60.0
 
 
