@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from comfyreport.engine.job import Job, run_job
-from comfyreport.engine.options import Wishes
+from comfyreport.engine.options import RunOptions
 from comfyreport.engine.session import Session, complain_to_stderr, default_plugins
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunFinished
 from comfyreport.net.access import Access
-from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import stderr, stdout
 from comfyreport.timing import Timing
 
@@ -51,7 +51,7 @@ def run_generation(
     :param access: credentials and certificates; None: the token in `COMFYREPORT_TOKEN`, if there is one.
     :raises ReporterError: if a reporter can't be had in that form.
     """
-    wishes = Wishes(timeout=timeout, expect_outputs=expect_outputs)
+    options = RunOptions(timeout=timeout, expect_outputs=expect_outputs)
     job = Job(
         server=server,
         workflow=workflow,
@@ -59,7 +59,7 @@ def run_generation(
         output=output,
         record=record,
         access=access,
-        wishes=wishes,
+        options=options,
     )
     return _perform("run", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
 
@@ -82,7 +82,9 @@ def wait_for_completion(
         the socket, and the end is learned by asking.
     :raises ReporterError: if a reporter can't be had in that form.
     """
-    job = Job(server=server, prompt_id=prompt_id, client_id=client_id, access=access, wishes=Wishes(timeout=timeout))
+    job = Job(
+        server=server, prompt_id=prompt_id, client_id=client_id, access=access, options=RunOptions(timeout=timeout)
+    )
     return _perform("attach", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
 
 
@@ -91,7 +93,7 @@ def _plugins(reporters: Iterable[object] | None, *, quiet: bool, json_progress: 
         return default_plugins(quiet=quiet, json_progress=json_progress)
     if isinstance(reporters, str):
         raise ReporterError("reporters is a text", hint="give a list: reporters=['console']")
-    plugins = Plugins(Streams(stdout, stderr))
+    plugins = Plugins(StandardStreams(stdout, stderr))
     for reporter in reporters:
         if isinstance(reporter, str):
             plugins.add_spec(reporter)

@@ -19,7 +19,7 @@ class Timing:
     was given up, the others share as much again"""
     slow_hook: float = 2.0
     """a hook call that lasts longer is warned of"""
-    complaint: float = 0.5
+    stderr_write: float = 0.5
     """for a line on stderr to be written, before nobody waits for it any more"""
     connect: float = 10.0
     """to open a connection"""
@@ -47,9 +47,9 @@ class Timing:
     """of silence until a warning"""
     queue_refresh: float = 2.0
     """between two looks at the queue for the prompt's place, at least"""
-    patience: float = 0.25
+    backpressure: float = 0.25
     """that a thread waits for the next one to take what is there, before messages are merged"""
-    gather: float = 0.001
+    batch_pause: float = 0.001
     """that a thread rests behind what came, so that what comes quickly is taken together"""
     lost_after: float = 60.0
     """of unbroken time without any answer before a run, or the saving of what it made, is given up"""

@@ -16,7 +16,7 @@ import pytest
 
 from comfyreport.errors import ReporterError
 from comfyreport.reporting.hookspecs import PROJECT
-from comfyreport.reporting.plugins import Plugins, Reporter, Streams
+from comfyreport.reporting.plugins import Plugins, Reporter, StandardStreams
 from comfyreport.reporting.streams import Stream
 
 
@@ -85,7 +85,7 @@ def plugins() -> Iterator[Plugins]:
 
 
 def make_plugins(blocked: tuple[str, ...] = ()) -> Plugins:
-    return Plugins(Streams(Stream(io.StringIO(), name="stdout"), Stream(io.StringIO(), name="stderr")), blocked)
+    return Plugins(StandardStreams(Stream(io.StringIO(), name="stdout"), Stream(io.StringIO(), name="stderr")), blocked)
 
 
 def error_of(plugins: Plugins, spec: str) -> ReporterError:

@@ -12,7 +12,7 @@ from comfyreport import events as ev
 from comfyreport.events import Instant, RunView
 from comfyreport.protocol import decode, responses
 from comfyreport.recording.player import Player, Recording
-from comfyreport.run import Fact, Run
+from comfyreport.run import Run, RunInput
 from tests import recordings
 
 Record = Mapping[str, Any]
@@ -52,7 +52,7 @@ def progress(node: str, value: float, maximum: float) -> str:
     return text("progress", value=value, max=maximum, prompt_id=PROMPT, node=node)
 
 
-class Telling:
+class RunFeeder:
     """A Run that is told of frames and facts at times of the test's choice, and all events that it made."""
 
     def __init__(self, *nodes: str, run: Run | None = None, **options: Any) -> None:
@@ -60,7 +60,7 @@ class Telling:
         self.run = run or Run(PROMPT, refs, base_url="http://server", **options)
         self.events: list[ev.Event] = []
 
-    def tell(self, at: float, *said: str | bytes | Fact) -> list[ev.Event]:
+    def tell(self, at: float, *said: str | bytes | RunInput) -> list[ev.Event]:
         """Feed what was *said* at second *at*; the new events."""
         new: list[ev.Event] = []
         for each in said:
@@ -80,9 +80,9 @@ class Telling:
         return [short(event) for event in self.events]
 
 
-def start(*nodes: str, **options: Any) -> Telling:
+def start(*nodes: str, **options: Any) -> RunFeeder:
     """A run that the server has begun with."""
-    told = Telling(*nodes, **options)
+    told = RunFeeder(*nodes, **options)
     told.tell(0.0, ACCEPTED, text("execution_start", prompt_id=PROMPT))
     return told
 

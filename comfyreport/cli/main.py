@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from comfyreport.cli.process import (
     EXIT_INTERRUPTED,
-    LAST_WORDS,
+    FINAL_WRITE_SECONDS,
     Signals,
     fill_descriptors,
     leave,
+    redirect_stray_output,
+    report_stdout_failure,
     standard_streams,
-    strays,
-    tell_stdout_failed,
 )
-from comfyreport.reporting.worker import Aside, within
+from comfyreport.reporting.worker import Worker, call_within
 
 # What isn't needed to take the signals is imported where it is used: the sooner they are taken, the better.
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 def _run(arguments: argparse.Namespace, signals: Signals) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
     from comfyreport.engine.job import Job, run_job
-    from comfyreport.engine.options import Wishes
+    from comfyreport.engine.options import RunOptions
     from comfyreport.errors import UsageError
     from comfyreport.net.access import Access, parse_extra_data, parse_headers
 
@@ -112,7 +112,7 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
         output=arguments.output,
         record=arguments.record,
         access=access,
-        wishes=Wishes(
+        options=RunOptions(
             timeout=arguments.timeout,
             wait_for_server=arguments.wait_for_server or 0.0,
             on_interrupt=arguments.on_interrupt,
@@ -175,19 +175,19 @@ def _report(
 ) -> int:
     """Open the reporters, do *act* or tell *error*, close them; the exit code."""
     from comfyreport.engine.session import Session
-    from comfyreport.reporting.plugins import Streams
+    from comfyreport.reporting.plugins import StandardStreams
     from comfyreport.reporting.streams import Stream, Terminals
 
     terminals = Terminals()
     with contextlib.ExitStack() as first, standard_streams() as (out, err), contextlib.ExitStack() as stack:
         signals = signals or first.enter_context(Signals())
-        signals.tidy = terminals.restore
-        streams = Streams(
+        signals.restore_terminals = terminals.restore
+        streams = StandardStreams(
             Stream(out, name="stdout", color=arguments.color, terminals=terminals),
             Stream(err, name="stderr", color=arguments.color, terminals=terminals),
         )
         for stream in streams:
-            stream.remember()
+            stream.remember_writes()
         plugins, unusable = _load(arguments, streams)
         error = error or unusable
         # The same place as stderr; but what is written here is none of a reporter's.
@@ -200,8 +200,8 @@ def _report(
         def complain(line: str) -> None:
             write_aside(f"comfyreport: {line}\n")
 
-        if terminals.artists:
-            stack.enter_context(strays(write_aside))
+        if terminals.drawing_streams:
+            stack.enter_context(redirect_stray_output(write_aside))
         session = Session(
             plugins,
             command=command,
@@ -241,9 +241,9 @@ def _load(arguments: argparse.Namespace, streams: Any) -> tuple[Any, Exception |
 
 def _release(terminals: Any) -> None:
     """Let go of terminals where somebody still draws: one that is stuck, or that nobody waited for."""
-    for artist in terminals.artists:
+    for stream in terminals.drawing_streams:
         with contextlib.suppress(OSError, ValueError):
-            within(LAST_WORDS, artist.release)
+            call_within(FINAL_WRITE_SECONDS, stream.release)
 
 
 def _chosen(arguments: argparse.Namespace, plugins: Any) -> Iterator[tuple[Callable[[str], None], str]]:
@@ -277,13 +277,13 @@ def _print_results(plugins: Any, session: Any, streams: Any) -> None:
             outputs = [result.outputs[index] for index in worth_saving(result.outputs)]
             why = _write_results(streams.stdout, [str(output.path or output.url) for output in outputs], session.timing)
             if why:
-                session.miss(f"stdout can't be written: {why}")
+                session.fail_beside_run(f"stdout can't be written: {why}")
         telling = [stream for stream in used if stream is streams.stderr or stream.tty]
-        if result.exit_code and not any(stream.said(_gist(result)) for stream in telling):
+        if result.exit_code and not any(stream.has_written(_message_start(result)) for stream in telling):
             session.complain(summarize_result(result))
 
 
-def _gist(result: Any) -> str:
+def _message_start(result: Any) -> str:
     """What stands in any account of how a run failed: the beginning of its message."""
     import re
 
@@ -295,7 +295,7 @@ def _gist(result: Any) -> str:
 
 def _write_results(stream: Any, lines: Sequence[str], timing: Any) -> str:
     """Write *lines* as long as they are taken; why not all of them went out. A reader that left has its reasons."""
-    aside = Aside()
+    worker = Worker()
 
     def write(text: str) -> None:
         stream.write(text)
@@ -304,7 +304,7 @@ def _write_results(stream: Any, lines: Sequence[str], timing: Any) -> str:
     for start in range(0, len(lines), RESULTS_AT_ONCE):
         text = "".join(f"{line}\n" for line in lines[start : start + RESULTS_AT_ONCE])
         try:
-            if not aside.do(partial(write, text), timing.close_limit):
+            if not worker.run(partial(write, text), timing.close_limit):
                 return "nobody reads it"
         except BrokenPipeError:
             return ""
@@ -367,7 +367,7 @@ def _print(text: str) -> int:
     except OSError as error:
         from comfyreport.events import EXIT_REPORTER_FAILED
 
-        tell_stdout_failed(error, sys.stderr)
+        report_stdout_failure(error, sys.stderr)
         return 0 if isinstance(error, BrokenPipeError) else EXIT_REPORTER_FAILED
     return 0
 

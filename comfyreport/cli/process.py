@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NoReturn, TextIO
 
-from comfyreport.reporting.worker import within
+from comfyreport.reporting.worker import call_within
 
 EXIT_INTERRUPTED = 130
 
 LEAVE_SECONDS = 0.7
 """How long after the second signal the process is ended, whatever it is doing."""
 
-LAST_WORDS = 0.5
+FINAL_WRITE_SECONDS = 0.5
 """How long what was written last may take to go out, before it is given up: a pipe may be one that nobody reads."""
 
-_TIDY = 0.2
+_RESTORE_SECONDS = 0.2
 _PIECE = 65536
 
 
@@ -47,7 +47,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def tell_stdout_failed(error: OSError, err: TextIO) -> None:
+def report_stdout_failure(error: OSError, err: TextIO) -> None:
     """Say that what was to stand on stdout is lost; a reader that went away doesn't want to know."""
     if not isinstance(error, BrokenPipeError):
         with contextlib.suppress(OSError, ValueError):
@@ -71,11 +71,11 @@ def standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
         for stream in (out, err):
             # A reporter that is stuck in writing to it holds its lock.
             with contextlib.suppress(OSError, ValueError):
-                within(LAST_WORDS, stream.close)
+                call_within(FINAL_WRITE_SECONDS, stream.close)
 
 
 @contextlib.contextmanager
-def strays(write: Callable[[str], None]) -> Iterator[None]:
+def redirect_stray_output(write: Callable[[str], None]) -> Iterator[None]:
     """Hand what anybody writes to descriptors 1 and 2 meanwhile to *write*, on a thread of its own.
 
     What is drawn on a terminal would be torn by it otherwise. Standard streams of ours are other descriptors by then.
@@ -96,14 +96,14 @@ def strays(write: Callable[[str], None]) -> Iterator[None]:
             os.dup2(saved, number)
             os.close(saved)
         # A child process may keep its end of the pipe open for ever.
-        thread.join(LAST_WORDS)
+        thread.join(FINAL_WRITE_SECONDS)
 
 
 def _flush_standard_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A plugin may have put anything there.
         with contextlib.suppress(Exception):
-            within(LAST_WORDS, stream.flush)
+            call_within(FINAL_WRITE_SECONDS, stream.flush)
 
 
 def _pump(reading: int, write: Callable[[str], None]) -> None:
@@ -120,13 +120,13 @@ class Signals:
 
     One that came before there was anything to call is kept for the first `use`. After the second the process ends
     within a second, whatever the main thread waits for. SIGHUP and SIGQUIT end it as they always do. Where the process
-    ends in the midst of its work, `tidy` is called before. Outside the main thread signals are the program's own
-    affair.
+    ends in the midst of its work, `restore_terminals` is called before. Outside the main thread signals are the
+    program's own affair.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self.tidy: Callable[[], None] = lambda: None
+        self.restore_terminals: Callable[[], None] = lambda: None
         self._told = 0
         self._act: Callable[[], None] | None = None
         self._kept: int | None = None
@@ -216,21 +216,21 @@ class Signals:
 
     def _end(self) -> None:
         if not self._over.wait(LEAVE_SECONDS):
-            self._tidy()
+            self._restore_terminals()
             os._exit(EXIT_INTERRUPTED)
 
     def _die(self, number: int) -> None:
         """Die of a signal, as soon as the main thread has come to let it do what it does by itself; else just end."""
-        self._tidy()
+        self._restore_terminals()
         for _ in range(10):
             os.kill(os.getpid(), number)
             if self._over.wait(LEAVE_SECONDS / 10):
                 return
         os._exit(128 + number)
 
-    def _tidy(self) -> None:
+    def _restore_terminals(self) -> None:
         with contextlib.suppress(Exception):
-            within(_TIDY, self.tidy)
+            call_within(_RESTORE_SECONDS, self.restore_terminals)
 
 
 def _reset(number: int, frame: object) -> None:

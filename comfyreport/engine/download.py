@@ -10,7 +10,7 @@ from pathlib import Path
 
 from comfyreport import events as ev
 from comfyreport.engine.output_files import Target, save
-from comfyreport.engine.sources import Done, Left, Signalled, Wires
+from comfyreport.engine.sources import CallDone, LeaveRequested, Sources, StopRequested
 from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.net.recorder import Recorder
@@ -24,35 +24,35 @@ _ANSWERS = ("auth", "not_comfyui")
 _NAMES = 10
 
 
-class Saver:
+class Downloader:
     """Saves what *run* made, and changes its verdict where that fails: the verdict's last word.
 
     Where nothing else is told for `Timing.silence` seconds, a heartbeat is. A server that hasn't answered for
     `Timing.lost_after` seconds is asked for no more.
 
-    :param pulse: called several times a second meanwhile.
+    :param on_turn: called several times a second meanwhile.
     :param overtime: the user's limit for the whole run in seconds, once it is over.
     """
 
     def __init__(
         self,
         run: Run,
-        wires: Wires,
+        sources: Sources,
         *,
         publish: Callable[[Sequence[ev.Event]], None],
         clock: Callable[[], Instant],
-        pulse: Callable[[], None],
+        on_turn: Callable[[], None],
         recorder: Recorder | None,
         overtime: Callable[[], float | None],
     ) -> None:
         self._run = run
-        self._wires = wires
+        self._sources = sources
         self._publish = publish
         self._clock = clock
-        self._pulse = pulse
+        self._pulse = on_turn
         self._recorder = recorder
         self._overtime = overtime
-        self._timing = wires.client.timing
+        self._timing = sources.client.timing
         self._limit: float | None = None
         self._unanswered: float | None = None
         self._heard = self._told = clock().elapsed
@@ -76,15 +76,15 @@ class Saver:
         self._amend(failed)
 
     def _save_one(self, index: int, output: ev.Output, path: Path) -> BaseException | None:
-        self._wires.errand("save", lambda: save(output, path, self._pieces))
+        self._sources.errand("save", lambda: save(output, path, self._pieces))
         while True:
             self._pulse()
             self._look_at_the_time(self._clock())
-            for item in self._wires.receive(0.1):
-                if isinstance(item, (Signalled, Left)):
+            for item in self._sources.receive(0.1):
+                if isinstance(item, (StopRequested, LeaveRequested)):
                     self._end()
-                elif isinstance(item, Done) and item.name == "save":
-                    self._wires.busy.discard("save")
+                elif isinstance(item, CallDone) and item.name == "save":
+                    self._sources.busy.discard("save")
                     if item.error is None or getattr(item.error, "code", "") in _ANSWERS:
                         self._heard = self._clock().elapsed
                     if item.error is None:
@@ -101,12 +101,12 @@ class Saver:
             if self._limit is not None or self._unanswered is not None:
                 self._end()
         if at.elapsed - self._told >= self._timing.silence:
-            self._tell(self._run.tell(ev.Heartbeat, at, silent_seconds=round(silent, 1), state="running"))
+            self._tell(self._run.emit(ev.Heartbeat, at, silent_seconds=round(silent, 1), state="running"))
 
     def _end(self) -> None:
         """Save no more; what is half saved goes."""
         self._stop.set()
-        self._wires.client.cut()
+        self._sources.client.cut()
 
     def _saved(self, index: int, saved: ev.Output) -> None:
         if self._recorder is not None:
@@ -119,15 +119,15 @@ class Saver:
         return "" if self._unanswered is None else f"the server has not answered for {self._unanswered:.0f} s"
 
     def _warn(self, message: str, node: ev.NodeRef | None = None) -> None:
-        self._tell(self._run.tell(ev.Warning, self._clock(), code="download_failed", message=message, node=node))
+        self._tell(self._run.emit(ev.Warning, self._clock(), code="download_failed", message=message, node=node))
 
     def _tell(self, events: Sequence[ev.Event]) -> None:
         self._told = self._clock().elapsed
         self._publish(events)
 
     def _pieces(self, filename: str, subfolder: str, folder: str) -> Generator[bytes, None, None]:
-        # Closed at once, not when the exception that ended it is forgotten: it holds a connection.
-        with contextlib.closing(self._wires.client.download(filename, subfolder, folder)) as pieces:
+        # SocketClosed at once, not when the exception that ended it is forgotten: it holds a connection.
+        with contextlib.closing(self._sources.client.download(filename, subfolder, folder)) as pieces:
             for piece in pieces:
                 if self._stop.is_set():
                     raise UnreachableError("stopped", code="cancelled")

@@ -1,4 +1,4 @@
-"""What waits for the loop: the reader's messages, what errands came back with, the user's wishes."""
+"""What waits for the loop: the reader's messages, what errands came back with, the user's options."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Inbox:
     """A queue with any number of writers and one reader of its own, the loop.
 
     The thread that reads the socket is mostly faster than the loop: it waits for it where enough lies here, so that
-    nothing need be merged as long as the loop keeps up. A loop that takes nothing for *patience* seconds isn't waited
-    for again until it does: the socket must be drained all the same. Behind messages the loop rests for *gather*
-    seconds.
+    nothing need be merged as long as the loop keeps up. A loop that takes nothing for *backpressure* seconds isn't
+    waited for again until it does: the socket must be drained all the same. Behind messages the loop rests for
+    *batch_pause* seconds.
     """
 
-    def __init__(self, patience: float, gather: float) -> None:
-        self._patience = patience
-        self._gather = gather
+    def __init__(self, backpressure: float, batch_pause: float) -> None:
+        self._patience = backpressure
+        self._gather = batch_pause
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._taken = threading.Event()
         # Each is written by one thread alone.

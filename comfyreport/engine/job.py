@@ -11,7 +11,7 @@ from typing import Any
 
 from comfyreport import events as ev
 from comfyreport.engine.loop import Loop
-from comfyreport.engine.options import Wishes
+from comfyreport.engine.options import RunOptions
 from comfyreport.engine.output_files import Target
 from comfyreport.engine.session import Session
 from comfyreport.errors import UsageError
@@ -40,7 +40,7 @@ class Job:
     output: str | os.PathLike[str] | None = None
     record: str | os.PathLike[str] | None = None
     access: Access | None = None
-    wishes: Wishes = field(default_factory=Wishes)
+    options: RunOptions = field(default_factory=RunOptions)
 
     @property
     def server_text(self) -> str:
@@ -87,11 +87,11 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
                 watch=session.watch,
                 clock=session.clock,
                 recorder=recorder,
-                wishes=job.wishes,
+                options=job.options,
             )
             if access.insecure:
                 message = "the server's certificate is not checked (--insecure)"
-                session.publish(run.tell(ev.Warning, session.clock(), code="insecure", message=message))
+                session.publish(run.emit(ev.Warning, session.clock(), code="insecure", message=message))
             on_loop(loop)
             body = _body(access, workflow, run, client_id)
             interrupted = _guarded(loop, lambda: loop.execute(body))
@@ -154,7 +154,9 @@ def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], s
     if job.record is None:
         return None
     lost = f"the recording {os.fspath(job.record)} is not whole: "
-    recorder = Recorder(job.record, server=server, secrets=secrets, on_failure=lambda why: session.miss(lost + why))
+    recorder = Recorder(
+        job.record, server=server, secrets=secrets, on_failure=lambda why: session.fail_beside_run(lost + why)
+    )
     stack.callback(recorder.close)
     return recorder
 
@@ -183,7 +185,7 @@ def _guarded(loop: Loop, act: Callable[[], None]) -> KeyboardInterrupt | None:
 def _finish(session: Session, run: Run, recorder: Recorder | None) -> None:
     if recorder is not None and recorder.failure is not None:
         message = f"the recording is not whole: {recorder.failure}"
-        session.publish(run.tell(ev.Warning, session.clock(), code="record_failed", message=message))
+        session.publish(run.emit(ev.Warning, session.clock(), code="record_failed", message=message))
     session.publish(run.finish(session.clock()))
     if recorder is None:
         return

@@ -11,7 +11,7 @@ from comfyreport.run import Run
 from comfyreport.timing import Timing
 
 
-class Hearing:
+class Liveness:
     """When each witness was heard last, and what to tell of it. Times are seconds of `elapsed`."""
 
     def __init__(self, run: Run, timing: Timing, now: float, *, loopback: bool) -> None:
@@ -127,7 +127,7 @@ class Hearing:
         limit = self._timing.lost_after_refused if refused else self._timing.lost_after
         return unanswered if unanswered > limit else None
 
-    def beat(self, at: Instant) -> list[ev.Event]:
+    def heartbeat(self, at: Instant) -> list[ev.Event]:
         """The heartbeat, behind the warning of a stall when silence has lasted long."""
         silent = at.elapsed - self._heard
         active = next(iter(reversed(self._run.nodes.active.values())), None)
@@ -161,4 +161,4 @@ class Hearing:
         return f"{message}; the server still answers, and {there}"
 
     def _tell(self, cls: Any, at: Instant, **fields: Any) -> list[ev.Event]:
-        return self._run.tell(cls, at, **fields)
+        return self._run.emit(cls, at, **fields)

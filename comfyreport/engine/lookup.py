@@ -15,7 +15,7 @@ from comfyreport.timing import Timing
 _RECENT = 20
 
 
-class Look(NamedTuple):
+class Lookup(NamedTuple):
     """What one look found; `queue` is None where it wasn't asked or gave no useful answer.
 
     `readable`: the history could be read, so that a prompt that isn't in it has not ended; `refusal` is what the
@@ -37,7 +37,7 @@ class Look(NamedTuple):
         return "nowhere" if self.queue is not None and self.readable else "unknown"
 
 
-def look(client: Client, prompt_id: str) -> Look:
+def look_up(client: Client, prompt_id: str) -> Lookup:
     """Look for a prompt: history first, for it is the last word; the queue carries every queued graph.
 
     Raises UnreachableError where there is no answer, or only that of a proxy which has no server behind it.
@@ -46,24 +46,24 @@ def look(client: Client, prompt_id: str) -> Look:
     answer = client.get(f"/history/{quote(prompt_id, safe='')}")
     history = responses.read_history(answer.body, prompt_id)
     if history is not None:
-        return Look(history, None)
-    refusal = None if answer.status == 200 and isinstance(answer.body, dict) else answer.refusal(place)
+        return Lookup(history, None)
+    refusal = None if answer.status == 200 and isinstance(answer.body, dict) else answer.as_error(place)
     readable = refusal is None
     answer = client.get("/queue")
     queue = responses.read_queue(answer.body)
     if queue is None:
-        refusal = answer.refusal(place)
+        refusal = answer.as_error(place)
         if refusal.retryable and not readable:
             raise refusal
-    return Look(None, queue, readable=readable, refusal=refusal)
+    return Lookup(None, queue, readable=readable, refusal=refusal)
 
 
-def look_for_submission(client: Client, prompt_id: str, client_id: str) -> Look:
+def look_up_submission(client: Client, prompt_id: str, client_id: str) -> Lookup:
     """Look for a prompt whose POST had no answer: servers before `prompt_id` was added give it an id of their own.
 
     Nobody else has its client id. Raises UnreachableError as `look` does.
     """
-    found = look(client, prompt_id)
+    found = look_up(client, prompt_id)
     if found.queue is None or found.where(prompt_id) != "nowhere":
         return found
     given = next((entry.prompt_id for entry in found.queue.all if entry.client_id == client_id), None)
@@ -72,7 +72,7 @@ def look_for_submission(client: Client, prompt_id: str, client_id: str) -> Look:
     return found._replace(given=given)
 
 
-def cancel_and_look(client: Client, prompt_id: str, *, runs: bool) -> Look:
+def cancel_and_look_up(client: Client, prompt_id: str, *, runs: bool) -> Lookup:
     """Cancel this prompt alone, by where it is now, then look for it. Raises UnreachableError.
 
     A pending one is deleted, a running one interrupted with its id. Servers from before ComfyUI PR #9607 interrupt
@@ -88,7 +88,7 @@ def cancel_and_look(client: Client, prompt_id: str, *, runs: bool) -> Look:
         tried = _told(client.post("/queue", {"delete": [prompt_id]}), "delete it from its queue")
     else:
         tried = ""
-    return look(client, prompt_id)._replace(tried=tried)
+    return look_up(client, prompt_id)._replace(tried=tried)
 
 
 def _told(answer: Answer, what: str) -> str:
@@ -97,7 +97,7 @@ def _told(answer: Answer, what: str) -> str:
     return f"it was told to {what}"
 
 
-class Budget:
+class RequestBudget:
     """How many requests may be made: a few at once, then one every *pause* seconds.
 
     To cancel, some may be made in advance. In any minute, and at the usual pause, there are fewer than 60.
@@ -123,7 +123,7 @@ class Budget:
         return 0.0
 
 
-class Pace:
+class PollSchedule:
     """When to look again, and whether a prompt that is nowhere is gone. Polite: 1 s growing to 10 s, with jitter."""
 
     def __init__(self, timing: Timing) -> None:
@@ -134,7 +134,7 @@ class Pace:
         self._absent_since: float | None = None
         self._unknown_since: float | None = None
 
-    def fresh(self) -> None:
+    def reset(self) -> None:
         """The socket tells of the run: no need to look."""
         self._delay = self._timing.poll_first
         self.present()

@@ -13,13 +13,13 @@ from itertools import groupby
 from typing import Any
 
 from comfyreport import events as ev
-from comfyreport.engine.download import Saver
+from comfyreport.engine.download import Downloader
 from comfyreport.engine.inbox import Batch, decoded
-from comfyreport.engine.liveness import Hearing
-from comfyreport.engine.options import Wishes
+from comfyreport.engine.liveness import Liveness
+from comfyreport.engine.options import RunOptions
 from comfyreport.engine.output_files import Target
-from comfyreport.engine.polling import Inquiry
-from comfyreport.engine.sources import Closed, Done, Left, Opened, Signalled, Wires
+from comfyreport.engine.polling import Poller
+from comfyreport.engine.sources import CallDone, LeaveRequested, SocketClosed, SocketOpened, Sources, StopRequested
 from comfyreport.engine.submission import Submission, attach_command
 from comfyreport.engine.timers import Timers
 from comfyreport.errors import UnreachableError
@@ -32,7 +32,7 @@ from comfyreport.protocol import messages
 from comfyreport.protocol.decode import decode_text
 from comfyreport.run import Run, verdict
 from comfyreport.run.merging import merge_messages
-from comfyreport.run.progress_state import States
+from comfyreport.run.progress_state import ProgressStateDecoder
 from comfyreport.timing import Timing
 
 
@@ -57,31 +57,31 @@ class Loop:
         watch: Callable[[], Iterable[str]],
         clock: Callable[[], Instant],
         recorder: Recorder | None = None,
-        wishes: Wishes | None = None,
+        options: RunOptions | None = None,
     ) -> None:
         self.run = run
         self.hurry = False
         self.on_ready: Callable[[], str] | None = None
         self._client = client
         self._timing: Timing = client.timing
-        self._wires = Wires(client, client_id)
+        self._sources = Sources(client, client_id)
         self._publish = publish
         self._watch = watch
         self._clock = clock
         self._recorder = recorder
-        self._wishes = wishes or Wishes()
-        run.told.expected = self._wishes.expect_outputs
+        self._options = options or RunOptions()
+        run.outcome.expected = self._options.expect_outputs
         usual = 0.0 if client.address.loopback else self._timing.ping
-        self._ping_interval = usual if self._wishes.ping_interval is None else self._wishes.ping_interval
+        self._ping_interval = usual if self._options.ping_interval is None else self._options.ping_interval
         self._timers = Timers(lambda: clock().elapsed)
         self._held: list[messages.Message] | None = None
         self._attached = False
-        self._hearing = Hearing(run, self._timing, clock().elapsed, loopback=client.address.loopback)
+        self._liveness = Liveness(run, self._timing, clock().elapsed, loopback=client.address.loopback)
         self._submission = Submission(run, client)
-        self._inquiry = Inquiry(
-            run, client, self._wires, self._timers, self._hearing, self._submission, publish=publish, clock=clock
+        self._poller = Poller(
+            run, client, self._sources, self._timers, self._liveness, self._submission, publish=publish, clock=clock
         )
-        self._states = States(run)
+        self._state_decoder = ProgressStateDecoder(run)
         self._signals = 0
         self._failure: UnreachableError | None = None
         self._opened_at = 0.0
@@ -92,11 +92,11 @@ class Loop:
 
     def stop(self) -> None:
         """The user wants to stop: the first time cancels, the second leaves. Safe in a signal handler."""
-        self._wires.put(Signalled())
+        self._sources.put(StopRequested())
 
     def leave(self) -> None:
         """Stop following and let the prompt go on; may be called from any thread."""
-        self._wires.put(Left())
+        self._sources.put(LeaveRequested())
 
     def execute(self, body: messages.Json) -> None:
         """Connect, submit *body*, follow to the verdict. The run's end isn't told yet: outputs come first.
@@ -108,15 +108,15 @@ class Loop:
         # A tracker may be there before there is a prompt.
         self._attached = body is None and self.on_ready is None
         self._timers.arm("watch", 0.0)
-        for name, delay in (("timeout", self._wishes.timeout), ("give_up", self._wishes.wait_for_server)):
+        for name, delay in (("timeout", self._options.timeout), ("give_up", self._options.wait_for_server)):
             if delay:
                 self._timers.arm(name, delay)
         try:
-            if self._wishes.take_over:
+            if self._options.take_over:
                 self._take_over()
             if self.run.verdict is None:
-                self._wires.connect()
-                self._until(lambda: self._hearing.ever_open)
+                self._sources.connect()
+                self._until(lambda: self._liveness.ever_open)
             if self.run.verdict is None:
                 if self.on_ready is not None:
                     self.run.prompt_id = self.on_ready()
@@ -125,26 +125,26 @@ class Loop:
         except KeyboardInterrupt:
             raise
         except BaseException:
-            self._wires.shut()
+            self._sources.shut()
             raise
 
     def resume(self) -> None:
         """Go on to the verdict after a KeyboardInterrupt; nothing where there is one."""
         self._until(lambda: False)
-        self._wires.shut()
+        self._sources.shut()
 
     def save(self, target: Target) -> None:
         """Save the outputs; a failure makes a success partial."""
-        saver = Saver(
+        downloader = Downloader(
             self.run,
-            self._wires,
+            self._sources,
             publish=self._publish,
             clock=self._clock,
-            pulse=self._look_after_reporters,
+            on_turn=self._look_after_reporters,
             recorder=self._recorder,
-            overtime=lambda: self._wishes.timeout if self._timers.is_due("timeout") else None,
+            overtime=lambda: self._options.timeout if self._timers.is_due("timeout") else None,
         )
-        saver.save(target)
+        downloader.save(target)
 
     # --- the inbox
 
@@ -156,7 +156,7 @@ class Loop:
     def _take(self, items: list[Any]) -> None:
         for together, group in groupby(items, lambda item: type(item) is Batch):
             if together:
-                decode = self._states.decode if self._held is None else decode_text
+                decode = self._state_decoder.decode if self._held is None else decode_text
                 self._feed(decoded(list(group), decode))
                 continue
             for item in group:
@@ -164,7 +164,7 @@ class Loop:
 
     def _receive(self) -> list[Any]:
         """What is in the inbox, as soon as there is something or a timer is due."""
-        return self._wires.receive(self._timers.wait())
+        return self._sources.receive(self._timers.wait())
 
     def _feed(self, messages: Iterable[messages.Message]) -> None:
         if self._held is not None:
@@ -174,34 +174,34 @@ class Loop:
         run = self.run
         events: list[ev.Event] = []
         of_run = False
-        ended = run.told.ended
+        ended = run.outcome.ended
         for message in messages:
             events += run.feed(message, now)
             of_run = of_run or getattr(message, "prompt_id", None) == run.prompt_id
         self._publish(events)
-        self._publish(self._hearing.frames(now, of_run=of_run))
+        self._publish(self._liveness.frames(now, of_run=of_run))
         if run.ending:
             if not ended or "look" not in self._timers:
-                self._timers.arm_sooner("look", 0.0 if run.told.over else self._timing.ended_poll)
-        elif of_run and run.started and not run.told.cancelling:
+                self._timers.arm_sooner("look", 0.0 if run.outcome.over else self._timing.ended_poll)
+        elif of_run and run.started and not run.outcome.cancelling:
             # The stream is alive: no need to ask.
-            self._inquiry.fresh()
+            self._poller.reset()
         elif run.queued and not run.started and "queue" not in self._timers:
             self._timers.arm("queue", self._timing.queue_refresh)
 
     def _handle(self, item: object) -> None:
-        if isinstance(item, Opened):
+        if isinstance(item, SocketOpened):
             self._on_opened()
-        elif isinstance(item, Closed):
+        elif isinstance(item, SocketClosed):
             self._on_closed(item)
         elif isinstance(item, Skipped):
             self._on_skipped(item)
-        elif isinstance(item, Signalled):
+        elif isinstance(item, StopRequested):
             self._on_signal()
-        elif isinstance(item, Left):
+        elif isinstance(item, LeaveRequested):
             self.run.conclude(verdict.detached(self._command, *self._state()))
-        elif isinstance(item, Done):
-            self._wires.busy.discard(item.name)
+        elif isinstance(item, CallDone):
+            self._sources.busy.discard(item.name)
             if not isinstance(item.error, (UnreachableError, OSError, type(None))):
                 raise item.error
             getattr(self, f"_{item.name}_done")(item)
@@ -223,14 +223,14 @@ class Loop:
                 return
 
     def _watch_due(self, now: float) -> None:
-        """The slow pulse: reporters, heartbeats, and whether the server must be given up."""
+        """The slow on_turn: reporters, heartbeats, and whether the server must be given up."""
         self._timers.arm("watch", self._timing.tick * 2)
         self._look_after_reporters()
-        if self._hearing.silent(now) and "silence" not in self._timers:
+        if self._liveness.silent(now) and "silence" not in self._timers:
             self._silence_due(now)
-        unanswered = self._hearing.gone(now) if self.run.sent else None
+        unanswered = self._liveness.gone(now) if self.run.sent else None
         if unanswered is not None:
-            self.run.conclude(verdict.server_gone(self.run.told, self.run.nodes, unanswered))
+            self.run.conclude(verdict.server_gone(self.run.outcome, self.run.nodes, unanswered))
 
     def _look_after_reporters(self) -> None:
         for warning in self._watch():
@@ -238,16 +238,16 @@ class Loop:
 
     def _silence_due(self, now: float) -> None:
         """A heartbeat; and a look over HTTP, which others follow at their own pace."""
-        if self._hearing.silent(now):
+        if self._liveness.silent(now):
             self._timers.arm("silence", self._timing.silence)
             if self.run.sent and "look" not in self._timers:
                 self._timers.arm("look", 0.0)
-            self._publish(self._hearing.beat(self._clock()))
+            self._publish(self._liveness.heartbeat(self._clock()))
 
     def _timeout_due(self, now: float) -> None:
-        assert self._wishes.timeout is not None
-        if not self.run.told.cancelling:
-            self.run.conclude(verdict.timed_out(self._wishes.timeout, self._command, *self._state()))
+        assert self._options.timeout is not None
+        if not self.run.outcome.cancelling:
+            self.run.conclude(verdict.timed_out(self._options.timeout, self._command, *self._state()))
 
     def _state(self) -> tuple[ev.PromptState, ev.Submitted]:
         sent = self.run.sent or self._attached
@@ -261,24 +261,24 @@ class Loop:
 
     def _on_opened(self) -> None:
         self._opened_at = self._clock().elapsed
-        self._publish(self._hearing.opened(self._clock()))
+        self._publish(self._liveness.opened(self._clock()))
         if self._ping_interval:
             self._timers.arm("ping", self._ping_interval)
 
-    def _on_closed(self, item: Closed) -> None:
+    def _on_closed(self, item: SocketClosed) -> None:
         if item.fault is not None:
             raise item.fault
         error = item.error or UnreachableError("the connection was closed at once", retryable=True)
         waiting = "give_up" in self._timers and error.retryable
-        if not self._hearing.ever_open and not waiting:
+        if not self._liveness.ever_open and not waiting:
             self.run.conclude(verdict.unreachable(error, sent=self._attached))
             return
         self._failure = error
         now = self._clock()
-        if self._hearing.open and now.elapsed - self._opened_at > self._timing.reconnect_most:
+        if self._liveness.open and now.elapsed - self._opened_at > self._timing.reconnect_most:
             # It had stood for a while; one that breaks again and again is tried ever less often.
             self._reconnect_delay = self._timing.reconnect_first
-        self._publish(self._hearing.closed(item.error, now))
+        self._publish(self._liveness.closed(item.error, now))
         self._timers.arm("reconnect", self._reconnect_delay * random.uniform(0.5, 1.0))
         self._reconnect_delay = min(2 * self._reconnect_delay, self._timing.reconnect_most)
         if self.run.sent and not self._submission.pending:
@@ -286,62 +286,62 @@ class Loop:
 
     def _give_up_due(self, now: float) -> None:
         """The server was waited for long enough."""
-        if not self._hearing.ever_open:
+        if not self._liveness.ever_open:
             error = self._failure or no_answer(self._client.address.base)
             self.run.conclude(verdict.unreachable(error, sent=self._attached))
 
     def _reconnect_due(self, now: float) -> None:
-        self._wires.connect()
+        self._sources.connect()
 
     def _ping_due(self, now: float) -> None:
-        if self._hearing.open:
-            self._wires.ping()
+        if self._liveness.open:
+            self._sources.ping()
             self._timers.arm("ping", self._ping_interval)
 
-    def _ping_done(self, item: Done) -> None:
+    def _ping_done(self, item: CallDone) -> None:
         """A ping that can't be sent is noticed by the reader, or by silence: never by itself a failure."""
 
     def _take_over(self) -> None:
         """Find out under which client id the prompt was submitted, and follow it under that one."""
         self.run.sent = True
-        self._hearing.begin(self._clock().elapsed)
+        self._liveness.begin(self._clock().elapsed)
         self._timers.arm("look", 0.0)
         self._until(lambda: self.run.queued)
         if self.run.client_id is not None:
-            self._wires.client_id = self.run.client_id
+            self._sources.client_id = self.run.client_id
 
     # --- submitting
 
     def _submit(self, body: messages.Json) -> None:
         self.run.sent = True
-        self._hearing.begin(self._clock().elapsed)
+        self._liveness.begin(self._clock().elapsed)
         if body is None:
             self.run.missed = True
-            self._inquiry.look_due()
+            self._poller.look_due()
             return
-        self._wires.errand("submit", self._submission.call(body))
+        self._sources.errand("submit", self._submission.call(body))
 
-    def _submit_done(self, item: Done) -> None:
+    def _submit_done(self, item: CallDone) -> None:
         now = self._clock()
         if item.error is None:
-            self._publish(self._hearing.answered(now, in_queue=None))
+            self._publish(self._liveness.answered(now, in_queue=None))
             self._publish(self._submission.answered(item.value, now))
         else:
             self._publish(self._submission.failed(item.error, now))
-        told = self.run.told
-        if self.run.verdict is None and (not self.run.queued or told.cancelling or self.run.ending):
-            self._inquiry.look_due()
+        outcome = self.run.outcome
+        if self.run.verdict is None and (not self.run.queued or outcome.cancelling or self.run.ending):
+            self._poller.look_due()
 
     # --- the second witness
 
     def _look_due(self, now: float) -> None:
-        self._inquiry.look_due()
+        self._poller.look_due()
 
     def _queue_due(self, now: float) -> None:
-        self._inquiry.queue_due()
+        self._poller.queue_due()
 
-    def _look_done(self, item: Done) -> None:
-        self._inquiry.look_done(item)
+    def _look_done(self, item: CallDone) -> None:
+        self._poller.look_done(item)
         if self._held is not None:
             # The first look has told which prompt it is.
             held, self._held = self._held, None
@@ -349,8 +349,8 @@ class Loop:
 
     _cancel_done = _look_done
 
-    def _queue_done(self, item: Done) -> None:
-        self._inquiry.queue_done(item)
+    def _queue_done(self, item: CallDone) -> None:
+        self._poller.queue_done(item)
 
     # --- the user's signals
 
@@ -364,26 +364,26 @@ class Loop:
         elif submitted == "no":
             message = "cancelled by the user before anything was submitted"
             self.run.conclude(verdict.cancelled(message, "none", "no"))
-        elif self._wishes.on_interrupt == "detach":
+        elif self._options.on_interrupt == "detach":
             self.run.conclude(verdict.detached(self._command, state, submitted))
         elif not self.run.sent:
             message = "stopped by the user before the server was reached; the prompt was left as it is"
             self.run.conclude(verdict.cancelled(message, state, submitted, command=self._command))
         else:
-            self.run.told.cancelling = True
+            self.run.outcome.cancelling = True
             if self._recorder is not None:
                 self._recorder.note("cancel")
             self._timers.arm("unconfirmed", self._timing.cancel)
-            self._inquiry.look_due()
+            self._poller.look_due()
 
     def _unconfirmed_due(self, now: float) -> None:
         message = f"the server did not confirm within {self._timing.cancel:g} s that the prompt was cancelled"
-        if self._inquiry.tried:
-            message += f": {self._inquiry.tried}"
+        if self._poller.tried:
+            message += f": {self._poller.tried}"
         self._tell(ev.Warning, code="cancel_unconfirmed", message=message)
         self.run.conclude(verdict.cancelled(message, "unknown", self._state()[1], command=self._command))
 
     # --- telling
 
     def _tell(self, cls: Callable[..., ev.Event], **fields: Any) -> None:
-        self._publish(self.run.tell(cls, self._clock(), **fields))
+        self._publish(self.run.emit(cls, self._clock(), **fields))

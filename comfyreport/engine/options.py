@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class RunOptions:
     """Limits and manners. Times in seconds; None for no limit.
 
     `ping_interval`: None for the usual one, which is none on loopback; 0 for none. `take_over`: follow a prompt under

@@ -12,7 +12,7 @@ from comfyreport._version import __version__
 from comfyreport.errors import ComfyReportError, UnreachableError, UsageError, describe_fault
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.reporting.delivery import Delivery
-from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import stderr, stdout
 from comfyreport.run import Run
 from comfyreport.run.verdict import Verdict, cancelled
@@ -44,7 +44,7 @@ class Session:
         self.hurry = False
         began = time.monotonic()
         self._elapsed: Callable[[], float] = lambda: time.monotonic() - began
-        self._missed = False
+        self._failed_beside_run = False
         self._delivery = Delivery(plugins.reporters, timing=timing, complain=complain, clock=self.elapsed, trace=trace)
         self._start = ev.StreamStarted(
             seq=next(self.sequence),
@@ -91,9 +91,9 @@ class Session:
         """Write one line to stderr, escapes for what no terminal should see; one that nobody reads is given up soon."""
         self._delivery.complain(line)
 
-    def miss(self, what: str) -> None:
+    def fail_beside_run(self, what: str) -> None:
         """Tell what was asked for beside the run and can't be had: exit code 5 if the run itself was fine."""
-        self._missed = True
+        self._failed_beside_run = True
         self.complain(what)
 
     def fail(self, error: BaseException, run: Run | None = None) -> None:
@@ -104,16 +104,16 @@ class Session:
         if run.verdict.status == "internal":
             self.complain(f"internal error: {describe_fault(error)}; please report this as a fault of comfyreport")
 
-    def finish(self, last_words: Callable[[], None] = lambda: None) -> int:
+    def finish(self, before_end: Callable[[], None] = lambda: None) -> int:
         """Close the reporters, tell the end of the stream; the process's exit code.
 
         `reporter_failures` holds those of the reporters that don't carry the stream; the ones that do are
         closed behind it.
 
-        :param last_words: writes what else there is to write, before the exit code is told.
+        :param before_end: writes what else there is to write, before the exit code is told.
         """
         self._delivery.close(everybody=False, hurry=lambda: self.hurry)
-        last_words()
+        before_end()
         failed = [result for result in self.results if result.exit_code]
         now = self.clock()
         code = self._exit_code()
@@ -133,7 +133,7 @@ class Session:
 
     def _exit_code(self) -> int:
         code = next((result.exit_code for result in self.results if result.exit_code), 0)
-        return code or (ev.EXIT_REPORTER_FAILED if self._missed or self._delivery.failures() else 0)
+        return code or (ev.EXIT_REPORTER_FAILED if self._failed_beside_run or self._delivery.failures() else 0)
 
 
 def verdict_of(error: BaseException, run: Run) -> Verdict:
@@ -162,6 +162,6 @@ def complain_to_stderr(line: str) -> None:
 
 def default_plugins(*, quiet: bool, json_progress: bool) -> Plugins:
     """The reporters that `quiet` and `json_progress` stand for: errors only, JSON lines, else the console."""
-    plugins = Plugins(Streams(stdout, stderr))
+    plugins = Plugins(StandardStreams(stdout, stderr))
     plugins.add_spec("jsonl" if json_progress else "quiet" if quiet else "console")
     return plugins

@@ -1,4 +1,4 @@
-"""What feeds the loop: one inbox, the reader that fills it with frames, errands over HTTP, and the user's wishes.
+"""What feeds the loop: one inbox, the reader that fills it with frames, errands over HTTP, and the user's options.
 
 Every blocking call is made on a thread of its own, which may be left behind; the loop waits for nothing but the inbox.
 """
@@ -17,18 +17,18 @@ from comfyreport.net.frames import Skipped
 from comfyreport.net.websocket import Socket
 
 
-class Opened(NamedTuple):
+class SocketOpened(NamedTuple):
     """The reader's connection stands and its feature flags are sent."""
 
 
-class Closed(NamedTuple):
+class SocketClosed(NamedTuple):
     """The reader's connection ended, or never came to be; *fault* is what it should never raise."""
 
     error: UnreachableError | None
     fault: BaseException | None = None
 
 
-class Done(NamedTuple):
+class CallDone(NamedTuple):
     """An errand came back."""
 
     name: str
@@ -36,25 +36,25 @@ class Done(NamedTuple):
     error: BaseException | None
 
 
-class Signalled(NamedTuple):
+class StopRequested(NamedTuple):
     """The user wants to stop."""
 
 
-class Left(NamedTuple):
+class LeaveRequested(NamedTuple):
     """The program wants to follow no more."""
 
 
-class Wires:
+class Sources:
     """The inbox of one run and the threads that fill it."""
 
     def __init__(self, client: Client, client_id: str) -> None:
         self.client = client
         self.busy: set[str] = set()
         self.client_id = client_id
-        self._inbox = Inbox(client.timing.patience, client.timing.gather)
+        self._inbox = Inbox(client.timing.backpressure, client.timing.batch_pause)
         self._socket: Socket | None = None
 
-    def put(self, item: Signalled | Left) -> None:
+    def put(self, item: StopRequested | LeaveRequested) -> None:
         """Tell the loop of a wish. Safe in a signal handler and from any thread."""
         self._inbox.put(item)
 
@@ -65,7 +65,7 @@ class Wires:
     # --- the socket
 
     def connect(self) -> None:
-        """Open the socket on a new reader thread. The one before has ended: it told so with `Closed`."""
+        """Open the socket on a new reader thread. The one before has ended: it told so with `SocketClosed`."""
         self._socket = Socket(self.client, self.client_id)
         threading.Thread(target=self._read, args=(self._socket,), name="comfyreport-reader", daemon=True).start()
 
@@ -76,7 +76,7 @@ class Wires:
         put = self._inbox.put
         try:
             connection.open()
-            put(Opened())
+            put(SocketOpened())
             for messages in connection.frames():
                 if isinstance(messages, Skipped):
                     put(messages)
@@ -92,7 +92,7 @@ class Wires:
             fault = raised
         finally:
             connection.close()
-            put(Closed(error, fault))
+            put(SocketClosed(error, fault))
 
     def shut(self) -> None:
         """End the connection; returns at once."""
@@ -108,14 +108,14 @@ class Wires:
     # --- errands
 
     def errand(self, name: str, call: Callable[[], Any]) -> None:
-        """Make a blocking call on a thread of its own; its outcome comes through the inbox as `Done`."""
+        """Make a blocking call on a thread of its own; what came of it comes through the inbox as `CallDone`."""
         self.busy.add(name)
 
         def work() -> None:
             try:
-                outcome = Done(name, call(), None)
+                outcome = CallDone(name, call(), None)
             except BaseException as error:  # noqa: BLE001  whatever it is, the loop must hear of it
-                outcome = Done(name, None, error)
+                outcome = CallDone(name, None, error)
             self._inbox.put(outcome)
 
         threading.Thread(target=work, name=f"comfyreport-{name}", daemon=True).start()

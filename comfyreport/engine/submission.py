@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from comfyreport import events as ev
-from comfyreport.engine.lookup import Look, look_for_submission
+from comfyreport.engine.lookup import Lookup, look_up_submission
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.net.address import DEFAULT_SERVER
@@ -35,10 +35,10 @@ class Submission:
         self.pending = True
         return lambda: self._client.post("/prompt", body, timeout=self._client.timing.submit_answer)
 
-    def look(self, client_id: str) -> Callable[[Client, str], Look] | None:
+    def look(self, client_id: str) -> Callable[[Client, str], Lookup] | None:
         """How to look for a prompt of which it isn't known under which id the server has it, if that is so."""
         if self._unanswered and not self._run.queued:
-            return partial(look_for_submission, client_id=client_id)
+            return partial(look_up_submission, client_id=client_id)
         return None
 
     def answered(self, answer: Answer, at: Instant) -> Sequence[ev.Event]:
@@ -50,7 +50,7 @@ class Submission:
         refused = responses.read_refused(answer.body, refs) if answer.status in (400, 422) else None
         if fact := accepted or refused:
             return run.feed(fact, at)
-        refusal = answer.refusal(self._client.address.base)
+        refusal = answer.as_error(self._client.address.base)
         if run.queued or refusal.retryable:
             # Frames of the run have come, or a proxy had no answer from the server, which may have it all the same.
             self.refusal = refusal if answer.status in (429, 502, 503) else None
@@ -73,7 +73,7 @@ class Submission:
     def _lost(self, known: UnreachableError, at: Instant) -> Sequence[ev.Event]:
         self._unanswered = True
         message = f"the answer to the submission was lost: {known.message}"
-        return self._run.tell(ev.Warning, at, code="answer_lost", message=message)
+        return self._run.emit(ev.Warning, at, code="answer_lost", message=message)
 
 
 def attach_command(prompt_id: str, server: str) -> str:

@@ -15,7 +15,7 @@ from comfyreport.net.address import Address
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-# Headers that hold nothing secret; hiding their values would only spoil what the server says.
+# Headers that hold nothing secret; redactor their values would only spoil what the server says.
 _PUBLIC = frozenset(
     (
         "accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-type", "host", "origin",

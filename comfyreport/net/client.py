@@ -24,10 +24,10 @@ from comfyreport.errors import UnreachableError
 from comfyreport.net.access import Access
 from comfyreport.net.address import Address
 from comfyreport.net.cookies import Cookies, read_cookies
-from comfyreport.net.failures import NETWORK_ERRORS, no_answer, refusal, told_by_status, unreachable
+from comfyreport.net.failures import NETWORK_ERRORS, is_body_ignored, no_answer, status_error, unreachable
 from comfyreport.net.limits import Call, LimitedAdapter
 from comfyreport.net.proxies import proxy_of
-from comfyreport.net.redaction import SHOWN, Hiding
+from comfyreport.net.redaction import PLACEHOLDER, Redactor
 from comfyreport.protocol.decode import loads
 from comfyreport.protocol.messages import Json
 from comfyreport.timing import Timing
@@ -56,9 +56,9 @@ class Answer(NamedTuple):
     location: str = ""
     page: bool = False
 
-    def refusal(self, place: str) -> UnreachableError:
+    def as_error(self, place: str) -> UnreachableError:
         """What it means where it isn't what ComfyUI answers."""
-        return refusal(self.status, self.location, place, page=self.page)
+        return status_error(self.status, self.location, place, page=self.page)
 
 
 class Client:
@@ -77,7 +77,7 @@ class Client:
         self.cookies = Cookies(address.host, secure=address.secure)
         self._calls: set[Call] = set()
         self._cut = False
-        self.hiding = Hiding(self.access.secrets(address))
+        self.redactor = Redactor(self.access.secrets(address))
         self._headers = self.access.headers_for(address)
         if "user-agent" not in {name.lower() for name in self._headers}:
             self._headers["User-Agent"] = USER_AGENT
@@ -125,13 +125,13 @@ class Client:
         self._record({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
         try:
             with self._request(method, self.address.url(path), body, timeout, self.timing.whole_answer) as (answer, _):
-                data = self.hiding.body(bytearray() if told_by_status(answer.status_code) else _read(answer))
+                data = self.redactor.body(bytearray() if is_body_ignored(answer.status_code) else _read(answer))
         except UnreachableError as error:
             self._record({"dir": "in", "kind": "http-error", "method": method, "path": path, "error": error.code})
             raise
         text = data[:2000].decode("utf-8", "replace")
         page = "html" in answer.headers.get("Content-Type", "").lower()
-        location = self.hiding.text(answer.headers.get("Location", ""))
+        location = self.redactor.text(answer.headers.get("Location", ""))
         made = Answer(answer.status_code, _parsed(data), text, location, page)
         record: dict[str, Any] = {"dir": "in", "kind": "http", "method": method, "path": path, "status": made.status}
         self._record(record | ({"text": made.text} if made.body is None else {"response": made.body}))
@@ -178,8 +178,8 @@ class Client:
             kind = response.headers.get("Content-Type", "")
             page = kind.startswith("text/html") and not filename.lower().endswith((".html", ".htm"))
             if response.status_code != 200 or page:
-                location = self.hiding.text(response.headers.get("Location", ""))
-                raise refusal(response.status_code, location, self.address.base, page=page)
+                location = self.redactor.text(response.headers.get("Location", ""))
+                raise status_error(response.status_code, location, self.address.base, page=page)
             taken = 0
             for piece in _pieces(response):
                 call.allow(self.timing.answer)
@@ -201,7 +201,7 @@ class Client:
         body = record.get("request")
         if isinstance(body, dict) and isinstance(body.get("extra_data"), dict):
             # Whatever its length, a key is none of a recording's business.
-            record["request"] = {**body, "extra_data": dict.fromkeys(body["extra_data"], SHOWN)}
+            record["request"] = {**body, "extra_data": dict.fromkeys(body["extra_data"], PLACEHOLDER)}
         self.tap(record)
 
     def close(self) -> None:

@@ -106,12 +106,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [each for each in found if isinstance(each, BaseException)]
 
 
-def told_by_status(status: int) -> bool:
+def is_body_ignored(status: int) -> bool:
     """Whether the status says all: what comes with it isn't ComfyUI's, and may be without end."""
     return status in (401, 403, 407) or 300 <= status < 400
 
 
-def refusal(status: int, location: str, place: str, *, page: bool = False) -> UnreachableError:
+def status_error(status: int, location: str, place: str, *, page: bool = False) -> UnreachableError:
     """What an HTTP status that isn't ComfyUI's normal one means; *page*: it came with a web page."""
     if status in (401, 407):
         return UnreachableError(

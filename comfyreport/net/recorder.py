@@ -19,7 +19,7 @@ from typing import Any
 from comfyreport._version import __version__
 from comfyreport.errors import UsageError
 from comfyreport.files import open_to_write
-from comfyreport.net.redaction import Hiding
+from comfyreport.net.redaction import Redactor
 
 FORMAT = 1
 
@@ -53,7 +53,7 @@ class Recorder:
             ) from error
         self._lock = threading.Lock()
         self._began = time.monotonic()
-        self._hiding = Hiding(secrets)
+        self._redactor = Redactor(secrets)
         self._on_failure = on_failure
         self.failure: str | None = None
         header = {"recording": FORMAT, "comfyreport": __version__, "server": server, "time": time.time()}
@@ -68,7 +68,7 @@ class Recorder:
         self.tap({"dir": "note", "kind": "note", "note": note, **fields})
 
     def _write(self, record: Record) -> None:
-        line = self._hiding.body(_dumps(record)) + b"\n"
+        line = self._redactor.body(_dumps(record)) + b"\n"
         with self._lock:
             if self._file.closed or self.failure is not None:
                 return

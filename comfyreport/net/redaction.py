@@ -13,7 +13,7 @@ from comfyreport.protocol.messages import Json
 
 Bytes = TypeVar("Bytes", bytes, bytearray)
 
-SHOWN = "[removed]"
+PLACEHOLDER = "[removed]"
 
 SHORTEST = 8
 """Characters: a shorter secret may well be a part of anything, and what a server says would become useless."""
@@ -53,7 +53,7 @@ def _word(secrets: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile(rf"(?<!\w)(?:{found})(?!\w)") if found else None
 
 
-class Hiding:
+class Redactor:
     """Replaces *secrets*, in the forms in which they may stand in URLs and JSON.
 
     Those of fewer than `SHORTEST` characters only as a word of their own; and if that is of letters alone or of digits
@@ -84,11 +84,11 @@ class Hiding:
     def text(self, text: str, *, name: bool = False) -> str:
         """*text* without secrets; *name*: it names a file, and is left as it is but for long ones."""
         for secret in self._texts:
-            text = text.replace(secret, SHOWN)
+            text = text.replace(secret, PLACEHOLDER)
         if self._words is not None and not name:
-            text = self._words.sub(SHOWN, text)
+            text = self._words.sub(PLACEHOLDER, text)
         if self._plain_words is not None and not name and _SENTENCE.match(text):
-            text = self._plain_words.sub(SHOWN, text)
+            text = self._plain_words.sub(PLACEHOLDER, text)
         return text
 
     def value(self, value: Json) -> Json:

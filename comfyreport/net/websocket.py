@@ -17,7 +17,7 @@ from websocket import ABNF
 from comfyreport.errors import UnreachableError
 from comfyreport.net import handshake
 from comfyreport.net.client import Client
-from comfyreport.net.failures import NETWORK_ERRORS, no_answer, no_websocket, refusal, unreachable
+from comfyreport.net.failures import NETWORK_ERRORS, no_answer, no_websocket, status_error, unreachable
 from comfyreport.net.frames import FrameError, Frames, Message, Skipped
 from comfyreport.net.limits import Call, shut_down
 from comfyreport.net.proxies import Proxy, proxy_of
@@ -78,7 +78,7 @@ class Socket:
             raise no_websocket(place)
         if head.status != 101:
             page = "html" in head.get("content-type").lower()
-            raise refusal(head.status, client.hiding.text(head.get("location")), place, page=page)
+            raise status_error(head.status, client.redactor.text(head.get("location")), place, page=page)
         self._early = head.rest
         self._heard_at = time.monotonic()
         raw.sendall(ABNF.create_frame(FEATURE_FLAGS, ABNF.OPCODE_TEXT).format())
@@ -110,14 +110,14 @@ class Socket:
 
         Raises OSError or UnreachableError when the connection breaks.
         """
-        hiding = self._client.hiding
+        redactor = self._client.redactor
         try:
             for batch in Frames(self._receive, lambda payload: self._send(payload, ABNF.OPCODE_PONG)):
                 if isinstance(batch, Skipped):
                     yield batch
                     continue
-                if hiding.anything:
-                    batch = [(text, hiding.body(data) if text else hiding.binary(data)) for text, data in batch]
+                if redactor.anything:
+                    batch = [(text, redactor.body(data) if text else redactor.binary(data)) for text, data in batch]
                 if self._tap is not None:
                     for message in batch:
                         self._record(_recorded(*message))

@@ -16,7 +16,7 @@ from comfyreport.text import FILE_NAME_LIMIT, bounded, cut, text_of
 _MODELS = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".ply", ".usdz", ".splat", ".ksplat", ".spz")
 _MORE_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".flac": "audio/flac", ".opus": "audio/ogg"}
 
-ROOM = 32 * 1024 * 1024
+OUTPUT_CHARACTERS = 32 * 1024 * 1024
 """Characters: 300,000 files have less."""
 
 _ENDING = re.compile(r"\.[a-z0-9]{1,12}\Z")
@@ -25,33 +25,33 @@ _ENDING = re.compile(r"\.[a-z0-9]{1,12}\Z")
 _FLAGS = frozenset({"animated"})
 
 
-class Room:
+class OutputLimit:
     """What a run keeps of its outputs in all: so many characters, beyond which outputs are left out."""
 
-    def __init__(self, characters: int = ROOM) -> None:
+    def __init__(self, characters: int = OUTPUT_CHARACTERS) -> None:
         self._left = characters
 
-    def takes(self, output: Output) -> bool:
-        """Whether there is room for *output*, which takes it."""
+    def admits(self, output: Output) -> bool:
+        """Whether there is limit for *output*, which takes it."""
         texts = (output.filename, output.subfolder, output.folder, output.url, output.value)
         self._left -= sum(len(text_of(text)) for text in texts if text is not None)
         return self._left >= 0
 
 
-class Collection:
+class OutputCollection:
     """The outputs of one run, each once, numbered among those of its node."""
 
     def __init__(self, base_url: str) -> None:
         self.outputs: list[Output] = []
         self._base_url = base_url
-        self._room = Room()
+        self._limit = OutputLimit()
         self._places: set[tuple[object, ...]] = set()
         self._counts: Counter[str] = Counter()
 
     def add(self, node: NodeRef, ui: Mapping[str, Json], *, cached: bool) -> None:
         """Add what *ui* tells of *node*, as far as it isn't there."""
         new: list[tuple[object, ...]] = []
-        for output in outputs_of(node, ui, self._base_url, cached=cached, room=self._room):
+        for output in outputs_of(node, ui, self._base_url, cached=cached, limit=self._limit):
             place = (output.node.id, output.filename, output.subfolder, output.folder)
             if output.filename is None or place not in self._places:
                 # Several expanded nodes may have left something under one display node, each counted from 0.
@@ -62,7 +62,7 @@ class Collection:
 
 
 def outputs_of(
-    node: NodeRef, ui: Mapping[str, Json], base_url: str, *, cached: bool = False, room: Room | None = None
+    node: NodeRef, ui: Mapping[str, Json], base_url: str, *, cached: bool = False, limit: OutputLimit | None = None
 ) -> tuple[Output, ...]:
     """The outputs that *ui*, one node's `output` of an `executed` or of history, tells of.
 
@@ -70,7 +70,7 @@ def outputs_of(
     value, with limits to their sizes (`texts`). *base_url* is the server's address without credentials.
     """
     found = (_output(node, index, key, item, base_url, cached) for index, (key, item) in enumerate(_items(ui)))
-    return tuple(output for output in found if room is None or room.takes(output))
+    return tuple(output for output in found if limit is None or limit.admits(output))
 
 
 def _items(ui: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:

@@ -20,7 +20,7 @@ from comfyreport.errors import ComfyReportError, UsageError
 from comfyreport.events import Instant
 from comfyreport.net.recorder import Record
 from comfyreport.protocol import decode, responses
-from comfyreport.run import Fact, Run
+from comfyreport.run import Run, RunInput
 from comfyreport.run.verdict import Verdict, without_history
 from comfyreport.workflow.files import from_mapping
 
@@ -162,7 +162,7 @@ class Player:
             self.run.verdict = recorded
         if self.run.verdict is None:
             message = "the recording ends before the run did"
-            self.run.conclude(without_history(self.run.told, self.run.nodes, "prompt_vanished", message, ""))
+            self.run.conclude(without_history(self.run.outcome, self.run.nodes, "prompt_vanished", message, ""))
         yield from self.run.finish(at)
 
     def _instant(self, seconds: float) -> Instant:
@@ -174,12 +174,12 @@ class Player:
             self._sockets.add(_socket(record))
             self._connected += 1
             state = "connected" if self._connected == 1 else "restored"
-            yield from self.run.tell(ev.ConnectionChanged, at, state=state)
+            yield from self.run.emit(ev.ConnectionChanged, at, state=state)
         elif kind == "ws-close" and direction == "in" and _socket(record) in self._sockets:
             if self.run.verdict is not None or self.run.ending:
                 return
             self.run.missed = True
-            yield from self.run.tell(ev.ConnectionChanged, at, state="lost", detail="the connection was closed")
+            yield from self.run.emit(ev.ConnectionChanged, at, state="lost", detail="the connection was closed")
         elif kind == "note":
             yield from self._note(record, at)
         elif direction == "out" and kind == "http":
@@ -193,7 +193,7 @@ class Player:
     def _note(self, record: Record, at: Instant) -> Iterator[ev.Event]:
         note = record.get("note")
         if note == "cancel":
-            self.run.told.cancelling = True
+            self.run.outcome.cancelling = True
         elif note == "end":
             self._end = record
         elif note == "saved":
@@ -204,7 +204,7 @@ class Player:
                 output = replace(self.run.outputs[index], path=str(record.get("path")), bytes=size)
                 yield from self.run.saved(index, output, at)
 
-    def _fact(self, index: int, record: Record) -> Fact | None:
+    def _fact(self, index: int, record: Record) -> RunInput | None:
         kind = record.get("kind")
         if kind == "ws-text" and _socket(record) in self._sockets:
             return decode.decode_text(str(record.get("text", "")))
@@ -215,7 +215,7 @@ class Player:
             return self._answer_fact(index, record)
         return None
 
-    def _answer_fact(self, index: int, record: Record) -> Fact | None:
+    def _answer_fact(self, index: int, record: Record) -> RunInput | None:
         path, status, body = str(record.get("path", "")), record.get("status"), record.get("response")
         if index == self._answer:
             refs = self.run.nodes.refs()

@@ -64,7 +64,7 @@ class Region:
         self._shown: list[str] = []
         self._drawn = -math.inf
         self._stray = ""
-        out.strays()
+        out.take_stray_output()
 
     def write(self, lines: Iterable[str]) -> None:
         """Write *lines* above the region with the next draw; their tags are coloured where the stream has colour."""
@@ -93,7 +93,7 @@ class Region:
 
     def _strays(self) -> list[str]:
         """What others wrote, as whole lines."""
-        *lines, self._stray = (self._stray + self._out.strays()).replace("\r\n", "\n").split("\n")
+        *lines, self._stray = (self._stray + self._out.take_stray_output()).replace("\r\n", "\n").split("\n")
         return [self._clean(line) for line in lines]
 
     def _clean(self, line: str) -> str:

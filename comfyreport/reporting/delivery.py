@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from comfyreport import events as ev
 from comfyreport.errors import describe_fault, one_line
 from comfyreport.events import RunView
-from comfyreport.reporting.event_queue import Mailbox
+from comfyreport.reporting.event_queue import EventQueue
 from comfyreport.reporting.hookspecs import PREFIX
 from comfyreport.reporting.plugins import Reporter
 from comfyreport.reporting.validation import Hook
-from comfyreport.reporting.worker import Aside, within
+from comfyreport.reporting.worker import Worker, call_within
 from comfyreport.text import printable
 from comfyreport.timing import Timing
 
@@ -70,7 +70,7 @@ class Delivery:
         self._complain = complain
         self._clock = clock
         self._trace = trace
-        self._mailbox = Mailbox(timing.patience)
+        self._queue = EventQueue(timing.backpressure)
         self._taken: deque[Any] = deque()
         self._calls = self._work()
         self._busy: _Call | None = None
@@ -82,7 +82,7 @@ class Delivery:
         self._share = timing.close_limit
         self._lost = 0
         self._fault: str | None = None
-        self._voice = Aside()
+        self._stderr_worker = Worker()
         self._generation = 0
         self._ticks = any(TICK_HOOK in reporter.hooks for reporter in reporters)
         self._last_tick = 0.0
@@ -94,7 +94,7 @@ class Delivery:
     def publish(self, events: Sequence[ev.Event]) -> None:
         """Hand *events* over; returns at once."""
         if events:
-            self._mailbox.put(events)
+            self._queue.put(events)
 
     def wants(self, event_type: str) -> bool:
         """Whether a reporter that is still there implements the hook of *event_type*."""
@@ -127,7 +127,7 @@ class Delivery:
         self._closing = True
         self._spent.clear()
         done = threading.Event()
-        self._mailbox.put([_Close(everybody, done)])
+        self._queue.put([_Close(everybody, done)])
         began = time.monotonic()
         window, lost = began + self._share, self._lost
         while not done.wait(min(0.02, self._timing.close_limit / 10)):
@@ -147,13 +147,13 @@ class Delivery:
             self._thread.join(self._timing.close_limit)
         if self._trace is not None:
             with contextlib.suppress(Exception):
-                self._voice.do(lambda: None, self._timing.complaint)
+                self._stderr_worker.run(lambda: None, self._timing.stderr_write)
         return True
 
     def complain(self, line: str) -> None:
         """Write one line to stderr; it is waited for only as long as somebody reads there."""
         with contextlib.suppress(Exception):
-            self._voice.do(lambda: self._complain(printable(line)), self._timing.complaint)
+            self._stderr_worker.run(lambda: self._complain(printable(line)), self._timing.stderr_write)
 
     def failures(self) -> tuple[str, ...]:
         """The reporters that were switched off, and why; a fault of the delivery itself too."""
@@ -206,12 +206,12 @@ class Delivery:
         trace = self._trace
         if trace is not None:
             with contextlib.suppress(Exception):
-                self._voice.soon(lambda: trace(name, call.hook, lasted), self._timing.complaint)
+                self._stderr_worker.submit(lambda: trace(name, call.hook, lasted), self._timing.stderr_write)
 
     def _judge(self, call: _Call, error: BaseException) -> str:
         """Why a hook failed; empty if its reader went away. What exceptions of others do here is a part of the call."""
         reporter = call.reporter
-        if reporter.left or (isinstance(error, BrokenPipeError) and reporter.stream is not None):
+        if reporter.reader_left or (isinstance(error, BrokenPipeError) and reporter.stream is not None):
             return ""
         return f"{call.hook} raised {one_line(error)}"
 
@@ -220,14 +220,14 @@ class Delivery:
             self._switch_off(call.reporter, why)
             self._now = time.monotonic()
         else:
-            call.reporter.left = True
+            call.reporter.reader_left = True
 
     def _switch_off(self, reporter: Reporter, why: str) -> None:
         if reporter.failure is None:
             reporter.failure = why
             if reporter.stream is not None:
                 with contextlib.suppress(Exception):
-                    within(self._timing.complaint, reporter.stream.release)
+                    call_within(self._timing.stderr_write, reporter.stream.release)
             self.complain(f"reporter {reporter} failed and was switched off: {why}")
 
     def _note_fault(self, what: str) -> None:
@@ -285,7 +285,7 @@ class Delivery:
         """All calls there are to make until the last close. Its state outlives the threads that run through it."""
         while True:
             if not self._taken:
-                self._taken = self._mailbox.take(self._wait())
+                self._taken = self._queue.take(self._wait())
             self._now = time.monotonic()
             self._begun = self._begun or bool(self._taken)
             while self._taken:
@@ -298,7 +298,7 @@ class Delivery:
                     yield from self._tell(item)
             yield from self._tick()
             # Waking this thread for each event would cost more than the event.
-            time.sleep(self._timing.gather)
+            time.sleep(self._timing.batch_pause)
 
     def _wait(self) -> float | None:
         open_run = self._begun and self.view.result is None

@@ -31,17 +31,17 @@ def merge(waiting: Iterable[Any]) -> deque[Any]:
     return kept
 
 
-class Mailbox:
+class EventQueue:
     """What the main thread has published and the delivery hasn't taken yet.
 
-    Where many events wait, `put` waits for the delivery, up to *patience* seconds; where that was in vain, it
+    Where many events wait, `put` waits for the delivery, up to *backpressure* seconds; where that was in vain, it
     merges, and waits no more until the delivery has taken something.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, backpressure: float) -> None:
         self._items: deque[Any] = deque()
         self._changed = threading.Condition()
-        self._patience = patience
+        self._patience = backpressure
         self._merge_above = MERGE_ABOVE
         self._waits = True
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from comfyreport.errors import ComfyReportError, ReporterError, one_line
 from comfyreport.files import is_fifo
 from comfyreport.reporting.hookspecs import PREFIX, PROJECT
-from comfyreport.reporting.signature import Signature, arguments, parse_request, signature_of, split_name
+from comfyreport.reporting.signature import Signature, arguments, parse_spec, signature_of, split_name
 from comfyreport.reporting.streams import Stream
 from comfyreport.reporting.validation import Hook, Manager, register
 
@@ -27,7 +27,7 @@ STREAM_HOOKS = (f"{PREFIX}event", f"{PREFIX}stream_finished")
 class Reporter:
     """A registered reporter.
 
-    `failure` says why it was switched off, `stuck` that a thread was left behind in it, `left` that its
+    `failure` says why it was switched off, `stuck` that a thread was left behind in it, `reader_left` that its
     reader went away.
     """
 
@@ -41,13 +41,13 @@ class Reporter:
         self.stream = stream
         self.failure: str | None = None
         self.stuck = False
-        self.left = False
+        self.reader_left = False
         self.closed = False
 
     @property
     def alive(self) -> bool:
         """Whether it still gets events."""
-        return self.failure is None and not self.left and not self.closed
+        return self.failure is None and not self.reader_left and not self.closed
 
     @property
     def carries_stream(self) -> bool:
@@ -58,7 +58,7 @@ class Reporter:
         return f"{self.name} ({self.package})" if self.package else self.name
 
 
-class Streams(NamedTuple):
+class StandardStreams(NamedTuple):
     """The standard streams as the command holds them."""
 
     stdout: Stream
@@ -98,7 +98,7 @@ class Plugins:
     :param blocked: names that are never loaded.
     """
 
-    def __init__(self, streams: Streams, blocked: Iterable[str] = ()) -> None:
+    def __init__(self, streams: StandardStreams, blocked: Iterable[str] = ()) -> None:
         self.manager = Manager()
         self.reporters: list[Reporter] = []
         self.blocked = frozenset(blocked)
@@ -130,7 +130,7 @@ class Plugins:
                 hint=f"its package has to name one of these: {package_of(point) or point.value}",
             )
         signature = signature_of(value, name)
-        request = parse_request(spec, signature)
+        request = parse_spec(spec, signature)
         options = arguments(request, signature)
         stream, destination = self._destination(spec, name, request.destination, signature)
         try:

@@ -26,7 +26,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _DEFAULTS: Mapping[DestinationKind, Any] = {"stream": Stream, "path": (str, os.PathLike), "url": (str, type(None))}
 _PARAM = re.compile(r"^\s*:param (\w+):\s*(.+(?:\n(?!\s*:|\s*$).+)*)", re.MULTILINE)
-_BEGIN = re.compile(r",(\w+)=")
+_OPTION_START = re.compile(r",(\w+)=")
 
 
 class Option(NamedTuple):
@@ -56,7 +56,7 @@ class Signature:
     summary: str
 
 
-class Request(NamedTuple):
+class ReporterSpec(NamedTuple):
     """One `--reporter` value, taken apart: `NAME[=DEST][,OPTION=VALUE]…`."""
 
     name: str
@@ -178,7 +178,7 @@ def split_name(spec: str) -> tuple[str, str]:
     return (spec, "") if match is None else (spec[: match.start()], spec[match.start() :])
 
 
-def parse_request(spec: str, signature: Signature) -> Request:
+def parse_spec(spec: str, signature: Signature) -> ReporterSpec:
     """Take a `--reporter` value apart by the options that the reporter declares.
 
     A comma begins an option only before a declared `name=`; two commas are one comma of the text.
@@ -198,7 +198,7 @@ def parse_request(spec: str, signature: Signature) -> Request:
         if key in options:
             raise ReporterError(f"reporter {name}: option {key} is given twice", hint="give it once")
         options[key] = value
-    return Request(name, destination, options)
+    return ReporterSpec(name, destination, options)
 
 
 def _pieces(rest: str, declared: Mapping[str, Option], name: str) -> Iterator[str]:
@@ -209,11 +209,11 @@ def _pieces(rest: str, declared: Mapping[str, Option], name: str) -> Iterator[st
             piece += ","
             index += 2
             continue
-        match = _BEGIN.match(rest, index)
+        match = _OPTION_START.match(rest, index)
         if match and match[1] in declared:
             yield piece
             piece = ""
-        elif match and _is_slip(match[1], piece.partition("=")[0], declared):
+        elif match and _is_typo(match[1], piece.partition("=")[0], declared):
             raise _unknown_option(name, match[1], declared)
         else:
             piece += rest[index]
@@ -221,7 +221,7 @@ def _pieces(rest: str, declared: Mapping[str, Option], name: str) -> Iterator[st
     yield piece
 
 
-def _is_slip(word: str, current: str, declared: Mapping[str, Option]) -> bool:
+def _is_typo(word: str, current: str, declared: Mapping[str, Option]) -> bool:
     """Whether `,word=` behind *current*, an option's name or nothing, is by all likelihood meant as an option.
 
     By the rule it belongs to the text before it. But that is no text if it is a number, and
@@ -242,7 +242,7 @@ def _unknown_option(name: str, word: str, declared: Mapping[str, Option]) -> Rep
     )
 
 
-def arguments(request: Request, signature: Signature) -> dict[str, Any]:
+def arguments(request: ReporterSpec, signature: Signature) -> dict[str, Any]:
     """The options of *request* as keyword arguments; ReporterError where one is ill-typed or missing."""
     for option in signature.options.values():
         if option.required and option.name not in request.options:

@@ -45,17 +45,17 @@ def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
     return tty and environ.get("TERM") != "dumb" and not environ.get("CI")
 
 
-class Board:
+class Terminal:
     """One terminal: the stream that draws on it, and what others wrote there meanwhile, kept for that one to show."""
 
     def __init__(self) -> None:
-        self.artist: Stream | None = None
+        self.drawn_by: Stream | None = None
         self._listening = False
         self._kept: list[str] = []
         self._lock = threading.Lock()
 
     def keep(self, text: str) -> bool:
-        """Keep *text* for the artist; False if it doesn't ask for such, so that it is to be written as it comes."""
+        """Keep *text* for the drawn_by; False if it doesn't ask for such, so that it is to be written as it comes."""
         with self._lock:
             if self._listening:
                 self._kept.append(text)
@@ -74,32 +74,32 @@ class Terminals:
     """The terminals of a command: at most one reporter draws on each."""
 
     def __init__(self) -> None:
-        self._boards: dict[object, Board] = {}
+        self._terminals: dict[object, Terminal] = {}
 
-    def board(self, terminal: object) -> Board:
+    def terminal(self, terminal: object) -> Terminal:
         """What is known of one terminal."""
-        return self._boards.setdefault(terminal, Board())
+        return self._terminals.setdefault(terminal, Terminal())
 
     def take(self, terminal: object, stream: Stream) -> None:
         """Note that *stream* draws on *terminal*; `ReporterError` if another one does already."""
-        board = self.board(terminal)
-        if board.artist is not None and board.artist.owner != stream.owner:
+        terminal = self.terminal(terminal)
+        if terminal.drawn_by is not None and terminal.drawn_by.owner != stream.owner:
             raise ReporterError(
-                f"reporters {board.artist.owner} and {stream.owner} both want to draw on the same terminal",
+                f"reporters {terminal.drawn_by.owner} and {stream.owner} both want to draw on the same terminal",
                 hint=f"give one of them a file: --reporter {stream.owner.partition('=')[0]}=PATH",
             )
-        board.artist = stream
+        terminal.drawn_by = stream
 
     @property
-    def artists(self) -> list[Stream]:
+    def drawing_streams(self) -> list[Stream]:
         """The streams that draw now."""
-        return [board.artist for board in self._boards.values() if board.artist is not None]
+        return [terminal.drawn_by for terminal in self._terminals.values() if terminal.drawn_by is not None]
 
     def restore(self) -> None:
         """Remove what is drawn, without waiting for anybody: the process is about to be ended."""
-        for artist in self.artists:
+        for drawn_by in self.drawing_streams:
             with contextlib.suppress(OSError, ValueError, AttributeError):
-                os.write(artist.file.fileno(), CLEAR.encode())
+                os.write(drawn_by.file.fileno(), CLEAR.encode())
 
 
 class Stream:
@@ -126,7 +126,7 @@ class Stream:
         self._color: ColorChoice = color
         self._terminals = terminals or Terminals()
         self._closes = False
-        self._board: tuple[TextIO | None, Board | None] = (None, None)
+        self._terminal: tuple[TextIO | None, Terminal | None] = (None, None)
         self._last: deque[str] | None = None
 
     @classmethod
@@ -142,7 +142,7 @@ class Stream:
                 text, name=os.fspath(path), environ=like._environ, color=like._color, terminals=like._terminals
             )
             if like._last is not None:
-                stream.remember()
+                stream.remember_writes()
         else:
             stream = cls(text, name=os.fspath(path), environ={})
         stream._closes = True
@@ -154,14 +154,14 @@ class Stream:
         return self._file() if callable(self._file) else self._file
 
     @property
-    def _shared(self) -> Board | None:
-        """The board of the terminal that this stream writes to, if another stream draws there."""
+    def _shared(self) -> Terminal | None:
+        """The terminal that this stream writes to, if another stream draws there."""
         file = self.file
-        known, board = self._board
+        known, terminal = self._terminal
         if file is not known:
-            board = self._terminals.board(self._terminal_key()) if self.tty else None
-            self._board = file, board
-        return None if board is None or board.artist in (None, self) else board
+            terminal = self._terminals.terminal(self._terminal_key()) if self.tty else None
+            self._terminal = file, terminal
+        return None if terminal is None or terminal.drawn_by in (None, self) else terminal
 
     @property
     def tty(self) -> bool:
@@ -209,23 +209,23 @@ class Stream:
             return False
         key = self._terminal_key()
         self._terminals.take(key, self)
-        self._board = self.file, self._terminals.board(key)
+        self._terminal = self.file, self._terminals.terminal(key)
         return True
 
-    def strays(self) -> str:
+    def take_stray_output(self) -> str:
         """What others wrote to the terminal that is drawn on here, since the last call.
 
         From the first call on it is kept back, for the drawing not to be torn: it is to be written above it.
         """
-        _, board = self._board
-        return "" if board is None or board.artist is not self else board.take(listening=True)
+        _, terminal = self._terminal
+        return "" if terminal is None or terminal.drawn_by is not self else terminal.take(listening=True)
 
     def release(self) -> None:
         """Draw here no more: what others wrote meanwhile is written now, and from now on as it comes."""
-        _, board = self._board
-        if board is not None and board.artist is self:
-            board.artist = None
-            text = board.take(listening=False)
+        _, terminal = self._terminal
+        if terminal is not None and terminal.drawn_by is self:
+            terminal.drawn_by = None
+            text = terminal.take(listening=False)
             if text:
                 self.write(text)
                 self.flush()
@@ -236,11 +236,11 @@ class Stream:
         except (AttributeError, ValueError, OSError):
             return id(self.file)
 
-    def remember(self) -> None:
+    def remember_writes(self) -> None:
         """From now on, know what was written last."""
         self._last = deque(maxlen=_REMEMBERED)
 
-    def said(self, words: str) -> bool:
+    def has_written(self, words: str) -> bool:
         """Whether *words* are in what was written last, in whatever case."""
         return any(words.casefold() in text.casefold() for text in self._last or ())
 

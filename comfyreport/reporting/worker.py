@@ -20,7 +20,7 @@ class _Task:
         self.error: BaseException | None = None
 
 
-class Aside:
+class Worker:
     """Does one thing after the other, in order, on a thread that can be left behind.
 
     There is such a thread only while there is something to do, and a moment longer.
@@ -32,7 +32,7 @@ class Aside:
         self._working = False
         self._stuck = False
 
-    def do(self, act: Callable[[], object], limit: float) -> bool:
+    def run(self, act: Callable[[], object], limit: float) -> bool:
         """Do *act* and wait for it up to *limit* seconds; whether it was done by then. Raises what *act* raises.
 
         It is done later where it wasn't by then. While something that took too long isn't over, nothing is waited
@@ -49,12 +49,12 @@ class Aside:
             raise task.error
         return True
 
-    def soon(self, act: Callable[[], object], limit: float) -> None:
+    def submit(self, act: Callable[[], object], limit: float) -> None:
         """Do *act* without waiting for it, unless much waits already; what it raises is lost."""
         if len(self._waiting) < _MANY:
             self._add(_Task(act))
         else:
-            self.do(act, limit)
+            self.run(act, limit)
 
     def _add(self, task: _Task) -> bool:
         with self._changed:
@@ -64,7 +64,7 @@ class Aside:
             self._changed.notify()
             idle, self._working = not self._working, True
         if idle:
-            threading.Thread(target=self._work, name="comfyreport-aside", daemon=True).start()
+            threading.Thread(target=self._work, name="comfyreport-worker", daemon=True).start()
         return True
 
     def _work(self) -> None:
@@ -83,9 +83,9 @@ class Aside:
                 task.done.set()
 
 
-def within(limit: float, act: Callable[[], object]) -> bool:
+def call_within(limit: float, act: Callable[[], object]) -> bool:
     """Do *act* on a thread of its own, and leave it behind after *limit* seconds; whether it was done.
 
     Raises what *act* raises.
     """
-    return Aside().do(act, limit)
+    return Worker().run(act, limit)

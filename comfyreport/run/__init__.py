@@ -5,4 +5,4 @@ and has no clock, so that a recording makes the same events as the run that was 
 server, `recording` from a file.
 """
 
-from comfyreport.run.run import Fact as Fact, Run as Run
+from comfyreport.run.run import Run as Run, RunInput as RunInput

@@ -14,7 +14,7 @@ E = TypeVar("E", bound=ev.Event)
 _NO_ESTIMATE = (None, None, None, None)
 
 
-class Telling:
+class Emitter:
     """The events of one run that were made and not yet taken.
 
     `at`, `source` and `prompt_id` hold for all events that are made from now on; `prompt_id` is None as long as
@@ -30,7 +30,7 @@ class Telling:
         self._run_index = run_index
         self._new: list[ev.Event] = []
 
-    def tell(self, cls: Callable[..., E], **fields: Any) -> None:
+    def emit(self, cls: Callable[..., E], **fields: Any) -> None:
         """Make an event of *cls* with what all events have in common and *fields*."""
         if issubclass(cls, ev.ProgressEvent):  # type: ignore[arg-type]
             nodes = self._nodes
@@ -51,10 +51,10 @@ class Telling:
             )
         )
 
-    def tell_progress(
+    def emit_progress(
         self, node: ev.NodeRef, step: float, max_steps: float, eta: float, pass_number: int, speed: float | None
     ) -> None:
-        """`tell(NodeProgress, …)`, for the events that come by the thousands."""
+        """`emit(NodeProgress, …)`, for the events that come by the thousands."""
         nodes, at = self._nodes, self.at
         seconds, low, high, basis = nodes.eta(at.elapsed) or _NO_ESTIMATE
         self._new.append(
@@ -83,7 +83,7 @@ class Telling:
 
     def warn(self, code: str, message: str, node: ev.NodeRef | None = None) -> None:
         """Make a warning."""
-        self.tell(ev.Warning, code=code, message=message, node=node)
+        self.emit(ev.Warning, code=code, message=message, node=node)
 
     def take(self) -> list[ev.Event]:
         """The events that were made since the last time, in order."""

@@ -7,23 +7,23 @@ from dataclasses import replace
 
 from comfyreport import events as ev
 from comfyreport.protocol import decode, messages
-from comfyreport.protocol.ui_outputs import Room, outputs_of
-from comfyreport.run.emitter import Telling
+from comfyreport.protocol.ui_outputs import OutputLimit, outputs_of
+from comfyreport.run.emitter import Emitter
 from comfyreport.run.nodes import Node, Nodes
 
 
-class Story:
+class NodeEvents:
     """Follows the nodes of one run through the messages of the socket.
 
     `settled` holds the server's ids of nodes that a `progress_state` told as finished: what a later one says of
     them is no news. `reopened` counts how often one was taken out again, because it runs once more. `cached_known`:
     it was heard which nodes are cached. Until then one that is told as finished, and whose beginning nobody heard, may
-    be a cached output (ComfyUI tells of them in that way, too): it waits for `settle_held`.
+    be a cached output (ComfyUI tells of them in that way, too): it waits for `emit_held_nodes`.
     """
 
-    def __init__(self, nodes: Nodes, telling: Telling, base_url: str) -> None:
+    def __init__(self, nodes: Nodes, emitter: Emitter, base_url: str) -> None:
         self.nodes = nodes
-        self._telling = telling
+        self._emitter = emitter
         self._base_url = base_url
         self.settled: set[str] = set()
         self.cached_known = False
@@ -31,13 +31,13 @@ class Story:
         self.reopened = 0
         self._stateful = False
         self._previews = 0
-        self._room = Room()
+        self._output_limit = OutputLimit()
 
     def cache(self, node_id: str) -> None:
         """The node's result is cached."""
         display = self.nodes.display_id(node_id)
         if display not in self.nodes.executed and self.nodes.cache(display):
-            self._telling.tell(ev.NodeCached, node=self.nodes.node(display).ref)
+            self._emitter.emit(ev.NodeCached, node=self.nodes.node(display).ref)
 
     def progress_state(self, message: messages.ProgressState) -> None:
         """The whole state of all nodes that began; only what isn't settled yet can be news."""
@@ -81,7 +81,7 @@ class Story:
             return
         if not self._stateful:
             # Servers before progress_state tell an end only by the next beginning.
-            self.close_nodes()
+            self.finish_active_nodes()
         self.start_node(display, seen=message.prompt_id is not None)
 
     def progress(self, message: messages.ProgressMessage) -> None:
@@ -93,12 +93,12 @@ class Story:
             node = self.start_node(display, seen=False)
         if not 0 < value <= maximum:
             return
-        elapsed = self._telling.at.elapsed
+        elapsed = self._emitter.at.elapsed
         bar = node.observe(message.node, value, maximum, elapsed)
         if bar is None:
             return
         speed = bar.speed(elapsed)
-        self._telling.tell_progress(
+        self._emitter.emit_progress(
             self._ref(node, message.node),
             value,
             maximum,
@@ -112,14 +112,14 @@ class Story:
         display = self.nodes.display_id(message.node, message.display_node)
         node = self.nodes.node(display)
         cached = display in self.nodes.cached
-        made = outputs_of(node.ref, message.output, self._base_url, cached=cached, room=self._room)
+        made = outputs_of(node.ref, message.output, self._base_url, cached=cached, limit=self._output_limit)
         node.outputs += tuple(replace(output, index=len(node.outputs) + output.index) for output in made)
 
     def text(self, frame: messages.TextFrame) -> None:
         """Texts are broadcast and name no prompt: only those of a node that runs here can be meant."""
         display = self.nodes.display_id(frame.node)
         if display in self.nodes.active:
-            self._telling.tell(ev.NodeText, node=self._ref(self.nodes.active[display], frame.node), text=frame.text)
+            self._emitter.emit(ev.NodeText, node=self._ref(self.nodes.active[display], frame.node), text=frame.text)
 
     def preview(self, frame: messages.PreviewFrame) -> None:
         """A picture came; without metadata it can only be of the one node that runs."""
@@ -128,7 +128,7 @@ class Story:
             ref = self._ref(self.nodes.node(self.nodes.display_id(frame.node, frame.display_node)), frame.node)
         elif len(self.nodes.active) == 1:
             ref = next(iter(self.nodes.active.values())).ref
-        self._telling.tell(
+        self._emitter.emit(
             ev.NodePreview, node=ref, media_type=frame.media_type, image=frame.image, index=self._previews
         )
         self._previews += 1
@@ -141,22 +141,22 @@ class Story:
 
     def start_node(self, display: str, *, seen: bool) -> Node:
         """Tell that a node begins; *seen*: this is the real beginning."""
-        node = self.nodes.start(display, self._telling.at.elapsed, seen=seen)
-        self._telling.tell(ev.NodeStarted, node=node.ref)
+        node = self.nodes.start(display, self._emitter.at.elapsed, seen=seen)
+        self._emitter.emit(ev.NodeStarted, node=node.ref)
         return node
 
     def finish_node(self, node: Node) -> None:
         """Tell that a node ended."""
-        seconds = self.nodes.stop(node, self._telling.at.elapsed)
+        seconds = self.nodes.stop(node, self._emitter.at.elapsed)
         seconds = None if seconds is None else round(seconds, 3)
-        self._telling.tell(ev.NodeFinished, node=node.ref, seconds=seconds, outputs=node.outputs)
+        self._emitter.emit(ev.NodeFinished, node=node.ref, seconds=seconds, outputs=node.outputs)
 
-    def pass_by(self, display: str) -> None:
+    def emit_missed_node(self, display: str) -> None:
         """Tell of a node that ran while nobody listened, unless that was told."""
         if display not in self.nodes.executed and display not in self.nodes.cached:
             self.finish_node(self.start_node(display, seen=False))
 
-    def fill_in(
+    def emit_missed_nodes(
         self, needed: Iterable[str], last: messages.ExecutionError | messages.ExecutionInterrupted | None
     ) -> None:
         """Tell of the nodes among *needed* that ran while nobody listened.
@@ -166,7 +166,7 @@ class Story:
         """
         if last is None:
             for node_id in needed:
-                self.pass_by(node_id)
+                self.emit_missed_node(node_id)
             return
         ran = {self.nodes.display_id(raw_id) for raw_id in last.executed}
         for node_id in needed:
@@ -174,18 +174,18 @@ class Story:
                 continue
             active = self.nodes.active.get(node_id)
             if active is None:
-                self.pass_by(node_id)
+                self.emit_missed_node(node_id)
             else:
                 self.finish_node(active)
 
-    def settle_held(self) -> None:
+    def emit_held_nodes(self) -> None:
         """It is known now which nodes are cached: the others that wait ran."""
         self.cached_known = True
         held, self._held = self._held, {}
         for display in held:
-            self.pass_by(display)
+            self.emit_missed_node(display)
 
-    def close_nodes(self) -> None:
+    def finish_active_nodes(self) -> None:
         """Tell that all nodes ended that still run."""
         for node in list(self.nodes.active.values()):
             self.finish_node(node)

@@ -21,7 +21,7 @@ WORTHWHILE_NODES = 16
 _OPENING = b'"nodes": {'
 
 
-class States:
+class ProgressStateDecoder:
     """Decodes the text messages of *run*'s socket. Each must be fed to it before the next is decoded."""
 
     def __init__(self, run: Run) -> None:

@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 from comfyreport import events as ev
 from comfyreport.events import Instant
 from comfyreport.protocol import messages, responses
-from comfyreport.protocol.ui_outputs import Collection, worth_saving
+from comfyreport.protocol.ui_outputs import OutputCollection, worth_saving
 from comfyreport.run import verdict
-from comfyreport.run.emitter import Telling
-from comfyreport.run.node_events import Story
+from comfyreport.run.emitter import Emitter
+from comfyreport.run.node_events import NodeEvents
 from comfyreport.run.nodes import Nodes
-from comfyreport.run.verdict import Testimony, Verdict
+from comfyreport.run.verdict import Outcome, Verdict
 
 E = TypeVar("E", bound=ev.Event)
-Fact = messages.Message | responses.Accepted | responses.Refused | responses.Queue | responses.History
+RunInput = messages.Message | responses.Accepted | responses.Refused | responses.Queue | responses.History
 
 # Messages under another prompt's id that are kept until the server has told which id it gave: a few seconds' worth.
 _EARLY_LIMIT = 1000
@@ -63,13 +63,13 @@ class Run:
         self.prompt_id = prompt_id
         self.manifest = tuple(manifest)
         self.nodes = Nodes(self.manifest)
-        self.told = Testimony(submitted="unknown")
+        self.outcome = Outcome(submitted="unknown")
         self.verdict: Verdict | None = None
         self.sent = False
         self.missed = False
         self.finished = False
         self.position: int | None = None
-        self._made = Collection(base_url)
+        self._outputs = OutputCollection(base_url)
         self.client_id = client_id
         self._seed = seed
         self._previews = previews
@@ -83,15 +83,15 @@ class Run:
         self._seconds: float | None = None
         self._queue_told = -math.inf
         self._malformed_told: set[str] = set()
-        self._telling = Telling(self.nodes, itertools.count(1) if sequence is None else sequence, run_index)
-        self._story = Story(self.nodes, self._telling, base_url)
+        self._emitter = Emitter(self.nodes, itertools.count(1) if sequence is None else sequence, run_index)
+        self._node_events = NodeEvents(self.nodes, self._emitter, base_url)
 
     # --- what others may ask
 
     @property
     def outputs(self) -> list[ev.Output]:
         """What it made, as far as history has told."""
-        return self._made.outputs
+        return self._outputs.outputs
 
     @property
     def queued(self) -> bool:
@@ -106,21 +106,21 @@ class Run:
     @property
     def settled(self) -> AbstractSet[str]:
         """The server's ids of the nodes that are known to have ended."""
-        return self._story.settled
+        return self._node_events.settled
 
     @property
     def reopened(self) -> int:
         """How often a node that had ended has begun to run again."""
-        return self._story.reopened
+        return self._node_events.reopened
 
     @property
     def ending(self) -> bool:
         """Whether it is over by the socket's word, so that history should be asked."""
-        return self.told.ended and self.verdict is None
+        return self.outcome.ended and self.verdict is None
 
     # --- feeding
 
-    def feed(self, fact: Fact, at: Instant) -> list[ev.Event]:
+    def feed(self, fact: RunInput, at: Instant) -> list[ev.Event]:
         """Take one message or fact in; the events that it makes, in order."""
         if self.finished or self.verdict is not None:
             return []
@@ -129,9 +129,9 @@ class Run:
             self._keep_early(fact)
             return []
         kind = type(fact)
-        self._stamp(at, "http" if kind in _FACTS else "ws")
+        self._stamp(at, "http" if kind in _HTTP_ANSWERS else "ws")
         self._handle(kind, fact)
-        return self._telling.take()
+        return self._emitter.take()
 
     def _handle(self, kind: type[Any], fact: Any) -> None:
         handler = _NODE_MESSAGES.get(kind)
@@ -140,28 +140,28 @@ class Run:
             if self.missed and kind is messages.ProgressState:
                 # It tells of all nodes that have run so far, and what follows is heard.
                 self.missed = False
-            handler(self._story, fact)
+            handler(self._node_events, fact)
         elif kind in _HANDLERS:
             _HANDLERS[kind](self, fact)
 
     def _stamp(self, at: Instant, source: ev.Source) -> None:
         """What holds for the events that follow."""
-        telling = self._telling
-        telling.at = at
-        telling.source = source
-        telling.prompt_id = self.prompt_id if self.sent or self._queued_at is not None else None
+        emitter = self._emitter
+        emitter.at = at
+        emitter.source = source
+        emitter.prompt_id = self.prompt_id if self.sent or self._queued_at is not None else None
 
-    def _keep_early(self, fact: Fact) -> None:
+    def _keep_early(self, fact: RunInput) -> None:
         """Messages may come before the answer that tells which id the server gave."""
-        if not self._accepted and len(self._early) < _EARLY_LIMIT and type(fact) not in _FACTS:
+        if not self._accepted and len(self._early) < _EARLY_LIMIT and type(fact) not in _HTTP_ANSWERS:
             self._early.append(fact)  # type: ignore[arg-type]
 
     def _ensure_queued(self) -> None:
         if self._queued_at is None:
-            self._queued_at = self._telling.at.elapsed
-            self._telling.prompt_id = self.prompt_id
-            self.told.submitted = "yes"
-            self._telling.tell(
+            self._queued_at = self._emitter.at.elapsed
+            self._emitter.prompt_id = self.prompt_id
+            self.outcome.submitted = "yes"
+            self._emitter.emit(
                 ev.RunQueued,
                 client_id=self.client_id,
                 nodes=self.manifest,
@@ -172,9 +172,9 @@ class Run:
     def _ensure_started(self) -> None:
         self._ensure_queued()
         if self._started_at is None:
-            self._started_at = self._telling.at.elapsed
+            self._started_at = self._emitter.at.elapsed
             self.position = 0
-            self._telling.tell(ev.RunStarted)
+            self._emitter.emit(ev.RunStarted)
 
     # --- what HTTP says
 
@@ -184,12 +184,12 @@ class Run:
         given = fact.prompt_id
         if given is not None and given != self.prompt_id:
             asked, self.prompt_id = self.prompt_id, given
-            self._telling.prompt_id = given
-            self._telling.warn("prompt_id_changed", f"the server gave the prompt the id {given} instead of {asked}")
+            self._emitter.prompt_id = given
+            self._emitter.warn("prompt_id_changed", f"the server gave the prompt the id {given} instead of {asked}")
         self._ensure_queued()
         if fact.node_errors:
             self._dropped(fact.node_errors)
-        self._telling.source = "ws"
+        self._emitter.source = "ws"
         for message in early:
             if getattr(message, "prompt_id", None) == self.prompt_id:
                 self._handle(type(message), message)
@@ -198,9 +198,9 @@ class Run:
         first = node_errors[0]
         message = f"the server left out outputs: {first.node.title}: {first.message} ({first.details})"
         hint = "correct the inputs of the nodes named in node_errors"
-        self.told.dropped = ev.ErrorInfo(code="outputs_dropped", message=message, hint=hint, node_errors=node_errors)
+        self.outcome.dropped = ev.ErrorInfo(code="outputs_dropped", message=message, hint=hint, node_errors=node_errors)
         for error in node_errors:
-            self._telling.warn("node_errors", f"{error.message}: {error.details}", error.node)
+            self._emitter.warn("node_errors", f"{error.message}: {error.details}", error.node)
 
     def _refused(self, fact: responses.Refused) -> None:
         self.verdict = Verdict("rejected", fact.error, "none", "no")
@@ -221,9 +221,9 @@ class Run:
         if (position, remaining) == (self.position, self._remaining):
             return
         self.position, self._remaining = position, remaining
-        if self._queued_at is not None and not self.told.ended:
-            self._queue_told = self._telling.at.elapsed
-            self._telling.tell(ev.QueueChanged, position=position, remaining=remaining)
+        if self._queued_at is not None and not self.outcome.ended:
+            self._queue_told = self._emitter.at.elapsed
+            self._emitter.emit(ev.QueueChanged, position=position, remaining=remaining)
 
     def _learn(self, graph: messages.Json, client_id: str | None) -> None:
         """The workflow of a prompt that somebody else submitted."""
@@ -240,31 +240,31 @@ class Run:
             self._seconds = fact.between(fact.started if fact.created is None else fact.created, fact.ended)
         self._ensure_started()
         for node_id in fact.cached:
-            self._story.cache(node_id)
-        self._story.settle_held()
-        end = verdict.end_of(fact, self.told)
-        missed = self.missed or not self.told.ended
+            self._node_events.cache(node_id)
+        self._node_events.emit_held_nodes()
+        end = verdict.end_of(fact, self.outcome)
+        missed = self.missed or not self.outcome.ended
         if end == "success":
-            self._story.close_nodes()
+            self._node_events.finish_active_nodes()
         if missed:
             last = fact.error or fact.interrupted
             if end == "success" or last is not None:
-                self._story.fill_in(
+                self._node_events.emit_missed_nodes(
                     responses.needed_nodes(fact.graph, fact.targets), None if end == "success" else last
                 )
         for entry in fact.outputs:
             display = self.nodes.display_id(entry.node)
             ref = self.nodes.node(display).ref
             cached = display in self.nodes.cached
-            self._made.add(ref, entry.ui, cached=cached)
-        self.verdict = verdict.from_history(fact, self.told, self.nodes, len(worth_saving(self.outputs)))
+            self._outputs.add(ref, entry.ui, cached=cached)
+        self.verdict = verdict.from_history(fact, self.outcome, self.nodes, len(worth_saving(self.outputs)))
         self._tell_outputs()
         if end == "success" and not self.outputs:
-            self._telling.warn("no_outputs", "the run made no outputs that the server tells of")
+            self._emitter.warn("no_outputs", "the run made no outputs that the server tells of")
 
     def _tell_outputs(self) -> None:
         for output in self.outputs:
-            self._telling.tell(ev.OutputReady, output=output)
+            self._emitter.emit(ev.OutputReady, output=output)
 
     # --- what the socket says
 
@@ -272,7 +272,7 @@ class Run:
         """The queue's length: told at once where it is news of this prompt, else every few seconds."""
         if message.remaining is None:
             return
-        now = self._telling.at.elapsed
+        now = self._emitter.at.elapsed
         position = 0 if self.started else self.position if message.remaining else None
         if position != self.position or now - self._queue_told >= _STATUS_EVERY:
             self._queue_changed(position, message.remaining)
@@ -283,67 +283,67 @@ class Run:
     def _cached(self, message: messages.ExecutionCached) -> None:
         self._ensure_started()
         for node_id in message.nodes:
-            self._story.cache(node_id)
-        self._story.settle_held()
+            self._node_events.cache(node_id)
+        self._node_events.emit_held_nodes()
 
     def _executing(self, message: messages.Executing) -> None:
         if message.node is None:
             if message.prompt_id is not None:
                 self._ensure_started()
-                self.told.over = True
+                self.outcome.over = True
         elif message.prompt_id is not None or (self.started and self.nodes.known(message.node)):
             # The note that follows a reconnect names no prompt: as long as ours waits, it is about another one.
             self._ensure_started()
-            self._story.executing(message)
+            self._node_events.executing(message)
 
     def _text(self, frame: messages.TextFrame) -> None:
-        self._story.text(frame)
+        self._node_events.text(frame)
 
     def _preview(self, frame: messages.PreviewFrame) -> None:
         if self._previews and self.started:
-            self._story.preview(frame)
+            self._node_events.preview(frame)
 
     def _success(self, message: messages.ExecutionSuccess) -> None:
         self._ensure_started()
-        self.told.success = True
+        self.outcome.success = True
 
     def _error(self, message: messages.ExecutionError) -> None:
         self._ensure_started()
         if message.blocked:
             info = verdict.blocked(message, self.nodes)
-            self.told.blocked.append(info)
-            self._telling.warn("blocked", info.message, info.node)
+            self.outcome.blocked.append(info)
+            self._emitter.warn("blocked", info.message, info.node)
         else:
-            self.told.error = message
+            self.outcome.error = message
 
     def _interrupted(self, message: messages.ExecutionInterrupted) -> None:
         self._ensure_started()
-        self.told.interrupted = message
+        self.outcome.interrupted = message
 
     def _malformed(self, message: messages.Malformed) -> None:
         if message.reason in self._malformed_told or len(self._malformed_told) >= _MALFORMED_LIMIT:
             return
         self._malformed_told.add(message.reason)
-        self._telling.warn("malformed_message", message.reason)
+        self._emitter.warn("malformed_message", message.reason)
 
     def _oversized(self, message: messages.Oversized) -> None:
         words = f"a message of {message.size} bytes was not read; HTTP tells how the run goes"
-        self._telling.warn("frame_too_large", words)
+        self._emitter.warn("frame_too_large", words)
 
     # --- what comfyreport says itself
 
-    def tell(self, cls: Callable[..., E], at: Instant, **fields: Any) -> list[ev.Event]:
+    def emit(self, cls: Callable[..., E], at: Instant, **fields: Any) -> list[ev.Event]:
         """An event that no message makes (`warning`, `connection_changed`, `heartbeat`), in the run's order."""
         if self.finished:
             return []
         self._stamp(at, "client")
-        self._telling.tell(cls, **fields)
-        return self._telling.take()
+        self._emitter.emit(cls, **fields)
+        return self._emitter.take()
 
     def saved(self, index: int, output: ev.Output, at: Instant) -> list[ev.Event]:
         """The output at *index* of `outputs` is on disk."""
         self.outputs[index] = output
-        return self.tell(ev.OutputSaved, at, output=output)
+        return self.emit(ev.OutputSaved, at, output=output)
 
     def conclude(self, decided: Verdict) -> None:
         """Set the verdict where it doesn't come from history; an earlier one stands."""
@@ -361,7 +361,7 @@ class Run:
         for node in list(self.nodes.active.values()):
             self.nodes.stop(node, at.elapsed)
         queue_seconds, seconds = self._times(at.elapsed)
-        self._telling.tell(
+        self._emitter.emit(
             ev.RunFinished,
             status=decided.status,
             exit_code=decided.exit_code,
@@ -377,7 +377,7 @@ class Run:
             retryable=decided.retryable,
         )
         self.finished = True
-        return self._telling.take()
+        return self._emitter.take()
 
     def _times(self, now: float) -> tuple[float | None, float]:
         """Seconds in the queue, and from the submission to the end: the server's where it told them."""
@@ -388,11 +388,11 @@ class Run:
         return waited, round(now - (queued or 0.0), 3)
 
 
-_FACTS = frozenset({responses.Accepted, responses.Refused, responses.Queue, responses.History})
-_NODE_MESSAGES: dict[type[Any], Callable[[Story, Any], None]] = {
-    messages.ProgressState: Story.progress_state,
-    messages.ProgressMessage: Story.progress,
-    messages.Executed: Story.executed,
+_HTTP_ANSWERS = frozenset({responses.Accepted, responses.Refused, responses.Queue, responses.History})
+_NODE_MESSAGES: dict[type[Any], Callable[[NodeEvents, Any], None]] = {
+    messages.ProgressState: NodeEvents.progress_state,
+    messages.ProgressMessage: NodeEvents.progress,
+    messages.Executed: NodeEvents.executed,
 }
 _HANDLERS: dict[type[Any], Callable[[Run, Any], None]] = {
     responses.Accepted: Run._accepted_answer,

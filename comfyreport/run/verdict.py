@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
 
 
 @dataclass(slots=True)
-class Testimony:
+class Outcome:
     """What is known of the end so far.
 
     `submitted`: whether the server got the prompt; `expected` is how many files the user wants at least.
@@ -58,56 +58,58 @@ class Testimony:
         return self.success or self.over or self.error is not None or self.interrupted is not None
 
 
-def end_of(history: History, told: Testimony) -> Literal["success", "error", "interrupted"]:
+def end_of(history: History, outcome: Outcome) -> Literal["success", "error", "interrupted"]:
     """What history says of the end; where it doesn't say it plainly, what the socket said."""
     vague = not history.stated or (history.end == "error" and history.error is None)
-    if vague and told.interrupted is not None:
+    if vague and outcome.interrupted is not None:
         return "interrupted"
-    if vague and told.error is not None:
+    if vague and outcome.error is not None:
         return "error"
     return history.end
 
 
-def from_history(history: History, told: Testimony, nodes: Nodes, files: int) -> Verdict:
+def from_history(history: History, outcome: Outcome, nodes: Nodes, files: int) -> Verdict:
     """The verdict once history has the prompt; *files* is how many the run left."""
-    end = end_of(history, told)
+    end = end_of(history, outcome)
     if end == "interrupted":
-        return _interrupted(history.interrupted or told.interrupted, told, nodes)
+        return _interrupted(history.interrupted or outcome.interrupted, outcome, nodes)
     if end == "error":
-        return Verdict("error", _node_error(history.error or told.error, nodes), "finished", "yes")
-    if told.cancelling:
+        return Verdict("error", _node_error(history.error or outcome.error, nodes), "finished", "yes")
+    if outcome.cancelling:
         message = "the prompt had finished before it could be cancelled"
         return Verdict("cancelled", ErrorInfo(code="cancelled", message=message), "finished", "yes")
-    if told.dropped is not None:
-        return Verdict("partial", told.dropped, "finished", "yes")
-    if told.blocked:
-        return Verdict("partial", told.blocked[0], "finished", "yes")
-    if files < told.expected:
-        message = f"the run made {files} files, {told.expected} were expected"
+    if outcome.dropped is not None:
+        return Verdict("partial", outcome.dropped, "finished", "yes")
+    if outcome.blocked:
+        return Verdict("partial", outcome.blocked[0], "finished", "yes")
+    if files < outcome.expected:
+        message = f"the run made {files} files, {outcome.expected} were expected"
         return Verdict("partial", ErrorInfo(code="too_few_outputs", message=message), "finished", "yes")
     return Verdict("success", None, "finished", "yes")
 
 
-def without_history(told: Testimony, nodes: Nodes, code: str, message: str, hint: str) -> Verdict:
+def without_history(outcome: Outcome, nodes: Nodes, code: str, message: str, hint: str) -> Verdict:
     """The verdict when history can't be had: what the socket said for certain, else lost."""
-    if told.interrupted is not None:
-        return _interrupted(told.interrupted, told, nodes)
-    if told.error is not None:
-        return Verdict("error", _node_error(told.error, nodes), "finished", "yes")
-    if told.cancelling:
+    if outcome.interrupted is not None:
+        return _interrupted(outcome.interrupted, outcome, nodes)
+    if outcome.error is not None:
+        return Verdict("error", _node_error(outcome.error, nodes), "finished", "yes")
+    if outcome.cancelling:
         what = "the prompt was to be cancelled, but the server did not confirm it"
-        return Verdict("cancelled", ErrorInfo(code="cancelled", message=what, hint=message), "unknown", told.submitted)
-    if told.success:
+        return Verdict(
+            "cancelled", ErrorInfo(code="cancelled", message=what, hint=message), "unknown", outcome.submitted
+        )
+    if outcome.success:
         message = f"the server said that the run succeeded, but its outputs can't be learned: {message}"
     error = ErrorInfo(code=code, message=message, hint=hint)
-    return Verdict("lost", error, "unknown", told.submitted, retryable=code in ("server_restarted", "server_gone"))
+    return Verdict("lost", error, "unknown", outcome.submitted, retryable=code in ("server_restarted", "server_gone"))
 
 
-def _interrupted(told_of: ExecutionInterrupted | None, told: Testimony, nodes: Nodes) -> Verdict:
+def _interrupted(told_of: ExecutionInterrupted | None, outcome: Outcome, nodes: Nodes) -> Verdict:
     ref: NodeRef | None = None
     if told_of is not None and told_of.node is not None:
         ref = nodes.node(nodes.display_id(told_of.node)).ref
-    if told.cancelling:
+    if outcome.cancelling:
         error = ErrorInfo(code="cancelled", message="cancelled by the user", node=ref)
         return Verdict("cancelled", error, "cancelled", "yes")
     error = ErrorInfo(
@@ -194,7 +196,7 @@ def deleted() -> Verdict:
     return Verdict("lost", error, "none", "yes", True)
 
 
-def vanished(told: Testimony, nodes: Nodes, *, seen: bool, was_down: bool, dropped: bool) -> Verdict:
+def vanished(outcome: Outcome, nodes: Nodes, *, seen: bool, was_down: bool, dropped: bool) -> Verdict:
     """The prompt is nowhere, and nobody is known to have deleted it.
 
     *seen*: the server has had it; *was_down*: for a while there was no server; *dropped*: the connection broke, as
@@ -203,23 +205,23 @@ def vanished(told: Testimony, nodes: Nodes, *, seen: bool, was_down: bool, dropp
     if was_down or dropped:
         known = "was restarted" if was_down else "closed the connection, probably to restart,"
         message = f"the server {known} and has forgotten the prompt"
-        return without_history(told, nodes, "server_restarted", message, "run it again")
+        return without_history(outcome, nodes, "server_restarted", message, "run it again")
     message = "the server answers, but has the prompt in neither its queue nor its history"
     hint = "run it again" if seen else "check the id; a server forgets its prompts when it is restarted"
-    return without_history(told, nodes, "prompt_vanished", message, hint)
+    return without_history(outcome, nodes, "prompt_vanished", message, hint)
 
 
-def unreadable(told: Testimony, nodes: Nodes, refusal: UnreachableError | None) -> Verdict:
+def unreadable(outcome: Outcome, nodes: Nodes, refusal: UnreachableError | None) -> Verdict:
     """The server answers, but has long not told where the prompt is; *refusal* is what it said instead."""
     message = "the server answers, but its history or its queue can't be read"
     if refusal is None:
-        return without_history(told, nodes, "no_history", message, "look into the server's log")
+        return without_history(outcome, nodes, "no_history", message, "look into the server's log")
     auth = refusal.code == "auth"
     hint = refusal.hint if auth else "look into the server's log, and for the prompt there"
-    return without_history(told, nodes, "auth" if auth else "no_history", f"{message}: {refusal.message}", hint)
+    return without_history(outcome, nodes, "auth" if auth else "no_history", f"{message}: {refusal.message}", hint)
 
 
-def server_gone(told: Testimony, nodes: Nodes, unanswered: float) -> Verdict:
+def server_gone(outcome: Outcome, nodes: Nodes, unanswered: float) -> Verdict:
     """The server has not answered for *unanswered* seconds."""
     message = f"the server has not answered for {unanswered:.0f} s"
     active = next(iter(reversed(nodes.active.values())), None)
@@ -229,7 +231,7 @@ def server_gone(told: Testimony, nodes: Nodes, unanswered: float) -> Verdict:
     elif nodes.executed:
         message += f", last seen after {nodes.node(list(nodes.executed)[-1]).ref.title}"
     hint = "see whether the server died (out of memory is the likely cause), then run it again"
-    return without_history(told, nodes, "server_gone", message, hint)
+    return without_history(outcome, nodes, "server_gone", message, hint)
 
 
 def timed_out(limit: float, command: str, state: PromptState, submitted: Submitted) -> Verdict:

@@ -21,11 +21,11 @@ from comfyreport import events as ev
 from comfyreport.errors import ComfyReportError, one_line
 from comfyreport.recording.shipped import recordings, stream_of
 from comfyreport.reporting.signature import signature_of
-from comfyreport.testing.harness import FakeStream, Stage, is_factory
-from comfyreport.testing.samples import scripts, usual
+from comfyreport.testing.harness import FakeStream, Harness, is_factory
+from comfyreport.testing.samples import sample_streams, usual
 from comfyreport.timing import Timing
 
-SURROUNDINGS: tuple[Mapping[str, Any], ...] = (
+STREAM_KINDS: tuple[Mapping[str, Any], ...] = (
     {},
     {"unicode": False},
     {"tty": True},
@@ -100,19 +100,19 @@ class _Trial:
         """Remove the files that were written."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def make(self, out: FakeStream) -> tuple[Stage, Callable[[], str]]:
-        """A new reporter on its stage, and what will tell what it wrote."""
+    def make(self, out: FakeStream) -> tuple[Harness, Callable[[], str]]:
+        """A new reporter on its harness, and what will tell what it wrote."""
         if not self.renewable:
-            return Stage(self._reporter, self.name), lambda: ""
+            return Harness(self._reporter, self.name), lambda: ""
         if self.kind == "stream":
-            return Stage(self._reporter(out, **self._options), self.name), lambda: out.text
+            return Harness(self._reporter(out, **self._options), self.name), lambda: out.text
         if self.kind == "path":
             path = self._folder / str(next(self._numbers)) / "file"
             path.parent.mkdir()
             reporter = self._reporter(path, **self._options)
-            return Stage(reporter, self.name), lambda: _content(path.parent)
+            return Harness(reporter, self.name), lambda: _content(path.parent)
         given = () if self.kind == "none" or self._destination is None else (os.fspath(self._destination),)
-        return Stage(self._reporter(*given, **self._options), self.name), lambda: ""
+        return Harness(self._reporter(*given, **self._options), self.name), lambda: ""
 
 
 def conforms(reporter: Any, *, destination: str | os.PathLike[str] | None = None, **options: Any) -> None:
@@ -134,7 +134,7 @@ def conforms(reporter: Any, *, destination: str | os.PathLike[str] | None = None
     finally:
         trial.clean()
     if places:
-        raise ConformanceError(trial.name, [_told(what, where) for what, where in places.items()])
+        raise ConformanceError(trial.name, [_fault_line(what, where) for what, where in places.items()])
 
 
 class _Fault(NamedTuple):
@@ -144,7 +144,7 @@ class _Fault(NamedTuple):
     where: str = ""
 
 
-def _told(what: str, places: list[str]) -> str:
+def _fault_line(what: str, places: list[str]) -> str:
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
     return f"{places[0]}{more}: {what}" if places[0] else what
 
@@ -152,14 +152,14 @@ def _told(what: str, places: list[str]) -> str:
 def _faults(trial: _Trial) -> Iterator[_Fault]:
     outs: list[_Closable] = []
     for title, events in _streams():
-        for around in SURROUNDINGS if trial.kind == "stream" else SURROUNDINGS[:1]:
+        for around in STREAM_KINDS if trial.kind == "stream" else STREAM_KINDS[:1]:
             outs.append(_Closable(**around))
             yield from _one_run(trial, title, events, around, outs[-1])
     # What is in a circle is gone only now.
     gc.collect()
     if any(out.late for out in outs):
         yield _Fault("it writes behind comfyreport_close")
-    with _elsewhere(), contextlib.suppress(Exception):
+    with _captured_standard_streams(), contextlib.suppress(Exception):
         # What it writes there, and raises anyhow, has been found by now.
         if trial.renewable:
             yield from _twice(trial, usual())
@@ -170,7 +170,7 @@ def _faults(trial: _Trial) -> Iterator[_Fault]:
 @functools.cache
 def _streams() -> tuple[tuple[str, list[ev.Event]], ...]:
     """All that is told, by what it is."""
-    return (*scripts(), *((f"the recording {name}", list(stream_of(name))) for name in recordings()))
+    return (*sample_streams(), *((f"the recording {name}", list(stream_of(name))) for name in recordings()))
 
 
 def _one_run(
@@ -179,10 +179,10 @@ def _one_run(
     """One stream from its start to its end: nothing raised, nothing slow, nothing written where it mustn't be."""
     where = f"{title}{f' ({_words(around)})' if around else ''}"
     slow: list[str] = []
-    with _elsewhere() as elsewhere:
+    with _captured_standard_streams() as elsewhere:
         try:
-            stage, text = trial.make(out)
-            stage.perform(_timed(stage, events, slow))
+            harness, text = trial.make(out)
+            harness.run(_timed(harness, events, slow))
         except Exception as error:  # noqa: BLE001  a reporter may raise anything
             yield _Fault(_raised(error), where)
             return
@@ -210,7 +210,7 @@ def _raised(error: Exception) -> str:
     return f"it raises {one_line(error)}{place}{hint}"
 
 
-def _timed(stage: Stage, events: Iterable[ev.Event], slow: list[str]) -> Iterator[ev.Event]:
+def _timed(harness: Harness, events: Iterable[ev.Event], slow: list[str]) -> Iterator[ev.Event]:
     """*events*, timing what is done between taking one and the next."""
     limit = Timing().slow_hook
     for event in events:
@@ -227,8 +227,8 @@ def _twice(trial: _Trial, events: list[ev.Event]) -> Iterator[_Fault]:
     around = {"tty": True}
     alone = []
     for _ in range(2):
-        stage, text = trial.make(FakeStream(**around))
-        stage.perform(events)
+        harness, text = trial.make(FakeStream(**around))
+        harness.run(events)
         alone.append(text())
     if alone[0] != alone[1]:
         yield _Fault(
@@ -238,11 +238,11 @@ def _twice(trial: _Trial, events: list[ev.Event]) -> Iterator[_Fault]:
         return
     stages = [trial.make(FakeStream(**around)) for _ in range(2)]
     for event in events:
-        for stage, _ in stages:
-            if not isinstance(event, ev.StreamFinished) or stage.carries_stream:
-                stage.tell(event)
-    for stage, _ in stages:
-        stage.call("close")
+        for harness, _ in stages:
+            if not isinstance(event, ev.StreamFinished) or harness.carries_stream:
+                harness.tell(event)
+    for harness, _ in stages:
+        harness.call("close")
     if any(text() != alone[0] for _, text in stages):
         yield _Fault(
             "two of it side by side disturb each other; keep what it knows in the object, not in the module or class"
@@ -253,7 +253,7 @@ def _full(trial: _Trial, events: list[ev.Event]) -> Iterator[_Fault]:
     """A stream that can't be written to is the core's affair, so the core has to hear of it."""
     out = FullStream()
     try:
-        trial.make(out)[0].perform(events)
+        trial.make(out)[0].run(events)
     except OSError:
         return
     except Exception as error:  # noqa: BLE001  a reporter may raise anything
@@ -263,7 +263,7 @@ def _full(trial: _Trial, events: list[ev.Event]) -> Iterator[_Fault]:
 
 
 @contextlib.contextmanager
-def _elsewhere() -> Iterator[Callable[[], list[str]]]:
+def _captured_standard_streams() -> Iterator[Callable[[], list[str]]]:
     """Notes what is written to the process's own standard streams meanwhile, by whatever way."""
     found: list[str] = []
     with contextlib.ExitStack() as stack:

@@ -79,7 +79,7 @@ class FakeStream(Stream):
         return written.decode(self.file.encoding, "replace")
 
 
-class Stage:
+class Harness:
     """Calls the hooks of one reporter, which is registered as the core does it: ReporterError if it can't be."""
 
     def __init__(self, plugin: object, name: str) -> None:
@@ -96,7 +96,7 @@ class Stage:
         """Whether the reporter has the hook of previews."""
         return f"{PREFIX}node_preview" in self.hooks
 
-    def perform(self, events: Iterable[ev.Event]) -> None:
+    def run(self, events: Iterable[ev.Event]) -> None:
         """Tell a whole stream and close: the order and the times are those of the core."""
         for event in events:
             if isinstance(event, ev.StreamFinished) and not self.carries_stream:
@@ -200,7 +200,7 @@ def _play_to_path(
 
 
 def _perform(plugin: object, name: str, recording: Recording, previews: bool | None) -> None:
-    stage = Stage(plugin, name)
-    stage.perform(
-        stream_of(recording, previews=stage.wants_previews if previews is None else previews, reporters=(name,))
+    harness = Harness(plugin, name)
+    harness.run(
+        stream_of(recording, previews=harness.wants_previews if previews is None else previews, reporters=(name,))
     )

@@ -25,7 +25,7 @@ class SomethingNew(ev.Event):
     news: str = "unheard of"
 
 
-class Script:
+class EventScript:
     """Events one after the other, each with the next number; time goes on by *step* seconds."""
 
     def __init__(self, step: float = 0.25) -> None:
@@ -69,7 +69,7 @@ def usual() -> list[ev.Event]:
         node=node, index=0, kind="image", filename="a.png", subfolder="", folder="output", url=f"{_SERVER}/view",
         media_type="image/png",
     )  # fmt: skip
-    script = Script()
+    script = EventScript()
     script.begin()
     script.tell(ev.ConnectionChanged, state="connected")
     script.tell(ev.RunQueued, client_id="c", nodes=(node,), position=1, seed=7)
@@ -103,7 +103,7 @@ def odd() -> list[ev.Event]:
             ("12", "KSampler", "雪山の夕焼け 👩\u200d🎨 e\u0301 \ud800", None),
         )
     )
-    script = Script()
+    script = EventScript()
     script.begin()
     script.tell(ev.ConnectionChanged, state="lost", detail=EVIL)
     script.tell(ev.ConnectionChanged, state="polling")
@@ -148,7 +148,7 @@ def odd() -> list[ev.Event]:
 
 def newer() -> list[ev.Event]:
     """A stream of a newer version: another event type, another status, other codes."""
-    script = Script()
+    script = EventScript()
     script.begin()
     script.tell(SomethingNew)
     script.tell(ev.RunQueued)
@@ -159,14 +159,14 @@ def newer() -> list[ev.Event]:
 
 def early() -> list[ev.Event]:
     """A run that ended before anything was submitted."""
-    script = Script()
+    script = EventScript()
     script.begin()
     return script.end("usage", error=ev.ErrorInfo(code="workflow", message="there is no such file"))
 
 
 def crowded(count: int = 400) -> list[ev.Event]:
     """Many nodes that run side by side, each with a bar."""
-    script = Script(step=0.001)
+    script = EventScript(step=0.001)
     script.begin()
     nodes = [ev.NodeRef(id=str(number), class_type="Load", title="Load") for number in range(count)]
     script.tell(ev.RunQueued, nodes=tuple(nodes))
@@ -188,7 +188,7 @@ SCRIPTS: dict[str, Callable[[], list[ev.Event]]] = {
 }
 
 
-def scripts() -> Iterator[tuple[str, list[ev.Event]]]:
+def sample_streams() -> Iterator[tuple[str, list[ev.Event]]]:
     """All of them, with what each is for."""
     for title, make in SCRIPTS.items():
         yield title, make()

@@ -18,7 +18,7 @@ import pytest
 from comfyreport import __version__
 from comfyreport.cli.arguments import COMMANDS, ArgumentsError, parser, reporting_of
 from comfyreport.cli.main import main
-from comfyreport.cli.process import Signals, fill_descriptors, standard_streams, tell_stdout_failed
+from comfyreport.cli.process import Signals, fill_descriptors, report_stdout_failure, standard_streams
 from comfyreport.events import EXIT_CODES
 from comfyreport.recording.replay import Stop
 
@@ -189,9 +189,9 @@ def test_missing_streams_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failed_stdout_is_told_and_a_reader_that_left_is_not() -> None:
     err = io.StringIO()
-    tell_stdout_failed(BrokenPipeError(32, "Broken pipe"), err)
+    report_stdout_failure(BrokenPipeError(32, "Broken pipe"), err)
     assert err.getvalue() == ""
-    tell_stdout_failed(OSError(28, "No space left on device"), err)
+    report_stdout_failure(OSError(28, "No space left on device"), err)
     assert err.getvalue() == "comfyreport: stdout can't be written: No space left on device\n"
 
 

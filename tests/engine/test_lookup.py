@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from comfyreport.engine.lookup import look_for_submission
+from comfyreport.engine.lookup import look_up_submission
 from comfyreport.net.client import Answer, Client
 
 
@@ -23,7 +23,7 @@ class _Table:
 
 
 def _look(table: _Table) -> str | None:
-    return look_for_submission(cast(Client, table), "mine", "me").given
+    return look_up_submission(cast(Client, table), "mine", "me").given
 
 
 def _job(prompt_id: str, client_id: str) -> list[Any]:

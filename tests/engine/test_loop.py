@@ -215,11 +215,11 @@ def test_where_the_prompt_is_not_known_nothing_was_sent_and_that_is_said(monkeyp
     assert not world.asked("POST", "/interrupt")
 
 
-@pytest.mark.parametrize(("kind", "wishes"), [("interrupt", {}), ("timeout", {"timeout": 2.0})])
+@pytest.mark.parametrize(("kind", "options"), [("interrupt", {}), ("timeout", {"timeout": 2.0})])
 def test_an_attach_that_never_reached_the_server_claims_nothing(
-    monkeypatch: Patch, kind: str, wishes: dict[str, Any]
+    monkeypatch: Patch, kind: str, options: dict[str, Any]
 ) -> None:
-    world = World(monkeypatch, attach=True, wait_for_server=60.0, **wishes)
+    world = World(monkeypatch, attach=True, wait_for_server=60.0, **options)
     world.accept = lambda: REFUSED
     if kind == "interrupt":
         world.interrupt(2.0)
@@ -377,7 +377,7 @@ def test_taking_over_goes_on_trying_to_learn_the_client(monkeypatch: Patch) -> N
     world.answers[f"/history/{PROMPT}"] = lambda body: Answer(503, None, "") if world.now < 2 else None
     world.at(6.0, world.finish)
     assert world.play().status == "success"
-    assert world.loop._wires.client_id == "the tab"
+    assert world.loop._sources.client_id == "the tab"
     assert world.attempts
     assert world.attempts[0] > 2
     states = [event.state for event in world.of(ev.ConnectionChanged)]

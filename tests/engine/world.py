@@ -19,8 +19,8 @@ from comfyreport import events as ev
 from comfyreport.engine import loop as loop_module
 from comfyreport.engine.inbox import Batch
 from comfyreport.engine.loop import Loop
-from comfyreport.engine.options import Wishes
-from comfyreport.engine.sources import Closed, Done, Opened, Signalled
+from comfyreport.engine.options import RunOptions
+from comfyreport.engine.sources import CallDone, SocketClosed, SocketOpened, StopRequested
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.net.client import Answer, Client
@@ -49,7 +49,7 @@ class World:
     to each attempt to open the socket: None where it succeeds.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, attach: bool = False, remote: bool = False, **wishes: Any):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, attach: bool = False, remote: bool = False, **options: Any):
         self.now = 0.0
         self.running: list[str] = []
         self.pending: list[str] = []
@@ -68,7 +68,7 @@ class World:
         self._attach = attach
         address = SimpleNamespace(loopback=not remote, base="http://server")
         self._client = SimpleNamespace(address=address, timing=self.timing, get=self._get, post=self._post)
-        monkeypatch.setattr(loop_module, "Wires", self._wires)
+        monkeypatch.setattr(loop_module, "Sources", self._sources)
         monkeypatch.setattr("random.uniform", lambda low, high: high)
         refs = () if attach else manifest_of(GRAPH)
         self.run = Run(PROMPT, refs, base_url="http://server", client_id=None if attach else "me")
@@ -79,7 +79,7 @@ class World:
             publish=self.events.extend,
             watch=lambda: (),
             clock=lambda: Instant(1000.0 + self.now, self.now),
-            wishes=Wishes(**wishes),
+            options=RunOptions(**options),
         )
 
     # --- what is said beforehand
@@ -107,14 +107,14 @@ class World:
 
     def interrupt(self, seconds: float) -> None:
         """Let the user press Ctrl-C then."""
-        self.at(seconds, Signalled)
+        self.at(seconds, StopRequested)
 
     def drop(self, seconds: float, error: UnreachableError | None = None) -> None:
         """Let the socket break then."""
 
-        def act() -> Closed | None:
+        def act() -> SocketClosed | None:
             was, self.open = self.open, False
-            return Closed(error) if was else None
+            return SocketClosed(error) if was else None
 
         self.at(seconds, act)
 
@@ -210,35 +210,35 @@ class World:
 
     # --- in the place of comfyreport.engine.sources
 
-    def _wires(self, client: Client, client_id: str) -> Any:
-        wires = SimpleNamespace(busy=set(), client_id=client_id, put=lambda item: None, shut=lambda: None)
+    def _sources(self, client: Client, client_id: str) -> Any:
+        sources = SimpleNamespace(busy=set(), client_id=client_id, put=lambda item: None, shut=lambda: None)
 
         def connect() -> None:
             self.attempts.append(self.now)
             self.at(self.now + LATENCY, self._connected)
 
         def errand(name: str, call: Callable[[], Any]) -> None:
-            wires.busy.add(name)
+            sources.busy.add(name)
             done = self._done(name, call)
             if done is not None:
                 self.at(self.now + LATENCY, lambda: done)
 
-        wires.connect, wires.errand, wires.receive = connect, errand, self._receive
-        wires.ping = lambda: self.pings.append(self.now)
-        return wires
+        sources.connect, sources.errand, sources.receive = connect, errand, self._receive
+        sources.ping = lambda: self.pings.append(self.now)
+        return sources
 
-    def _done(self, name: str, call: Callable[[], Any]) -> Done | None:
+    def _done(self, name: str, call: Callable[[], Any]) -> CallDone | None:
         try:
-            return Done(name, call(), None)
+            return CallDone(name, call(), None)
         except UnreachableError as error:
-            return Done(name, None, error)
+            return CallDone(name, None, error)
         except _HangingError:
             return None
 
-    def _connected(self) -> Opened | Closed:
+    def _connected(self) -> SocketOpened | SocketClosed:
         error = self.accept()
         self.open = error is None
-        return Opened() if error is None else Closed(error)
+        return SocketOpened() if error is None else SocketClosed(error)
 
     def _receive(self, timeout: float) -> list[Any]:
         assert self.now < LONGEST, "it doesn't end"

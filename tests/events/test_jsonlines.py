@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from comfyreport import events as ev
 from comfyreport.events.jsonlines import to_dict, to_line
-from tests.plugins.events import SAMPLER, Story, txt2img
+from tests.plugins.events import SAMPLER, EventBuilder, txt2img
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
@@ -24,7 +24,7 @@ def text(value: Any) -> ev.OutputReady:
 
 
 def test_a_progress_line_begins_with_the_four_keys() -> None:
-    event = Story().step(SAMPLER, 5, 20, 4.0)
+    event = EventBuilder().step(SAMPLER, 5, 20, 4.0)
     line = to_line(event)
     assert line.startswith(b'{"step":5,"max_steps":20,"eta_seconds":12.0,"node":"KSampler",')
     assert line.endswith(b"}\n")

@@ -15,7 +15,7 @@ from tests.plugins.events import (
     SAMPLER,
     SERVER,
     TXT2IMG,
-    Story,
+    EventBuilder,
     failed,
     fully_cached,
     image,
@@ -39,7 +39,7 @@ def test_before_anything_is_told() -> None:
 
 
 def test_queued() -> None:
-    run = fold(Story().begin(position=3).events)
+    run = fold(EventBuilder().begin(position=3).events)
     assert (run.status, run.position, run.prompt_id, run.server) == ("queued", 3, PROMPT_ID, SERVER)
     assert list(run.nodes) == [ref.id for ref in TXT2IMG]
     assert {node.state for node in run.nodes.values()} == {"waiting"}
@@ -47,12 +47,12 @@ def test_queued() -> None:
 
 
 def test_a_place_in_the_queue() -> None:
-    story = Story().begin(position=3)
-    story.at(5.0).tell(ev.QueueChanged, position=1, remaining=2)
-    run = fold(story.events)
+    builder = EventBuilder().begin(position=3)
+    builder.at(5.0).tell(ev.QueueChanged, position=1, remaining=2)
+    run = fold(builder.events)
     assert (run.position, run.remaining) == (1, 2)
-    story.at(6.0).tell(ev.RunStarted)
-    assert fold(story.events).position == 0
+    builder.at(6.0).tell(ev.RunStarted)
+    assert fold(builder.events).position == 0
 
 
 def test_in_the_middle_of_a_run() -> None:
@@ -91,40 +91,40 @@ def test_cached_nodes() -> None:
 
 
 def test_a_node_that_runs_again_begins_anew_and_adds_up() -> None:
-    story = Story().begin()
-    story.at(1.0).tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
-    story.at(2.0).step(SAMPLER, 3, 4, 1.0, pass_number=2)
-    story.at(2.5).tell(ev.NodeText, node=SAMPLER, text="decoding")
-    assert fold(story.events).nodes["3"].text == "decoding"
-    story.at(3.0).tell(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 7))
-    story.at(4.0).tell(ev.NodeStarted, node=SAMPLER, **progress(1, 7))
-    node = fold(story.events).nodes["3"]
+    builder = EventBuilder().begin()
+    builder.at(1.0).tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
+    builder.at(2.0).step(SAMPLER, 3, 4, 1.0, pass_number=2)
+    builder.at(2.5).tell(ev.NodeText, node=SAMPLER, text="decoding")
+    assert fold(builder.events).nodes["3"].text == "decoding"
+    builder.at(3.0).tell(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 7))
+    builder.at(4.0).tell(ev.NodeStarted, node=SAMPLER, **progress(1, 7))
+    node = fold(builder.events).nodes["3"]
     assert (node.step, node.pass_number, node.text, node.seconds, node.started) == (None, 1, "", 2.0, 4.0)
-    story.node(SAMPLER, 1.5, 2)
-    assert fold(story.events).nodes["3"].seconds == 3.5
+    builder.node(SAMPLER, 1.5, 2)
+    assert fold(builder.events).nodes["3"].seconds == 3.5
 
 
 def test_nodes_side_by_side_are_active_in_the_order_of_their_start() -> None:
-    story = Story().begin()
+    builder = EventBuilder().begin()
     for ref in (DECODER, LOADER):
-        story.tell(ev.NodeStarted, node=ref, **progress(0, 7))
-    assert [node.ref.id for node in fold(story.events).active] == ["8", "4"]
+        builder.tell(ev.NodeStarted, node=ref, **progress(0, 7))
+    assert [node.ref.id for node in fold(builder.events).active] == ["8", "4"]
 
 
 def test_a_node_that_the_manifest_lacks_is_known_once_told() -> None:
-    story = Story().begin(nodes=())
-    story.tell(ev.NodeStarted, node=ev.NodeRef(id="77"), **progress(0, 1))
-    assert [node.title for node in fold(story.events).active] == ["77"]
+    builder = EventBuilder().begin(nodes=())
+    builder.tell(ev.NodeStarted, node=ev.NodeRef(id="77"), **progress(0, 1))
+    assert [node.title for node in fold(builder.events).active] == ["77"]
 
 
 def test_silence_ends_with_the_servers_next_word() -> None:
-    story = Story().begin()
-    story.at(31.0).tell(ev.Heartbeat, "client", silent_seconds=30.0, state="running")
-    assert fold(story.events).silent_seconds == 30.0
-    story.at(32.0).tell(ev.Warning, "client", code="stalled", message="nothing heard")
-    assert fold(story.events).silent_seconds == 30.0
-    story.at(33.0).tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
-    assert fold(story.events).silent_seconds == 0.0
+    builder = EventBuilder().begin()
+    builder.at(31.0).tell(ev.Heartbeat, "client", silent_seconds=30.0, state="running")
+    assert fold(builder.events).silent_seconds == 30.0
+    builder.at(32.0).tell(ev.Warning, "client", code="stalled", message="nothing heard")
+    assert fold(builder.events).silent_seconds == 30.0
+    builder.at(33.0).tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
+    assert fold(builder.events).silent_seconds == 0.0
 
 
 def test_the_fraction_of_a_story_never_falls() -> None:
@@ -142,9 +142,9 @@ def test_unknown_events_only_move_the_clock() -> None:
 
 
 def test_an_output_told_twice_by_two_nodes_stays_two() -> None:
-    story = Story().begin()
+    builder = EventBuilder().begin()
     other = ev.Output(node=DECODER, index=0, kind="text", value="x")
     for output in (image(), other):
-        story.tell(ev.OutputReady, "http", output=output)
-    story.tell(ev.OutputSaved, "client", output=image(path="/tmp/a.png"))
-    assert [output.path for output in fold(story.events).outputs] == ["/tmp/a.png", None]
+        builder.tell(ev.OutputReady, "http", output=output)
+    builder.tell(ev.OutputSaved, "client", output=image(path="/tmp/a.png"))
+    assert [output.path for output in fold(builder.events).outputs] == ["/tmp/a.png", None]

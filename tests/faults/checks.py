@@ -122,11 +122,11 @@ def held(
     """A run that is as it should be. A lie fails at once; anything else is tried once more, alone, and printed."""
     found = seen()
     for attempt in (1, 2):
-        assert not (told := list(lies(found))), f"{name}: {told}\n{found.story()}"
+        assert not (told := list(lies(found))), f"{name}: {told}\n{found.builder()}"
         problems = list(wrong(found))
         if not problems:
             break
-        assert attempt == 1, f"{name}, twice: {problems}\n{found.story()}"
+        assert attempt == 1, f"{name}, twice: {problems}\n{found.builder()}"
         print(f"{name}: {problems}; once more")
         found = again()
     return found

@@ -19,10 +19,10 @@ import requests
 from comfyreport.api import run_generation
 from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.loop import Loop
-from comfyreport.engine.options import Wishes
+from comfyreport.engine.options import RunOptions
 from comfyreport.engine.session import Session
 from comfyreport.events.schema import json_schema
-from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import stderr as standard_error, stdout as standard_output
 from comfyreport.simulator import Fault, Hold, Script, Simulator
 from comfyreport.simulator.faults import Asked, Played
@@ -96,7 +96,7 @@ class Seen:
             for played in self.played
         )
 
-    def story(self) -> str:
+    def builder(self) -> str:
         """What happened, a line each."""
         start = float(self.events[0]["time"])
         told = [(float(event["time"]), _in_short(event)) for event in self.events]
@@ -246,10 +246,10 @@ def _run_here(url: str, workflow: Prompt, reporter: str, scale: float) -> None:
 
 def _run_and_stop(url: str, workflow: Prompt, reporter: str, scale: float, seconds: float) -> float:
     """Do as the command does at the first Ctrl-C; when that was."""
-    plugins = Plugins(Streams(standard_output, standard_error))
+    plugins = Plugins(StandardStreams(standard_output, standard_error))
     plugins.add_spec(reporter)
     session = Session(plugins, command="run", server=url, timing=Timing().scaled(scale), complain=print)
-    job = Job(server=url, workflow=workflow, wishes=Wishes(timeout=HANGS * scale))
+    job = Job(server=url, workflow=workflow, options=RunOptions(timeout=HANGS * scale))
     stopped = 0.0
     timers: list[threading.Timer] = []
 

@@ -19,10 +19,10 @@ import jsonschema
 
 from comfyreport import events as ev
 from comfyreport.engine.job import Job, run_job
-from comfyreport.engine.options import Wishes
+from comfyreport.engine.options import RunOptions
 from comfyreport.engine.session import Session
 from comfyreport.events.schema import json_schema
-from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.text import is_safe
 from comfyreport.timing import Timing
 from tests.hostile.server import WORKFLOW, Hostile
@@ -66,7 +66,7 @@ def follow(
 ) -> Told:
     """Run a workflow in this process, told to all reporters; what holds for every run is checked."""
     plain, terminal = Plain(), Terminal(100)
-    plugins = Plugins(Streams(Plain(), Plain()))
+    plugins = Plugins(StandardStreams(Plain(), Plain()))
     plugins.add_spec(f"jsonl={folder / 'events.jsonl'},rate=0")
     plugins.add_spec(f"filelog={folder / 'run.log'}")
     plugins.add_object(comfyreport_console.console(plain), "plain")
@@ -74,8 +74,8 @@ def follow(
     complaints: list[str] = []
     session = Session(plugins, command="run", server=server.url, timing=timing, complain=complaints.append)
     # No run may last for ever; one that does shows as this limit.
-    wishes = Wishes(timeout=LIMIT, ping_interval=ping_interval)
-    job = Job(server=server.url, workflow=workflow or WORKFLOW, output=output, wishes=wishes)
+    options = RunOptions(timeout=LIMIT, ping_interval=ping_interval)
+    job = Job(server=server.url, workflow=workflow or WORKFLOW, output=output, options=options)
     result = run_job(session, job)
     session.finish()
     told = Told(

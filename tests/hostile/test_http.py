@@ -29,7 +29,7 @@ from comfyreport.net.address import parse_address
 from comfyreport.net.client import Client
 from comfyreport.protocol import responses
 from comfyreport.render.wording import describe_event
-from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.run import Run
 from comfyreport.timing import Timing
 from tests.hostile.running import LIMIT, QUICK, assert_printable, follow, measured
@@ -209,7 +209,7 @@ def test_what_such_a_status_comes_with_is_not_waited_for(status: int) -> None:
         answer = client.get("/queue")
         client.close()
     assert answer.status == status
-    assert answer.refusal("there").code == "auth"
+    assert answer.as_error("there").code == "auth"
     assert time.monotonic() - before < Timing().answer
 
 
@@ -346,7 +346,9 @@ def test_a_stop_while_saving_waits_for_nothing(tmp_path: Path) -> None:
 
     reply = Reply(headers={"Content-Type": "image/png"}, pieces=pieces())
     with Hostile(view=lambda _: reply) as server:
-        session = Session(Plugins(Streams(Plain(), Plain())), command="run", server="", timing=Timing(), complain=print)
+        session = Session(
+            Plugins(StandardStreams(Plain(), Plain())), command="run", server="", timing=Timing(), complain=print
+        )
         loops: list[Loop] = []
         job = Job(server=server.url, workflow=WORKFLOW, output=tmp_path / "made.png")
 

@@ -15,9 +15,9 @@ from comfyreport.errors import UsageError
 from comfyreport.net.access import Access, parse_extra_data, parse_headers
 from comfyreport.net.address import Address, parse_address
 from comfyreport.net.cookies import read_cookies
-from comfyreport.net.failures import refusal
+from comfyreport.net.failures import status_error
 from comfyreport.net.recorder import Recorder
-from comfyreport.net.redaction import SHORTEST, SHOWN, Hiding
+from comfyreport.net.redaction import PLACEHOLDER, SHORTEST, Redactor
 
 # --- addresses
 
@@ -324,37 +324,37 @@ def test_words_that_stand_in_any_header_are_no_secrets() -> None:
 
 
 def test_the_longest_first_leaves_no_rest() -> None:
-    hiding = Hiding(["secret-1", "secret-1-and-more"])
-    assert hiding.text("a secret-1-and-more b secret-1 c") == f"a {SHOWN} b {SHOWN} c"
+    redactor = Redactor(["secret-1", "secret-1-and-more"])
+    assert redactor.text("a secret-1-and-more b secret-1 c") == f"a {PLACEHOLDER} b {PLACEHOLDER} c"
 
 
 @pytest.mark.parametrize(
     "secret", ["plain-secret", 'quo"ted\\secret', "pér/cent secret+&=", "line\nfeed-secret", "秘密のトークンです"]
 )
 def test_every_form_of_a_secret_is_hidden(secret: str) -> None:
-    hiding = Hiding([secret])
+    redactor = Redactor([secret])
     value = {"a": [f"x{secret}y", {secret: 7}], "b": quote(secret), "c": quote(secret, safe="")}
     for data in (json.dumps(value).encode(), json.dumps(value, ensure_ascii=False).encode()):
-        hidden = json.loads(hiding.body(data))
-        assert hidden == {"a": [f"x{SHOWN}y", {SHOWN: 7}], "b": SHOWN, "c": SHOWN}
+        hidden = json.loads(redactor.body(data))
+        assert hidden == {"a": [f"x{PLACEHOLDER}y", {PLACEHOLDER: 7}], "b": PLACEHOLDER, "c": PLACEHOLDER}
     plain = f"not json {secret}".encode()
-    assert hiding.body(plain) == f"not json {SHOWN}".encode()
-    assert hiding.body(bytearray(plain)) == bytearray(f"not json {SHOWN}".encode())
+    assert redactor.body(plain) == f"not json {PLACEHOLDER}".encode()
+    assert redactor.body(bytearray(plain)) == bytearray(f"not json {PLACEHOLDER}".encode())
     frame = b"\0\0\0\3" + secret.encode() + b"rest"
-    assert hiding.binary(frame) == b"\0\0\0\3" + b"*" * len(secret.encode()) + b"rest"
+    assert redactor.binary(frame) == b"\0\0\0\3" + b"*" * len(secret.encode()) + b"rest"
 
 
 def test_numbers_are_left_alone() -> None:
-    hiding = Hiding(["12345678"])
+    redactor = Redactor(["12345678"])
     body = b'{"seed": 123456789, "text": "12345678"}'
-    assert json.loads(hiding.body(body)) == {"seed": 123456789, "text": SHOWN}
+    assert json.loads(redactor.body(body)) == {"seed": 123456789, "text": PLACEHOLDER}
 
 
 def test_short_secrets_do_not_spoil_what_a_server_says() -> None:
-    hiding = Hiding(["a", "node", "x" * (SHORTEST - 1)])
+    redactor = Redactor(["a", "node", "x" * (SHORTEST - 1)])
     data = b'{"type": "executing", "data": {"node": "a"}}'
-    assert hiding.body(data) is data
-    assert hiding.binary(data) is data
+    assert redactor.body(data) is data
+    assert redactor.binary(data) is data
 
 
 @pytest.mark.parametrize(
@@ -375,28 +375,28 @@ def test_short_secrets_do_not_spoil_what_a_server_says() -> None:
     ],
 )
 def test_short_secrets_are_hidden_as_words(secret: str, text: str, hidden: str) -> None:
-    hiding = Hiding([secret])
-    assert hiding.text(text) == hidden
-    assert json.loads(hiding.body(json.dumps({"message": [text]}).encode())) == {"message": [hidden]}
+    redactor = Redactor([secret])
+    assert redactor.text(text) == hidden
+    assert json.loads(redactor.body(json.dumps({"message": [text]}).encode())) == {"message": [hidden]}
     if not text.startswith("{"):
-        assert hiding.body(text.encode()) == hidden.encode()
+        assert redactor.body(text.encode()) == hidden.encode()
 
 
 def test_a_short_secret_leaves_names_of_files_and_keys() -> None:
-    hiding = Hiding(["abc12"])
+    redactor = Redactor(["abc12"])
     value = {"abc12": 1, "images": [{"filename": "abc12 x.png", "subfolder": "abc12", "note": "abc12"}]}
-    assert json.loads(hiding.body(json.dumps(value).encode())) == {
+    assert json.loads(redactor.body(json.dumps(value).encode())) == {
         "abc12": 1,
-        "images": [{"filename": "abc12 x.png", "subfolder": "abc12", "note": SHOWN}],
+        "images": [{"filename": "abc12 x.png", "subfolder": "abc12", "note": PLACEHOLDER}],
     }
 
 
 def test_a_short_secret_in_binary_messages() -> None:
-    hiding = Hiding(["abc12", "1234"])
-    assert hiding.binary(b"\0\0\0\3\0\0\0\0041234 no 1234") == b"\0\0\0\3\0\0\0\0041234 no ****"
+    redactor = Redactor(["abc12", "1234"])
+    assert redactor.binary(b"\0\0\0\3\0\0\0\0041234 no 1234") == b"\0\0\0\3\0\0\0\0041234 no ****"
     text, picture = b"\0\0\0\3\0\0\0\1" + b"7no abc12!", b"\0\0\0\1\0\0\0\1 abc12 "
-    assert hiding.binary(text) == text.replace(b"abc12", b"*****")
-    assert hiding.binary(picture) == picture
+    assert redactor.binary(text) == text.replace(b"abc12", b"*****")
+    assert redactor.binary(picture) == picture
 
 
 @pytest.mark.parametrize(
@@ -412,23 +412,23 @@ def test_a_short_secret_in_binary_messages() -> None:
     ],
 )
 def test_a_secret_in_whatever_way_json_may_write_it(data: bytes) -> None:
-    hidden = json.loads(Hiding(["tok/en-12345"]).body(data))
-    assert hidden["a"] == f"no {SHOWN}"
+    hidden = json.loads(Redactor(["tok/en-12345"]).body(data))
+    assert hidden["a"] == f"no {PLACEHOLDER}"
     assert "tok/en" not in str(hidden)
 
 
 def test_json_that_holds_none_is_left_as_it_is() -> None:
     data = b'{"a": "tok\\/ens and \\u0074exts", "b": 1e400, "c": 123456789012345678901234567890}'
-    assert Hiding(["tok/en-12345"]).body(data) is data
+    assert Redactor(["tok/en-12345"]).body(data) is data
 
 
 @given(st.binary(max_size=60), st.lists(st.text(min_size=8, max_size=12), max_size=3))
 def test_hiding_never_raises_and_leaves_nothing(data: bytes, secrets: list[str]) -> None:
     secrets = [secret for secret in secrets if secret.isascii() and secret.isprintable()]
-    hiding = Hiding(secrets)
-    for hidden in (hiding.body(data + "".join(secrets).encode()), hiding.binary(data + "".join(secrets).encode())):
+    redactor = Redactor(secrets)
+    for hidden in (redactor.body(data + "".join(secrets).encode()), redactor.binary(data + "".join(secrets).encode())):
         for secret in secrets:
-            if secret not in SHOWN:
+            if secret not in PLACEHOLDER:
                 assert secret.encode() not in hidden
 
 
@@ -440,8 +440,8 @@ def test_a_recording_holds_no_secret_and_stays_readable(tmp_path: Path) -> None:
     recorder.close()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["kind"] for line in lines] == ["header", "http", "ws-text"]
-    assert lines[1]["response"] == {"a": SHOWN, "n": 11}
-    assert json.loads(lines[2]["text"]) == {"a": f"<{SHOWN}>"}
+    assert lines[1]["response"] == {"a": PLACEHOLDER, "n": 11}
+    assert json.loads(lines[2]["text"]) == {"a": f"<{PLACEHOLDER}>"}
 
 
 @pytest.mark.parametrize(
@@ -449,6 +449,6 @@ def test_a_recording_holds_no_secret_and_stays_readable(tmp_path: Path) -> None:
     [f"https://u:{SECRET}@other/login?x={SECRET}#{SECRET}", f"//u:{SECRET}@other/login#{SECRET}", f"/login?{SECRET}"],
 )
 def test_a_redirect_is_told_without_what_may_be_secret(location: str) -> None:
-    error = refusal(302, location, "http://host")
+    error = status_error(302, location, "http://host")
     assert SECRET not in error.message
     assert "login" in error.message

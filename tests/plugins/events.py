@@ -31,7 +31,7 @@ REQUIRED_STEPS = ((1, 1.0), (5, 4.0), (10, 8.0), (15, 12.0), (20, 16.0))
 ALL_STEPS = tuple((step, step * 0.8) for step in range(1, 21))
 
 
-class Story:
+class EventBuilder:
     """A run as it is told: `at` moves the clock, `tell` appends an event that bears the time and the next `seq`."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Story:
         self.now = 0.0
         self.prompt_id: str | None = None
 
-    def at(self, elapsed: float) -> Story:
+    def at(self, elapsed: float) -> EventBuilder:
         """Move the clock to *elapsed* seconds."""
         self.now = elapsed
         return self
@@ -57,7 +57,7 @@ class Story:
         self.events.append(event)
         return event
 
-    def begin(self, nodes: tuple[ev.NodeRef, ...] = TXT2IMG, position: int | None = 0) -> Story:
+    def begin(self, nodes: tuple[ev.NodeRef, ...] = TXT2IMG, position: int | None = 0) -> EventBuilder:
         """The command's start, the connection, and the prompt in the queue at 0.1 s."""
         self.tell(ev.StreamStarted, "client", comfyreport="0.1.0", server=SERVER, reporters=("console",))
         self.at(0.05).tell(ev.ConnectionChanged, "client", state="connected")
@@ -65,7 +65,7 @@ class Story:
         self.at(0.1).tell(ev.RunQueued, "http", client_id="f" * 32, nodes=nodes, position=position, seed=42)
         return self
 
-    def node(self, ref: ev.NodeRef, seconds: float, done: int, total: int = 7) -> Story:
+    def node(self, ref: ev.NodeRef, seconds: float, done: int, total: int = 7) -> EventBuilder:
         """A node without a bar: it runs for *seconds*, as the last of *done* nodes."""
         self.tell(ev.NodeStarted, node=ref, **progress(done - 1, total))
         self.at(self.now + seconds)
@@ -78,7 +78,7 @@ class Story:
         return self.tell(ev.NodeProgress, step=step, max_steps=maximum, node=ref, **details)
 
     def end(self, status: ev.Status = "success", error: ev.ErrorInfo | None = None, **details: Any) -> list[ev.Event]:
-        """The run's end and the stream's; returns the whole story."""
+        """The run's end and the stream's; returns the whole stream."""
         code = ev.EXIT_CODES[status]
         seconds = round(max(0.0, self.now - 0.1), 6)
         details = {"seconds": seconds, "submitted": "yes", "prompt_state": "finished", **details}
@@ -103,38 +103,38 @@ def image(**details: Any) -> ev.Output:
     )  # fmt: skip
 
 
-def sampling(steps: Iterable[tuple[int, float]] = REQUIRED_STEPS) -> Story:
+def sampling(steps: Iterable[tuple[int, float]] = REQUIRED_STEPS) -> EventBuilder:
     """A txt2img run up to the sampler's last step of *steps*; the sampler begins at 4 s."""
-    story = Story().begin()
-    story.at(0.12).tell(ev.RunStarted)
-    story.node(LOADER, 2.4, 1).node(LATENT, 0.01, 2).node(POSITIVE, 1.2, 3).node(NEGATIVE, 0.2, 4)
-    story.at(4.0).tell(ev.NodeStarted, node=SAMPLER, **progress(4, 7))
+    builder = EventBuilder().begin()
+    builder.at(0.12).tell(ev.RunStarted)
+    builder.node(LOADER, 2.4, 1).node(LATENT, 0.01, 2).node(POSITIVE, 1.2, 3).node(NEGATIVE, 0.2, 4)
+    builder.at(4.0).tell(ev.NodeStarted, node=SAMPLER, **progress(4, 7))
     for step, taken in steps:
-        story.at(4.0 + taken)
-        story.step(SAMPLER, step, 20, taken, **progress(4 + step / 20, 7))
-    return story
+        builder.at(4.0 + taken)
+        builder.step(SAMPLER, step, 20, taken, **progress(4 + step / 20, 7))
+    return builder
 
 
 def txt2img(steps: Iterable[tuple[int, float]] = REQUIRED_STEPS) -> list[ev.Event]:
     """A run of twenty steps and 23.4 s that saves a picture."""
-    story = sampling(steps)
-    story.at(20.0).tell(ev.NodeFinished, node=SAMPLER, seconds=16.0, **progress(5, 7))
-    story.node(DECODER, 2.6, 6).node(SAVER, 0.4, 7)
-    story.at(23.1).tell(ev.OutputReady, "http", output=image())
+    builder = sampling(steps)
+    builder.at(20.0).tell(ev.NodeFinished, node=SAMPLER, seconds=16.0, **progress(5, 7))
+    builder.node(DECODER, 2.6, 6).node(SAVER, 0.4, 7)
+    builder.at(23.1).tell(ev.OutputReady, "http", output=image())
     saved = image(bytes=123456, path="/tmp/sunset.png")
-    story.at(23.4).tell(ev.OutputSaved, "client", output=saved)
+    builder.at(23.4).tell(ev.OutputSaved, "client", output=saved)
     seconds = {"4": 2.4, "5": 0.01, "6": 1.2, "7": 0.2, "3": 16.0, "8": 2.6, "9": 0.4}
-    return story.at(23.5).end(outputs=(saved,), executed=tuple(seconds), node_seconds=seconds, queue_seconds=0.02)
+    return builder.at(23.5).end(outputs=(saved,), executed=tuple(seconds), node_seconds=seconds, queue_seconds=0.02)
 
 
 def fully_cached() -> list[ev.Event]:
     """A run in which nothing had to be done."""
-    story = Story().begin()
-    story.at(0.12).tell(ev.RunStarted)
+    builder = EventBuilder().begin()
+    builder.at(0.12).tell(ev.RunStarted)
     for ref in TXT2IMG:
-        story.tell(ev.NodeCached, node=ref, **progress(0, 1))
-    story.at(0.2).tell(ev.OutputReady, "http", output=image(cached=True))
-    return story.end(cached=tuple(ref.id for ref in TXT2IMG), outputs=(image(cached=True),))
+        builder.tell(ev.NodeCached, node=ref, **progress(0, 1))
+    builder.at(0.2).tell(ev.OutputReady, "http", output=image(cached=True))
+    return builder.end(cached=tuple(ref.id for ref in TXT2IMG), outputs=(image(cached=True),))
 
 
 def failed() -> list[ev.Event]:

@@ -21,7 +21,7 @@ from tests.plugins.events import (
     REQUIRED_STEPS,
     SAMPLER,
     SAVER,
-    Story,
+    EventBuilder,
     call,
     failed,
     progress,
@@ -32,85 +32,91 @@ from tests.plugins.events import (
 from tests.plugins.terminal import Terminal
 
 
-def fold(story: Story) -> RunView:
+def fold(builder: EventBuilder) -> RunView:
     run = RunView()
-    for event in story.events:
+    for event in builder.events:
         run.apply(event)
     return run
 
 
 def lines(
-    story: Story, width: int = 80, height: int = 24, *, after: float = 0.0, unicode: bool = False, color: bool = False
+    builder: EventBuilder,
+    width: int = 80,
+    height: int = 24,
+    *,
+    after: float = 0.0,
+    unicode: bool = False,
+    color: bool = False,
 ) -> list[str]:
-    return frame(fold(story), story.now + after, width, height, unicode=unicode, color=color)
+    return frame(fold(builder), builder.now + after, width, height, unicode=unicode, color=color)
 
 
-def connecting() -> Story:
-    return Story()
+def connecting() -> EventBuilder:
+    return EventBuilder()
 
 
-def submitting() -> Story:
-    story = Story()
-    story.tell(ev.ConnectionChanged, "client", state="connected")
-    return story
+def submitting() -> EventBuilder:
+    builder = EventBuilder()
+    builder.tell(ev.ConnectionChanged, "client", state="connected")
+    return builder
 
 
-def queued() -> Story:
-    return Story().begin(position=2).at(12.1)
+def queued() -> EventBuilder:
+    return EventBuilder().begin(position=2).at(12.1)
 
 
-def starting() -> Story:
-    story = Story().begin()
-    story.tell(ev.RunStarted)
-    return story
+def starting() -> EventBuilder:
+    builder = EventBuilder().begin()
+    builder.tell(ev.RunStarted)
+    return builder
 
 
-def loading() -> Story:
-    story = starting()
-    story.at(1.0).tell(ev.NodeStarted, node=LOADER, **progress(0, 7))
-    return story.at(10.0)
+def loading() -> EventBuilder:
+    builder = starting()
+    builder.at(1.0).tell(ev.NodeStarted, node=LOADER, **progress(0, 7))
+    return builder.at(10.0)
 
 
-def half() -> Story:
+def half() -> EventBuilder:
     return sampling(REQUIRED_STEPS[:3])
 
 
-def whole_run() -> Story:
-    story = half()
+def whole_run() -> EventBuilder:
+    builder = half()
     details = {**progress(4.5, 7), "run_eta_seconds": 15.0, "run_eta_low": 12.0, "run_eta_high": 20.0}
-    story.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", **details)
-    return story
+    builder.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", **details)
+    return builder
 
 
-def parallel() -> Story:
-    story = half()
+def parallel() -> EventBuilder:
+    builder = half()
     for ref in (SAVER, DECODER):
-        story.tell(ev.NodeStarted, node=ref, **progress(4.5, 7))
-    return story
+        builder.tell(ev.NodeStarted, node=ref, **progress(4.5, 7))
+    return builder
 
 
-def lost() -> Story:
-    story = half()
-    story.tell(ev.ConnectionChanged, "client", state="lost", detail="reset")
-    return story
+def lost() -> EventBuilder:
+    builder = half()
+    builder.tell(ev.ConnectionChanged, "client", state="lost", detail="reset")
+    return builder
 
 
-def talking() -> Story:
-    story = loading()
-    story.tell(ev.NodeText, node=LOADER, text="shard 3 of 5\n")
-    return story
+def talking() -> EventBuilder:
+    builder = loading()
+    builder.tell(ev.NodeText, node=LOADER, text="shard 3 of 5\n")
+    return builder
 
 
-def finishing() -> Story:
-    story = sampling()
-    story.tell(ev.NodeFinished, node=SAMPLER, seconds=16.0, **progress(7, 7))
-    return story
+def finishing() -> EventBuilder:
+    builder = sampling()
+    builder.tell(ev.NodeFinished, node=SAMPLER, seconds=16.0, **progress(7, 7))
+    return builder
 
 
-def hires() -> Story:
-    story = half()
-    story.step(SAMPLER, 2, 10, 5.0, pass_number=2, **progress(4.8, 7))
-    return story
+def hires() -> EventBuilder:
+    builder = half()
+    builder.step(SAMPLER, 2, 10, 5.0, pass_number=2, **progress(4.8, 7))
+    return builder
 
 
 GOLDEN = {
@@ -193,26 +199,26 @@ def test_time_is_drawn_without_events() -> None:
 
 
 def test_a_whole_run_estimate_without_a_range() -> None:
-    story = half()
-    story.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", run_eta_seconds=15.0, **progress(4.5, 7))
-    assert "(15s left)" in lines(story, 80)[-1]
+    builder = half()
+    builder.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", run_eta_seconds=15.0, **progress(4.5, 7))
+    assert "(15s left)" in lines(builder, 80)[-1]
 
 
 def test_after_the_end_there_is_nothing() -> None:
-    story = Story()
-    story.events = txt2img()
-    assert frame(fold(story), 99.0, 80, 24, unicode=True, color=True) == []
+    builder = EventBuilder()
+    builder.events = txt2img()
+    assert frame(fold(builder), 99.0, 80, 24, unicode=True, color=True) == []
 
 
-def crowd(count: int) -> Story:
+def crowd(count: int) -> EventBuilder:
     """Many nodes side by side, two of them with the same title; the third one has a bar."""
-    story = starting()
+    builder = starting()
     for number in range(count):
         ref = ev.NodeRef(id=str(number), title=f"Node {min(number, count - 2)}")
-        story.tell(ev.NodeStarted, node=ref, **progress(0, count))
+        builder.tell(ev.NodeStarted, node=ref, **progress(0, count))
         if number == 2:
-            story.step(ref, 1, 4, 1.0, **progress(0, count))
-    return story
+            builder.step(ref, 1, 4, 1.0, **progress(0, count))
+    return builder
 
 
 @pytest.mark.parametrize(("height", "shown"), [(24, 8), (8, 5), (5, 2), (4, 1), (3, 0), (1, 0)])
@@ -246,16 +252,16 @@ TITLES = st.text(st.characters(), max_size=40) | st.sampled_from(
 def test_no_frame_is_larger_than_the_terminal(
     title: str, width: int, height: int, unicode: bool, eta: bool, state: str
 ) -> None:
-    story = starting()
+    builder = starting()
     ref = ev.NodeRef(id="1", class_type="X", title=title)
-    story.tell(ev.NodeStarted, node=ref, **progress(0, 7))
-    story.tell(ev.NodeStarted, node=DECODER, **progress(0, 7))
-    story.tell(ev.NodeText, node=DECODER, text=title)
+    builder.tell(ev.NodeStarted, node=ref, **progress(0, 7))
+    builder.tell(ev.NodeStarted, node=DECODER, **progress(0, 7))
+    builder.tell(ev.NodeText, node=DECODER, text=title)
     details = {"run_eta_seconds": 5000.0, "run_eta_low": 4000.0, "run_eta_high": 9000.0} if eta else {}
-    story.step(ref, 123456.0, 1234567.0, 1.0, **details, **progress(0.5, 7))
+    builder.step(ref, 123456.0, 1234567.0, 1.0, **details, **progress(0.5, 7))
     if state:
-        story.tell(ev.ConnectionChanged, "client", state=state)
-    shown = lines(story, width, height, unicode=unicode)
+        builder.tell(ev.ConnectionChanged, "client", state=state)
+    shown = lines(builder, width, height, unicode=unicode)
     assert 1 <= len(shown) <= max(1, height - 1)
     for line in shown:
         assert cell_width(line) <= max(1, width - 1)
@@ -275,8 +281,8 @@ def test_no_frame_of_any_state_is_wider(width: int, make: Any) -> None:
     ("index", "pieces"), [(0, ("it/s", "[##", "ETA", "10/20")), (1, ("nodes", "[12s]", "[##", "left"))]
 )
 def test_what_matters_most_stays_longest(index: int, pieces: tuple[str, ...]) -> None:
-    story = whole_run()
-    shown = [lines(story, width)[index] for width in range(100, 15, -1)]
+    builder = whole_run()
+    shown = [lines(builder, width)[index] for width in range(100, 15, -1)]
     gone = []
     for piece in pieces:
         there = [piece in each for each in shown]
@@ -308,10 +314,10 @@ def test_a_whole_run() -> None:
     ]
 
 
-def begin(out: Terminal, story: Story) -> tuple[Console, RunView]:
-    """A console that was told all of *story* and isn't closed."""
+def begin(out: Terminal, builder: EventBuilder) -> tuple[Console, RunView]:
+    """A console that was told all of *builder* and isn't closed."""
     reporter, run = console(out), RunView()
-    for event in story.events:
+    for event in builder.events:
         hear(reporter, run, event)
     return reporter, run
 
@@ -346,9 +352,9 @@ def test_a_close_without_an_end_leaves_no_bar() -> None:
 
 def test_what_waits_for_the_next_draw_is_written_at_the_close() -> None:
     out = Terminal()
-    story = half()
-    story.at(story.now + 0.01).tell(ev.NodeFinished, node=SAMPLER, seconds=8.0, **progress(5, 7))
-    reporter, _ = begin(out, story)
+    builder = half()
+    builder.at(builder.now + 0.01).tell(ev.NodeFinished, node=SAMPLER, seconds=8.0, **progress(5, 7))
+    reporter, _ = begin(out, builder)
     assert "Done: KSampler" not in "".join(out.writes)
     call(reporter, "close")
     assert out.screen[-2:] == ["[INFO] Done: KSampler in 8.0s", ""]
@@ -356,23 +362,23 @@ def test_what_waits_for_the_next_draw_is_written_at_the_close() -> None:
 
 def test_at_most_ten_draws_a_second() -> None:
     out = Terminal()
-    story = sampling(())
-    reporter, run = begin(out, story)
+    builder = sampling(())
+    reporter, run = begin(out, builder)
     before = len(out.writes)
     for step in range(1, 1001):
-        hear(reporter, run, story.at(4.0 + step / 500).step(SAMPLER, step, 1000, step / 500, **progress(4, 7)))
-        call(reporter, "tick", elapsed=story.now, run=run)
+        hear(reporter, run, builder.at(4.0 + step / 500).step(SAMPLER, step, 1000, step / 500, **progress(4, 7)))
+        call(reporter, "tick", elapsed=builder.now, run=run)
     assert 18 <= len(out.writes) - before <= 2 / DRAW_EVERY + 1
 
 
 def test_a_thousand_short_nodes_are_all_told_in_few_writes() -> None:
     out = Terminal()
-    story = starting()
-    reporter, run = begin(out, story)
+    builder = starting()
+    reporter, run = begin(out, builder)
     before = len(out.writes)
     for number in range(1000):
-        story.at(1.0 + number / 1000).node(ev.NodeRef(id=str(number), title=f"Node {number}"), 0.0005, 1, 1000)
-        for event in story.events[-2:]:
+        builder.at(1.0 + number / 1000).node(ev.NodeRef(id=str(number), title=f"Node {number}"), 0.0005, 1, 1000)
+        for event in builder.events[-2:]:
             hear(reporter, run, event)
     assert len(out.writes) - before <= 11
     call(reporter, "close")
@@ -382,9 +388,9 @@ def test_a_thousand_short_nodes_are_all_told_in_few_writes() -> None:
 
 def test_warnings_are_written_at_once() -> None:
     out = Terminal()
-    story = half()
-    reporter, run = begin(out, story)
-    hear(reporter, run, story.tell(ev.Warning, code="stalled", message="nothing heard"))
+    builder = half()
+    reporter, run = begin(out, builder)
+    hear(reporter, run, builder.tell(ev.Warning, code="stalled", message="nothing heard"))
     assert out.screen[-3] == "[WARN] nothing heard"
     assert out.screen[-1].startswith("█")
 
@@ -407,13 +413,13 @@ def test_a_tick_before_anything_else() -> None:
 
 def test_a_resize_is_followed_at_the_next_draw() -> None:
     out = Terminal(120)
-    story = half()
-    reporter, run = begin(out, story)
+    builder = half()
+    reporter, run = begin(out, builder)
     out.columns = 40
-    call(reporter, "tick", elapsed=story.now + 1, run=run)
-    assert out.screen[-2:] == lines(story, 40, unicode=True, after=1.0)
+    call(reporter, "tick", elapsed=builder.now + 1, run=run)
+    assert out.screen[-2:] == lines(builder, 40, unicode=True, after=1.0)
     out.columns = 100
-    call(reporter, "tick", elapsed=story.now + 2, run=run)
+    call(reporter, "tick", elapsed=builder.now + 2, run=run)
     assert cell_width(out.screen[-2]) > 40
 
 

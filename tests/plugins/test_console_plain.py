@@ -16,7 +16,7 @@ from tests.plugins.events import (
     REQUIRED_STEPS,
     SAMPLER,
     SAVER,
-    Story,
+    EventBuilder,
     failed,
     fully_cached,
     progress,
@@ -35,9 +35,9 @@ def lines(events: list[ev.Event]) -> list[str]:
     return out.text.splitlines()
 
 
-def told(story: Story) -> list[str]:
+def told(builder: EventBuilder) -> list[str]:
     """What came after the connection's line."""
-    return lines(story.events)[1:]
+    return lines(builder.events)[1:]
 
 
 def test_the_requirements_run() -> None:
@@ -76,10 +76,10 @@ def test_a_fully_cached_run() -> None:
 
 
 def test_one_cached_node() -> None:
-    story = Story().begin()
-    story.tell(ev.NodeCached, node=LOADER, **progress(0, 6))
-    story.node(SAVER, 1.0, 1)
-    assert told(story)[0] == "[INFO] 1 node cached"
+    builder = EventBuilder().begin()
+    builder.tell(ev.NodeCached, node=LOADER, **progress(0, 6))
+    builder.node(SAVER, 1.0, 1)
+    assert told(builder)[0] == "[INFO] 1 node cached"
 
 
 def test_a_failed_run() -> None:
@@ -92,11 +92,11 @@ def test_a_failed_run() -> None:
     ]
 
 
-def bars(times: list[float], maximum: float, **details: int) -> Story:
-    story = Story().begin()
+def bars(times: list[float], maximum: float, **details: int) -> EventBuilder:
+    builder = EventBuilder().begin()
     for step, time in enumerate(times, 1):
-        story.at(time).step(DECODER, step, maximum, 1.0, **details)
-    return story
+        builder.at(time).step(DECODER, step, maximum, 1.0, **details)
+    return builder
 
 
 def test_quick_progress_is_a_line_for_each_five_per_cent() -> None:
@@ -118,32 +118,32 @@ def test_all_of_twenty_steps() -> None:
 
 
 def test_first_and_last_of_each_pass() -> None:
-    story = Story().begin()
+    builder = EventBuilder().begin()
     for number in (1, 2):
         for step in range(1, 1001):
-            story.at(story.now + 1e-5).step(SAMPLER, step, 1000, 1.0, pass_number=number)
-    got = told(story)
+            builder.at(builder.now + 1e-5).step(SAMPLER, step, 1000, 1.0, pass_number=number)
+    got = told(builder)
     assert sum(" 1/1000 " in line for line in got) == 2
     assert sum(" 1000/1000 " in line for line in got) == 2
     assert got[21].startswith("[PROGRESS] Sampling (pass 2): 1/1000")
 
 
 def test_a_node_that_starts_again_has_a_first_step_again() -> None:
-    story = Story().begin()
+    builder = EventBuilder().begin()
     for _ in range(2):
-        story.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
-        story.step(SAMPLER, 1, 1000, 1.0)
-        story.tell(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
-    assert sum(line.startswith("[PROGRESS]") for line in told(story)) == 2
+        builder.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
+        builder.step(SAMPLER, 1, 1000, 1.0)
+        builder.tell(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
+    assert sum(line.startswith("[PROGRESS]") for line in told(builder)) == 2
 
 
 def test_the_queue_is_told_when_the_place_changes() -> None:
-    story = Story().begin(position=3)
+    builder = EventBuilder().begin(position=3)
     for position, remaining in ((3, 4), (3, 5), (2, 4), (2, 4), (1, 3), (0, 2), (None, 2)):
-        story.at(story.now + 1).tell(ev.QueueChanged, position=position, remaining=remaining)
-    story.tell(ev.RunStarted)
-    story.tell(ev.QueueChanged, position=0, remaining=7)
-    assert told(story) == [
+        builder.at(builder.now + 1).tell(ev.QueueChanged, position=position, remaining=remaining)
+    builder.tell(ev.RunStarted)
+    builder.tell(ev.QueueChanged, position=0, remaining=7)
+    assert told(builder) == [
         "[INFO] Waiting in the queue: 3 before this one",
         "[INFO] Waiting in the queue: 2 before this one",
         "[INFO] Waiting in the queue: 1 before this one",
@@ -152,33 +152,33 @@ def test_the_queue_is_told_when_the_place_changes() -> None:
 
 
 def test_silence_is_told_every_thirty_seconds() -> None:
-    story = sampling(())
-    started = story.now
+    builder = sampling(())
+    started = builder.now
     for seconds in range(5, 101, 5):
-        story.at(started + seconds).tell(
+        builder.at(started + seconds).tell(
             ev.Heartbeat, "client", node=SAMPLER, silent_seconds=float(seconds), node_seconds=float(seconds),
             state="running", **progress(4, 7),
         )  # fmt: skip
-    got = [line for line in told(story) if "Still" in line]
+    got = [line for line in told(builder) if "Still" in line]
     assert got == [
         f"[INFO] Still running: KSampler for {span}, nothing heard for {span}" for span in ("30s", "1m 00s", "1m 30s")
     ]
 
 
 def test_a_nodes_words_are_told_now_and_then() -> None:
-    story = Story().begin()
+    builder = EventBuilder().begin()
     for second in range(12):
-        story.at(float(second)).tell(ev.NodeText, node=SAVER, text=f"upload {second}")
-    story.at(20.0).tell(ev.NodeText, node=SAVER, text="  \n")
-    assert told(story) == [f"[INFO] Save Image: upload {second}" for second in (0, 5, 10)]
+        builder.at(float(second)).tell(ev.NodeText, node=SAVER, text=f"upload {second}")
+    builder.at(20.0).tell(ev.NodeText, node=SAVER, text="  \n")
+    assert told(builder) == [f"[INFO] Save Image: upload {second}" for second in (0, 5, 10)]
 
 
 def test_warnings_and_the_connection() -> None:
-    story = Story().begin()
-    story.tell(ev.Warning, code="stalled", message="nothing heard\x1b[2J")
-    story.tell(ev.ConnectionChanged, "client", state="lost", detail="reset by peer")
-    story.tell(ev.ConnectionChanged, "client", state="restored")
-    assert told(story) == [
+    builder = EventBuilder().begin()
+    builder.tell(ev.Warning, code="stalled", message="nothing heard\x1b[2J")
+    builder.tell(ev.ConnectionChanged, "client", state="lost", detail="reset by peer")
+    builder.tell(ev.ConnectionChanged, "client", state="restored")
+    assert told(builder) == [
         "[WARN] nothing heard\\x1b[2J",
         "[WARN] Connection lost: reset by peer",
         "[INFO] Connection restored",
@@ -187,15 +187,15 @@ def test_warnings_and_the_connection() -> None:
 
 def test_titles_cant_move_the_cursor() -> None:
     evil = ev.NodeRef(id="1", class_type="X", title="\x1b]0;owned\x07\r\n[OK] Generation complete\u202e")
-    story = Story().begin()
-    story.node(evil, 1.0, 1)
-    assert told(story)[0] == "[INFO] Node: \\x1b]0;owned\\x07\\r\\n[OK] Generation complete\\u202e"
-    assert len(told(story)) == 2
+    builder = EventBuilder().begin()
+    builder.node(evil, 1.0, 1)
+    assert told(builder)[0] == "[INFO] Node: \\x1b]0;owned\\x07\\r\\n[OK] Generation complete\\u202e"
+    assert len(told(builder)) == 2
 
 
 @pytest.mark.parametrize("status", list(ev.EXIT_CODES))
 def test_every_end_has_a_last_word(status: ev.Status) -> None:
-    got = lines(Story().begin().end(status))
+    got = lines(EventBuilder().begin().end(status))
     tags = {"success": "[OK] ", "cancelled": "[WARN] ", "detached": "[WARN] "}
     assert got[1].startswith(tags.get(status, "[ERROR] "))
 
@@ -224,9 +224,9 @@ def test_plain_on_a_terminal_when_asked() -> None:
 
 def test_a_node_title_that_the_encoding_lacks() -> None:
     out = Plain(encoding="cp1252")
-    story = Story().begin()
-    story.node(ev.NodeRef(id="1", title="雪 é"), 1.0, 1)
-    tell(console(out), story.events)
+    builder = EventBuilder().begin()
+    builder.node(ev.NodeRef(id="1", title="雪 é"), 1.0, 1)
+    tell(console(out), builder.events)
     assert "[INFO] Node: ? é" in out.text
 
 

@@ -19,7 +19,7 @@ from tests.plugins.events import (
     ALL_STEPS,
     EPOCH,
     SAMPLER,
-    Story,
+    EventBuilder,
     call,
     failed,
     fully_cached,
@@ -90,32 +90,32 @@ def test_an_error_is_one_line(tmp_path: Path) -> None:
 
 
 def test_warnings_have_their_level(tmp_path: Path) -> None:
-    story = Story().begin()
-    story.tell(ev.Warning, code="stalled", message="nothing heard")
-    assert "WARNING nothing heard" in texts(logged(tmp_path / "run.log", story.end()))
+    builder = EventBuilder().begin()
+    builder.tell(ev.Warning, code="stalled", message="nothing heard")
+    assert "WARNING nothing heard" in texts(logged(tmp_path / "run.log", builder.end()))
 
 
 def test_what_a_server_sends_stays_on_its_line(tmp_path: Path) -> None:
-    story = Story()
-    story.tell(ev.NodeText, node=ev.NodeRef(id="1", title="雪\n[ERROR] forged"), text="a\r\n\x1b[2J\u2028b \ud800")
-    lines = logged(tmp_path / "run.log", story.events)
+    builder = EventBuilder()
+    builder.tell(ev.NodeText, node=ev.NodeRef(id="1", title="雪\n[ERROR] forged"), text="a\r\n\x1b[2J\u2028b \ud800")
+    lines = logged(tmp_path / "run.log", builder.events)
     assert texts(lines) == ["INFO    雪\\n[ERROR] forged: a\\r\\n\\x1b[2J\\u2028b \\ud800"]
 
 
 def test_a_long_text_is_cut(tmp_path: Path) -> None:
-    story = Story()
-    story.tell(ev.StreamFinished, status="success", exit_code=5, reporter_failures=("x" * 400,) * 50)
-    (line,) = logged(tmp_path / "run.log", story.events)
+    builder = EventBuilder()
+    builder.tell(ev.StreamFinished, status="success", exit_code=5, reporter_failures=("x" * 400,) * 50)
+    (line,) = logged(tmp_path / "run.log", builder.events)
     assert len(line) < 2100
     assert line.endswith("…")
 
 
 def test_progress_is_thinned_to_one_a_second(tmp_path: Path) -> None:
-    story = sampling(())
+    builder = sampling(())
     for step in range(1, 1001):
-        story.at(4.0 + step / 100).step(SAMPLER, step, 2000, step / 100)
-    story.tell(ev.NodeFinished, node=SAMPLER, **progress(5, 7))
-    lines = [line for line in logged(tmp_path / "run.log", story.end()) if "Sampling" in line]
+        builder.at(4.0 + step / 100).step(SAMPLER, step, 2000, step / 100)
+    builder.tell(ev.NodeFinished, node=SAMPLER, **progress(5, 7))
+    lines = [line for line in logged(tmp_path / "run.log", builder.end()) if "Sampling" in line]
     assert 10 <= len(lines) <= 12
     assert "1000/2000" in lines[-1]
 
@@ -127,9 +127,9 @@ def test_the_last_step_of_a_pass_is_there(tmp_path: Path) -> None:
 
 def test_a_tick_brings_a_held_line_out(tmp_path: Path) -> None:
     reporter = filelog(tmp_path / "run.log")
-    story = Story()
+    builder = EventBuilder()
     for step in (1, 2):
-        call(reporter, "event", event=story.step(SAMPLER, step, 20, 0.1))
+        call(reporter, "event", event=builder.step(SAMPLER, step, 20, 0.1))
     call(reporter, "tick", elapsed=0.5, run=RunView())
     assert len((tmp_path / "run.log").read_text().splitlines()) == 1
     call(reporter, "tick", elapsed=1.0, run=RunView())

@@ -23,7 +23,7 @@ from tests.plugins.events import (
     DECODER,
     REQUIRED_STEPS,
     SAMPLER,
-    Story,
+    EventBuilder,
     call,
     failed,
     fully_cached,
@@ -96,9 +96,9 @@ def test_a_summary() -> None:
 
 
 def test_a_summary_has_warnings() -> None:
-    story = Story().begin()
-    story.tell(ev.Warning, code="stalled", message="nothing heard")
-    assert [each["type"] for each in play(story.end(), detail="summary")].count("warning") == 1
+    builder = EventBuilder().begin()
+    builder.tell(ev.Warning, code="stalled", message="nothing heard")
+    assert [each["type"] for each in play(builder.end(), detail="summary")].count("warning") == 1
 
 
 def test_nodes_but_no_steps() -> None:
@@ -109,12 +109,12 @@ def test_nodes_but_no_steps() -> None:
     assert len(told[1]["nodes"]) == 7
 
 
-def quick(count: int) -> Story:
+def quick(count: int) -> EventBuilder:
     """A sampler of *count* steps, a hundredth of a second each."""
-    story = sampling(())
+    builder = sampling(())
     for step in range(1, count + 1):
-        story.at(4.0 + step / 100).step(SAMPLER, step, 1000, step / 100)
-    return story
+        builder.at(4.0 + step / 100).step(SAMPLER, step, 1000, step / 100)
+    return builder
 
 
 def steps(told: list[dict[str, Any]]) -> list[float]:
@@ -123,16 +123,16 @@ def steps(told: list[dict[str, Any]]) -> list[float]:
 
 @pytest.mark.parametrize(("rate", "expected"), [(10.0, 10), (2.0, 2), (0.0, 100)])
 def test_rate(rate: float, expected: int) -> None:
-    story = quick(100)
-    story.tell(ev.NodeFinished, node=SAMPLER, **progress(5, 7))
-    got = steps(play(story.end(), rate=rate))
+    builder = quick(100)
+    builder.tell(ev.NodeFinished, node=SAMPLER, **progress(5, 7))
+    got = steps(play(builder.end(), rate=rate))
     assert expected <= len(got) <= expected + 2
     assert (got[0], got[-1]) == (1, 100)
 
 
 def test_the_newest_step_comes_before_the_end_of_a_broken_run() -> None:
-    story = quick(57)
-    assert steps(play(story.end("lost"), rate=1))[-1] == 57
+    builder = quick(57)
+    assert steps(play(builder.end("lost"), rate=1))[-1] == 57
 
 
 def test_a_stream_that_just_ends_loses_nothing() -> None:
@@ -161,9 +161,9 @@ def test_previews_are_told_by_their_length_and_never_asked_for() -> None:
     out = Plain()
     reporter = jsonl(out)
     assert not hasattr(reporter, "comfyreport_node_preview")
-    story = Story()
-    story.tell(ev.NodePreview, node=SAMPLER, media_type="image/jpeg", image=b"\xff" * 9000)
-    tell(reporter, story.events)
+    builder = EventBuilder()
+    builder.tell(ev.NodePreview, node=SAMPLER, media_type="image/jpeg", image=b"\xff" * 9000)
+    tell(reporter, builder.events)
     assert lines(out)[0]["image_bytes"] == 9000
     assert len(out.text) < 400
 
@@ -171,16 +171,16 @@ def test_previews_are_told_by_their_length_and_never_asked_for() -> None:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([SAMPLER, DECODER]), st.booleans(), st.floats(0, 0.2)), max_size=50))
 def test_nodes_side_by_side_keep_the_order(moves: list[tuple[ev.NodeRef, bool, float]]) -> None:
-    story = Story().begin()
+    builder = EventBuilder().begin()
     counts = {SAMPLER.id: 0, DECODER.id: 0}
     for ref, text, pause in moves:
-        story.at(story.now + pause)
+        builder.at(builder.now + pause)
         if text:
-            story.tell(ev.NodeText, node=ref, text="…")
+            builder.tell(ev.NodeText, node=ref, text="…")
         else:
             counts[ref.id] += 1
-            story.step(ref, counts[ref.id], 1000, 1.0)
-    told = play(story.end())
+            builder.step(ref, counts[ref.id], 1000, 1.0)
+    told = play(builder.end())
     for ref in (SAMPLER, DECODER):
         got = steps([each for each in told if each.get("node_id") == ref.id])
         assert got == sorted(got)
@@ -188,12 +188,12 @@ def test_nodes_side_by_side_keep_the_order(moves: list[tuple[ev.NodeRef, bool, f
 
 
 def test_utf8_whatever_the_stream(tmp_path: Path) -> None:
-    story = Story()
-    story.tell(ev.NodeText, node=ev.NodeRef(id="1", title="雪 \ud800"), text="é")
+    builder = EventBuilder()
+    builder.tell(ev.NodeText, node=ev.NodeRef(id="1", title="雪 \ud800"), text="é")
     out = Plain(encoding="cp1252")
-    tell(jsonl(out), story.events)
+    tell(jsonl(out), builder.events)
     assert json.loads(out.raw.getvalue().decode("utf-8"))["text"] == "é"
-    tell(jsonl(Stream.to_path(tmp_path / "x.jsonl")), story.events)
+    tell(jsonl(Stream.to_path(tmp_path / "x.jsonl")), builder.events)
     assert (tmp_path / "x.jsonl").read_bytes() == out.raw.getvalue()
 
 

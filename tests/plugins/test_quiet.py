@@ -10,7 +10,7 @@ from comfyreport_quiet import quiet
 
 from comfyreport import events as ev
 from comfyreport.reporting.streams import Stream
-from tests.plugins.events import Story, failed, fully_cached, tell, txt2img
+from tests.plugins.events import EventBuilder, failed, fully_cached, tell, txt2img
 from tests.plugins.terminal import Plain, Terminal
 
 
@@ -22,10 +22,10 @@ def test_nothing_on_success(events: list[ev.Event]) -> None:
 
 
 def test_no_warnings() -> None:
-    story = Story().begin()
-    story.tell(ev.Warning, code="stalled", message="nothing heard")
+    builder = EventBuilder().begin()
+    builder.tell(ev.Warning, code="stalled", message="nothing heard")
     out = Plain()
-    tell(quiet(out), story.end())
+    tell(quiet(out), builder.end())
     assert out.text == ""
 
 
@@ -41,7 +41,7 @@ def test_errors_as_the_console_tells_them() -> None:
 @pytest.mark.parametrize("status", [status for status in ev.EXIT_CODES if status != "success"])
 def test_every_other_end_is_told(status: ev.Status) -> None:
     out = Plain()
-    tell(quiet(out), Story().begin().end(status))
+    tell(quiet(out), EventBuilder().begin().end(status))
     assert out.text
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfyreport.events import NodeRef, Output
-from comfyreport.protocol.ui_outputs import Room, media_type_of, outputs_of, view_url, worth_saving
+from comfyreport.protocol.ui_outputs import OutputLimit, media_type_of, outputs_of, view_url, worth_saving
 
 NODE = NodeRef(id="9", class_type="SaveImage", title="Save")
 BASE = "http://127.0.0.1:8188"
@@ -168,16 +168,16 @@ def nested(depth: int) -> Any:
 
 
 def test_what_has_no_room_is_left_out() -> None:
-    room = Room(10)
-    assert [each.value for each in outputs_of(NODE, {"a": ["12345", 678, "9x0"]}, BASE, room=room)] == ["12345", 678]
-    assert outputs_of(NODE, {"images": [{"filename": "a.png"}]}, BASE, room=room) == ()
+    limit = OutputLimit(10)
+    assert [each.value for each in outputs_of(NODE, {"a": ["12345", 678, "9x0"]}, BASE, limit=limit)] == ["12345", 678]
+    assert outputs_of(NODE, {"images": [{"filename": "a.png"}]}, BASE, limit=limit) == ()
 
 
 def test_there_is_room_for_very_many_files() -> None:
     images = [
         {"filename": f"ComfyUI_{number:06}_.png", "subfolder": "x/y", "type": "output"} for number in range(100_000)
     ]
-    assert len(outputs_of(NODE, {"images": images}, BASE, room=Room())) == 100_000
+    assert len(outputs_of(NODE, {"images": images}, BASE, limit=OutputLimit())) == 100_000
 
 
 def test_what_is_worth_saving() -> None:

@@ -101,7 +101,7 @@ def test_streams_elsewhere_are_not_touched() -> None:
     plain.flush()
     assert plain.text == "x"
     stranger = Stream(out.file, name="other", terminals=Terminals())
-    assert stranger.strays() == ""
+    assert stranger.take_stray_output() == ""
 
 
 def test_lines_only_add() -> None:
@@ -146,12 +146,12 @@ def test_pad_counts_columns() -> None:
 def test_a_stream_knows_what_it_said_last_where_it_was_asked_to() -> None:
     out = Plain()
     out.write("Before")
-    assert not out.said("before")
-    out.remember()
+    assert not out.has_written("before")
+    out.remember_writes()
     out.write("[ERROR] The workflow is empty\n")
     out.write_bytes(b'{"message":"more"}\n')
-    assert out.said("the workflow is EMPTY")
-    assert out.said("more")
+    assert out.has_written("the workflow is EMPTY")
+    assert out.has_written("more")
     for _ in range(100):
         out.write("x")
-    assert not out.said("workflow")
+    assert not out.has_written("workflow")

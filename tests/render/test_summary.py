@@ -7,7 +7,7 @@ import pytest
 from comfyreport import events as ev
 from comfyreport.events import RunView
 from comfyreport.render.summary import describe_work, format_bytes
-from tests.plugins.events import Story, failed, fully_cached, image, sampling, txt2img
+from tests.plugins.events import EventBuilder, failed, fully_cached, image, sampling, txt2img
 
 
 def summary(events: list[ev.Event]) -> list[str]:
@@ -39,7 +39,7 @@ def test_behind_a_failure_nothing_leads_away_from_it() -> None:
 
 def test_before_the_end_and_without_a_run_there_is_nothing() -> None:
     assert summary(txt2img()[:-2]) == []
-    assert summary(Story().end("unreachable")) == []
+    assert summary(EventBuilder().end("unreachable")) == []
 
 
 def test_many_files() -> None:
@@ -50,9 +50,9 @@ def test_many_files() -> None:
 
 def test_hostile_names() -> None:
     evil = ev.NodeRef(id="1", class_type="X", title="\x1b[31m\n")
-    story = Story().begin((evil,))
-    story.tell(ev.RunStarted)
-    lines = summary(story.end(executed=("1",), node_seconds={"1": 2.0}, outputs=(image(path="\x1b]0;x\x07"),)))
+    builder = EventBuilder().begin((evil,))
+    builder.tell(ev.RunStarted)
+    lines = summary(builder.end(executed=("1",), node_seconds={"1": 2.0}, outputs=(image(path="\x1b]0;x\x07"),)))
     assert len(lines) == 2
     assert all(line.isprintable() for line in lines)
 

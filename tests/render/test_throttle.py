@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from comfyreport import events as ev
 from comfyreport.render.throttle import Thinner
-from tests.plugins.events import LOADER, SAMPLER, TXT2IMG, Story, progress
+from tests.plugins.events import LOADER, SAMPLER, TXT2IMG, EventBuilder, progress
 
 
 def thinned(events: list[ev.Event], rate: float) -> list[ev.Event]:
@@ -17,12 +17,12 @@ def thinned(events: list[ev.Event], rate: float) -> list[ev.Event]:
     return [each for event in events for each in thinner.feed(event)] + thinner.flush()
 
 
-def bar(times: list[float], maximum: int = 1000) -> Story:
-    story = Story()
-    story.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
+def bar(times: list[float], maximum: int = 1000) -> EventBuilder:
+    builder = EventBuilder()
+    builder.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
     for step, time in enumerate(times, 1):
-        story.at(time).step(SAMPLER, step, maximum, 1.0)
-    return story
+        builder.at(time).step(SAMPLER, step, maximum, 1.0)
+    return builder
 
 
 def steps(events: list[ev.Event]) -> list[float]:
@@ -30,37 +30,37 @@ def steps(events: list[ev.Event]) -> list[float]:
 
 
 def test_ten_a_second() -> None:
-    story = bar([number / 100 for number in range(100)])
-    assert steps(thinned(story.events, 10)) == [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100]
+    builder = bar([number / 100 for number in range(100)])
+    assert steps(thinned(builder.events, 10)) == [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100]
 
 
 def test_zero_is_all() -> None:
-    story = bar([0.0] * 50)
-    assert thinned(story.events, 0) == story.events
+    builder = bar([0.0] * 50)
+    assert thinned(builder.events, 0) == builder.events
 
 
 def test_the_last_step_is_written_at_once() -> None:
     thinner = Thinner(1)
-    story = bar([1.0, 1.1, 1.2], maximum=3)
-    written = [thinner.feed(event) for event in story.events]
+    builder = bar([1.0, 1.1, 1.2], maximum=3)
+    written = [thinner.feed(event) for event in builder.events]
     assert [len(each) for each in written] == [1, 1, 0, 1]
     assert steps(written[3]) == [3]
 
 
 def test_a_held_step_is_written_before_its_node_ends() -> None:
-    story = bar([1.0, 1.1, 1.2])
-    story.at(1.3).tell(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
-    written = thinned(story.events, 1)
+    builder = bar([1.0, 1.1, 1.2])
+    builder.at(1.3).tell(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
+    written = thinned(builder.events, 1)
     assert steps(written) == [1, 3]
     assert isinstance(written[-1], ev.NodeFinished)
 
 
 def test_a_held_step_is_written_before_the_next_pass() -> None:
-    story = bar([1.0, 1.1, 1.2])
-    story.at(1.3).step(SAMPLER, 1, 1000, 1.0, pass_number=2)
-    story.at(1.4).step(SAMPLER, 2, 1000, 1.0, pass_number=2)
-    story.at(1.5).step(SAMPLER, 1, 50, 1.0, pass_number=2)
-    assert steps(thinned(story.events, 1)) == [1, 3, 1, 2, 1]
+    builder = bar([1.0, 1.1, 1.2])
+    builder.at(1.3).step(SAMPLER, 1, 1000, 1.0, pass_number=2)
+    builder.at(1.4).step(SAMPLER, 2, 1000, 1.0, pass_number=2)
+    builder.at(1.5).step(SAMPLER, 1, 50, 1.0, pass_number=2)
+    assert steps(thinned(builder.events, 1)) == [1, 3, 1, 2, 1]
 
 
 def test_time_alone_brings_it_out() -> None:
@@ -73,38 +73,38 @@ def test_time_alone_brings_it_out() -> None:
 
 
 def test_any_other_event_brings_it_out_first() -> None:
-    story = bar([1.0, 1.05])
-    story.tell(ev.NodeText, node=LOADER, text="loading")
-    assert [event.seq for event in thinned(story.events, 10)] == [1, 2, 3, 4]
+    builder = bar([1.0, 1.05])
+    builder.tell(ev.NodeText, node=LOADER, text="loading")
+    assert [event.seq for event in thinned(builder.events, 10)] == [1, 2, 3, 4]
 
 
 def test_nodes_of_an_expansion_have_bars_of_their_own() -> None:
     inner = [ev.NodeRef(id="10", raw_id=f"10.0.0.{number}") for number in range(2)]
-    story = Story()
+    builder = EventBuilder()
     for step in (1, 2):
         for ref in inner:
-            story.step(ref, step, 9, 1.0)
-    assert len(thinned(story.events, 10)) == 4
+            builder.step(ref, step, 9, 1.0)
+    assert len(thinned(builder.events, 10)) == 4
 
 
 def test_previews_are_thinned_too() -> None:
-    story = Story()
+    builder = EventBuilder()
     for number in range(100):
-        story.at(number / 100)
-        story.step(SAMPLER, number + 1, 1000, 1.0)
-        story.tell(ev.NodePreview, node=SAMPLER, media_type="image/jpeg", image=b"", index=number)
-    written = thinned(story.events, 10)
+        builder.at(number / 100)
+        builder.step(SAMPLER, number + 1, 1000, 1.0)
+        builder.tell(ev.NodePreview, node=SAMPLER, media_type="image/jpeg", image=b"", index=number)
+    written = thinned(builder.events, 10)
     assert sum(isinstance(event, ev.NodePreview) for event in written) <= 12
     assert len(steps(written)) <= 12
 
 
 def test_a_node_that_starts_again_begins_a_pass() -> None:
-    story = bar([1.0])
-    story.at(1.01).tell(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
-    story.tell(ev.NodeStarted, node=SAMPLER, **progress(1, 7))
-    story.at(1.02).step(SAMPLER, 1, 1000, 1.0)
+    builder = bar([1.0])
+    builder.at(1.01).tell(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
+    builder.tell(ev.NodeStarted, node=SAMPLER, **progress(1, 7))
+    builder.at(1.02).step(SAMPLER, 1, 1000, 1.0)
     thinner = Thinner(1)
-    assert steps([each for event in story.events for each in thinner.feed(event)]) == [1, 1]
+    assert steps([each for event in builder.events for each in thinner.feed(event)]) == [1, 1]
 
 
 MOVES = st.lists(
@@ -119,29 +119,29 @@ MOVES = st.lists(
 
 def interleave(moves: list[tuple[str, ev.NodeRef, float]], rate: float) -> tuple[list[ev.Event], list[ev.Event]]:
     """What was told and what was written, for any interleaving of nodes, passes, other events and ticks."""
-    story, thinner, written = Story(), Thinner(rate), list[ev.Event]()
+    builder, thinner, written = EventBuilder(), Thinner(rate), list[ev.Event]()
     counts = {ref.id: (1, 0) for ref in TXT2IMG}
     for move, ref, pause in moves:
-        story.at(story.now + pause)
+        builder.at(builder.now + pause)
         number, step = counts[ref.id]
         if move == "tick":
-            written += thinner.tick(story.now)
+            written += thinner.tick(builder.now)
             continue
         if move == "progress" and step < 5:
             counts[ref.id] = (number, step + 1)
-            story.step(ref, step + 1, 5, 1.0, pass_number=number)
+            builder.step(ref, step + 1, 5, 1.0, pass_number=number)
         elif move == "pass":
             counts[ref.id] = (number + 1, 1)
-            story.step(ref, 1, 5, 1.0, pass_number=number + 1)
+            builder.step(ref, 1, 5, 1.0, pass_number=number + 1)
         elif move == "finish":
             counts[ref.id] = (1, 0)
-            story.tell(ev.NodeFinished, node=ref)
+            builder.tell(ev.NodeFinished, node=ref)
         elif move == "preview":
-            story.tell(ev.NodePreview, node=ref, media_type="image/png", image=b"")
+            builder.tell(ev.NodePreview, node=ref, media_type="image/png", image=b"")
         else:
-            story.tell(ev.NodeText, node=ref, text="…")
-        written += thinner.feed(story.events[-1])
-    return story.events, written + thinner.flush()
+            builder.tell(ev.NodeText, node=ref, text="…")
+        written += thinner.feed(builder.events[-1])
+    return builder.events, written + thinner.flush()
 
 
 @settings(deadline=None)
@@ -179,5 +179,5 @@ def test_a_node_alone_keeps_the_rate(pauses: list[float], rate: float) -> None:
 
 @pytest.mark.parametrize("rate", [1e-9, 1e9])
 def test_extreme_rates(rate: float) -> None:
-    story = bar([float(number) for number in range(10)])
-    assert steps(thinned(story.events, rate)) == ([1, 10] if rate < 1 else list(range(1, 11)))
+    builder = bar([float(number) for number in range(10)])
+    assert steps(thinned(builder.events, rate)) == ([1, 10] if rate < 1 else list(range(1, 11)))

@@ -17,17 +17,17 @@ from comfyreport.render.wording import (
     percentage,
 )
 from tests.events.test_schema import build
-from tests.plugins.events import DECODER, PROMPT_ID, SAMPLER, SAVER, Story, image
+from tests.plugins.events import DECODER, PROMPT_ID, SAMPLER, SAVER, EventBuilder, image
 
 CUSTOM = ev.NodeRef(id="1", class_type="samplercustomadvanced")
 
 
 def finished(status: ev.Status, error: ev.ErrorInfo | None = None, **details: Any) -> ev.RunFinished:
-    story = Story()
-    story.prompt_id = PROMPT_ID
+    builder = EventBuilder()
+    builder.prompt_id = PROMPT_ID
     details = {"seconds": 8.9, "submitted": "yes", **details}
     code = ev.EXIT_CODES[status]
-    return story.tell(ev.RunFinished, status=status, exit_code=code, error=error, **details)
+    return builder.tell(ev.RunFinished, status=status, exit_code=code, error=error, **details)
 
 
 def told(cls: type[ev.Event], **details: Any) -> list[str]:

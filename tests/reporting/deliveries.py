@@ -15,7 +15,7 @@ from comfyreport.reporting.plugins import Plugins, Reporter
 from comfyreport.reporting.validation import HOOKS
 from comfyreport.timing import Timing
 from tests.packages import make_plugins
-from tests.plugins.events import LATENT, LOADER, SAMPLER, Story, image, progress
+from tests.plugins.events import LATENT, LOADER, SAMPLER, EventBuilder, image, progress
 
 # Far more than anything here takes, and short enough to wait for.
 PATIENCE = 20.0
@@ -71,33 +71,33 @@ def ear(
 
 def one_of_each() -> list[ev.Event]:
     """A run with an event of each type, in an order that can be."""
-    story = Story().begin()
-    story.tell(ev.QueueChanged, position=1, remaining=2)
-    story.at(1.0).tell(ev.RunStarted)
-    story.tell(ev.NodeCached, node=LATENT, **progress(0, 2))
-    story.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 2))
-    story.at(2.0).step(SAMPLER, 1, 2, 1.0, **progress(0.5, 2))
-    story.tell(ev.NodeText, node=SAMPLER, text="half way")
-    story.tell(ev.NodePreview, node=SAMPLER, media_type="image/png", image=b"png")
-    story.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", **progress(0.5, 2))
-    story.tell(ev.Warning, "client", code="stalled", message="quiet here")
-    story.at(3.0).tell(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 2))
-    story.tell(ev.OutputReady, output=image())
-    story.tell(ev.OutputSaved, output=image(path="/tmp/x.png", bytes=3))
-    events = story.end()
+    builder = EventBuilder().begin()
+    builder.tell(ev.QueueChanged, position=1, remaining=2)
+    builder.at(1.0).tell(ev.RunStarted)
+    builder.tell(ev.NodeCached, node=LATENT, **progress(0, 2))
+    builder.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 2))
+    builder.at(2.0).step(SAMPLER, 1, 2, 1.0, **progress(0.5, 2))
+    builder.tell(ev.NodeText, node=SAMPLER, text="half way")
+    builder.tell(ev.NodePreview, node=SAMPLER, media_type="image/png", image=b"png")
+    builder.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", **progress(0.5, 2))
+    builder.tell(ev.Warning, "client", code="stalled", message="quiet here")
+    builder.at(3.0).tell(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 2))
+    builder.tell(ev.OutputReady, output=image())
+    builder.tell(ev.OutputSaved, output=image(path="/tmp/x.png", bytes=3))
+    events = builder.end()
     assert {type(event) for event in events} == set(ev.EVENT_CLASSES)
     return events
 
 
-def many_steps(count: int) -> Story:
+def many_steps(count: int) -> EventBuilder:
     """A run up to its sampler's last of *count* steps, far apart."""
-    story = Story().begin()
-    story.tell(ev.RunStarted)
-    story.node(LOADER, 1.0, 1)
-    story.tell(ev.NodeStarted, node=SAMPLER, **progress(1, 2))
+    builder = EventBuilder().begin()
+    builder.tell(ev.RunStarted)
+    builder.node(LOADER, 1.0, 1)
+    builder.tell(ev.NodeStarted, node=SAMPLER, **progress(1, 2))
     for step in range(1, count + 1):
-        story.at(story.now + 1.0).step(SAMPLER, step, count, float(step), **progress(1 + step / count / 2, 2))
-    return story
+        builder.at(builder.now + 1.0).step(SAMPLER, step, count, float(step), **progress(1 + step / count / 2, 2))
+    return builder
 
 
 class Session:

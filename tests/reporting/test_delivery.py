@@ -11,10 +11,10 @@ from hypothesis import given, strategies as st
 
 from comfyreport import events as ev
 from comfyreport.events import RunView
-from comfyreport.reporting.event_queue import MERGE_ABOVE, Mailbox, merge
+from comfyreport.reporting.event_queue import MERGE_ABOVE, EventQueue, merge
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
-from tests.plugins.events import LOADER, SAMPLER, Story, progress
+from tests.plugins.events import LOADER, SAMPLER, EventBuilder, progress
 from tests.reporting.deliveries import (
     QUICK,
     Heard,
@@ -212,11 +212,11 @@ def test_ticks_come_from_the_first_event_to_the_end_of_the_run_and_not_too_often
 def test_a_flood_of_events_does_not_hasten_or_stop_the_ticks() -> None:
     heard: list[Heard] = []
     session = session_of(ear("a", heard, {TICK}), timing=replace(QUICK, tick=0.02))
-    story = many_steps(2)
-    session.delivery.publish(story.events)
+    builder = many_steps(2)
+    session.delivery.publish(builder.events)
 
     def flooded() -> bool:
-        session.delivery.publish(story.events[-1:])
+        session.delivery.publish(builder.events[-1:])
         return len(heard) >= 5
 
     session.until(flooded)
@@ -257,11 +257,11 @@ def test_nothing_is_merged_up_to_a_thousand() -> None:
 
 def test_a_backlog_is_merged_and_loses_nothing_else() -> None:
     heard: list[Heard] = []
-    story = many_steps(3000)
-    story.step(SAMPLER, 1, 5, 1.0, pass_number=2, **progress(1.5, 2))
-    story.step(SAMPLER, 2, 5, 2.0, pass_number=2, **progress(1.6, 2))
-    story.tell(ev.NodeFinished, node=SAMPLER, seconds=9.0, **progress(2, 2))
-    events = story.end()
+    builder = many_steps(3000)
+    builder.step(SAMPLER, 1, 5, 1.0, pass_number=2, **progress(1.5, 2))
+    builder.step(SAMPLER, 2, 5, 2.0, pass_number=2, **progress(1.6, 2))
+    builder.tell(ev.NodeFinished, node=SAMPLER, seconds=9.0, **progress(2, 2))
+    events = builder.end()
     started = threading.Event()
     with gate() as opened:
 
@@ -288,14 +288,14 @@ def test_a_backlog_is_merged_and_loses_nothing_else() -> None:
 
 
 def test_merging_is_tried_again_only_when_much_more_waits() -> None:
-    mailbox = Mailbox(patience=0.0)
-    story = Story().begin()
+    queue = EventQueue(backpressure=0.0)
+    builder = EventBuilder().begin()
     for number in range(3 * MERGE_ABOVE):
-        mailbox.put([story.tell(ev.NodeText, node=SAMPLER, text=str(number))])
-    assert mailbox._merge_above >= 2 * MERGE_ABOVE
-    assert len(mailbox.take(None)) == 3 * MERGE_ABOVE
-    assert mailbox._merge_above == MERGE_ABOVE
-    assert not mailbox.take(0)
+        queue.put([builder.tell(ev.NodeText, node=SAMPLER, text=str(number))])
+    assert queue._merge_above >= 2 * MERGE_ABOVE
+    assert len(queue.take(None)) == 3 * MERGE_ABOVE
+    assert queue._merge_above == MERGE_ABOVE
+    assert not queue.take(0)
 
 
 KINDS = st.sampled_from(["progress", "progress", "progress", "started", "finished", "text", "next pass"])
@@ -303,25 +303,25 @@ KINDS = st.sampled_from(["progress", "progress", "progress", "started", "finishe
 
 @given(st.lists(st.tuples(KINDS, st.sampled_from([LOADER, SAMPLER, replace(SAMPLER, raw_id="3.0.1")])), max_size=40))
 def test_merged_progress_is_said_again_by_a_later_one(plan: list[tuple[str, ev.NodeRef]]) -> None:
-    story, passes = Story(), dict.fromkeys((None, "3.0.1"), 1)
+    builder, passes = EventBuilder(), dict.fromkeys((None, "3.0.1"), 1)
     for kind, ref in plan:
         if kind == "progress":
-            story.step(ref, 1, 2, 1.0, pass_number=passes[ref.raw_id])
+            builder.step(ref, 1, 2, 1.0, pass_number=passes[ref.raw_id])
         elif kind == "started":
-            story.tell(ev.NodeStarted, node=ref)
+            builder.tell(ev.NodeStarted, node=ref)
         elif kind == "finished":
-            story.tell(ev.NodeFinished, node=ref)
+            builder.tell(ev.NodeFinished, node=ref)
         elif kind == "text":
-            story.tell(ev.NodeText, node=ref, text="x")
+            builder.tell(ev.NodeText, node=ref, text="x")
         else:
             passes[ref.raw_id] += 1
-    kept = merge(story.events)
+    kept = merge(builder.events)
     assert [event.seq for event in kept] == sorted(event.seq for event in kept)
-    for position, event in enumerate(story.events):
+    for position, event in enumerate(builder.events):
         if event in kept:
             continue
         assert isinstance(event, ev.NodeProgress)
-        for later in story.events[position + 1 :]:
+        for later in builder.events[position + 1 :]:
             assert not (isinstance(later, (ev.NodeStarted, ev.NodeFinished)) and later.node.id == event.node.id)
             if isinstance(later, ev.NodeProgress) and (later.node, later.pass_number) == (
                 event.node,

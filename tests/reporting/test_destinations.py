@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyreport.reporting.plugins import Plugins, Streams
+from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import Stream, Terminals
 from tests.packages import Packages, bell, chosen, error_of
 
@@ -155,7 +155,7 @@ class TestTerminals:
     def on(self, terminal: str) -> tuple[Plugins, list[Stream]]:
         """stdout and stderr on one terminal."""
         shared = Terminals()
-        streams = Streams(
+        streams = StandardStreams(
             *(
                 Stream(open(terminal, "w"), name=name, environ={"TERM": "xterm"}, terminals=shared)  # noqa: SIM115
                 for name in ("stdout", "stderr")
@@ -189,7 +189,7 @@ class TestTerminals:
 
     def test_a_dumb_terminal_stays_dumb_by_its_path(self, terminal: str) -> None:
         plain = Stream(io.StringIO(), name="stderr", environ={"TERM": "dumb"})
-        plugins = Plugins(Streams(plain, plain))
+        plugins = Plugins(StandardStreams(plain, plain))
         plugins.add_spec(f"console={terminal}")
         stream = plugins.reporters[0].stream
         assert stream is not None

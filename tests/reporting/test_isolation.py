@@ -195,7 +195,7 @@ def test_nobody_waits_for_what_nobody_reads(stuck: str) -> None:
                 if stuck == "release":
                     opened.wait()
 
-        timing = replace(QUICK, complaint=0.1)
+        timing = replace(QUICK, stderr_write=0.1)
         session = session_of(ear("bad", [], act=fail), ear("good", heard), timing=timing)
         session.reporters[0].stream = Terminal(io.StringIO(), name="terminal")
 
@@ -442,7 +442,7 @@ def test_a_closed_pipe_ends_its_reporter_without_a_word(broken_pipe: Stream, flu
     session = written_to(broken_pipe, Writer(broken_pipe, calls, flush=flush), ear("good", heard))
     assert session.complaints == []
     assert session.delivery.failures() == ()
-    assert session.reporters[0].left
+    assert session.reporters[0].reader_left
     assert not session.reporters[0].alive
     assert calls == (["event"] if flush else ["event"] * len(one_of_each()) + ["close"])
     assert events_of(heard, "good") == one_of_each()

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, Optional
 import pytest
 
 from comfyreport.errors import ReporterError
-from comfyreport.reporting.signature import Option, Request, arguments, convert, parse_request, signature_of, split_name
+from comfyreport.reporting.signature import (
+    Option,
+    ReporterSpec,
+    arguments,
+    convert,
+    parse_spec,
+    signature_of,
+    split_name,
+)
 from comfyreport.reporting.streams import Stream, stderr, stdout
 
 if TYPE_CHECKING:
@@ -34,7 +42,7 @@ def bell(
 def options_of(text: str) -> dict[str, Any]:
     """What the factory `bell` would get for a `--reporter` value."""
     signature = signature_of(bell, "bell")
-    return arguments(parse_request(text, signature), signature)
+    return arguments(parse_spec(text, signature), signature)
 
 
 def error_of(call: Callable[..., object], *args: object) -> ReporterError:
@@ -243,7 +251,7 @@ def test_ill_typed_values_are_told_with_the_valid_ones(kind: Any, text: str, tak
     ],
 )
 def test_specs_are_taken_apart(spec: str, destination: str | None, options: dict[str, str]) -> None:
-    assert parse_request(spec, signature_of(bell, "bell")) == Request("bell", destination, options)
+    assert parse_spec(spec, signature_of(bell, "bell")) == ReporterSpec("bell", destination, options)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +285,7 @@ def test_unknown_options_are_told_with_the_valid_ones(spec: str, word: str, hint
 
 
 def test_a_reporter_without_options_says_so() -> None:
-    error = error_of(parse_request, "x,a=1", signature_of(to_stream, "x"))
+    error = error_of(parse_spec, "x,a=1", signature_of(to_stream, "x"))
     assert error.hint == "it has no options"
 
 
@@ -289,7 +297,7 @@ def test_a_required_option_is_asked_for() -> None:
     def needy(*, token: str, times: int = 1) -> None: ...
 
     signature = signature_of(needy, "needy")
-    error = error_of(arguments, parse_request("needy,times=1", signature), signature)
+    error = error_of(arguments, parse_spec("needy,times=1", signature), signature)
     assert error.message == "reporter needy needs the option token"
     assert "needy,token=" in error.hint
     assert "text" in error.hint

@@ -17,7 +17,7 @@ from comfyreport.protocol.messages import Executing, Message, PreviewFrame, Prog
 from comfyreport.recording.player import Player, Recording
 from comfyreport.run.merging import merge_messages
 from tests import recordings
-from tests.playing import ACCEPTED, PROMPT, Telling, executing, one_prompt, progress, short, single_prompts, states
+from tests.playing import ACCEPTED, PROMPT, RunFeeder, executing, one_prompt, progress, short, single_prompts, states
 
 PROMPTS = list(single_prompts())
 
@@ -176,22 +176,22 @@ def renamed(message: Any) -> Message:
     return found
 
 
-def told(batches: Sequence[Sequence[Message]], history: Any) -> Telling:
-    telling = Telling(*[str(number) for number in range(1, 12)])
-    telling.tell(0.0, ACCEPTED)
+def told(batches: Sequence[Sequence[Message]], history: Any) -> RunFeeder:
+    feeder = RunFeeder(*[str(number) for number in range(1, 12)])
+    feeder.tell(0.0, ACCEPTED)
     for number, batch in enumerate(batches, 1):
-        telling.tell(float(number), *batch)
+        feeder.tell(float(number), *batch)
     if history is not None:
-        telling.tell(1000.0, history)
-    return telling
+        feeder.tell(1000.0, history)
+    return feeder
 
 
-def essence(telling: Telling) -> dict[str, Any]:
+def essence(feeder: RunFeeder) -> dict[str, Any]:
     """What merging must not change."""
     turns: dict[str, list[str]] = {}
     last: dict[tuple[str, int, int], tuple[float, float]] = {}
     rest: list[Any] = []
-    for event in telling.events:
+    for event in feeder.events:
         if isinstance(event, (ev.NodeStarted, ev.NodeFinished)):
             turns.setdefault(event.node.id, []).append(event.type)
             if isinstance(event, ev.NodeFinished):
@@ -202,7 +202,7 @@ def essence(telling: Telling) -> dict[str, Any]:
         elif not isinstance(event, ev.QueueChanged):
             rest.append((short(event), getattr(event, "text", ""), getattr(event, "output", None)))
     view = RunView()
-    for event in telling.events:
+    for event in feeder.events:
         view.apply(event)
     shown = {key: (node.state, node.step, node.max_steps, node.pass_number) for key, node in view.nodes.items()}
     return {
@@ -210,8 +210,8 @@ def essence(telling: Telling) -> dict[str, Any]:
         "last": last,
         "rest": sorted(rest, key=str),
         "view": (view.status, view.done, view.total, view.fraction, shown, view.outputs),
-        "executed": list(telling.run.nodes.executed),
-        "told": telling.run.told,
+        "executed": list(feeder.run.nodes.executed),
+        "told": feeder.run.outcome,
     }
 
 

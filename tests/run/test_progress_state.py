@@ -1,4 +1,4 @@
-"""States that are read in part tell a run what whole ones do."""
+"""ProgressStateDecoder that are read in part tell a run what whole ones do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from comfyreport.events import Instant
 from comfyreport.protocol.decode import decode_text
 from comfyreport.protocol.messages import Message, ProgressState
 from comfyreport.run import Run, progress_state
-from comfyreport.run.progress_state import States
+from comfyreport.run.progress_state import ProgressStateDecoder
 from tests.benchmarks.loads import PROMPT, chain
 
 NAMES = ["1", "2", "3", "30", "2.0.0.a", '"', "é", "value"]
@@ -51,7 +51,7 @@ def whole(_: Run) -> Callable[[bytes], Message]:
 
 
 def in_part(run: Run) -> Callable[[bytes], Message]:
-    return States(run).decode
+    return ProgressStateDecoder(run).decode
 
 
 def test_values_too_deep_to_be_compared_are_borne() -> None:
@@ -75,7 +75,7 @@ def check(said: list[bytes]) -> int:
 
 
 def growing(changes: list[tuple[str, Any, float]]) -> Iterator[bytes]:
-    """States as a server sends them: each repeats all that was said before, with one change."""
+    """ProgressStateDecoder as a server sends them: each repeats all that was said before, with one change."""
     nodes: dict[str, Any] = {}
     for name, state, value in changes:
         nodes[name] = entry(name, state, value)

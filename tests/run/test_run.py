@@ -9,7 +9,7 @@ from comfyreport.events import Instant, NodeError, NodeRef
 from comfyreport.protocol import responses
 from comfyreport.run import Run
 from comfyreport.run.verdict import Verdict
-from tests.playing import ACCEPTED, PROMPT, Telling, executing, progress, short, start, states, text, text_frame
+from tests.playing import ACCEPTED, PROMPT, RunFeeder, executing, progress, short, start, states, text, text_frame
 
 
 def history(end: str = "success", **more: object) -> responses.History:
@@ -132,14 +132,14 @@ def test_the_note_after_a_reconnect_names_no_prompt() -> None:
 
 
 def test_messages_before_the_answer() -> None:
-    told = Telling("3")
+    told = RunFeeder("3")
     told.tell(1.0, text("execution_start", prompt_id=PROMPT), executing("3"), ACCEPTED)
     assert told.shown() == ["run_queued", "run_started", "node_started 3"]
     assert [event.source for event in told.events] == ["ws"] * 3
 
 
 def test_a_server_that_gives_another_id_is_believed() -> None:
-    told = Telling("3")
+    told = RunFeeder("3")
     told.run.sent = True
     early = [text("execution_start", prompt_id="given"), executing("3", prompt_id="given")]
     assert told.tell(1.0, *early, executing("3", prompt_id="third")) == []
@@ -151,7 +151,7 @@ def test_a_server_that_gives_another_id_is_believed() -> None:
 
 
 def test_early_messages_are_kept_only_to_a_limit() -> None:
-    told = Telling("3")
+    told = RunFeeder("3")
     told.tell(1.0, *[executing(str(number), prompt_id="given") for number in range(5000)])
     told.tell(2.0, responses.Accepted("given"))
     assert len(told.events) < 2100
@@ -160,7 +160,7 @@ def test_early_messages_are_kept_only_to_a_limit() -> None:
 
 def test_dropped_outputs_are_told_and_make_it_partial() -> None:
     error = NodeError(node=NodeRef(id="9", title="Save"), type="t", message="m", details="d")
-    told = Telling("3", "9")
+    told = RunFeeder("3", "9")
     told.tell(0.0, responses.Accepted(PROMPT, (error, error)))
     assert told.shown() == ["run_queued", "warning 9 node_errors", "warning 9 node_errors"]
     told.tell(1.0, history())
@@ -169,7 +169,7 @@ def test_dropped_outputs_are_told_and_make_it_partial() -> None:
 
 
 def test_a_refusal() -> None:
-    told = Telling("3")
+    told = RunFeeder("3")
     error = ev.ErrorInfo(code="missing_node", message="m")
     assert told.tell(0.0, responses.Refused(error)) == []
     end = told.finish(0.0)
@@ -178,9 +178,9 @@ def test_a_refusal() -> None:
 
 def test_events_bear_no_id_before_the_post_leaves() -> None:
     run = Run(PROMPT)
-    [before] = run.tell(ev.ConnectionChanged, Instant(0.0, 0.0), state="connected")
+    [before] = run.emit(ev.ConnectionChanged, Instant(0.0, 0.0), state="connected")
     run.sent = True
-    [after] = run.tell(ev.ConnectionChanged, Instant(0.0, 0.0), state="lost")
+    [after] = run.emit(ev.ConnectionChanged, Instant(0.0, 0.0), state="lost")
     assert (before.prompt_id, after.prompt_id) == (None, PROMPT)
 
 
@@ -188,7 +188,7 @@ def test_events_bear_no_id_before_the_post_leaves() -> None:
 
 
 def test_places_in_the_queue() -> None:
-    told = Telling("3")
+    told = RunFeeder("3")
     told.tell(0.0, ACCEPTED)
     said = [
         queue("a", PROMPT, running="r"),
@@ -205,11 +205,11 @@ def test_places_in_the_queue() -> None:
 
 
 def test_the_queue_shows_that_it_runs() -> None:
-    told = Telling("3")
+    told = RunFeeder("3")
     told.tell(0.0, queue(running=PROMPT, graph={"3": {"class_type": "KSampler"}}))
     assert told.shown()[:2] == ["run_queued", "run_started"]
     assert {event.source for event in told.events} == {"http"}
-    waiting = Telling()
+    waiting = RunFeeder()
     waiting.tell(0.0, queue(PROMPT, graph={"3": {"class_type": "KSampler"}}))
     assert "run_started" not in waiting.shown()
     [queued] = [event for event in waiting.events if isinstance(event, ev.RunQueued)]
@@ -217,7 +217,7 @@ def test_the_queue_shows_that_it_runs() -> None:
 
 
 def test_the_status_counts_all_prompts() -> None:
-    told = Telling("3")
+    told = RunFeeder("3")
     told.tell(0.0, text("status", status={"exec_info": {"queue_remaining": 3}}))
     assert told.shown() == []
     told.tell(1.0, ACCEPTED, text("status", status={"exec_info": {"queue_remaining": 4}}))
@@ -235,7 +235,7 @@ def test_nothing_is_made_once_the_end_is_known() -> None:
     assert told.tell(2.0, executing("3"), progress("3", 1, 2), ACCEPTED, queue(running=PROMPT), history()) == []
     told.finish(3.0)
     assert told.run.finish(Instant(0.0, 4.0)) == []
-    assert told.run.tell(ev.Warning, Instant(0.0, 4.0), code="stalled", message="m") == []
+    assert told.run.emit(ev.Warning, Instant(0.0, 4.0), code="stalled", message="m") == []
     assert told.tell(5.0, executing("3")) == []
 
 
@@ -300,7 +300,7 @@ def test_malformed_messages_are_warned_of_once_a_kind() -> None:
 
 
 def test_the_times_of_the_end() -> None:
-    told = Telling("3", "8")
+    told = RunFeeder("3", "8")
     told.tell(2.0, ACCEPTED)
     told.tell(5.0, text("execution_start", prompt_id=PROMPT), states(("3", "running")), executing("3"))
     told.tell(9.0, states(("3", "finished"), ("8", "running")), executing("8"))

@@ -16,7 +16,7 @@ from tests.playing import (
     ACCEPTED,
     PROMPT,
     Record,
-    Telling,
+    RunFeeder,
     check,
     executing,
     one_prompt,
@@ -210,7 +210,7 @@ HISTORY = st.builds(
 def test_any_order_of_messages_keeps_the_life_cycle(
     said: list[Any], history: responses.History | None, missed: bool, pace: float
 ) -> None:
-    told = Telling("1", "2", "3", previews=True)
+    told = RunFeeder("1", "2", "3", previews=True)
     told.run.missed = missed
     for number, each in enumerate(said):
         told.tell(pace * number, each)

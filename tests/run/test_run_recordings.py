@@ -78,7 +78,7 @@ def test_ends(name: str, status: str) -> None:
     assert the_end(play_recording(name)).status == status
 
 
-def story(name: str, number: int = 0, *, but: tuple[str, ...] = ("queue_changed", "connection_changed")) -> list[str]:
+def builder(name: str, number: int = 0, *, but: tuple[str, ...] = ("queue_changed", "connection_changed")) -> list[str]:
     return [
         short(event)
         for event in play_recording(name, number)
@@ -89,7 +89,7 @@ def story(name: str, number: int = 0, *, but: tuple[str, ...] = ("queue_changed"
 def test_a_normal_run() -> None:
     """A checkpoint, a latent, two texts, a sampler of eight steps, a decoder, an image."""
     steps = [f"node_progress 3 {step}/8" for step in range(1, 9)]
-    assert story("c_partial_cache") == [
+    assert builder("c_partial_cache") == [
         "run_queued",
         "run_started",
         *(f"node_cached {node}" for node in "4567"),
@@ -107,7 +107,7 @@ def test_a_normal_run() -> None:
 
 def test_a_fully_cached_run() -> None:
     """Its output node sends `executed` and a finished state, and never began."""
-    assert story("b_fully_cached") == [
+    assert builder("b_fully_cached") == [
         "run_queued",
         "run_started",
         *(f"node_cached {node}" for node in "3456789"),
@@ -172,7 +172,7 @@ def test_a_refused_workflow() -> None:
 
 
 def test_a_loop_starts_its_display_nodes_again() -> None:
-    told = story("k_for_loop")
+    told = builder("k_for_loop")
     for node in "45":
         turns = [line for line in told if line.endswith(f" {node}")]
         assert turns == [f"node_started {node}", f"node_finished {node}"] * 4
@@ -182,7 +182,7 @@ def test_a_loop_starts_its_display_nodes_again() -> None:
 
 
 def test_the_work_of_expanded_nodes_is_told_as_their_parents() -> None:
-    told = story("k6_expansion_inner_progress")
+    told = builder("k6_expansion_inner_progress")
     assert [line for line in told if " 2" in line] == [
         "node_started 2",
         *(f"node_progress 2<2.0.0.2 {step}/4" for step in range(1, 5)),
@@ -234,7 +234,7 @@ def test_a_reconnect_keeps_the_pass_of_a_running_node() -> None:
 
 
 def test_a_run_without_progress_bars() -> None:
-    assert not [line for line in story("h_no_progress") if line.startswith("node_progress")]
+    assert not [line for line in builder("h_no_progress") if line.startswith("node_progress")]
 
 
 def test_lines_of_text() -> None:

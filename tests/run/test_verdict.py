@@ -11,7 +11,7 @@ from comfyreport.events import ErrorInfo, NodeRef
 from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted
 from comfyreport.protocol.responses import History
 from comfyreport.run.nodes import Nodes
-from comfyreport.run.verdict import Testimony as Told, Verdict, blocked, end_of, from_history, without_history
+from comfyreport.run.verdict import Outcome as Told, Verdict, blocked, end_of, from_history, without_history
 
 NODES = Nodes([NodeRef(id="3", class_type="KSampler", title="Sampler")])
 RAISED = ExecutionError("p", "3", "KSampler", "boom", "RuntimeError", ("a", "b"), ())
