@@ -55,11 +55,17 @@ class Inquiry:
         self._budget = Budget(client.timing.request_pause)
         self._tried = ""
         self._unasked = ""
+        self._began: dict[str, float] = {}
 
     @property
     def tried(self) -> str:
         """What was done to cancel the prompt, in words; why nothing could be, where that is so."""
         return self._tried or self._unasked
+
+    @property
+    def absent(self) -> bool:
+        """Whether the server last had the prompt in neither queue nor history."""
+        return self._pace.absent
 
     def fresh(self) -> None:
         """The socket tells of the run: no need to ask."""
@@ -89,6 +95,7 @@ class Inquiry:
         if wait:
             self._timers.arm("look", wait)
         else:
+            self._began[name] = self._clock().elapsed
             self._wires.errand(name, lambda: call(self._client, self._run.prompt_id))
 
     def queue_due(self) -> None:
@@ -107,9 +114,9 @@ class Inquiry:
         """A look came back."""
         error = item.error
         if error is None:
-            self._found(item.value)
+            self._found(item.value, self._began[item.name])
         elif isinstance(error, UnreachableError) and error.code in _REFUSALS and not error.retryable:
-            self._found(Look(None, None, readable=False, refusal=error))
+            self._found(Look(None, None, readable=False, refusal=error), self._began[item.name])
         else:
             self._hearing.unanswered(error)
             self._unasked = f"the server could not be asked to cancel it ({error})"
@@ -129,12 +136,18 @@ class Inquiry:
         there = item.value.position(self._run.prompt_id) is not None
         self._publish(self._hearing.answered(self._clock(), in_queue=there))
         if not self._run.started:
-            self._publish(self._run.feed(item.value, self._clock()))
-            if not there:
+            if there:
+                self._present(item.value)
+            else:
+                self._publish(self._run.feed(item.value, self._clock()))
                 self._timers.arm_sooner("look", 0.0)
 
-    def _found(self, found: Look) -> None:
+    def _found(self, found: Look, began: float) -> None:
         run = self._run
+        if found.before is not None and found.before.position(run.prompt_id) is not None:
+            # Wherever it is now: the server had it, and perhaps had begun with it, which the socket may not have told.
+            self._publish(self._hearing.answered(self._clock(), in_queue=True))
+            self._present(found.before)
         self._tried = found.tried or self._tried
         where = found.where(run.prompt_id)
         in_queue = None if found.queue is None else where == "queue"
@@ -142,35 +155,43 @@ class Inquiry:
         if found.history is not None:
             self._publish(run.feed(found.history, self._clock()))
         elif found.queue is not None and where == "queue":
-            self._pace.present()
             # An end without a word on how it ended was none of this prompt's.
             run.told.over = False
-            self._publish(run.feed(found.queue, self._clock()))
+            self._present(found.queue)
         elif found.given is not None:
             self._publish(run.feed(answers.Accepted(found.given), self._clock()))
             self._timers.arm("look", 0.0)
+        elif found.deleted:
+            self._cancelled()
         elif where == "nowhere":
-            self._absent()
+            self._absent(began)
         elif self._pace.unreadable(self._clock().elapsed):
             run.conclude(verdict.unreadable(run.told, run.nodes, found.refusal))
 
-    def _absent(self) -> None:
-        """The server answers, and has the prompt in neither queue nor history."""
+    def _present(self, queue: answers.Queue) -> None:
+        """The prompt is in *queue*."""
+        self._pace.present()
+        self._publish(self._run.feed(queue, self._clock()))
+
+    def _absent(self, began: float) -> None:
+        """A look that *began* then found that the server answers, and has the prompt in neither queue nor history."""
         run, hearing = self._run, self._hearing
-        waited = run.queued and not run.started
-        if waited and run.told.cancelling:
-            message = "cancelled by the user while it waited in the queue"
-            run.conclude(verdict.cancelled(message, "cancelled", "yes"))
-            return
-        if self._submission.pending or not self._pace.gone(self._clock().elapsed):
+        if self._submission.pending or not self._pace.gone(began, self._clock().elapsed):
             # The server may take its time to check a workflow before it takes it.
             return
         was_down, dropped = hearing.was_down, hearing.dropped
         refusal = self._submission.refusal
         if refusal is not None and not run.queued and not run.told.cancelling:
             run.conclude(verdict.unreachable(refusal))
-        elif waited and not was_down and not dropped:
-            run.conclude(verdict.deleted())
+        elif run.queued and not run.started and not was_down and not dropped:
+            if run.told.cancelling:
+                self._cancelled()
+            else:
+                run.conclude(verdict.deleted())
         else:
             seen = run.queued or not run.attached
             run.conclude(verdict.vanished(run.told, run.nodes, seen=seen, was_down=was_down, dropped=dropped))
+
+    def _cancelled(self) -> None:
+        message = "cancelled by the user while it waited in the queue"
+        self._run.conclude(verdict.cancelled(message, "cancelled", "yes"))

@@ -250,8 +250,9 @@ class Loop:
             self.run.conclude(verdict.timed_out(self._wishes.timeout, self._command, *self._state()))
 
     def _state(self) -> tuple[ev.PromptState, ev.Submitted]:
-        sent = self.run.sent or self._attached
-        return verdict.state_of(self.run.started, self.run.queued, sent=sent)
+        run = self.run
+        sent = run.sent or self._attached
+        return verdict.state_of(run.told, run.started, run.queued, sent=sent, absent=self._inquiry.absent)
 
     @property
     def _command(self) -> str:
