@@ -55,7 +55,7 @@ class Inquiry:
         self._budget = Budget(client.timing.request_pause)
         self._tried = ""
         self._unasked = ""
-        self._began: dict[str, float] = {}
+        self._asked: dict[str, tuple[float, str]] = {}
 
     @property
     def tried(self) -> str:
@@ -95,8 +95,9 @@ class Inquiry:
         if wait:
             self._timers.arm("look", wait)
         else:
-            self._began[name] = self._clock().elapsed
-            self._wires.errand(name, lambda: call(self._client, self._run.prompt_id))
+            prompt_id = self._run.prompt_id
+            self._asked[name] = self._clock().elapsed, prompt_id
+            self._wires.errand(name, lambda: call(self._client, prompt_id))
 
     def queue_due(self) -> None:
         """The prompt waits, and the queue moved: which place has it now?"""
@@ -112,15 +113,18 @@ class Inquiry:
 
     def look_done(self, item: Done) -> None:
         """A look came back."""
-        error = item.error
-        if error is None:
-            self._found(item.value, self._began[item.name])
+        error, run = item.error, self._run
+        began, prompt_id = self._asked[item.name]
+        if error is None and prompt_id != run.prompt_id:
+            # The server has told meanwhile that it has the prompt under another id: this tells nothing of that one.
+            self._publish(self._hearing.answered(self._clock(), in_queue=None))
+        elif error is None:
+            self._found(item.value, began)
         elif isinstance(error, UnreachableError) and error.code in _REFUSALS and not error.retryable:
-            self._found(Look(None, None, readable=False, refusal=error), self._began[item.name])
+            self._found(Look(None, None, readable=False, refusal=error), began)
         else:
             self._hearing.unanswered(error)
             self._unasked = f"the server could not be asked to cancel it ({error})"
-        run = self._run
         if run.verdict is not None:
             return
         cancelling = run.told.cancelling

@@ -217,6 +217,9 @@ class Loop:
     # --- timers
 
     def _run_timers(self) -> None:
+        if self.run.verdict is not None:
+            # What was due together with it comes too late.
+            return
         for name in self._timers.take_due():
             getattr(self, f"_{name}_due")(self._clock().elapsed)
             if self.run.verdict is not None:

@@ -146,6 +146,39 @@ def test_a_prompt_that_waits_behind_another_is_cancelled_at_once(monkeypatch: Pa
     assert world.codes() == []
 
 
+def test_a_confirmation_at_the_last_moment_is_one(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.running = ["other"]
+    world.latency = lambda name: world.timing.cancel if name == "cancel" else 0.01
+    world.interrupt(2.0)
+    assert outcome(world.play()) == DONE
+    assert world.now == 2 + world.timing.cancel
+    assert world.codes() == []
+
+
+def other_id(world: World, answered: float, look: float) -> None:
+    """Let the server take the prompt under an id of its own when it answers then; a look takes so long."""
+    world.running = ["other"]
+    world.answers["POST /prompt"] = Answer(200, {"prompt_id": "given", "number": 1, "node_errors": {}}, "")
+    world.at(answered, lambda: world.pending.append("given"))
+    world.latency = lambda name: answered if name == "submit" else look
+
+
+def test_a_look_for_an_id_that_the_server_did_not_take_confirms_nothing(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    other_id(world, 3.0, 0.5)
+    world.interrupt(2.8)
+    assert outcome(world.play()) == DONE
+    assert world.pending == []
+
+
+def test_a_look_for_an_id_that_the_server_did_not_take_finds_nobody_absent(monkeypatch: Patch) -> None:
+    world = World(monkeypatch, on_interrupt="detach")
+    other_id(world, LOOKS + 1, 2.0)
+    world.interrupt(LOOKS + 2.1)
+    assert outcome(world.play()) == ("detached", "pending", "yes")
+
+
 def test_a_deletion_is_certain_though_history_cant_be_read(monkeypatch: Patch) -> None:
     world = World(monkeypatch)
     world.running = ["other"]
