@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 from urllib.parse import quote
 
@@ -20,7 +21,8 @@ class Lookup(NamedTuple):
 
     `readable`: the history could be read, so that a prompt that isn't in it has not ended; `refusal` is what the
     server answered instead where something could not be read. `given` is the id that the server gave the prompt,
-    where that was looked for; `tried` tells what was done to cancel it, in words.
+    where that was looked for. Where it was to be cancelled, `before` is the queue as it was then, `tried` tells what
+    was done, in words, and `deleted` says that it was deleted from the queue and will never run.
     """
 
     history: responses.History | None
@@ -29,6 +31,8 @@ class Lookup(NamedTuple):
     readable: bool = True
     given: str | None = None
     refusal: UnreachableError | None = None
+    before: responses.Queue | None = None
+    deleted: bool = False
 
     def where(self, prompt_id: str) -> Literal["queue", "nowhere", "unknown"]:
         """Where the prompt is that history doesn't have."""
@@ -38,7 +42,7 @@ class Lookup(NamedTuple):
 
 
 def look_up(client: Client, prompt_id: str) -> Lookup:
-    """Look for a prompt: history first, for it is the last word; the queue carries every queued graph.
+    """Lookup for a prompt: history first, for it is the last word; the queue carries every queued graph.
 
     Raises UnreachableError where there is no answer, or only that of a proxy which has no server behind it.
     """
@@ -59,7 +63,7 @@ def look_up(client: Client, prompt_id: str) -> Lookup:
 
 
 def look_up_submission(client: Client, prompt_id: str, client_id: str) -> Lookup:
-    """Look for a prompt whose POST had no answer: servers before `prompt_id` was added give it an id of their own.
+    """Lookup for a prompt whose POST had no answer: servers before `prompt_id` was added give it an id of their own.
 
     Nobody else has its client id. Raises UnreachableError as `look` does.
     """
@@ -79,16 +83,33 @@ def cancel_and_look_up(client: Client, prompt_id: str, *, runs: bool) -> Lookup:
     whatever runs, so the queue is asked first; where it can't be read, *runs* says what the socket knows.
     """
     answer = client.get("/queue")
-    queue = responses.read_queue(answer.body)
-    if runs if queue is None else any(entry.prompt_id == prompt_id for entry in queue.running):
+    before = responses.read_queue(answer.body)
+    if runs if before is None else prompt_id in _ids(before.running):
         tried = _told(client.post("/interrupt", {"prompt_id": prompt_id}), "interrupt it")
-    elif queue is None:
+    elif before is None:
         tried = f"the server doesn't tell where it is (HTTP {answer.status}), so nothing was sent to it"
-    elif queue.position(prompt_id) is not None:
+    elif before.position(prompt_id) is not None:
         tried = _told(client.post("/queue", {"delete": [prompt_id]}), "delete it from its queue")
     else:
         tried = ""
-    return look_up(client, prompt_id)._replace(tried=tried)
+    found = look_up(client, prompt_id)
+    return found._replace(before=before, tried=tried, deleted=_deleted(before, found.queue, prompt_id))
+
+
+def _deleted(before: responses.Queue | None, after: responses.Queue | None, prompt_id: str) -> bool:
+    """Whether it is certain, from two looks at the queue, that a prompt was deleted from it and will never run.
+
+    To wait *before* and to be in neither queue nor history *after* isn't enough: it may have begun before its deletion
+    came, and be on its way from one to the other. But while the same others run, no worker is free to begin with it.
+    """
+    if before is None or after is None or after.position(prompt_id) is not None:
+        return False
+    waited = prompt_id in _ids(before.pending)
+    return waited and bool(before.running) and _ids(before.running) == _ids(after.running)
+
+
+def _ids(entries: Sequence[responses.QueueEntry]) -> set[str]:
+    return {entry.prompt_id for entry in entries}
 
 
 def _told(answer: Answer, what: str) -> str:
@@ -143,16 +164,23 @@ class PollSchedule:
         """The queue has the prompt."""
         self._absent_since = self._unknown_since = None
 
-    def gone(self, now: float) -> bool:
-        """The server answers and has the prompt in neither place: true the second time, over the hand-over gap.
+    @property
+    def absent(self) -> bool:
+        """Whether the last look that could tell found the prompt in neither queue nor history."""
+        return self._absent_since is not None
 
-        Between the worker's last message and the history's entry it is in neither for a moment (ComfyUI main.py).
+    def gone(self, began: float, now: float) -> bool:
+        """A look that *began* then found the prompt in neither place: true the second time, over the hand-over gap.
+
+        Once tells nothing: history is asked before the queue, and between the two the prompt may have moved from the
+        queue into history; a server may also have it in neither while it hands it over. So the second look must have
+        begun, not only ended, when the gap was over: an answer that was slow tells of an earlier moment.
         """
         self._unknown_since = None
         if self._absent_since is None:
             self._absent_since = now
             return False
-        return now - self._absent_since >= self._timing.handover
+        return began >= self._absent_since + self._timing.handover
 
     def unreadable(self, now: float) -> bool:
         """The server answers, but not so that it could be known where the prompt is: true when that lasts."""

@@ -217,6 +217,9 @@ class Loop:
     # --- timers
 
     def _run_timers(self) -> None:
+        if self.run.verdict is not None:
+            # What was due together with it comes too late.
+            return
         for name in self._timers.take_due():
             getattr(self, f"_{name}_due")(self._clock().elapsed)
             if self.run.verdict is not None:
@@ -250,8 +253,9 @@ class Loop:
             self.run.conclude(verdict.timed_out(self._options.timeout, self._command, *self._state()))
 
     def _state(self) -> tuple[ev.PromptState, ev.Submitted]:
-        sent = self.run.sent or self._attached
-        return verdict.state_of(self.run.started, self.run.queued, sent=sent)
+        run = self.run
+        sent = run.sent or self._attached
+        return verdict.state_of(run.outcome, run.started, run.queued, sent=sent, absent=self._poller.absent)
 
     @property
     def _command(self) -> str:

@@ -55,11 +55,17 @@ class Poller:
         self._budget = RequestBudget(client.timing.request_pause)
         self._tried = ""
         self._unasked = ""
+        self._asked: dict[str, tuple[float, str]] = {}
 
     @property
     def tried(self) -> str:
         """What was done to cancel the prompt, in words; why nothing could be, where that is so."""
         return self._tried or self._unasked
+
+    @property
+    def absent(self) -> bool:
+        """Whether the server last had the prompt in neither queue nor history."""
+        return self._schedule.absent
 
     def reset(self) -> None:
         """The socket tells of the run: no need to ask."""
@@ -69,7 +75,7 @@ class Poller:
     # --- asking
 
     def look_due(self) -> None:
-        """Look where the prompt is; where it is to be cancelled, do that."""
+        """Lookup where the prompt is; where it is to be cancelled, do that."""
         busy = self._sources.busy
         cancelling = self._run.outcome.cancelling
         call: Callable[[Client, str], Lookup] = look_up
@@ -89,7 +95,9 @@ class Poller:
         if wait:
             self._timers.arm("look", wait)
         else:
-            self._sources.errand(name, lambda: call(self._client, self._run.prompt_id))
+            prompt_id = self._run.prompt_id
+            self._asked[name] = self._clock().elapsed, prompt_id
+            self._sources.errand(name, lambda: call(self._client, prompt_id))
 
     def queue_due(self) -> None:
         """The prompt waits, and the queue moved: which place has it now?"""
@@ -105,15 +113,18 @@ class Poller:
 
     def look_done(self, item: CallDone) -> None:
         """A look came back."""
-        error = item.error
-        if error is None:
-            self._found(item.value)
+        error, run = item.error, self._run
+        began, prompt_id = self._asked[item.name]
+        if error is None and prompt_id != run.prompt_id:
+            # The server has told meanwhile that it has the prompt under another id: this tells nothing of that one.
+            self._publish(self._liveness.answered(self._clock(), in_queue=None))
+        elif error is None:
+            self._found(item.value, began)
         elif isinstance(error, UnreachableError) and error.code in _REFUSALS and not error.retryable:
-            self._found(Lookup(None, None, readable=False, refusal=error))
+            self._found(Lookup(None, None, readable=False, refusal=error), began)
         else:
             self._liveness.unanswered(error)
             self._unasked = f"the server could not be asked to cancel it ({error})"
-        run = self._run
         if run.verdict is not None:
             return
         cancelling = run.outcome.cancelling
@@ -129,12 +140,18 @@ class Poller:
         there = item.value.position(self._run.prompt_id) is not None
         self._publish(self._liveness.answered(self._clock(), in_queue=there))
         if not self._run.started:
-            self._publish(self._run.feed(item.value, self._clock()))
-            if not there:
+            if there:
+                self._present(item.value)
+            else:
+                self._publish(self._run.feed(item.value, self._clock()))
                 self._timers.arm_sooner("look", 0.0)
 
-    def _found(self, found: Lookup) -> None:
+    def _found(self, found: Lookup, began: float) -> None:
         run = self._run
+        if found.before is not None and found.before.position(run.prompt_id) is not None:
+            # Wherever it is now: the server had it, and perhaps had begun with it, which the socket may not have told.
+            self._publish(self._liveness.answered(self._clock(), in_queue=True))
+            self._present(found.before)
         self._tried = found.tried or self._tried
         where = found.where(run.prompt_id)
         in_queue = None if found.queue is None else where == "queue"
@@ -142,35 +159,43 @@ class Poller:
         if found.history is not None:
             self._publish(run.feed(found.history, self._clock()))
         elif found.queue is not None and where == "queue":
-            self._schedule.present()
             # An end without a word on how it ended was none of this prompt's.
             run.outcome.over = False
-            self._publish(run.feed(found.queue, self._clock()))
+            self._present(found.queue)
         elif found.given is not None:
             self._publish(run.feed(responses.Accepted(found.given), self._clock()))
             self._timers.arm("look", 0.0)
+        elif found.deleted:
+            self._cancelled()
         elif where == "nowhere":
-            self._absent()
+            self._absent(began)
         elif self._schedule.unreadable(self._clock().elapsed):
             run.conclude(verdict.unreadable(run.outcome, run.nodes, found.refusal))
 
-    def _absent(self) -> None:
-        """The server answers, and has the prompt in neither queue nor history."""
+    def _present(self, queue: responses.Queue) -> None:
+        """The prompt is in *queue*."""
+        self._schedule.present()
+        self._publish(self._run.feed(queue, self._clock()))
+
+    def _absent(self, began: float) -> None:
+        """A look that *began* then found that the server answers, and has the prompt in neither queue nor history."""
         run, liveness = self._run, self._liveness
-        waited = run.queued and not run.started
-        if waited and run.outcome.cancelling:
-            message = "cancelled by the user while it waited in the queue"
-            run.conclude(verdict.cancelled(message, "cancelled", "yes"))
-            return
-        if self._submission.pending or not self._schedule.gone(self._clock().elapsed):
+        if self._submission.pending or not self._schedule.gone(began, self._clock().elapsed):
             # The server may take its time to check a workflow before it takes it.
             return
         was_down, dropped = liveness.was_down, liveness.dropped
         refusal = self._submission.refusal
         if refusal is not None and not run.queued and not run.outcome.cancelling:
             run.conclude(verdict.unreachable(refusal))
-        elif waited and not was_down and not dropped:
-            run.conclude(verdict.deleted())
+        elif run.queued and not run.started and not was_down and not dropped:
+            if run.outcome.cancelling:
+                self._cancelled()
+            else:
+                run.conclude(verdict.deleted())
         else:
             seen = run.queued or not run.attached
             run.conclude(verdict.vanished(run.outcome, run.nodes, seen=seen, was_down=was_down, dropped=dropped))
+
+    def _cancelled(self) -> None:
+        message = "cancelled by the user while it waited in the queue"
+        self._run.conclude(verdict.cancelled(message, "cancelled", "yes"))

@@ -53,9 +53,14 @@ class Outcome:
     blocked: list[ErrorInfo] = field(default_factory=list)
 
     @property
+    def finished(self) -> bool:
+        """Whether the socket said how the prompt ended, which it says only when it is so."""
+        return self.success or self.error is not None or self.interrupted is not None
+
+    @property
     def ended(self) -> bool:
         """Whether the socket said that the prompt is over, one way or another: history will tell."""
-        return self.success or self.over or self.error is not None or self.interrupted is not None
+        return self.over or self.finished
 
 
 def end_of(history: History, outcome: Outcome) -> Literal["success", "error", "interrupted"]:
@@ -165,19 +170,29 @@ def blocked(error: ExecutionError, nodes: Nodes) -> ErrorInfo:
 # --- ends that comfyreport itself decides on
 
 
-def state_of(started: bool, queued: bool, *, sent: bool) -> tuple[PromptState, Submitted]:
-    """Where a prompt is as far as known, and whether the server got it; *sent*: it may have got it."""
+def state_of(
+    outcome: Outcome, started: bool, queued: bool, *, sent: bool, absent: bool
+) -> tuple[PromptState, Submitted]:
+    """Where a prompt is as far as known, and whether the server got it.
+
+    *sent*: it may have got it; *absent*: it has it in neither queue nor history, where one is that has just ended.
+    """
     if not sent:
         return "none", "no"
-    if started:
-        return "running", "yes"
-    return ("pending", "yes") if queued else ("unknown", "unknown")
+    if not queued:
+        return "unknown", "unknown"
+    if outcome.finished:
+        return "finished", "yes"
+    if absent or outcome.over:
+        return "unknown", "yes"
+    return "running" if started else "pending", "yes"
 
 
 def unreachable(error: UnreachableError, *, sent: bool = False) -> Verdict:
     """No usable ComfyUI: nothing was submitted, unless that was done before (*sent*)."""
     info = ErrorInfo(code=error.code, message=error.message, hint=error.hint)
-    return Verdict("unreachable", info, *state_of(False, False, sent=sent), error.retryable)
+    state: tuple[PromptState, Submitted] = ("unknown", "unknown") if sent else ("none", "no")
+    return Verdict("unreachable", info, *state, error.retryable)
 
 
 def server_failed(text: str) -> Verdict:
@@ -260,6 +275,7 @@ def cancelled(message: str, state: PromptState, submitted: Submitted, *, command
 
 
 def detached(command: str, state: PromptState, submitted: Submitted) -> Verdict:
-    """The user left, and the prompt goes on."""
-    error = ErrorInfo(code="detached", message="left; the prompt goes on", hint=_follow(command, submitted))
+    """The user left, and the prompt goes on, as far as known."""
+    message = "left; the prompt goes on" if state in ("pending", "running") else "left; the prompt was left as it is"
+    error = ErrorInfo(code="detached", message=message, hint=_follow(command, submitted))
     return Verdict("detached", error, state, submitted)

@@ -19,12 +19,15 @@ from typing import Any
 import pyte
 
 PATIENCE = 180.0
+# A frame of a live view clears the one before; while its lines are drawn they are cut, not wrapped.
+_CLEAR, _CUT, _WRAP = b"\x1b[J", b"\x1b[?7l", b"\x1b[?7h"
 
 
 class Screen:
     """Runs *words* on a terminal of *columns* by *rows*; `lines` is what it shows, `raw` all that was written.
 
-    After each piece of output `watch` is called, if there is one. *shown* says what is shown in the place of what.
+    `watch`, if there is one, is called for whole frames of a live view: each is one write, but the system hands over
+    what was written in pieces, often at the ends of lines. *shown* says what is shown in the place of what.
     """
 
     def __init__(
@@ -63,6 +66,12 @@ class Screen:
             lines.pop()
         return lines
 
+    @property
+    def whole(self) -> bool:
+        """Whether a live view is shown and its last frame is there to the end: there lines are wrapped again."""
+        begun = max(self.raw.rfind(_CLEAR), self.raw.rfind(_CUT))
+        return self.raw.rfind(_WRAP) > begun
+
     def resize(self, columns: int, rows: int) -> None:
         """Change the size, as a person does who drags the window's corner."""
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -85,21 +94,28 @@ class Screen:
         except OSError:
             # Linux says so where the last process has closed its terminal.
             return False
+        self.feed(data)
+        return bool(data)
+
+    def feed(self, data: bytes) -> None:
+        """Show what was written, or a piece of it."""
         self.raw += data
         text = self._decoder.decode(data)
         for name, other in self._shown.items():
             text = text.replace(name, other)
         self._stream.feed(text)
-        if self.watch is not None:
+        if self.watch is not None and self.whole:
             self.watch()
-        return bool(data)
 
     def wait(self, condition: Callable[[list[str]], object], what: str) -> None:
-        """Read until the lines of the screen are as they should be."""
+        """Read until the lines of the screen are as they should be: those of a whole frame, or where no more comes."""
         deadline = time.monotonic() + PATIENCE
-        while not condition(self.lines):
+        quiet = False
+        while not ((self.whole or quiet) and condition(self.lines)):
             assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:g} s\n" + "\n".join(self.lines)
+            before = len(self.raw)
             assert self.read(0.2) or condition(self.lines), f"ended before {what}\n" + "\n".join(self.lines)
+            quiet = len(self.raw) == before
 
     def end(self) -> int:
         """Read to the end; the exit code, negative for a signal."""

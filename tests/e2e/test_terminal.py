@@ -116,6 +116,7 @@ def test_nothing_is_torn_by_what_others_write(start: Start, tmp_path: Path) -> N
 
     screen.watch = look
     assert screen.end() == 0
+    look()
     assert torn == []
     assert bars(screen) == []
     lines = screen.lines

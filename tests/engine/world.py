@@ -46,7 +46,8 @@ class World:
 
     `running`, `pending` and `history` are what the server has: prompt ids, and history's entries. `answers` replaces
     the answer to a path: an Answer, an error, `HANGS`, or a function of the request's body. `accept` says what happens
-    to each attempt to open the socket: None where it succeeds.
+    to each attempt to open the socket: None where it succeeds. `latency` gives the seconds that an errand takes, by its
+    name; what the server answers is always what it knew when the errand began.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, attach: bool = False, remote: bool = False, **options: Any):
@@ -57,6 +58,7 @@ class World:
         self.clients: dict[str, str] = {}
         self.answers: dict[str, Any] = {}
         self.accept: Callable[[], UnreachableError | None] = lambda: None
+        self.latency: Callable[[str], float] = lambda name: LATENCY
         self.requests: list[tuple[float, str, str]] = []
         self.attempts: list[float] = []
         self.pings: list[float] = []
@@ -221,7 +223,7 @@ class World:
             sources.busy.add(name)
             done = self._done(name, call)
             if done is not None:
-                self.at(self.now + LATENCY, lambda: done)
+                self.at(self.now + self.latency(name), lambda: done)
 
         sources.connect, sources.errand, sources.receive = connect, errand, self._receive
         sources.ping = lambda: self.pings.append(self.now)
