@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from comfyreport import events as ev
 from comfyreport.engine.output_files import Target, save
-from comfyreport.engine.sources import CallDone, LeaveRequested, Sources, StopRequested
+from comfyreport.engine.sources import CallDone, CallKind, LeaveRequested, Sources, StopRequested
 from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.net.recorder import Recorder
@@ -49,25 +48,25 @@ class Downloader:
         self._sources = sources
         self._publish = publish
         self._clock = clock
-        self._pulse = on_turn
+        self._on_turn = on_turn
         self._recorder = recorder
         self._overtime = overtime
         self._timing = sources.client.timing
         self._limit: float | None = None
         self._unanswered: float | None = None
         self._heard = self._told = clock().elapsed
-        self._stop = threading.Event()
+        self._stopped = False
 
     def save(self, target: Target) -> None:
         """Save all outputs that are worth it to *target*."""
         failed: list[str] = []
         waiting = deque(worth_saving(self._run.outputs))
-        while waiting and not self._stop.is_set():
+        while waiting and not self._stopped:
             index = waiting.popleft()
             output = self._run.outputs[index]
             path = target.place(output)
             error = self._save_one(index, output, path)
-            if error is not None and (not self._stop.is_set() or self._unanswered is not None):
+            if error is not None and (not self._stopped or self._unanswered is not None):
                 failed.append(str(output.filename))
                 self._warn(f"{output.filename} could not be saved to {path}: {self._silence or error}", output.node)
         if waiting and self._unanswered is not None:
@@ -76,36 +75,38 @@ class Downloader:
         self._amend(failed)
 
     def _save_one(self, index: int, output: ev.Output, path: Path) -> BaseException | None:
-        self._sources.errand("save", lambda: save(output, path, self._pieces))
-        while True:
-            self._pulse()
+        done: list[CallDone] = []
+        self._sources.call(CallKind.SAVE, lambda: save(output, path, self._pieces), done.append)
+        while not done:
+            self._on_turn()
             self._look_at_the_time(self._clock())
             for item in self._sources.receive(0.1):
                 if isinstance(item, (StopRequested, LeaveRequested)):
                     self._end()
-                elif isinstance(item, CallDone) and item.name == "save":
-                    self._sources.busy.discard("save")
-                    if item.error is None or getattr(item.error, "code", "") in _ANSWERS:
-                        self._heard = self._clock().elapsed
-                    if item.error is None:
-                        self._saved(index, item.value)
-                    return item.error
+                elif isinstance(item, CallDone) and item.kind is CallKind.SAVE:
+                    self._sources.finish(item)
+        error = done[0].error
+        if error is None or getattr(error, "code", "") in _ANSWERS:
+            self._heard = self._clock().elapsed
+        if error is None:
+            self._saved(index, done[0].value)
+        return error
 
     def _look_at_the_time(self, at: Instant) -> None:
         """Whether there is still time for it, and whether it is time for a heartbeat."""
         silent = max(0.0, at.elapsed - self._heard)
-        if not self._stop.is_set():
+        if not self._stopped:
             self._limit = self._overtime()
             if silent > self._timing.lost_after:
                 self._unanswered = silent
             if self._limit is not None or self._unanswered is not None:
                 self._end()
         if at.elapsed - self._told >= self._timing.silence:
-            self._tell(self._run.emit(ev.Heartbeat, at, silent_seconds=round(silent, 1), state="running"))
+            self._tell(self._run.heartbeat(at, silent))
 
     def _end(self) -> None:
         """Save no more; what is half saved goes."""
-        self._stop.set()
+        self._stopped = True
         self._sources.client.cut()
 
     def _saved(self, index: int, saved: ev.Output) -> None:
@@ -129,7 +130,7 @@ class Downloader:
         # SocketClosed at once, not when the exception that ended it is forgotten: it holds a connection.
         with contextlib.closing(self._sources.client.download(filename, subfolder, folder)) as pieces:
             for piece in pieces:
-                if self._stop.is_set():
+                if self._stopped:
                     raise UnreachableError("stopped", code="cancelled")
                 self._heard = self._clock().elapsed
                 yield piece
@@ -141,7 +142,7 @@ class Downloader:
             return
         if self._limit is not None:
             self._run.verdict = timed_out_while_saving(self._limit)
-        elif self._stop.is_set() and self._unanswered is None:
+        elif self._stopped and self._unanswered is None:
             error = ErrorInfo(code="cancelled", message="stopped by the user before all outputs were saved")
             self._run.verdict = verdict._replace(status="cancelled", error=error)
         elif failed and verdict.status == "success":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from comfyreport.backpressure import Backpressure
 from comfyreport.net import frames
 from comfyreport.protocol.decode import decode_binary, decode_text
 from comfyreport.protocol.messages import Message
@@ -17,8 +17,8 @@ MERGE_ABOVE_MESSAGES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024
 
 # Beyond this the reader waits: far below what calls for merging, so that memory stays small.
-_ENOUGH_MESSAGES = 750
-_ENOUGH_BYTES = 2 * 1024 * 1024
+_FULL_MESSAGES = 750
+_FULL_BYTES = 2 * 1024 * 1024
 
 
 class Batch(NamedTuple):
@@ -51,14 +51,12 @@ class Inbox:
     """
 
     def __init__(self, backpressure: float, batch_pause: float) -> None:
-        self._patience = backpressure
-        self._gather = batch_pause
+        self._backpressure = Backpressure(backpressure)
+        self._batch_pause = batch_pause
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._taken = threading.Event()
         # Each is written by one thread alone.
         self._messages_in = self._messages_out = 0
         self._bytes_in = self._bytes_out = 0
-        self._given_up_at: int | None = None
         self._rushed = False
 
     def put(self, item: object) -> None:
@@ -73,24 +71,17 @@ class Inbox:
         self._queue.put(Batch(messages, size))
         # Whoever waits here must not hold them.
         del messages
-        while self._enough() and self._given_up_at != self._messages_out:
-            before = self._messages_out
-            self._taken.clear()
-            if before == self._messages_out and not self._taken.wait(self._patience):
-                self._given_up_at = before
+        self._backpressure.wait_while(self._full)
 
-    def _enough(self) -> bool:
-        return (
-            self._messages_in - self._messages_out > _ENOUGH_MESSAGES
-            or self._bytes_in - self._bytes_out > _ENOUGH_BYTES
-        )
+    def _full(self) -> bool:
+        return self._messages_in - self._messages_out > _FULL_MESSAGES or self._bytes_in - self._bytes_out > _FULL_BYTES
 
     def receive(self, timeout: float) -> list[Any]:
         """All that waits, as soon as there is something; nothing after *timeout* seconds. From the loop alone."""
         items: list[Any] = []
         if self._rushed:
             # Waking this thread for each message would cost more than the message.
-            time.sleep(min(self._gather, max(0.0, timeout)))
+            time.sleep(min(self._batch_pause, max(0.0, timeout)))
         self._rushed = False
         try:
             items.append(self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait())
@@ -103,5 +94,6 @@ class Inbox:
                 self._messages_out += len(item.messages)
                 self._bytes_out += item.size
                 self._rushed = True
-        self._taken.set()
+        if self._rushed:
+            self._backpressure.taken()
         return items

@@ -130,21 +130,12 @@ class Liveness:
     def heartbeat(self, at: Instant) -> list[ev.Event]:
         """The heartbeat, behind the warning of a stall when silence has lasted long."""
         silent = at.elapsed - self._heard
-        active = next(iter(reversed(self._run.nodes.active.values())), None)
         told: list[ev.Event] = []
         waits = self._run.queued and not self._run.started and self._asked and self._in_queue
         if self._run.sent and silent >= self._timing.stall_warn and not self._stalled and not waits:
             self._stalled = True
             told += self._tell(ev.Warning, at, code="stalled", message=self._stall(at.elapsed, silent))
-        told += self._tell(
-            ev.Heartbeat,
-            at,
-            node=None if active is None else active.ref,
-            silent_seconds=round(silent, 1),
-            node_seconds=None if active is None else round(at.elapsed - active.started, 1),
-            state="running" if self._run.started else "queued" if self._run.queued else "unknown",
-        )
-        return told
+        return told + self._run.heartbeat(at, silent)
 
     @property
     def _asked(self) -> bool:

@@ -1,4 +1,4 @@
-"""The core event loop of one run: both witnesses, the timers, the user's signals; it ends with a verdict.
+"""The core event loop of one run: what the socket and HTTP say, timers, the user's signals; it ends with a verdict.
 
 Everything is decided here, on the thread that calls `execute`, and nothing here blocks but the inbox, always with a
 time limit.
@@ -19,7 +19,15 @@ from comfyreport.engine.liveness import Liveness
 from comfyreport.engine.options import RunOptions
 from comfyreport.engine.output_files import Target
 from comfyreport.engine.polling import Poller
-from comfyreport.engine.sources import CallDone, LeaveRequested, SocketClosed, SocketOpened, Sources, StopRequested
+from comfyreport.engine.sources import (
+    CallDone,
+    CallKind,
+    LeaveRequested,
+    SocketClosed,
+    SocketOpened,
+    Sources,
+    StopRequested,
+)
 from comfyreport.engine.submission import Submission, attach_command
 from comfyreport.engine.timers import Timers
 from comfyreport.errors import UnreachableError
@@ -73,7 +81,14 @@ class Loop:
         run.outcome.expected = self._options.expect_outputs
         usual = 0.0 if client.address.loopback else self._timing.ping
         self._ping_interval = usual if self._options.ping_interval is None else self._options.ping_interval
-        self._timers = Timers(lambda: clock().elapsed)
+        self._timers = timers = Timers(lambda: clock().elapsed)
+        self._upkeep = timers.add(self._keep_up)
+        self._silence = timers.add(self._on_silence)
+        self._time_limit = timers.add(self._on_time_limit)
+        self._server_wait = timers.add(self._on_server_wait_over)
+        self._reconnect = timers.add(self._sources.connect)
+        self._next_ping = timers.add(self._ping)
+        self._cancel_limit = timers.add(self._on_cancel_unconfirmed)
         self._held: list[messages.Message] | None = None
         self._attached = False
         self._liveness = Liveness(run, self._timing, clock().elapsed, loopback=client.address.loopback)
@@ -107,10 +122,13 @@ class Loop:
         self._held = [] if body is None else None
         # A tracker may be there before there is a prompt.
         self._attached = body is None and self.on_ready is None
-        self._timers.arm("watch", 0.0)
-        for name, delay in (("timeout", self._options.timeout), ("give_up", self._options.wait_for_server)):
+        self._upkeep.arm(0.0)
+        for timer, delay in (
+            (self._time_limit, self._options.timeout),
+            (self._server_wait, self._options.wait_for_server),
+        ):
             if delay:
-                self._timers.arm(name, delay)
+                timer.arm(delay)
         try:
             if self._options.take_over:
                 self._take_over()
@@ -142,7 +160,7 @@ class Loop:
             clock=self._clock,
             on_turn=self._look_after_reporters,
             recorder=self._recorder,
-            overtime=lambda: self._options.timeout if self._timers.is_due("timeout") else None,
+            overtime=lambda: self._options.timeout if self._time_limit.is_due else None,
         )
         downloader.save(target)
 
@@ -181,13 +199,13 @@ class Loop:
         self._publish(events)
         self._publish(self._liveness.frames(now, of_run=of_run))
         if run.ending:
-            if not ended or "look" not in self._timers:
-                self._timers.arm_sooner("look", 0.0 if run.outcome.over else self._timing.ended_poll)
+            if not ended or not self._poller.next_look.armed:
+                self._poller.next_look.arm_sooner(0.0 if run.outcome.over else self._timing.ended_poll)
         elif of_run and run.started and not run.outcome.cancelling:
             # The stream is alive: no need to ask.
             self._poller.reset()
-        elif run.queued and not run.started and "queue" not in self._timers:
-            self._timers.arm("queue", self._timing.queue_refresh)
+        elif run.queued and not run.started and not self._poller.next_queue_look.armed:
+            self._poller.next_queue_look.arm(self._timing.queue_refresh)
 
     def _handle(self, item: object) -> None:
         if isinstance(item, SocketOpened):
@@ -201,10 +219,13 @@ class Loop:
         elif isinstance(item, LeaveRequested):
             self.run.conclude(verdict.detached(self._command, *self._state()))
         elif isinstance(item, CallDone):
-            self._sources.busy.discard(item.name)
             if not isinstance(item.error, (UnreachableError, OSError, type(None))):
                 raise item.error
-            getattr(self, f"_{item.name}_done")(item)
+            self._sources.finish(item)
+            if item.kind in (CallKind.LOOK, CallKind.CANCEL) and self._held is not None:
+                # The first look has told which prompt it is.
+                held, self._held = self._held, None
+                self._feed(held)
 
     def _on_skipped(self, item: Skipped) -> None:
         now = self._clock().elapsed
@@ -212,7 +233,7 @@ class Loop:
             self._skipped_at = now
             message = f"a message of {item.size} bytes was not read; HTTP tells how the run goes"
             self._tell(ev.Warning, code="frame_too_large", message=message)
-        self._timers.arm_sooner("look", 0.0)
+        self._poller.next_look.arm_sooner(0.0)
 
     # --- timers
 
@@ -220,17 +241,18 @@ class Loop:
         if self.run.verdict is not None:
             # What was due together with it comes too late.
             return
-        for name in self._timers.take_due():
-            getattr(self, f"_{name}_due")(self._clock().elapsed)
+        for timer in self._timers.take_due():
+            timer.action()
             if self.run.verdict is not None:
                 return
 
-    def _watch_due(self, now: float) -> None:
-        """The slow on_turn: reporters, heartbeats, and whether the server must be given up."""
-        self._timers.arm("watch", self._timing.tick * 2)
+    def _keep_up(self) -> None:
+        """What is looked after all the time: reporters, heartbeats, and whether the server must be given up."""
+        now = self._clock().elapsed
+        self._upkeep.arm(self._timing.tick * 2)
         self._look_after_reporters()
-        if self._liveness.silent(now) and "silence" not in self._timers:
-            self._silence_due(now)
+        if self._liveness.silent(now) and not self._silence.armed:
+            self._on_silence()
         unanswered = self._liveness.gone(now) if self.run.sent else None
         if unanswered is not None:
             self.run.conclude(verdict.server_gone(self.run.outcome, self.run.nodes, unanswered))
@@ -239,15 +261,15 @@ class Loop:
         for warning in self._watch():
             self._tell(ev.Warning, code="slow_reporter", message=warning)
 
-    def _silence_due(self, now: float) -> None:
+    def _on_silence(self) -> None:
         """A heartbeat; and a look over HTTP, which others follow at their own pace."""
-        if self._liveness.silent(now):
-            self._timers.arm("silence", self._timing.silence)
-            if self.run.sent and "look" not in self._timers:
-                self._timers.arm("look", 0.0)
+        if self._liveness.silent(self._clock().elapsed):
+            self._silence.arm(self._timing.silence)
+            if self.run.sent and not self._poller.next_look.armed:
+                self._poller.next_look.arm(0.0)
             self._publish(self._liveness.heartbeat(self._clock()))
 
-    def _timeout_due(self, now: float) -> None:
+    def _on_time_limit(self) -> None:
         assert self._options.timeout is not None
         if not self.run.outcome.cancelling:
             self.run.conclude(verdict.timed_out(self._options.timeout, self._command, *self._state()))
@@ -267,13 +289,13 @@ class Loop:
         self._opened_at = self._clock().elapsed
         self._publish(self._liveness.opened(self._clock()))
         if self._ping_interval:
-            self._timers.arm("ping", self._ping_interval)
+            self._next_ping.arm(self._ping_interval)
 
     def _on_closed(self, item: SocketClosed) -> None:
         if item.fault is not None:
             raise item.fault
         error = item.error or UnreachableError("the connection was closed at once", retryable=True)
-        waiting = "give_up" in self._timers and error.retryable
+        waiting = self._server_wait.armed and error.retryable
         if not self._liveness.ever_open and not waiting:
             self.run.conclude(verdict.unreachable(error, sent=self._attached))
             return
@@ -283,33 +305,28 @@ class Loop:
             # It had stood for a while; one that breaks again and again is tried ever less often.
             self._reconnect_delay = self._timing.reconnect_first
         self._publish(self._liveness.closed(item.error, now))
-        self._timers.arm("reconnect", self._reconnect_delay * random.uniform(0.5, 1.0))
+        self._reconnect.arm(self._reconnect_delay * random.uniform(0.5, 1.0))
         self._reconnect_delay = min(2 * self._reconnect_delay, self._timing.reconnect_most)
         if self.run.sent and not self._submission.pending:
-            self._timers.arm_sooner("look", 0.0)
+            self._poller.next_look.arm_sooner(0.0)
 
-    def _give_up_due(self, now: float) -> None:
+    def _on_server_wait_over(self) -> None:
         """The server was waited for long enough."""
         if not self._liveness.ever_open:
             error = self._failure or no_answer(self._client.address.base)
             self.run.conclude(verdict.unreachable(error, sent=self._attached))
 
-    def _reconnect_due(self, now: float) -> None:
-        self._sources.connect()
-
-    def _ping_due(self, now: float) -> None:
+    def _ping(self) -> None:
         if self._liveness.open:
-            self._sources.ping()
-            self._timers.arm("ping", self._ping_interval)
-
-    def _ping_done(self, item: CallDone) -> None:
-        """A ping that can't be sent is noticed by the reader, or by silence: never by itself a failure."""
+            # One that can't be sent is noticed by the reader, or by silence: never by itself a failure.
+            self._sources.ping(lambda done: None)
+            self._next_ping.arm(self._ping_interval)
 
     def _take_over(self) -> None:
         """Find out under which client id the prompt was submitted, and follow it under that one."""
         self.run.sent = True
         self._liveness.begin(self._clock().elapsed)
-        self._timers.arm("look", 0.0)
+        self._poller.next_look.arm(0.0)
         self._until(lambda: self.run.queued)
         if self.run.client_id is not None:
             self._sources.client_id = self.run.client_id
@@ -321,11 +338,11 @@ class Loop:
         self._liveness.begin(self._clock().elapsed)
         if body is None:
             self.run.missed = True
-            self._poller.look_due()
+            self._poller.look()
             return
-        self._sources.errand("submit", self._submission.call(body))
+        self._sources.call(CallKind.SUBMIT, self._submission.call(body), self._on_submitted)
 
-    def _submit_done(self, item: CallDone) -> None:
+    def _on_submitted(self, item: CallDone) -> None:
         now = self._clock()
         if item.error is None:
             self._publish(self._liveness.answered(now, in_queue=None))
@@ -334,27 +351,7 @@ class Loop:
             self._publish(self._submission.failed(item.error, now))
         outcome = self.run.outcome
         if self.run.verdict is None and (not self.run.queued or outcome.cancelling or self.run.ending):
-            self._poller.look_due()
-
-    # --- the second witness
-
-    def _look_due(self, now: float) -> None:
-        self._poller.look_due()
-
-    def _queue_due(self, now: float) -> None:
-        self._poller.queue_due()
-
-    def _look_done(self, item: CallDone) -> None:
-        self._poller.look_done(item)
-        if self._held is not None:
-            # The first look has told which prompt it is.
-            held, self._held = self._held, None
-            self._feed(held)
-
-    _cancel_done = _look_done
-
-    def _queue_done(self, item: CallDone) -> None:
-        self._poller.queue_done(item)
+            self._poller.look()
 
     # --- the user's signals
 
@@ -377,10 +374,10 @@ class Loop:
             self.run.outcome.cancelling = True
             if self._recorder is not None:
                 self._recorder.note("cancel")
-            self._timers.arm("unconfirmed", self._timing.cancel)
-            self._poller.look_due()
+            self._cancel_limit.arm(self._timing.cancel)
+            self._poller.look()
 
-    def _unconfirmed_due(self, now: float) -> None:
+    def _on_cancel_unconfirmed(self) -> None:
         message = f"the server did not confirm within {self._timing.cancel:g} s that the prompt was cancelled"
         if self._poller.tried:
             message += f": {self._poller.tried}"

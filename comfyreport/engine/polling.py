@@ -1,7 +1,7 @@
 """The second witness as the loop asks it: where the prompt is, its place in the queue, and to cancel it.
 
-Nothing here blocks: each look is an errand whose outcome comes back through the inbox. What it means for the run is
-decided here, on the loop's thread.
+Nothing here blocks: each look is a call in the background that comes back through the inbox. What it means for the run
+is decided here, on the loop's thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from comfyreport import events as ev
 from comfyreport.engine.liveness import Liveness
 from comfyreport.engine.lookup import Lookup, PollSchedule, RequestBudget, cancel_and_look_up, look_up
-from comfyreport.engine.sources import CallDone, Sources
+from comfyreport.engine.sources import CallDone, CallKind, Sources
 from comfyreport.engine.submission import Submission
 from comfyreport.engine.timers import Timers
 from comfyreport.errors import UnreachableError
@@ -21,14 +21,17 @@ from comfyreport.net.client import Client
 from comfyreport.protocol import responses
 from comfyreport.run import Run, verdict
 
-# How many requests an errand makes.
+# How many requests a call makes.
 _LOOK, _CANCEL, _QUEUE = 2, 4, 1
 # What says that the server answers, and will not tell.
 _REFUSALS = ("auth", "not_comfyui", "server_error")
 
 
 class Poller:
-    """Asks over HTTP how the run goes, politely. Its timers are `look` and `queue`."""
+    """Asks over HTTP how the run goes, politely.
+
+    `next_look` is the timer of the next look for the prompt, `next_queue_look` that of its place in the queue.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,8 @@ class Poller:
         self._run = run
         self._client = client
         self._sources = sources
-        self._timers = timers
+        self.next_look = timers.add(self.look)
+        self.next_queue_look = timers.add(self._look_at_queue)
         self._liveness = liveness
         self._submission = submission
         self._publish = publish
@@ -55,7 +59,6 @@ class Poller:
         self._budget = RequestBudget(client.timing.request_pause)
         self._tried = ""
         self._unasked = ""
-        self._asked: dict[str, tuple[float, str]] = {}
 
     @property
     def tried(self) -> str:
@@ -69,52 +72,53 @@ class Poller:
 
     def reset(self) -> None:
         """The socket tells of the run: no need to ask."""
-        self._timers.drop("look")
+        self.next_look.disarm()
         self._schedule.reset()
 
     # --- asking
 
-    def look_due(self) -> None:
-        """Lookup where the prompt is; where it is to be cancelled, do that."""
+    def look(self) -> None:
+        """Look where the prompt is; where it is to be cancelled, do that."""
         busy = self._sources.busy
         cancelling = self._run.outcome.cancelling
         call: Callable[[Client, str], Lookup] = look_up
-        name, count = "look", _LOOK
+        kind, count = CallKind.LOOK, _LOOK
         unknown = self._submission.look(self._sources.client_id)
         if unknown is not None:
             call = unknown
         elif cancelling:
-            name, count, call = "cancel", _CANCEL, partial(cancel_and_look_up, runs=self._run.started)
-        if name in busy:
+            kind, count, call = CallKind.CANCEL, _CANCEL, partial(cancel_and_look_up, runs=self._run.started)
+        if kind in busy:
             return
-        if name == "look" and busy & {"cancel", "queue"}:
+        if kind is CallKind.LOOK and busy & {CallKind.CANCEL, CallKind.QUEUE}:
             # One request at a time.
-            self._timers.arm("look", self._timing.ended_poll)
+            self.next_look.arm(self._timing.ended_poll)
             return
         wait = self._budget.take(count, self._clock().elapsed, urgent=cancelling)
         if wait:
-            self._timers.arm("look", wait)
+            self.next_look.arm(wait)
         else:
             prompt_id = self._run.prompt_id
-            self._asked[name] = self._clock().elapsed, prompt_id
-            self._sources.errand(name, lambda: call(self._client, prompt_id))
+            on_done = partial(self._look_done, began=self._clock().elapsed, prompt_id=prompt_id)
+            self._sources.call(kind, lambda: call(self._client, prompt_id), on_done)
 
-    def queue_due(self) -> None:
+    def _look_at_queue(self) -> None:
         """The prompt waits, and the queue moved: which place has it now?"""
-        if self._run.started or self._sources.busy & {"cancel", "look", "queue"}:
+        if self._run.started or self._sources.busy & {CallKind.CANCEL, CallKind.LOOK, CallKind.QUEUE}:
             return
         wait = self._budget.take(_QUEUE, self._clock().elapsed)
         if wait:
-            self._timers.arm("queue", wait)
+            self.next_queue_look.arm(wait)
         else:
-            self._sources.errand("queue", lambda: responses.read_queue(self._client.get("/queue").body))
+            self._sources.call(
+                CallKind.QUEUE, lambda: responses.read_queue(self._client.get("/queue").body), self._queue_done
+            )
 
     # --- what came of it
 
-    def look_done(self, item: CallDone) -> None:
-        """A look came back."""
+    def _look_done(self, item: CallDone, *, began: float, prompt_id: str) -> None:
+        """A look for *prompt_id* came back that *began* then."""
         error, run = item.error, self._run
-        began, prompt_id = self._asked[item.name]
         if error is None and prompt_id != run.prompt_id:
             # The server has told meanwhile that it has the prompt under another id: this tells nothing of that one.
             self._publish(self._liveness.answered(self._clock(), in_queue=None))
@@ -129,9 +133,9 @@ class Poller:
             return
         cancelling = run.outcome.cancelling
         if run.ending or cancelling or not self._liveness.alive(self._clock().elapsed):
-            self._timers.arm_sooner("look", self._schedule.next_delay(cancelling=cancelling, ending=run.ending))
+            self.next_look.arm_sooner(self._schedule.next_delay(cancelling=cancelling, ending=run.ending))
 
-    def queue_done(self, item: CallDone) -> None:
+    def _queue_done(self, item: CallDone) -> None:
         """The queue was read."""
         if item.error is not None:
             self._liveness.unanswered(item.error)
@@ -144,7 +148,7 @@ class Poller:
                 self._present(item.value)
             else:
                 self._publish(self._run.feed(item.value, self._clock()))
-                self._timers.arm_sooner("look", 0.0)
+                self.next_look.arm_sooner(0.0)
 
     def _found(self, found: Lookup, began: float) -> None:
         run = self._run
@@ -164,7 +168,7 @@ class Poller:
             self._present(found.queue)
         elif found.given is not None:
             self._publish(run.feed(responses.Accepted(found.given), self._clock()))
-            self._timers.arm("look", 0.0)
+            self.next_look.arm(0.0)
         elif found.deleted:
             self._cancelled()
         elif where == "nowhere":

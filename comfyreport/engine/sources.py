@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, NamedTuple
 
 from comfyreport.engine.inbox import Inbox
@@ -28,12 +29,24 @@ class SocketClosed(NamedTuple):
     fault: BaseException | None = None
 
 
-class CallDone(NamedTuple):
-    """An errand came back."""
+class CallKind(Enum):
+    """The blocking calls that are made in the background; at most one of each kind at a time."""
 
-    name: str
+    SUBMIT = "submit"
+    LOOK = "look"
+    CANCEL = "cancel"
+    QUEUE = "queue"
+    PING = "ping"
+    SAVE = "save"
+
+
+class CallDone(NamedTuple):
+    """A call in the background came back, with *value* or with *error*; *on_done* is to be called with this."""
+
+    kind: CallKind
     value: Any
     error: BaseException | None
+    on_done: Callable[[CallDone], None]
 
 
 class StopRequested(NamedTuple):
@@ -49,7 +62,7 @@ class Sources:
 
     def __init__(self, client: Client, client_id: str) -> None:
         self.client = client
-        self.busy: set[str] = set()
+        self.busy: set[CallKind] = set()
         self.client_id = client_id
         self._inbox = Inbox(client.timing.backpressure, client.timing.batch_pause)
         self._socket: Socket | None = None
@@ -99,23 +112,28 @@ class Sources:
         if self._socket is not None:
             self._socket.shut()
 
-    def ping(self) -> None:
-        """Send a ping over the socket, from a thread of its own: a full connection would block."""
+    # --- calls in the background
+
+    def ping(self, on_done: Callable[[CallDone], None]) -> None:
+        """Send a ping over the socket: in the background, for a full connection would block."""
         socket = self._socket
-        if socket is not None and "ping" not in self.busy:
-            self.errand("ping", socket.ping)
+        if socket is not None and CallKind.PING not in self.busy:
+            self.call(CallKind.PING, socket.ping, on_done)
 
-    # --- errands
-
-    def errand(self, name: str, call: Callable[[], Any]) -> None:
+    def call(self, kind: CallKind, function: Callable[[], Any], on_done: Callable[[CallDone], None]) -> None:
         """Make a blocking call on a thread of its own; what came of it comes through the inbox as `CallDone`."""
-        self.busy.add(name)
+        self.busy.add(kind)
 
         def work() -> None:
             try:
-                outcome = CallDone(name, call(), None)
+                done = CallDone(kind, function(), None, on_done)
             except BaseException as error:  # noqa: BLE001  whatever it is, the loop must hear of it
-                outcome = CallDone(name, None, error)
-            self._inbox.put(outcome)
+                done = CallDone(kind, None, error, on_done)
+            self._inbox.put(done)
 
-        threading.Thread(target=work, name=f"comfyreport-{name}", daemon=True).start()
+        threading.Thread(target=work, name=f"comfyreport-{kind.value}", daemon=True).start()
+
+    def finish(self, done: CallDone) -> None:
+        """Take what came of a call: another of its kind may be made now, and its own function is called with it."""
+        self.busy.discard(done.kind)
+        done.on_done(done)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from comfyreport import events as ev
+from comfyreport.backpressure import Backpressure
 
 MERGE_ABOVE = 1000
 
@@ -34,30 +35,31 @@ def merge(waiting: Iterable[Any]) -> deque[Any]:
 class EventQueue:
     """What the main thread has published and the delivery hasn't taken yet.
 
-    Where many events wait, `put` waits for the delivery, up to *backpressure* seconds; where that was in vain, it
-    merges, and waits no more until the delivery has taken something.
-    """
+    Where many events wait, `put` waits for the delivery, which must take some every *backpressure* seconds; where it
+    doesn't, they are merged."""
 
     def __init__(self, backpressure: float) -> None:
         self._items: deque[Any] = deque()
         self._changed = threading.Condition()
-        self._patience = backpressure
+        self._backpressure = Backpressure(backpressure)
         self._merge_above = MERGE_ABOVE
-        self._waits = True
 
     def put(self, items: Iterable[Any]) -> None:
         """Add *items*; merge when too many wait."""
         with self._changed:
             self._items.extend(items)
             self._changed.notify()
-            if len(self._items) <= self._merge_above:
+            if not self._full():
                 return
-            if self._waits:
-                self._waits = self._changed.wait_for(lambda: not self._items, self._patience)
-            if len(self._items) > self._merge_above:
+        self._backpressure.wait_while(self._full)
+        with self._changed:
+            if self._full():
                 self._items = merge(self._items)
                 # What can't be merged must not be tried again at every event.
                 self._merge_above = max(MERGE_ABOVE, 2 * len(self._items))
+
+    def _full(self) -> bool:
+        return len(self._items) > self._merge_above
 
     def take(self, timeout: float | None) -> deque[Any]:
         """All that waits, as soon as there is something; nothing after *timeout* seconds."""
@@ -66,6 +68,5 @@ class EventQueue:
                 self._changed.wait(timeout)
             items, self._items = self._items, deque()
             self._merge_above = MERGE_ABOVE
-            self._waits = True
-            self._changed.notify()
-            return items
+        self._backpressure.taken()
+        return items

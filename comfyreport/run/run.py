@@ -340,6 +340,18 @@ class Run:
         self._emitter.emit(cls, **fields)
         return self._emitter.take()
 
+    def heartbeat(self, at: Instant, silent: float) -> list[ev.Event]:
+        """Nothing was heard from the server for *silent* seconds, and comfyreport is still there."""
+        active = next(iter(reversed(self.nodes.active.values())), None)
+        return self.emit(
+            ev.Heartbeat,
+            at,
+            node=None if active is None else active.ref,
+            silent_seconds=round(silent, 1),
+            node_seconds=None if active is None else round(at.elapsed - active.started, 1),
+            state="running" if self.started else "queued" if self.queued else "unknown",
+        )
+
     def saved(self, index: int, output: ev.Output, at: Instant) -> list[ev.Event]:
         """The output at *index* of `outputs` is on disk."""
         self.outputs[index] = output

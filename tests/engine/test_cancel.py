@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from comfyreport import events as ev
+from comfyreport.engine.sources import CallKind
 from comfyreport.net.client import Answer
 from comfyreport.net.frames import Skipped
 from tests.engine.world import PROMPT, World
@@ -122,8 +123,8 @@ def test_an_answer_that_was_slow_tells_of_an_earlier_moment(monkeypatch: Patch) 
     world = World(monkeypatch)
     silently(world, 0.1, LOOKS - 0.1, LOOKS + 1)
     # Two answers come from before it was known, the second one when a prompt that is nowhere would be gone.
-    cancels = iter((0.01, 3.0))
-    world.latency = lambda name: 2.0 if name == "look" else next(cancels, 0.01) if name == "cancel" else 0.01
+    latencies = {CallKind.LOOK: iter((2.0,)), CallKind.CANCEL: iter((0.01, 3.0))}
+    world.latency = lambda kind: next(latencies.get(kind, iter(())), 0.01)
     world.interrupt(LOOKS + 0.005)
     assert outcome(world.play()) == LATE
 
@@ -149,7 +150,7 @@ def test_a_prompt_that_waits_behind_another_is_cancelled_at_once(monkeypatch: Pa
 def test_a_confirmation_at_the_last_moment_is_one(monkeypatch: Patch) -> None:
     world = World(monkeypatch)
     world.running = ["other"]
-    world.latency = lambda name: world.timing.cancel if name == "cancel" else 0.01
+    world.latency = lambda kind: world.timing.cancel if kind is CallKind.CANCEL else 0.01
     world.interrupt(2.0)
     assert outcome(world.play()) == DONE
     assert world.now == 2 + world.timing.cancel
@@ -161,7 +162,7 @@ def other_id(world: World, answered: float, look: float) -> None:
     world.running = ["other"]
     world.answers["POST /prompt"] = Answer(200, {"prompt_id": "given", "number": 1, "node_errors": {}}, "")
     world.at(answered, lambda: world.pending.append("given"))
-    world.latency = lambda name: answered if name == "submit" else look
+    world.latency = lambda kind: answered if kind is CallKind.SUBMIT else look
 
 
 def test_a_look_for_an_id_that_the_server_did_not_take_confirms_nothing(monkeypatch: Patch) -> None:
@@ -192,7 +193,7 @@ def test_a_deletion_by_a_server_that_has_just_been_seen_to_know_the_prompt(monke
     world.running = ["other"]
     # The connection broke, and the look that would show that the server was not restarted hangs.
     world.drop(2.0)
-    world.latency = lambda name: 60.0 if name == "look" else 0.01
+    world.latency = lambda kind: 60.0 if kind is CallKind.LOOK else 0.01
 
     def delete(body: Any) -> None:
         world.running = []

@@ -20,7 +20,7 @@ from comfyreport.engine import loop as loop_module
 from comfyreport.engine.inbox import Batch
 from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
-from comfyreport.engine.sources import CallDone, SocketClosed, SocketOpened, StopRequested
+from comfyreport.engine.sources import CallDone, CallKind, SocketClosed, SocketOpened, Sources, StopRequested
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.net.client import Answer, Client
@@ -46,8 +46,8 @@ class World:
 
     `running`, `pending` and `history` are what the server has: prompt ids, and history's entries. `answers` replaces
     the answer to a path: an Answer, an error, `HANGS`, or a function of the request's body. `accept` says what happens
-    to each attempt to open the socket: None where it succeeds. `latency` gives the seconds that an errand takes, by its
-    name; what the server answers is always what it knew when the errand began.
+    to each attempt to open the socket: None where it succeeds. `latency` gives the seconds that a call takes, by its
+    kind; what the server answers is always what it knew when the call began.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, attach: bool = False, remote: bool = False, **options: Any):
@@ -58,7 +58,7 @@ class World:
         self.clients: dict[str, str] = {}
         self.answers: dict[str, Any] = {}
         self.accept: Callable[[], UnreachableError | None] = lambda: None
-        self.latency: Callable[[str], float] = lambda name: LATENCY
+        self.latency: Callable[[CallKind], float] = lambda kind: LATENCY
         self.requests: list[tuple[float, str, str]] = []
         self.attempts: list[float] = []
         self.pings: list[float] = []
@@ -214,26 +214,29 @@ class World:
 
     def _sources(self, client: Client, client_id: str) -> Any:
         sources = SimpleNamespace(busy=set(), client_id=client_id, put=lambda item: None, shut=lambda: None)
+        sources.finish = lambda done: Sources.finish(cast(Sources, sources), done)
 
         def connect() -> None:
             self.attempts.append(self.now)
             self.at(self.now + LATENCY, self._connected)
 
-        def errand(name: str, call: Callable[[], Any]) -> None:
-            sources.busy.add(name)
-            done = self._done(name, call)
+        def call(kind: CallKind, function: Callable[[], Any], on_done: Callable[[CallDone], None]) -> None:
+            sources.busy.add(kind)
+            done = self._done(kind, function, on_done)
             if done is not None:
-                self.at(self.now + self.latency(name), lambda: done)
+                self.at(self.now + self.latency(kind), lambda: done)
 
-        sources.connect, sources.errand, sources.receive = connect, errand, self._receive
-        sources.ping = lambda: self.pings.append(self.now)
+        sources.connect, sources.call, sources.receive = connect, call, self._receive
+        sources.ping = lambda on_done: self.pings.append(self.now)
         return sources
 
-    def _done(self, name: str, call: Callable[[], Any]) -> CallDone | None:
+    def _done(
+        self, kind: CallKind, function: Callable[[], Any], on_done: Callable[[CallDone], None]
+    ) -> CallDone | None:
         try:
-            return CallDone(name, call(), None)
+            return CallDone(kind, function(), None, on_done)
         except UnreachableError as error:
-            return CallDone(name, None, error)
+            return CallDone(kind, None, error, on_done)
         except _HangingError:
             return None
 
