@@ -32,7 +32,8 @@ def test_a_writer_goes_on_once_the_reader_has_taken() -> None:
 
 
 def test_a_reader_that_takes_nothing_is_waited_for_once() -> None:
-    backpressure, looks = Backpressure(0.0), []
+    backpressure = Backpressure(0.0)
+    looks: list[None] = []
 
     def full() -> bool:
         looks.append(None)
