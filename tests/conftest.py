@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,9 @@ _FOREIGN = (
     "NO_COLOR",
 )
 
+_TESTS = Path(__file__).parent
+_SLOW_FOLDERS = {"benchmarks", "docs", "faults", "hostile"}
+
 _real_tests = 0
 
 
@@ -35,6 +39,20 @@ _real_tests = 0
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in _FOREIGN:
         monkeypatch.delenv(name, raising=False)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the quick tests; and keep those together, where several processes share the work, that share what is costly.
+
+    The real ComfyUI is started once in a session, and what tests of processes set up once in a file.
+    """
+    grouped = config.pluginmanager.hasplugin("xdist")
+    for item in items:
+        real, e2e, slow = (item.get_closest_marker(name) is not None for name in ("real", "e2e", "slow"))
+        if not (real or e2e or slow or _SLOW_FOLDERS & set(item.path.relative_to(_TESTS).parts)):
+            item.add_marker("quick")
+        if grouped and (real or e2e):
+            item.add_marker(pytest.mark.xdist_group("real" if real else str(item.path.relative_to(_TESTS))))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -46,6 +64,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail where fewer tests of a real ComfyUI ran than were asked for."""
+    if hasattr(session.config, "workerinput"):
+        # One of several processes: the one that started them has all reports.
+        return
     least = int(os.environ.get(LEAST_REAL) or 0)
     if exitstatus == pytest.ExitCode.OK and _real_tests < least:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
