@@ -191,7 +191,7 @@ def test_a_last_line_that_was_cut_off_is_left_out() -> None:
 
 
 def test_a_recording_may_be_compressed(tmp_path: Path) -> None:
-    (tmp_path / "r").write_bytes(gzip.compress(HEADER + b"\n" + LINE + b"\n"))
+    (tmp_path / "r").write_bytes(gzip.compress(HEADER + b"\n" + LINE + b"\n", mtime=0))
     assert len(read_recording(tmp_path / "r").records) == 1
 
 
@@ -215,8 +215,8 @@ def test_a_recording_may_be_compressed(tmp_path: Path) -> None:
         b"\xff\xfe\x00" * 10,
         b"[" * 100_000,
         b"\x1f\x8bnot gzip",
-        gzip.compress(LINE * 100)[:-20],
-        gzip.compress(LINE * 100)[:20] + b"\xff" * 50,
+        gzip.compress(LINE * 100, mtime=0)[:-20],
+        gzip.compress(LINE * 100, mtime=0)[:20] + b"\xff" * 50,
         b"\x89PNG\r\n\x1a\n",
     ],
 )
