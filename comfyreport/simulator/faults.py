@@ -22,26 +22,26 @@ Moment = Literal["post", "pending", "loading", "sampling", "decoding", "ending"]
 """post: a prompt arrives, and isn't accepted yet. pending: one has been accepted behind others. loading, sampling,
 decoding: a node whose class says so has begun, the sampler has reported `step`. ending: between success and history."""
 Kind = Literal[
-    "slow_check",  # the prompt is accepted only after it was validated for so long
+    "slow_validation",  # the prompt is accepted only after it was validated for so long
     "early_frames",  # the answer to the POST comes so long after the prompt was accepted
     "other_id",  # the server gives the prompt an id of its own
     "answer_lost",  # the prompt is accepted, then the POST's connection is cut
     "dropped",  # all sockets are cut
-    "unwelcome",  # all sockets are cut, and new ones refused with a 502
-    "deaf",  # all sockets are cut; new ones are sent nothing, after `step` frames
+    "reconnect_refused",  # all sockets are cut, and new ones refused with a 502
+    "deaf_socket",  # all sockets are cut; new ones are sent nothing, after `step` frames
     "silent",  # the sockets stay open, and nothing is sent on them
-    "clogged",  # one reader is so slow that nobody is sent anything; all of it comes afterwards
-    "junk",  # frames that nobody understands, between the others
-    "doubled",  # each frame comes twice
-    "foreign",  # between the others, broadcast frames of somebody else's prompt
-    "busy",  # somebody else's prompts come and go: a status message each second
-    "stalled",  # the worker stands still
+    "slow_reader",  # one reader is so slow that nobody is sent anything; all of it comes afterwards
+    "malformed_frames",  # frames that nobody understands, between the others
+    "duplicate_frames",  # each frame comes twice
+    "foreign_frames",  # between the others, broadcast frames of somebody else's prompt
+    "foreign_prompts",  # somebody else's prompts come and go: a status message each second
+    "worker_stalled",  # the worker stands still
     "frozen",  # everything stands still, connections stay open
     "http_hangs",  # no request is answered; the sockets live
     "history_late",  # success is sent so long before history has the prompt
     "history_500",  # history can't be read
     "interrupted",  # somebody interrupts what runs
-    "lost",  # the server forgets the prompt
+    "prompt_lost",  # the server forgets the prompt
     "killed",  # the server is gone
     "restarted",  # the server is gone, and comes again on the same port, empty
 ]
@@ -217,7 +217,7 @@ class Script:
 
     async def wait_while_stalled(self) -> None:
         """The worker waits while a fault makes it stand still, or the server is dead."""
-        while self.active("stalled", "frozen", *_DEAD):
+        while self.active("worker_stalled", "frozen", *_DEAD):
             await asyncio.sleep(TICK_SECONDS)
 
     async def wait_for_history(self) -> None:
@@ -228,14 +228,14 @@ class Script:
 
     async def outgoing(self, frame: Frame) -> list[Frame]:
         """What goes out on a socket instead of this frame."""
-        await self.wait_while("clogged", "frozen")
+        await self.wait_while("slow_reader", "frozen")
         if self.active("silent", *_DEAD):
             return []
         self._frames_sent += 1
-        frames = [frame, frame] if self.active("doubled") else [frame]
-        if self.active("junk"):
+        frames = [frame, frame] if self.active("duplicate_frames") else [frame]
+        if self.active("malformed_frames"):
             frames.insert(0, _MALFORMED[self._frames_sent % len(_MALFORMED)])
-        if self.active("foreign"):
+        if self.active("foreign_frames"):
             frames.insert(0, _FOREIGN[self._frames_sent % len(_FOREIGN)])
         return frames
 

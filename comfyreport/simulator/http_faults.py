@@ -20,7 +20,7 @@ async def answer(script: Script, request: web.Request, handler: Handler) -> web.
     if script.server_dead:
         return _abort(request)
     if path == "/ws":
-        refused = script.active("unwelcome")
+        refused = script.active("reconnect_refused")
         return web.Response(status=502, text="502 Bad Gateway") if refused else await handler(request)
     record = RequestRecord(request.method, path, time.time())
     script.requests.append(record)
@@ -28,7 +28,7 @@ async def answer(script: Script, request: web.Request, handler: Handler) -> web.
         is_submission = (request.method, path) == ("POST", "/prompt")
         if is_submission:
             script.reach("post")
-            await script.wait_while("slow_check")
+            await script.wait_while("slow_validation")
         if not await _can_answer(script, request):
             return _abort(request)
         if path.startswith("/history") and script.active("history_500"):

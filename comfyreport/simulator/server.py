@@ -86,7 +86,7 @@ class Server:
             last_node_id = self.worker.last_node_id(sid)
             if last_node_id is not None:
                 await self.sockets.deliver(socket, message("executing", {"node": last_node_id}))
-            deaf = self.script.active("deaf")
+            deaf = self.script.active("deaf_socket")
             if deaf is not None:
                 # As on the real server: there the old socket's end takes the new one from the table, soon or later.
                 asyncio.get_running_loop().call_later(deaf.step * TICK_SECONDS, self.sockets.close, sid)

@@ -114,9 +114,9 @@ class Simulator:
 
     def _begin_fault(self, fault: Fault) -> None:
         """Does what a fault does to the server when it begins."""
-        if fault.kind in ("dropped", "unwelcome", "deaf"):
+        if fault.kind in ("dropped", "reconnect_refused", "deaf_socket"):
             self._server.cut_sockets()
-        elif fault.kind == "lost":
+        elif fault.kind == "prompt_lost":
             self._worker.lose_prompt()
         elif fault.kind == "interrupted":
             self._worker.interrupt(None)
@@ -124,11 +124,11 @@ class Simulator:
             self._end(None)
         elif fault.kind == "restarted":
             self._end(fault.seconds / self._speed)
-        elif fault.kind == "busy":
+        elif fault.kind == "foreign_prompts":
             asyncio.get_running_loop().call_soon(self._send_foreign_status)
 
     def _send_foreign_status(self) -> None:
-        if self._script.active("busy"):
+        if self._script.active("foreign_prompts"):
             self._worker.send_status()
             asyncio.get_running_loop().call_later(1 / self._speed, self._send_foreign_status)
 
