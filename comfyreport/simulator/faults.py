@@ -1,52 +1,47 @@
-"""What can go wrong with a server, played on purpose: a script of faults, each at its moment of a run.
+"""What a test does to a server on purpose: faults, each at its moment of a run, and breakpoints for the worker.
 
     script = simulator.play(Fault("dropped", "sampling"), Fault("http_hangs", "decoding", seconds=30))
 
 A fault begins the first time that its moment comes after `play`, and holds for its seconds at speed 1, for ever
-without any. The script keeps what was played and which requests came, both with their times.
+without any. The script keeps which faults have begun and which requests came, both with their times.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
-
-from aiohttp import web
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from .sockets import PREVIEW, TEXT, Frame, message
 
-if TYPE_CHECKING:
-    from .engine import Engine
-    from .server import Server
-
 Moment = Literal["post", "pending", "loading", "sampling", "decoding", "ending"]
-"""post: a prompt arrives, and isn't taken yet. pending: one has been taken behind others. loading, sampling, decoding:
-a node whose class says so has begun, the sampler has told `step`. ending: between success and history."""
+"""post: a prompt arrives, and isn't accepted yet. pending: one has been accepted behind others. loading, sampling,
+decoding: a node whose class says so has begun, the sampler has reported `step`. ending: between success and history."""
 Kind = Literal[
-    "slow_check",  # the prompt is taken only after so long a check of the workflow
-    "early_frames",  # the answer to the POST comes so long after the prompt was taken
+    "slow_validation",  # the prompt is accepted only after it was validated for so long
+    "early_frames",  # the answer to the POST comes so long after the prompt was accepted
     "other_id",  # the server gives the prompt an id of its own
-    "answer_lost",  # the prompt is taken, then the POST's connection is cut
+    "answer_lost",  # the prompt is accepted, then the POST's connection is cut
     "dropped",  # all sockets are cut
-    "unwelcome",  # all sockets are cut, and new ones refused with a 502
-    "deaf",  # all sockets are cut; new ones are told of nothing, after `step` frames
+    "reconnect_refused",  # all sockets are cut, and new ones refused with a 502
+    "deaf_socket",  # all sockets are cut; new ones are sent nothing, after `step` frames
     "silent",  # the sockets stay open, and nothing is sent on them
-    "clogged",  # one reader is so slow that nobody is sent anything; all of it comes afterwards
-    "junk",  # frames that nobody understands, between the others
-    "doubled",  # each frame comes twice
-    "foreign",  # between the others, broadcast frames of somebody else's prompt
-    "busy",  # somebody else's prompts come and go: a status message each second
-    "stalled",  # the worker stands still
+    "slow_reader",  # one reader is so slow that nobody is sent anything; all of it comes afterwards
+    "malformed_frames",  # frames that nobody understands, between the others
+    "duplicate_frames",  # each frame comes twice
+    "foreign_frames",  # between the others, broadcast frames of somebody else's prompt
+    "foreign_prompts",  # somebody else's prompts come and go: a status message each second
+    "worker_stalled",  # the worker stands still
     "frozen",  # everything stands still, connections stay open
     "http_hangs",  # no request is answered; the sockets live
-    "history_late",  # success is told so long before history has the prompt
+    "history_late",  # success is sent so long before history has the prompt
     "history_500",  # history can't be read
     "interrupted",  # somebody interrupts what runs
-    "lost",  # the server forgets the prompt
+    "prompt_lost",  # the server forgets the prompt
     "killed",  # the server is gone
     "restarted",  # the server is gone, and comes again on the same port, empty
 ]
@@ -55,11 +50,15 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _DEAD: tuple[Kind, ...] = ("killed", "restarted")
 
+BEFORE_HISTORY = "before history"
+"""The breakpoint between a prompt's execution_success and its entry in history."""
+BETWEEN_PROMPTS = "between prompts"
+"""The breakpoint between a prompt's very last message and the start of the next: none runs then (recording g)."""
 PENDING_SECONDS = 0.5
 """From the answer to the POST until the moment `pending`."""
 TICK_SECONDS = 0.004
-"""Between two looks whether a fault is over, at any speed."""
-_JUNK: tuple[Frame, ...] = (
+"""Between two looks whether a fault or a breakpoint is over, at any speed."""
+_MALFORMED: tuple[Frame, ...] = (
     "{",
     "",
     "[]",
@@ -76,17 +75,15 @@ _JUNK: tuple[Frame, ...] = (
     b"\0\0\0\x04\xff\xff\xff\xff{}",
     b"\0\0\0\x63nobody knows this kind",
 )
-_NOBODY = "00000000-0000-0000-0000-000000000000"
+_FOREIGN_ID = "00000000-0000-0000-0000-000000000000"
 _FOREIGN: tuple[Frame, ...] = (
-    message("progress", {"value": 3, "max": 4, "prompt_id": _NOBODY, "node": "5"}),
+    message("progress", {"value": 3, "max": 4, "prompt_id": _FOREIGN_ID, "node": "5"}),
     PREVIEW.to_bytes(4, "big") + b"\0\0\0\x01\xff\xd8\xff\xd9",
     TEXT.to_bytes(4, "big") + b"\0\0\0\x02zz" + b"somebody else's text",
-    message("execution_interrupted", {"prompt_id": _NOBODY, "node_id": "5", "node_type": "KSampler", "executed": []}),
+    message(
+        "execution_interrupted", {"prompt_id": _FOREIGN_ID, "node_id": "5", "node_type": "KSampler", "executed": []}
+    ),
 )
-
-
-class Forgotten(Exception):  # noqa: N818 - no error: a fault that is played
-    """The server has lost the running prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Played:
+class BegunFault:
     """A fault that has begun, and when it is over; times are seconds since the epoch."""
 
     fault: Fault
@@ -109,46 +106,64 @@ class Played:
 
 
 @dataclass(slots=True)
-class Asked:
-    """A request that came, and when it had its answer or its connection broke."""
+class RequestRecord:
+    """A request that came, and when it had its answer or its connection broke; times are seconds since the epoch."""
 
     method: str
     path: str
-    came: float
-    gone: float = math.inf
+    began: float
+    ended: float = math.inf
+
+
+@dataclass(slots=True)
+class Breakpoint:
+    """A point where the worker stops, once, until `release`. See `Simulator.pause_at`."""
+
+    point: str
+    step: float
+    reached: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def release(self) -> None:
+        self.released.set()
 
 
 class Script:
-    """The faults of one simulator. All but `play` happens in its event loop."""
+    """The faults and breakpoints of one simulator, and what came of them. All but `play` happens in its event loop.
 
-    def __init__(self, speed: float) -> None:
-        self.played: list[Played] = []
-        self.asked: list[Asked] = []
-        self.taken: set[str] = set()
-        """The prompts that the server took while something was played."""
-        self.ends: dict[str, str] = {}
-        """To which end each of them came, also where history never got it."""
-        self.last_end = 0.0
+    `on_begin` is called for each fault that begins; it does to the server what is done once. What lasts, the server
+    asks for.
+    """
+
+    def __init__(self, speed: float, on_begin: Callable[[Fault], None]) -> None:
+        self.begun: list[BegunFault] = []
+        self.requests: list[RequestRecord] = []
+        self.accepted: set[str] = set()
+        """The prompts that the server accepted while something was played."""
+        self.outcomes: dict[str, str] = {}
+        """How the execution of each ended (`success`, `error`, `interrupted`), also where history never got it."""
+        self.last_finished = 0.0
         """When history got a prompt last, in seconds since the epoch."""
-        self.engine: Engine
-        self.server: Server
-        self.end: Callable[[float | None], None]
-        """Ends the server; started again after so many seconds, if any."""
+        self.playing = False
+        self.breakpoints: list[Breakpoint] = []
         self._speed = speed
+        self._on_begin = on_begin
         self._waiting: list[Fault] = []
-        self._playing = False
-        self._turn = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._frames_sent = 0
 
     def play(self, faults: tuple[Fault, ...]) -> None:
-        """Lets these faults wait for their moments; requests are kept from here on."""
+        """Lets these faults wait for their moments; requests are recorded from here on."""
         self._waiting += faults
-        self._playing = True
+        self.playing = True
 
-    def on(self, *kinds: Kind) -> bool:
-        """Whether a fault of one of these kinds holds now."""
+    def active(self, *kinds: Kind) -> Fault | None:
+        """The first fault of one of these kinds that holds now."""
         now = time.time()
-        return any(played.fault.kind in kinds and now < played.until for played in self.played)
+        return next((each.fault for each in self.begun if each.fault.kind in kinds and now < each.until), None)
+
+    @property
+    def server_dead(self) -> bool:
+        return self.active(*_DEAD) is not None
 
     # Moments
 
@@ -157,146 +172,74 @@ class Script:
         for fault in [fault for fault in self._waiting if fault.moment == moment]:
             if moment != "sampling" or step >= fault.step:
                 self._waiting.remove(fault)
-                self._begin(fault)
+                now = time.time()
+                self.begun.append(BegunFault(fault, now, now + fault.seconds / self._speed))
+                self._on_begin(fault)
 
-    async def reach_node(self, class_type: str, step: float) -> None:
-        """A node of that class has begun (step 0) or told a step: the worker waits here while it has to."""
+    async def node_reached(self, class_type: str, step: float) -> None:
+        """A node of that class has started (step 0) or reported a step: the worker waits here while it has to."""
         if step and "Sampler" in class_type:
             self.reach("sampling", step)
         elif not step and "Loader" in class_type:
             self.reach("loading")
         elif not step and "Decode" in class_type:
             self.reach("decoding")
-        await self.work()
+        await self.wait_while_stalled()
 
-    def came_to(self, prompt_id: str, end: str) -> None:
-        """The work on a prompt is over: `success`, `error` or `interrupted`."""
-        if self._playing:
-            self.ends[prompt_id] = end
-
-    def take(self, prompt_id: str, *, behind: bool) -> None:
+    def prompt_accepted(self, prompt_id: str, *, behind: bool) -> None:
         """A prompt was put into the queue; *behind* others."""
-        if self._playing:
-            self.taken.add(prompt_id)
+        if self.playing:
+            self.accepted.add(prompt_id)
         if behind and any(fault.moment == "pending" for fault in self._waiting):
-            self._spawn(self._later("pending"))
+            asyncio.get_running_loop().call_later(PENDING_SECONDS / self._speed, self.reach, "pending")
 
-    async def _later(self, moment: Moment) -> None:
-        await asyncio.sleep(PENDING_SECONDS / self._speed)
-        self.reach(moment)
+    def prompt_executed(self, prompt_id: str, outcome: str) -> None:
+        if self.playing:
+            self.outcomes[prompt_id] = outcome
+        self.reach("ending")
 
-    def _spawn(self, act: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(act)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    # What the worker and the server ask
 
-    def _begin(self, fault: Fault) -> None:
-        now = time.time()
-        self.played.append(Played(fault, now, now + fault.seconds / self._speed))
-        if fault.kind in ("dropped", "unwelcome", "deaf"):
-            self.server.cut()
-        elif fault.kind == "lost":
-            self.engine.forget()
-        elif fault.kind == "interrupted":
-            self.engine.interrupt(None)
-        elif fault.kind == "killed":
-            self.end(None)
-        elif fault.kind == "restarted":
-            self.end(fault.seconds / self._speed)
-        elif fault.kind == "busy":
-            self._spawn(self._crowd())
+    async def wait(self, seconds: float) -> None:
+        """The worker's wait of so many seconds at speed 1, longer where a fault stops it."""
+        await asyncio.sleep(seconds / self._speed)
+        await self.wait_while_stalled()
 
-    async def _crowd(self) -> None:
-        while self.on("busy"):
-            self.server.sockets.send("status", {"status": self.engine.status()}, None)
-            await asyncio.sleep(1 / self._speed)
-
-    # What the server asks at its places
-
-    async def work(self) -> None:
-        """The worker waits while it stands still or is dead."""
-        while self.on("stalled", "frozen", *_DEAD):
+    async def pause(self, point: str, step: float = 0) -> None:
+        """The worker waits here if there is a breakpoint."""
+        found = next((each for each in self.breakpoints if (each.point, each.step) == (point, step)), None)
+        if found is None:
+            return
+        self.breakpoints.remove(found)
+        found.reached.set()
+        while not found.released.is_set():
             await asyncio.sleep(TICK_SECONDS)
 
-    async def finish(self) -> None:
+    async def wait_while_stalled(self) -> None:
+        """The worker waits while a fault makes it stand still, or the server is dead."""
+        while self.active("worker_stalled", "frozen", *_DEAD):
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def wait_for_history(self) -> None:
         """The worker is about to write into history."""
-        await self._while_on("history_late")
-        await self.work()
-        self.last_end = time.time()
+        await self.wait_while("history_late")
+        await self.wait_while_stalled()
+        self.last_finished = time.time()
 
     async def outgoing(self, frame: Frame) -> list[Frame]:
         """What goes out on a socket instead of this frame."""
-        await self._while_on("clogged", "frozen")
-        if self.on("silent", *_DEAD):
+        await self.wait_while("slow_reader", "frozen")
+        if self.active("silent", *_DEAD):
             return []
-        self._turn += 1
-        frames = [frame, frame] if self.on("doubled") else [frame]
-        if self.on("junk"):
-            frames.insert(0, _JUNK[self._turn % len(_JUNK)])
-        if self.on("foreign"):
-            frames.insert(0, _FOREIGN[self._turn % len(_FOREIGN)])
+        self._frames_sent += 1
+        frames = [frame, frame] if self.active("duplicate_frames") else [frame]
+        if self.active("malformed_frames"):
+            frames.insert(0, _MALFORMED[self._frames_sent % len(_MALFORMED)])
+        if self.active("foreign_frames"):
+            frames.insert(0, _FOREIGN[self._frames_sent % len(_FOREIGN)])
         return frames
 
-    def hears(self, sid: str) -> None:
-        """A socket was opened: whether it stays in the table of those that are told something."""
-        deaf = [played.fault for played in self.played if played.fault.kind == "deaf" and time.time() < played.until]
-        if deaf:
-            self._spawn(self._deafen(sid, deaf[0].step))
-
-    async def _deafen(self, sid: str, frames: int) -> None:
-        """The old socket's end takes the new one from the table, as on the real server: soon, or a little later."""
-        await asyncio.sleep(frames * TICK_SECONDS)
-        self.server.sockets.close(sid)
-
-    async def answer(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Answers one request, as well as the faults let it."""
-        if not self._playing:
-            return await handler(request)
-        path = request.path.removeprefix("/api")
-        if self.on(*_DEAD):
-            return _broken(request)
-        if path == "/ws":
-            return await (_refuse() if self.on("unwelcome") else handler(request))
-        asked = Asked(request.method, path, time.time())
-        self.asked.append(asked)
-        try:
-            posted = (request.method, path) == ("POST", "/prompt")
-            if posted:
-                self.reach("post")
-                await self._while_on("slow_check")
-            if not await self._answers(request):
-                return _broken(request)
-            if path.startswith("/history") and self.on("history_500"):
-                return web.Response(status=500, text="500 Internal Server Error")
-            response = await handler(request)
-            if posted:
-                await self._while_on("early_frames")
-            return _broken(request) if posted and self.on("answer_lost", *_DEAD) else response
-        finally:
-            asked.gone = time.time()
-
-    async def _answers(self, request: web.Request) -> bool:
-        """Waits while nothing is answered; False if there is nobody left to answer, or to be answered."""
-        while self.on("http_hangs", "frozen") and not self.on(*_DEAD):
-            if request.transport is None or request.transport.is_closing():
-                return False
+    async def wait_while(self, *kinds: Kind) -> None:
+        """Waits while a fault of one of these kinds holds; the death of the server ends it."""
+        while self.active(*kinds) and not self.server_dead:
             await asyncio.sleep(TICK_SECONDS)
-        return not self.on(*_DEAD)
-
-    async def _while_on(self, *kinds: Kind) -> None:
-        """Waits while one of these holds; the death of the server ends it."""
-        while self.on(*kinds) and not self.on(*_DEAD):
-            await asyncio.sleep(TICK_SECONDS)
-
-
-def _broken(request: web.Request) -> web.StreamResponse:
-    """The end of a request whose connection is cut instead of answered."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=503)
-
-
-async def _refuse() -> web.StreamResponse:
-    return web.Response(status=502, text="502 Bad Gateway")

@@ -1,4 +1,4 @@
-"""Pictures and other files that the simulator serves: real ones, small, and the same for the same input."""
+"""Images and other media that the simulator serves: real ones, small, and the same for the same input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 MAX_SIDE = 2048
-"""Pixels; a larger picture is served this size, because making it takes time that no test wants to spend."""
+"""Pixels; a larger image is served this size, because making it takes time that no test wants to spend."""
 
 MEDIA_TYPES = {
     "png": "image/png",
@@ -31,7 +31,7 @@ PREVIEW_JPEG = base64.b64decode(
 )
 """A 16x16 colour gradient. A real server's previews are up to 512 pixels wide and 50 to 70 KB."""
 
-_CLIPS = {
+_MEDIA = {
     # Zlib and base64. Two colours that take turns for a second, or a tenth of a second of silence.
     "gif": (
         "eNpz93SzsEwUYBBgaGRgOBGgwQADiv+5/VxDgp0dA1yN9AyYGUFCP1kYJIG0DkgepIWBQ5aBkUPGY8OCg80cwloxJzYsPNwu"
@@ -78,8 +78,8 @@ _CLIPS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A still picture that is made when it is asked for. Sizes in pixels."""
+class Image:
+    """A still image that is made when it is asked for. Sizes in pixels."""
 
     width: int = 512
     height: int = 512
@@ -90,9 +90,9 @@ class Picture:
     def png(self) -> bytes:
         """A diagonal gradient whose colours follow from the seed."""
         width, height = (min(max(side, 1), MAX_SIDE) for side in (self.width, self.height))
-        hues = [(self.seed * step) % 256 for step in (7, 31, 101)]
+        offsets = [(self.seed * step) % 256 for step in (7, 31, 101)]
         ramp = [*range(0, 256, 2), *range(255, 0, -2)]
-        wave = bytes((ramp[x % 256] + hue) % 256 for x in range(256) for hue in hues)
+        wave = bytes((ramp[x % 256] + offset) % 256 for x in range(256) for offset in offsets)
         stripe = wave * ((width + height) // 256 + 1)
         rows = b"".join(b"\0" + stripe[3 * y : 3 * (y + width)] for y in range(height))
         header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -101,13 +101,13 @@ class Picture:
         return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + text + body + _chunk(b"IEND", b"")
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def _chunk(chunk_type: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + chunk_type + data + struct.pack(">I", zlib.crc32(chunk_type + data))
 
 
-def clip(suffix: str) -> bytes:
-    """An animated picture, video or sound whose file name ends in `suffix` (no dot)."""
-    return zlib.decompress(base64.b64decode(_CLIPS[suffix]))
+def media_content(suffix: str) -> bytes:
+    """An animated image, a video or a sound whose file name ends in `suffix` (no dot)."""
+    return zlib.decompress(base64.b64decode(_MEDIA[suffix]))
 
 
 def media_type(filename: str) -> str:

@@ -1,24 +1,33 @@
 """What a node of each class does while it runs. Waits are in seconds at speed 1 and feel like a fast GPU.
 
-No pixels, models or texts flow between the nodes: a node only takes its time, tells its progress and, if it is an
-output, leaves files. The test nodes are listed in the package's docstring.
+No pixels, models or texts flow between the nodes: a node only takes its time, reports its progress and, if it is an
+output, leaves files. Samplers count their steps, loaders and decoders take time without a word, classes named Save… or
+Preview… (and VHS_VideoCombine) are outputs and leave real files. Test nodes, by class name:
+
+* `ProbeRaise` (kind `runtime`, `oom` or another): fails.
+* `TestExecutionBlocker` (block, verbose): blocks the nodes behind it.
+* `ProbeExpand` (what `progress`, `raise` or `output`): becomes two inner nodes. `TestForLoopOpen` (remaining) and
+  `TestForLoopClose`: the nodes between them run again as inner ones.
+* `TestSleep` (seconds): runs beside others of its class.
+* `ProbeText` (text with `{i}`, count, delay, to_client): sends text frames. `GetImageSize` sends one to everybody.
+* `ProbeProgress` (mode `steps`, `floats`, `growing_total`, `restart`, `past_total`, `zero_total`, `two_bars` or
+  `burst`, count, delay): odd progress bars.
+* `ProbeOutput`: outputs of several kinds.
+
+Other classes (StubImage, TestVariadicAverage, …) do nothing, quickly.
 """
 
 from __future__ import annotations
 
-import random
 import re
-import string
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .graph import Prompt, inputs_of, is_link, sources, upstream
-from .media import PREVIEW_JPEG, Picture
-
-if TYPE_CHECKING:
-    from .run import Work
+from .media import PREVIEW_JPEG, Image
+from .running_prompt import NodeContext
+from .sockets import JPEG, PNG
 
 STEP_SECONDS = 0.2
 DEFAULT_STEPS = 20
@@ -26,7 +35,7 @@ SLEEP_TICK = 0.01
 """Seconds between two progress messages of TestSleep (recording u)."""
 
 # The first pattern that is found in the class name counts; a class that none fits takes no time.
-_SECONDS = [
+_DURATIONS = [
     (re.compile(r"UNETLoader|CheckpointLoader|DiffusionModelLoader"), 0.5),
     (re.compile(r"Loader"), 0.3),
     (re.compile(r"TextEncode"), 0.15),
@@ -34,14 +43,12 @@ _SECONDS = [
     (re.compile(r"Encode|Upscale|Scale|Preprocessor"), 0.15),
     (re.compile(r"^Save|VideoCombine"), 0.1),
 ]
-_SIZED = re.compile(r"Latent|Image|Scale|Video")
-"""Classes whose width and height are those of a picture, not of a text encoder or a model."""
-JPEG, PNG = 1, 2
-"""The picture formats of a binary frame."""
+_SIZED_CLASSES = re.compile(r"Latent|Image|Scale|Video")
+"""Classes whose width and height are those of an image, not of a text encoder or a model."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class NodeResult:
     """What a node leaves. `blocked` is the message for the nodes behind an ExecutionBlocker ("" for a silent one);
     `expand` is the graph that takes the node's place, `result` the inner node that stands for the outer one."""
 
@@ -54,17 +61,17 @@ class Result:
 
 
 class NodeError(Exception):
-    """A node failed; `kind` is the exception type as the server tells it."""
+    """A node failed; `exception_type` is the name that messages have."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, exception_type: str, message: str) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.exception_type = exception_type
 
 
-Behaviour = Callable[["Work"], Awaitable["Result | None"]]
+NodeFunction = Callable[[NodeContext], Awaitable[NodeResult | None]]
 
 
-def behaviour(class_type: str, node: Any) -> Behaviour:
+def node_function(class_type: str, node: Any) -> NodeFunction:
     """What runs a node of this class."""
     if class_type in _TEST_NODES:
         return _TEST_NODES[class_type]
@@ -74,79 +81,79 @@ def behaviour(class_type: str, node: Any) -> Behaviour:
         return _send_images
     if class_type == "GetImageSize":
         return _image_size
-    return _save if class_type.startswith(("Save", "Preview", "VHS_VideoCombine")) else _work
+    return _save if class_type.startswith(("Save", "Preview", "VHS_VideoCombine")) else _take_time
 
 
-async def _work(work: Work) -> None:
-    for pattern, seconds in _SECONDS:
-        if pattern.search(work.class_type):
-            await work.wait(seconds)
+async def _take_time(context: NodeContext) -> None:
+    for pattern, seconds in _DURATIONS:
+        if pattern.search(context.class_type):
+            await context.wait(seconds)
             return
-    await work.wait(0)
+    await context.wait(0)
 
 
-async def _sample(work: Work) -> None:
-    steps = _steps(work)
-    await work.wait(STEP_SECONDS)
+async def _sample(context: NodeContext) -> None:
+    steps = _sampler_steps(context)
+    await context.wait(STEP_SECONDS)
     for step in range(1, steps + 1):
-        await work.wait(STEP_SECONDS)
-        await work.progress(step, steps, (JPEG, PREVIEW_JPEG))
-    await work.wait(0)
+        await context.wait(STEP_SECONDS)
+        await context.progress(step, steps, (JPEG, PREVIEW_JPEG))
+    await context.wait(0)
 
 
-def _steps(work: Work) -> int:
+def _sampler_steps(context: NodeContext) -> int:
     """Own `steps`, less what an advanced sampler leaves out, or those of the scheduler node behind `sigmas`."""
-    if "steps" in work.inputs:
-        steps = work.whole("steps", DEFAULT_STEPS)
-        return max(min(work.whole("end_at_step", steps), steps) - work.whole("start_at_step", 0), 1)
-    link = work.inputs.get("sigmas")
-    for node_id in upstream(work.prompt, [link[0]] if is_link(link) else []):
-        if "steps" in inputs_of(work.prompt[node_id]):
-            return max(work.whole("steps", DEFAULT_STEPS, node_id), 1)
+    if "steps" in context.inputs:
+        steps = context.int_input("steps", DEFAULT_STEPS)
+        return max(min(context.int_input("end_at_step", steps), steps) - context.int_input("start_at_step", 0), 1)
+    link = context.inputs.get("sigmas")
+    for node_id in upstream(context.prompt, [link[0]] if is_link(link) else []):
+        if "steps" in inputs_of(context.prompt[node_id]):
+            return max(context.int_input("steps", DEFAULT_STEPS, node_id), 1)
     return DEFAULT_STEPS
 
 
-async def _send_images(work: Work) -> None:
-    """The pictures go out as frames like previews, counted from 0, and no `executed` follows (recording o)."""
-    picture, count = _pictures(work)
-    data = picture.png()
+async def _send_images(context: NodeContext) -> None:
+    """The images go out as frames like previews, counted from 0, and no `executed` follows (recording o)."""
+    image, count = _images(context)
+    data = image.png()
     for index in range(count):
-        await work.wait(0.05)
-        await work.progress(index, count, (PNG, data))
+        await context.wait(0.05)
+        await context.progress(index, count, (PNG, data))
 
 
-async def _image_size(work: Work) -> None:
-    picture, count = _pictures(work)
-    work.text(f"width: {picture.width}, height: {picture.height}\n batch size: {count}", to_client=False)
+async def _image_size(context: NodeContext) -> None:
+    image, count = _images(context)
+    context.send_text(f"width: {image.width}, height: {image.height}\n batch size: {count}", to_client=False)
 
 
-def _pictures(work: Work) -> tuple[Picture, int]:
+def _images(context: NodeContext) -> tuple[Image, int]:
     """What would arrive at an output node: size and number from the nearest node that sets them."""
     size: dict[str, int] = {}
     seed = 0
-    for node_id in upstream(work.prompt, [work.node_id]):
-        inputs = inputs_of(work.prompt[node_id])
-        seed = seed or work.whole("seed", 0, node_id) or work.whole("noise_seed", 0, node_id)
-        if _SIZED.search(str(work.prompt[node_id].get("class_type"))):
+    for node_id in upstream(context.prompt, [context.node_id]):
+        inputs = inputs_of(context.prompt[node_id])
+        seed = seed or context.int_input("seed", 0, node_id) or context.int_input("noise_seed", 0, node_id)
+        if _SIZED_CLASSES.search(str(context.prompt[node_id].get("class_type"))):
             for name in {"width", "height", "batch_size"} & set(inputs) - set(size):
-                size[name] = work.whole(name, 0, node_id)
-    picture = Picture(size.get("width") or 512, size.get("height") or 512, seed, work.prompt_text)
-    return picture, max(size.get("batch_size", 1), 1)
+                size[name] = context.int_input(name, 0, node_id)
+    image = Image(size.get("width") or 512, size.get("height") or 512, seed, context.submitted_prompt)
+    return image, max(size.get("batch_size", 1), 1)
 
 
-async def _save(work: Work) -> Result:
-    await _work(work)
-    name = work.class_type
+async def _save(context: NodeContext) -> NodeResult:
+    await _take_time(context)
+    name = context.class_type
     if name == "PreviewAny":
-        return Result({"text": [str(work.inputs.get("source", ""))]})
-    for kind, suffix, ui_key in _FORMATS:
-        if name.startswith(kind):
-            return _save_clip(work, suffix, ui_key)
-    picture, count = _pictures(work)
+        return NodeResult({"text": [str(context.inputs.get("source", ""))]})
+    for class_name, suffix, ui_key in _FORMATS:
+        if name.startswith(class_name):
+            return _save_media(context, suffix, ui_key)
+    image, count = _images(context)
     temporary = name.startswith("Preview")
-    prefix = f"ComfyUI_temp_{work.session}" if temporary else str(work.inputs.get("filename_prefix", "ComfyUI"))
-    files = [work.keep(prefix, "png", picture, temporary=temporary) for _ in range(count)]
-    return Result({"images": files})
+    prefix = context.files.temp_prefix if temporary else str(context.inputs.get("filename_prefix", "ComfyUI"))
+    files = [context.files.save(prefix, "png", image, temporary=temporary) for _ in range(count)]
+    return NodeResult({"images": files})
 
 
 # Class name, file suffix, key of the output; an empty suffix: by the node's `format`.
@@ -163,85 +170,86 @@ _FORMATS = [
 ]
 
 
-def _save_clip(work: Work, suffix: str, ui_key: str) -> Result:
-    asked = str(work.inputs.get("format", "video/h264-mp4"))
+def _save_media(context: NodeContext, suffix: str, ui_key: str) -> NodeResult:
+    video_format = str(context.inputs.get("format", "video/h264-mp4"))
     if not suffix:
-        suffix = next((known for known in ("gif", "webp", "webm") if known in asked), "mp4")
-    prefix = str(work.inputs.get("filename_prefix", "ComfyUI"))
-    file = work.keep(prefix, suffix, None, temporary=work.class_type.startswith("Preview"))
+        suffix = next((known for known in ("gif", "webp", "webm") if known in video_format), "mp4")
+    prefix = str(context.inputs.get("filename_prefix", "ComfyUI"))
+    file = context.files.save(prefix, suffix, temporary=context.class_type.startswith("Preview"))
     if ui_key == "gifs":
-        return Result({"gifs": [{**file, "format": asked, "frame_rate": float(work.whole("frame_rate", 8))}]})
-    return Result({ui_key: [file], **({"animated": [True]} if ui_key == "images" else {})})
+        frame_rate = float(context.int_input("frame_rate", 8))
+        return NodeResult({"gifs": [{**file, "format": video_format, "frame_rate": frame_rate}]})
+    return NodeResult({ui_key: [file], **({"animated": [True]} if ui_key == "images" else {})})
 
 
-async def _raise(work: Work) -> None:
-    kind = work.inputs.get("kind", "runtime")
+async def _raise(context: NodeContext) -> None:
+    kind = context.inputs.get("kind", "runtime")
     if kind == "oom":
         raise NodeError("torch.OutOfMemoryError", "CUDA out of memory. Tried to allocate 20.00 GiB.")
     if kind == "runtime":
-        shapes = "mat1 and mat2 shapes cannot be multiplied (77x2048 and 768x320)"
-        raise NodeError("RuntimeError", shapes)
+        raise NodeError("RuntimeError", "mat1 and mat2 shapes cannot be multiplied (77x2048 and 768x320)")
     raise NodeError("ValueError", f"raised on request: {kind}")
 
 
-async def _block(work: Work) -> Result | None:
-    if not work.inputs.get("block"):
+async def _block(context: NodeContext) -> NodeResult | None:
+    if not context.inputs.get("block"):
         return None
-    return Result(blocked="Blocked Execution" if work.inputs.get("verbose") else "")
+    return NodeResult(blocked="Blocked Execution" if context.inputs.get("verbose") else "")
 
 
-async def _expand(work: Work) -> Result:
+async def _expand(context: NodeContext) -> NodeResult:
     """Two inner nodes: a plain one, then what `what` asks for."""
     classes = {"raise": "ProbeRaise", "output": "PreviewImage"}
-    what = str(work.inputs.get("what", "progress"))
+    what = str(context.inputs.get("what", "progress"))
     first = {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1}}
     image = {"images" if what == "output" else "image": ["1", 0]}
     second = {"class_type": classes.get(what, "ProbeProgress"), "inputs": {**image, "count": 4, "delay": 0.1}}
-    return Result(expand={"1": first, "2": second}, result="2")
+    return NodeResult(expand={"1": first, "2": second}, result="2")
 
 
-async def _loop(work: Work) -> Result | None:
+async def _loop(context: NodeContext) -> NodeResult | None:
     """Runs the nodes between the loop's ends again, `remaining` - 1 times, shown as the original ones."""
-    opening = work.inputs.get("flow_control")
-    if not is_link(opening) or opening[0] not in work.prompt:
+    opening = context.inputs.get("flow_control")
+    if not is_link(opening) or opening[0] not in context.prompt:
         return None
     start = opening[0]
     body = [
         node_id
-        for node_id in reversed(list(upstream(work.prompt, sources(work.prompt[work.node_id]))))
-        if start in upstream(work.prompt, [node_id]) and node_id != start
+        for node_id in reversed(list(upstream(context.prompt, sources(context.prompt[context.node_id]))))
+        if start in upstream(context.prompt, [node_id]) and node_id != start
     ]
     copies: Prompt = {}
     display: dict[str, str] = {}
-    for turn in range(1, work.whole("remaining", 1, start)):
+    for turn in range(1, context.int_input("remaining", 1, start)):
         for node_id in body:
             copy = f"{turn}.{node_id}"
-            copies[copy] = {"class_type": work.prompt[node_id]["class_type"], "inputs": {"turn": turn}}
+            copies[copy] = {"class_type": context.prompt[node_id]["class_type"], "inputs": {"turn": turn}}
             if len(copies) > 1:
                 copies[copy]["inputs"]["after"] = [list(copies)[-2], 0]
             display[copy] = node_id
-    return Result(expand=copies, result=list(copies)[-1], display=display) if copies else None
+    return NodeResult(expand=copies, result=list(copies)[-1], display=display) if copies else None
 
 
-async def _text(work: Work) -> None:
-    for index in range(work.whole("count", 1)):
-        work.text(str(work.inputs.get("text", "")).format(i=index), to_client=bool(work.inputs.get("to_client")))
-        await work.wait(work.real("delay", 0.2))
+async def _text(context: NodeContext) -> None:
+    for index in range(context.int_input("count", 1)):
+        text = str(context.inputs.get("text", "")).format(i=index)
+        context.send_text(text, to_client=bool(context.inputs.get("to_client")))
+        await context.wait(context.float_input("delay", 0.2))
 
 
-async def _sleep(work: Work) -> None:
-    """Tells the seconds gone by of those asked for."""
-    seconds = work.real("seconds", 1.0)
+async def _sleep(context: NodeContext) -> None:
+    """Its progress is the seconds gone by, of those to sleep."""
+    seconds = context.float_input("seconds", 1.0)
     for tick in range(int(seconds / SLEEP_TICK) + 1):
-        await work.progress(tick * SLEEP_TICK, seconds)
-        await work.wait(SLEEP_TICK)
-    await work.progress(seconds, seconds)
+        await context.progress(tick * SLEEP_TICK, seconds)
+        await context.wait(SLEEP_TICK)
+    await context.progress(seconds, seconds)
 
 
-async def _progress(work: Work) -> None:
-    count = work.whole("count", 4)
-    delay = work.real("delay", 0.05)
-    mode = work.inputs.get("mode", "steps")
+async def _progress(context: NodeContext) -> None:
+    count = context.int_input("count", 4)
+    delay = context.float_input("delay", 0.05)
+    mode = context.inputs.get("mode", "steps")
     steps = range(1, count + 1)
     bars: dict[Any, Sequence[tuple[float, float]]] = {
         "floats": [(step / count, 1.0) for step in steps],
@@ -253,16 +261,16 @@ async def _progress(work: Work) -> None:
     }
     for index, (value, maximum) in enumerate(bars.get(mode) or [(step, count) for step in steps]):
         if mode != "burst" and not (mode == "two_bars" and index % 2):
-            await work.wait(delay)
-        await work.progress(value, maximum)
+            await context.wait(delay)
+        await context.progress(value, maximum)
 
 
-async def _output(work: Work) -> Result:
+async def _output(context: NodeContext) -> NodeResult:
     clip = {"filename": "x.mp4", "subfolder": "", "type": "output", "format": "video/h264-mp4", "frame_rate": 8.0}
-    return Result({"text": [str(work.inputs.get("text", ""))], "gifs": [clip], "tags": ["a", "b"]})
+    return NodeResult({"text": [str(context.inputs.get("text", ""))], "gifs": [clip], "tags": ["a", "b"]})
 
 
-_TEST_NODES: dict[str, Behaviour] = {
+_TEST_NODES: dict[str, NodeFunction] = {
     "ProbeRaise": _raise,
     "TestExecutionBlocker": _block,
     "ProbeExpand": _expand,
@@ -272,15 +280,3 @@ _TEST_NODES: dict[str, Behaviour] = {
     "ProbeProgress": _progress,
     "ProbeOutput": _output,
 }
-
-
-def session_letters() -> str:
-    """The five random letters in the names of temporary files; one set for a server's life."""
-    return "".join(random.choices(string.ascii_lowercase, k=5))
-
-
-def split_prefix(prefix: str) -> tuple[str, str]:
-    """Subfolder and start of the file name."""
-    path = PurePosixPath(prefix.replace("\\", "/"))
-    folder = "" if str(path.parent) == "." else str(path.parent)
-    return folder, path.name or "ComfyUI"

@@ -6,39 +6,36 @@ import asyncio
 import json
 import platform
 import uuid
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import BodyPartReader, WSMsgType, web
 
-from .engine import Engine, Stored
+from .faults import TICK_SECONDS
+from .http_faults import Handler, answer
 from .media import media_type
-from .run import Job
-from .sockets import FLAGS, MAX_UPLOAD, Sockets, message
-from .specs import SPECS, object_info
+from .node_classes import NODE_CLASSES, object_info
+from .prompt_worker import PromptWorker
+from .running_prompt import QueueItem
+from .sockets import FEATURE_FLAGS, MAX_UPLOAD, message
 from .validation import NO_PROMPT
 
 VERSION = "0.3.64"
 """The ComfyUI whose recorded traffic is imitated."""
 SERVER_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 class Server:
-    """The routes; state lives in the engine, sockets in `sockets`."""
+    """The routes; the state lives in the worker."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.script = engine.script
-        self.script.server = self
-        self.sockets = Sockets(self.script.outgoing)
-        engine.wire = self.sockets
+    def __init__(self, worker: PromptWorker) -> None:
+        self.worker = worker
+        self.sockets = worker.sockets
+        self.script = worker.script
         self.transports: set[asyncio.Transport] = set()
         """The open sockets' connections: what has to be cut when the server dies."""
 
     def app(self) -> web.Application:
-        app = web.Application(middlewares=[self.answer], client_max_size=MAX_UPLOAD)
+        app = web.Application(middlewares=[self.middleware], client_max_size=MAX_UPLOAD)
         routes: list[tuple[str, str, Handler]] = [
             ("GET", "/ws", self.websocket),
             ("GET", "/prompt", self.get_prompt),
@@ -62,10 +59,10 @@ class Server:
         return app
 
     @web.middleware
-    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The one place that every answer goes through."""
         try:
-            return await self.script.answer(request, handler)
+            return await answer(self.script, request, handler)
         except (ValueError, TypeError, LookupError, AttributeError):
             return web.Response(status=500, text=SERVER_ERROR)
         except ConnectionError:
@@ -84,12 +81,15 @@ class Server:
         sid = request.query.get("clientId") or uuid.uuid4().hex
         self.sockets.open(sid, socket)
         try:
-            hello = message("status", {"status": self.engine.status(), "sid": sid})
-            await self.sockets.deliver(socket, hello)
-            shown = self.engine.shown(sid)
-            if shown is not None:
-                await self.sockets.deliver(socket, message("executing", {"node": shown}))
-            self.script.hears(sid)
+            status = message("status", {"status": self.worker.status(), "sid": sid})
+            await self.sockets.deliver(socket, status)
+            last_node_id = self.worker.last_node_id(sid)
+            if last_node_id is not None:
+                await self.sockets.deliver(socket, message("executing", {"node": last_node_id}))
+            deaf = self.script.active("deaf_socket")
+            if deaf is not None:
+                # As on the real server: there the old socket's end takes the new one from the table, soon or later.
+                asyncio.get_running_loop().call_later(deaf.step * TICK_SECONDS, self.sockets.close, sid)
             await self._read(sid, socket)
         finally:
             self.sockets.close(sid)
@@ -108,11 +108,11 @@ class Server:
                 continue
             if first and isinstance(data, dict) and data.get("type") == "feature_flags":
                 flags = data.get("data")
-                self.sockets.set_flags(sid, flags if isinstance(flags, dict) else {})
-                await self.sockets.deliver(socket, message("feature_flags", FLAGS))
+                self.sockets.set_feature_flags(sid, flags if isinstance(flags, dict) else {})
+                await self.sockets.deliver(socket, message("feature_flags", FEATURE_FLAGS))
             first = False
 
-    def cut(self) -> None:
+    def cut_sockets(self) -> None:
         """Breaks all open sockets off without a close frame, as the death of a real server does."""
         for transport in list(self.transports):
             transport.abort()
@@ -120,42 +120,42 @@ class Server:
     # Prompts and the queue
 
     async def get_prompt(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(self.engine.status())
+        return web.json_response(self.worker.status())
 
     async def post_prompt(self, request: web.Request) -> web.StreamResponse:
         """Nothing is awaited between the queue and the answer: the answer is written before the first message."""
         body = await request.json()
-        number = float(body["number"]) if "number" in body else self.engine.number(bool(body.get("front")))
+        number = float(body["number"]) if "number" in body else self.worker.next_number(bool(body.get("front")))
         if "prompt" not in body:
             return web.json_response({"error": NO_PROMPT, "node_errors": {}}, status=400)
-        verdict = self.engine.validate(body["prompt"], body.get("partial_execution_targets"))
-        if verdict.error is not None:
-            return web.json_response({"error": verdict.error, "node_errors": verdict.node_errors}, status=400)
-        extra = dict(body.get("extra_data") or {})
+        validation = self.worker.validate(body["prompt"], body.get("partial_execution_targets"))
+        if validation.error is not None:
+            return web.json_response({"error": validation.error, "node_errors": validation.node_errors}, status=400)
+        extra_data = dict(body.get("extra_data") or {})
         if "client_id" in body:
-            extra["client_id"] = body["client_id"]
-        own = "prompt_id" not in body or self.script.on("other_id")
-        prompt_id = str(uuid.uuid4()) if own else str(body["prompt_id"])
-        self.engine.put(Job(number, prompt_id, body["prompt"], extra, verdict.outputs))
-        return web.json_response({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
+            extra_data["client_id"] = body["client_id"]
+        new_id = "prompt_id" not in body or self.script.active("other_id")
+        prompt_id = str(uuid.uuid4()) if new_id else str(body["prompt_id"])
+        self.worker.put(QueueItem(number, prompt_id, body["prompt"], extra_data, validation.outputs))
+        return web.json_response({"prompt_id": prompt_id, "number": number, "node_errors": validation.node_errors})
 
     async def get_queue(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(self.engine.queue())
+        return web.json_response(self.worker.queue())
 
     async def post_queue(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if body.get("clear"):
-            self.engine.clear()
-        self.engine.delete(body.get("delete", []))
+            self.worker.clear()
+        self.worker.delete(body.get("delete", []))
         return web.Response()
 
     async def post_interrupt(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
-        self.engine.interrupt(json.loads(text).get("prompt_id") if text else None)
+        self.worker.interrupt(json.loads(text).get("prompt_id") if text else None)
         return web.Response()
 
     async def get_history(self, request: web.Request) -> web.StreamResponse:
-        history = self.engine.history
+        history = self.worker.history
         prompt_id = request.match_info.get("prompt_id")
         if prompt_id is not None:
             return web.json_response({prompt_id: history[prompt_id]} if prompt_id in history else {})
@@ -165,14 +165,14 @@ class Server:
     async def post_history(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         if body.get("clear"):
-            self.engine.history.clear()
+            self.worker.history.clear()
         for prompt_id in body.get("delete", []):
-            self.engine.history.pop(prompt_id, None)
+            self.worker.history.pop(prompt_id, None)
         return web.Response()
 
     async def post_free(self, request: web.Request) -> web.StreamResponse:
         if (await request.json()).get("free_memory"):
-            self.engine.cache.clear()
+            self.worker.cache.clear()
         return web.Response()
 
     # Files
@@ -182,14 +182,13 @@ class Server:
         name = query.get("filename", "")
         if not name or name.startswith("/") or ".." in name:
             return web.Response(status=400)
-        stored = self.engine.stored.get((query.get("type", "output"), query.get("subfolder", ""), name))
-        if stored is None:
+        content = self.worker.files.read(query.get("type", "output"), query.get("subfolder", ""), name)
+        if content is None:
             return web.Response(status=404)
         header = {"Content-Disposition": f'filename="{name}"'}
-        return web.Response(body=stored.data(), content_type=media_type(name), headers=header)
+        return web.Response(body=content, content_type=media_type(name), headers=header)
 
     async def post_upload(self, request: web.Request) -> web.StreamResponse:
-        """Stores a file; a taken name gets a number, unless the content is the same or `overwrite` is set."""
         fields: dict[str, str] = {}
         name, content = "", b""
         async for part in await request.multipart():
@@ -203,14 +202,7 @@ class Server:
             return web.Response(status=400)
         folder, subfolder = fields.get("type", "input"), fields.get("subfolder", "")
         overwrite = fields.get("overwrite") in ("true", "1")
-        stem, dot, suffix = name.rpartition(".")
-        stored, count = self.engine.stored, 0
-        while not overwrite and (folder, subfolder, name) in stored:
-            if stored[folder, subfolder, name].content == content:
-                break
-            count += 1
-            name = f"{stem} ({count}){dot}{suffix}"
-        stored[folder, subfolder, name] = Stored(content)
+        name = self.worker.files.upload(folder, subfolder, name, content, overwrite=overwrite)
         return web.json_response({"name": name, "subfolder": subfolder, "type": folder})
 
     # About the server
@@ -232,8 +224,8 @@ class Server:
         return web.json_response({"system": system, "devices": [device]})
 
     async def get_object_info(self, request: web.Request) -> web.StreamResponse:
-        info: dict[str, Any] = object_info(sorted(self.engine.given or ()))
+        info: dict[str, Any] = object_info(sorted(self.worker.files.present or ()))
         class_type = request.match_info.get("class_type")
         if class_type is not None:
-            info = {class_type: info[class_type]} if class_type in SPECS else {}
+            info = {class_type: info[class_type]} if class_type in NODE_CLASSES else {}
         return web.json_response(info)

@@ -131,7 +131,7 @@ def test_one_that_has_failed(server: Server, attach: Attach) -> None:
 
 
 def test_one_that_was_interrupted(server: Server, attach: Attach) -> None:
-    hold = server.simulator.hold("5", 1)
+    hold = server.simulator.pause_at("5", 1)
     prompt_id = server.submit()
     assert hold.reached.wait(20)
     server.post("/interrupt", {"prompt_id": prompt_id})
@@ -169,7 +169,7 @@ def test_a_server_that_is_not_there(driver: Driver) -> None:
 
 def test_one_that_runs_for_a_client(server: Server, attach: Attach) -> None:
     """Nobody but its client is told how it goes: its beginning and its end are learned by asking."""
-    hold = server.simulator.hold("5", 2)
+    hold = server.simulator.pause_at("5", 2)
     prompt_id = server.submit()
     assert hold.reached.wait(20)
     running = attach(prompt_id)
@@ -183,7 +183,7 @@ def test_one_that_runs_for_a_client(server: Server, attach: Attach) -> None:
 
 
 def test_one_that_runs_without_a_client(server: Server, attach: Attach) -> None:
-    hold = server.simulator.hold("5", 2)
+    hold = server.simulator.pause_at("5", 2)
     prompt_id = server.submit(picture(seed=next(_seeds), steps=6), client_id=None)
     assert hold.reached.wait(20)
     running = attach(prompt_id)
@@ -199,7 +199,7 @@ def test_one_that_runs_without_a_client(server: Server, attach: Attach) -> None:
 
 def test_taking_over(server: Server, attach: Attach) -> None:
     browser = Socket(server.url, "the-browser")
-    hold = server.simulator.hold("5", 2)
+    hold = server.simulator.pause_at("5", 2)
     prompt_id = server.submit(picture(seed=next(_seeds), steps=6), client_id="the-browser")
     assert hold.reached.wait(20)
     running = attach(prompt_id, "--take-over")
@@ -218,7 +218,7 @@ def test_taking_over(server: Server, attach: Attach) -> None:
 
 
 def test_taking_over_one_that_waits(server: Server, attach: Attach) -> None:
-    hold = server.simulator.hold("5", 1)
+    hold = server.simulator.pause_at("5", 1)
     first = server.submit()
     assert hold.reached.wait(20)
     second = server.submit(picture(seed=next(_seeds), steps=6), client_id="the-browser")
@@ -243,7 +243,7 @@ def test_taking_over_one_that_nobody_knows(attach: Attach) -> None:
 
 
 def test_cancelling_one_that_somebody_else_submitted(server: Server, attach: Attach) -> None:
-    hold = server.simulator.hold("5", 1)
+    hold = server.simulator.pause_at("5", 1)
     prompt_id = server.submit()
     assert hold.reached.wait(20)
     other = server.submit()
@@ -255,11 +255,11 @@ def test_cancelling_one_that_somebody_else_submitted(server: Server, attach: Att
     ended = running.end()
     assert (ended.code, ended.result["status"], ended.result["prompt_state"]) == (130, "cancelled", "cancelled")
     until(lambda: server.ended(other), "the other's end")
-    assert server.simulator.fate(other) == "success"
+    assert server.simulator.prompt_status(other) == "success"
 
 
 def test_detaching_and_attaching_again(server: Server, attach: Attach, driver: Driver) -> None:
-    hold = server.simulator.hold("5", 2)
+    hold = server.simulator.pause_at("5", 2)
     graph = picture(seed=next(_seeds), steps=5)
     running = driver.begin(
         graph, "--server", server.url, "--on-interrupt", "detach", "--reporter", "console",
@@ -272,7 +272,7 @@ def test_detaching_and_attaching_again(server: Server, attach: Attach, driver: D
     left = running.end()
     assert (left.code, left.result["status"], left.result["prompt_state"]) == (130, "detached", "running")
     assert f"comfyreport attach {prompt_id}" in left.err
-    assert server.simulator.fate(prompt_id) == "running"
+    assert server.simulator.prompt_status(prompt_id) == "running"
     again = attach(prompt_id)
     again.wait_for_type("run_started")
     hold.release()
@@ -295,7 +295,7 @@ def is_place(position: int, event: Event) -> bool:
 
 
 def test_the_place_in_the_queue_is_live(server: Server, attach: Attach) -> None:
-    hold = server.simulator.hold("5", 1)
+    hold = server.simulator.pause_at("5", 1)
     server.submit()
     assert hold.reached.wait(20)
     others = [server.submit() for _ in range(3)]
@@ -313,7 +313,7 @@ def test_the_place_in_the_queue_is_live(server: Server, attach: Attach) -> None:
 
 def test_the_place_is_counted_by_number(server: Server, attach: Attach) -> None:
     """Those that were put in front come first, though the server's list is not in order."""
-    hold = server.simulator.hold("5", 1)
+    hold = server.simulator.pause_at("5", 1)
     server.submit()
     assert hold.reached.wait(20)
     for _ in range(3):
@@ -330,7 +330,7 @@ def test_the_place_is_counted_by_number(server: Server, attach: Attach) -> None:
 
 
 def test_a_busy_queue_is_looked_at_every_two_seconds_at_most(server: Server, attach: Attach) -> None:
-    hold = server.simulator.hold("5", 1)
+    hold = server.simulator.pause_at("5", 1)
     server.submit()
     assert hold.reached.wait(20)
     prompt_id = server.submit()
@@ -341,20 +341,20 @@ def test_a_busy_queue_is_looked_at_every_two_seconds_at_most(server: Server, att
     while time.monotonic() - began < 6.5:
         server.post("/queue", {"delete": [server.submit()]})
         time.sleep(0.05)
-    asked = [each for each in script.asked if each.method == "GET"]
+    asked = [each for each in script.requests if each.method == "GET"]
     # A look at history goes on to the queue; what else asks for the queue is its place alone.
     places = [
         later for earlier, later in itertools.pairwise(asked) if later.path == "/queue" and earlier.path == "/queue"
     ]
     assert places
     assert len(asked) <= 12
-    assert all(later.came - earlier.came > 1.9 for earlier, later in itertools.pairwise(places))
+    assert all(later.began - earlier.began > 1.9 for earlier, later in itertools.pairwise(places))
     hold.release()
     assert_success(running.end())
 
 
 def test_one_that_is_deleted_while_it_waits(server: Server, attach: Attach) -> None:
-    hold = server.simulator.hold("5", 1)
+    hold = server.simulator.pause_at("5", 1)
     server.submit()
     assert hold.reached.wait(20)
     prompt_id = server.submit()
@@ -370,7 +370,7 @@ def test_one_that_is_deleted_while_it_waits(server: Server, attach: Attach) -> N
 
 
 def test_cancelling_one_that_waits(server: Server, attach: Attach) -> None:
-    hold = server.simulator.hold("5", 1)
+    hold = server.simulator.pause_at("5", 1)
     first = server.submit()
     assert hold.reached.wait(20)
     prompt_id = server.submit()
@@ -379,8 +379,8 @@ def test_cancelling_one_that_waits(server: Server, attach: Attach) -> None:
     running.signal(signal.SIGTERM)
     ended = running.end()
     assert (ended.code, ended.result["status"], ended.result["prompt_state"]) == (130, "cancelled", "cancelled")
-    assert server.simulator.fate(prompt_id) == "nowhere"
-    assert server.simulator.fate(first) == "running"
+    assert server.simulator.prompt_status(prompt_id) == "nowhere"
+    assert server.simulator.prompt_status(first) == "running"
     hold.release()
 
 

@@ -37,7 +37,7 @@ class Quiet:
 
     def __init__(self, driver: Driver, server: Nginx, simulator: Simulator, *arguments: str) -> None:
         self._graph = picture(seed=time.monotonic_ns() % 10**9, steps=4)
-        self._hold = simulator.hold("5", 1)
+        self._hold = simulator.pause_at("5", 1)
         self._running = driver.begin(self._graph, "--server", server.url, *arguments)
 
     def wait(self) -> None:

@@ -32,10 +32,10 @@ _UNKNOWABLE = (*_UNANSWERING, "history_500")
 _CAUSES = {
     "server_gone": _UNANSWERING,
     # A prompt that is gone behind a broken connection: a restart so quick that nobody met it looks the same.
-    "server_restarted": ("restarted", "lost"),
+    "server_restarted": ("restarted", "prompt_lost"),
     "no_history": ("history_500",),
-    "prompt_vanished": ("lost", "restarted", *_UNANSWERING),
-    "deleted": ("lost",),
+    "prompt_vanished": ("prompt_lost", "restarted", *_UNANSWERING),
+    "deleted": ("prompt_lost",),
     "interrupted": ("interrupted",),
 }
 

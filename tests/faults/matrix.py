@@ -70,7 +70,7 @@ _NOT_THERE: dict[Moment, str] = {"post": "there is no prompt yet"}
 _NO_WORK: dict[Moment, str] = {"post": "the worker has nothing to do yet"}
 
 ROWS = (
-    Row("slow check 30 s", "slow_check", 30, impossible=_only("post", _ANSWERED)),
+    Row("slow check 30 s", "slow_validation", 30, impossible=_only("post", _ANSWERED)),
     Row("early frames", "early_frames", 2, impossible=_only("post", _ANSWERED), brief="post"),
     Row(
         "other id", "other_id", sees=Sees(warned="prompt_id_changed"), impossible=_only("post", _ANSWERED), brief="post"
@@ -87,20 +87,20 @@ ROWS = (
         brief="post",
     ),
     Row("dropped", "dropped", brief="sampling"),
-    Row("dropped, refused", "unwelcome", brief="sampling"),
-    Row("dropped and deaf", "deaf", brief="loading"),
+    Row("dropped, refused", "reconnect_refused", brief="sampling"),
+    Row("dropped and deaf", "deaf_socket", brief="loading"),
     Row("silent", "silent", brief="sampling"),
-    Row("slow reader", "clogged", 30, brief="sampling"),
-    Row("junk", "junk", sees=Sees(warned="malformed_message"), brief="post"),
-    Row("doubled", "doubled", brief="post"),
-    Row("others' frames", "foreign", brief="post"),
-    Row("others' prompts", "busy", brief="post"),
-    Row("stalled 60 s", "stalled", 60, impossible=_NO_WORK),
+    Row("slow reader", "slow_reader", 30, brief="sampling"),
+    Row("junk", "malformed_frames", sees=Sees(warned="malformed_message"), brief="post"),
+    Row("doubled", "duplicate_frames", brief="post"),
+    Row("others' frames", "foreign_frames", brief="post"),
+    Row("others' prompts", "foreign_prompts", brief="post"),
+    Row("stalled 60 s", "worker_stalled", 60, impossible=_NO_WORK),
     Row("frozen 30 s", "frozen", 30),
     Row("frozen for ever", "frozen", sees=GONE),
     Row("HTTP hangs 30 s", "http_hangs", 30),
     Row("HTTP hangs for ever", "http_hangs", sees=GONE),
-    Row("HTTP hangs, others' prompts", "http_hangs", sees=GONE, among="busy"),
+    Row("HTTP hangs, others' prompts", "http_hangs", sees=GONE, among="foreign_prompts"),
     Row("history late 10 s", "history_late", 10, impossible=_only("ending", _NO_HISTORY), brief="ending"),
     Row("history 500, 10 s", "history_500", 10, impossible=_only("ending", _NO_HISTORY), brief="ending"),
     Row(
@@ -115,7 +115,7 @@ ROWS = (
         "history_500",
         sees=Sees("lost", "no_history"),
         impossible=_only("ending", _NO_HISTORY),
-        among="foreign",
+        among="foreign_frames",
     ),
     Row(
         "interrupted by somebody",
@@ -127,7 +127,7 @@ ROWS = (
     ),
     Row(
         "lost",
-        "lost",
+        "prompt_lost",
         sees=VANISHED,
         otherwise={"pending": Sees("lost", "deleted")},
         impossible=_NOT_THERE,
@@ -135,11 +135,11 @@ ROWS = (
     ),
     Row(
         "lost, others' prompts",
-        "lost",
+        "prompt_lost",
         sees=VANISHED,
         otherwise={"pending": Sees("lost", "deleted")},
         impossible=_NOT_THERE,
-        among="busy",
+        among="foreign_prompts",
         brief="pending",
     ),
     Row("killed", "killed", sees=DEAD, brief="sampling"),

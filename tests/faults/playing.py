@@ -24,8 +24,7 @@ from comfyreport.engine.session import Session
 from comfyreport.events.schema import json_schema
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import stderr as standard_error, stdout as standard_output
-from comfyreport.simulator import Fault, Hold, Script, Simulator
-from comfyreport.simulator.faults import Asked, Played
+from comfyreport.simulator import BegunFault, Breakpoint, Fault, RequestRecord, Script, Simulator
 from comfyreport.timing import Timing
 from tests.e2e.driver import Event, StreamChecker
 from tests.simulator.prompts import Prompt, picture, probe
@@ -54,8 +53,8 @@ class Seen:
     end: str = ""
     """What the work came to, also where the server has forgotten it."""
     fault: Fault | None = None
-    played: list[Played] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    played: list[BegunFault] = field(default_factory=list)
+    asked: list[RequestRecord] = field(default_factory=list)
     taken: bool = False
     last_end: float = 0.0
     stopped: float | None = None
@@ -102,7 +101,7 @@ class Seen:
         told = [(float(event["time"]), _in_short(event)) for event in self.events]
         told += [(played.began, f"  fault: {played.fault}") for played in self.played]
         told += [(self.stopped, "  stop")] if self.stopped else []
-        told += [(asked.came, f"  {asked.method} {asked.path}") for asked in self.asked]
+        told += [(asked.began, f"  {asked.method} {asked.path}") for asked in self.asked]
         lines = [f"{(when - start) / self.scale:7.2f} {what}" for when, what in sorted(told)]
         return "\n".join([*lines, f"fate: {self.truth}", self.stderr])
 
@@ -131,27 +130,27 @@ class Seen:
 
     # --- requests
 
-    def polls(self) -> list[Asked]:
+    def polls(self) -> list[RequestRecord]:
         """The requests that ask how the run goes."""
         return [asked for asked in self.asked if asked.method == "GET" and not asked.path.startswith("/view")]
 
     def polls_after(self) -> int:
         """How many of them came after the fault."""
-        return sum(1 for asked in self.polls() if asked.came >= self.began)
+        return sum(1 for asked in self.polls() if asked.began >= self.began)
 
     def polls_in_a_minute(self) -> int:
         """The most of them in any minute."""
-        came = sorted(asked.came for asked in self.polls())
+        came = sorted(asked.began for asked in self.polls())
         return max((sum(1 for other in came if 0 <= other - first < 60 * self.scale) for first in came), default=0)
 
     def polls_at_once(self) -> int:
         """The most of them without an answer at any moment; one that was given up is noticed a little later."""
         polls = self.polls()
-        return max((sum(1 for other in polls if _waits(other, each.came)) for each in polls), default=0)
+        return max((sum(1 for other in polls if _waits(other, each.began)) for each in polls), default=0)
 
 
-def _waits(asked: Asked, moment: float) -> bool:
-    return asked.came == moment or asked.came < moment < asked.gone - NOTICED
+def _waits(asked: RequestRecord, moment: float) -> bool:
+    return asked.began == moment or asked.began < moment < asked.ended - NOTICED
 
 
 def _in_short(event: Event) -> str:
@@ -200,17 +199,17 @@ def play(
         events = _checker().whole(stream.read_text(encoding="utf-8"))
         stream.unlink()
         prompt_id = _prompt_id(events)
-        truth = simulator.fate(prompt_id)
+        truth = simulator.prompt_status(prompt_id)
         return Seen(
             events,
             scale,
             truth,
-            end=script.ends.get(prompt_id, ""),
+            end=script.outcomes.get(prompt_id, ""),
             fault=faults[0] if faults else None,
-            played=list(script.played),
-            asked=list(script.asked),
-            taken=bool(script.taken),
-            last_end=script.last_end,
+            played=list(script.begun),
+            asked=list(script.requests),
+            taken=bool(script.accepted),
+            last_end=script.last_finished,
             stopped=stopped,
             exit_code=exit_code,
             stderr=stderr,
@@ -221,9 +220,9 @@ def _prompt_id(events: Sequence[Event]) -> str:
     return next((event["prompt_id"] for event in reversed(events) if event.get("prompt_id")), "")
 
 
-def _submit_blocker(simulator: Simulator) -> Hold:
+def _submit_blocker(simulator: Simulator) -> Breakpoint:
     """Another prompt, which waits at its first step."""
-    hold = simulator.hold("2", 1)
+    hold = simulator.pause_at("2", 1)
     with requests.Session() as session:
         body = {"prompt": BLOCKER, "client_id": "somebody"}
         assert session.post(f"{simulator.url}/prompt", json=body, timeout=10).status_code == 200
@@ -231,9 +230,9 @@ def _submit_blocker(simulator: Simulator) -> Hold:
     return hold
 
 
-def _release(hold: Hold | None, script: Script, over: threading.Event) -> None:
+def _release(hold: Breakpoint | None, script: Script, over: threading.Event) -> None:
     """Let the other prompt go on as soon as ours waits behind it."""
-    while hold is not None and not script.taken and not over.wait(0.002):
+    while hold is not None and not script.accepted and not over.wait(0.002):
         pass
     if hold is not None:
         hold.release()

@@ -15,9 +15,9 @@ from tests.simulator.prompts import Prompt, picture, probe
 
 _SECONDS = (0.2, 1.0, 4.0, 12.0, 30.0, 70.0)
 # A POST that is checked for longer than anybody waits for its answer can't be told from one that never came.
-_SHORT: tuple[Kind, ...] = ("slow_check", "early_frames")
+_SHORT: tuple[Kind, ...] = ("slow_validation", "early_frames")
 # Without an end, nothing would ever be known of a run that goes on, nor could be.
-_ENDING: tuple[Kind, ...] = (*_SHORT, "stalled", "history_late", "restarted", "clogged")
+_ENDING: tuple[Kind, ...] = (*_SHORT, "worker_stalled", "history_late", "restarted", "slow_reader")
 
 
 def _failing(kind: str) -> Prompt:

@@ -63,7 +63,7 @@ def test_the_readme_has_this_table() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "restored", "last"),
-    [("dropped", True, "restored"), ("unwelcome", False, "polling"), ("deaf", True, "polling")],
+    [("dropped", True, "restored"), ("reconnect_refused", False, "polling"), ("deaf_socket", True, "polling")],
 )
 def test_what_becomes_of_the_connection_is_told(kind: Kind, restored: bool, last: str, tmp_path: Path) -> None:
     seen = play([Fault(kind, "loading", step=0)], tmp_path, workflow=picture(steps=60))
@@ -72,11 +72,11 @@ def test_what_becomes_of_the_connection_is_told(kind: Kind, restored: bool, last
     assert states[:2] == ["connected", "lost"]
     assert ("restored" in states) == restored
     assert states[-1] == last
-    assert ("deaf_socket" in seen.warned()) == (kind == "deaf")
+    assert ("deaf_socket" in seen.warned()) == (kind == "deaf_socket")
 
 
 def test_the_nodes_that_ran_before_an_error_are_told_though_nobody_heard_them(tmp_path: Path) -> None:
-    seen = play([Fault("unwelcome", "loading")], tmp_path, workflow=FAILING)
+    seen = play([Fault("reconnect_refused", "loading")], tmp_path, workflow=FAILING)
     assert not list(lies(seen))
     assert seen.status == "error"
     assert seen.result["error"]["node_id"] == "8"

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from comfyreport.simulator import NEXT, Hold, Simulator
+from comfyreport.simulator import BETWEEN_PROMPTS, Breakpoint, Simulator
 from tests import recordings
 
 from .client import DEADLINE, Client, Frame, Socket, binary, connected, until
@@ -55,7 +55,7 @@ CASES = {
     "e_validation_error": Case(files=["tiny_sd15.safetensors"]),
     "f_interrupt_midway": Case({2: ("3", 6)}),
     # Status messages of a POST race with those of the prompt that runs meanwhile.
-    "g_queue_three": Case({3: ("3", 0), 4: ("3", 0), 5: ("3", 0), 6: (NEXT, 0)}, apart=True),
+    "g_queue_three": Case({3: ("3", 0), 4: ("3", 0), 5: ("3", 0), 6: (BETWEEN_PROMPTS, 0)}, apart=True),
     "h_no_progress": Case(),
     "k6_expansion_inner_progress": Case(),
     "n_preview_metadata": Case(),
@@ -116,8 +116,8 @@ class _Player:
         self.client = client
         self.recorded = recorded
         self.moments = case.moments
-        self.holds: dict[tuple[str, int], Hold] = {
-            moment: simulator.hold(*moment) for moment in dict.fromkeys(case.moments.values())
+        self.pauses: dict[tuple[str, int], Breakpoint] = {
+            moment: simulator.pause_at(*moment) for moment in dict.fromkeys(case.moments.values())
         }
         self.sockets: dict[str, Socket] = {}
         self.renamed: dict[str, str] = {}
@@ -131,13 +131,13 @@ class _Player:
                 continue
             moment = self.moments.get(done)
             if moment is not None:
-                assert self.holds[moment].reached.wait(DEADLINE), record
+                assert self.pauses[moment].reached.wait(DEADLINE), record
             else:
                 until(lambda ended=ended: self._ended() >= ended, f"{ended} ends")  # type: ignore[misc]
             self._do(record)
             done += 1
             if moment is not None and self.moments.get(done) != moment:
-                self.holds[moment].release()
+                self.pauses[moment].release()
         return self.played
 
     def _ended(self) -> int:

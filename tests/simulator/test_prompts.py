@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from comfyreport.simulator import NEXT, SUCCESS, Hold, Simulator
-from comfyreport.simulator.engine import Engine
+from comfyreport.simulator import BEFORE_HISTORY, BETWEEN_PROMPTS, Breakpoint, Simulator
+from comfyreport.simulator.faults import Script
 from comfyreport.simulator.validation import validate
 from tests import recordings
 
@@ -16,8 +16,8 @@ from .client import DEADLINE, Client, Socket, binary, until
 from .prompts import picture, probe
 
 
-def reached(hold: Hold) -> None:
-    assert hold.reached.wait(DEADLINE)
+def reached(pause: Breakpoint) -> None:
+    assert pause.reached.wait(DEADLINE)
 
 
 def progress(socket: Socket, node: str) -> list[tuple[float, float]]:
@@ -35,10 +35,10 @@ def cached(socket: Socket) -> list[str]:
 
 
 def test_prompts_run_in_the_order_of_their_numbers(simulator: Simulator, client: Client) -> None:
-    hold = simulator.hold("1")
+    pause = simulator.pause_at("1")
     socket = Socket(client.url)
     first = client.submit(picture(1), socket.client_id)
-    reached(hold)
+    reached(pause)
     second = client.submit(picture(2), socket.client_id)
     third = client.submit(picture(3), socket.client_id)
     urgent = client.submit(picture(4), socket.client_id, front=True)
@@ -47,7 +47,7 @@ def test_prompts_run_in_the_order_of_their_numbers(simulator: Simulator, client:
     assert sorted(entry[:2] for entry in queue["queue_pending"]) == [[-3, urgent], [1, second], [2, third]]
     assert queue["queue_running"][0][2:] == [picture(1), {"client_id": socket.client_id}, ["7"]]
     assert client.get("/prompt") == {"exec_info": {"queue_remaining": 4}}
-    hold.release()
+    pause.release()
     socket.wait_end(third)
     socket.close()
     assert socket.ended() == [first, urgent, second, third]
@@ -79,15 +79,15 @@ def test_only_wanted_outputs_run(client: Client) -> None:
 
 
 def test_deleted_prompt_is_told_by_status_alone(simulator: Simulator, client: Client) -> None:
-    hold = simulator.hold("1")
+    pause = simulator.pause_at("1")
     socket = Socket(client.url)
     running = client.submit(picture(1), socket.client_id)
-    reached(hold)
+    reached(pause)
     pending = client.submit(picture(2), socket.client_id)
     socket.wait_for("status", 4)
     assert client.post("/queue", {"delete": ["unknown", running]}).status_code == 200
     assert client.post("/queue", {"delete": [pending]}).content == b""
-    hold.release()
+    pause.release()
     socket.wait_end(running)
     socket.close()
     assert client.get(f"/history/{pending}") == {}
@@ -97,15 +97,15 @@ def test_deleted_prompt_is_told_by_status_alone(simulator: Simulator, client: Cl
 
 
 def test_interrupt_hits_the_running_prompt_alone(simulator: Simulator, client: Client) -> None:
-    hold = simulator.hold("5", 2)
+    pause = simulator.pause_at("5", 2)
     socket = Socket(client.url)
     client.post("/interrupt")  # nothing runs: must not hit the next one
     running = client.submit(picture(1), socket.client_id)
     pending = client.submit(picture(2), socket.client_id)
-    reached(hold)
+    reached(pause)
     client.post("/interrupt", {"prompt_id": pending})
     assert client.post("/interrupt", {"prompt_id": running}).content == b""
-    hold.release()
+    pause.release()
     socket.wait_end(pending)
     socket.close()
     assert [m["data"]["prompt_id"] for m in socket.messages("execution_interrupted")] == [running]
@@ -116,12 +116,12 @@ def test_interrupt_hits_the_running_prompt_alone(simulator: Simulator, client: C
 
 
 def test_interrupt_while_decoding_bites_at_the_next_node(simulator: Simulator, client: Client) -> None:
-    hold = simulator.hold("6")
+    pause = simulator.pause_at("6")
     socket = Socket(client.url)
     prompt_id = client.submit(picture(), socket.client_id)
-    reached(hold)
+    reached(pause)
     client.post("/interrupt")
-    hold.release()
+    pause.release()
     socket.wait_end(prompt_id)
     socket.close()
     (message,) = socket.messages("execution_interrupted")
@@ -130,14 +130,14 @@ def test_interrupt_while_decoding_bites_at_the_next_node(simulator: Simulator, c
 
 
 def test_history_comes_after_success_and_before_the_end(simulator: Simulator, client: Client) -> None:
-    hold = simulator.hold(SUCCESS)
+    pause = simulator.pause_at(BEFORE_HISTORY)
     socket = Socket(client.url)
     prompt_id = client.submit(picture(), socket.client_id)
-    reached(hold)
+    reached(pause)
     socket.wait_for("execution_success")
     assert client.get(f"/history/{prompt_id}") == {}
     assert len(client.get("/queue")["queue_running"]) == 1
-    hold.release()
+    pause.release()
     socket.wait_end(prompt_id)
     assert list(client.get(f"/history/{prompt_id}")) == [prompt_id]
     socket.close()
@@ -145,16 +145,16 @@ def test_history_comes_after_success_and_before_the_end(simulator: Simulator, cl
 
 
 def test_between_two_prompts_none_is_running(simulator: Simulator, client: Client) -> None:
-    started, hold = simulator.hold("1"), simulator.hold(NEXT)
+    started, pause = simulator.pause_at("1"), simulator.pause_at(BETWEEN_PROMPTS)
     client.submit(picture(1))
     reached(started)
     client.submit(picture(2))
     started.release()
-    reached(hold)
+    reached(pause)
     queue = client.get("/queue")
     assert queue["queue_running"] == []
     assert len(queue["queue_pending"]) == 1
-    hold.release()
+    pause.release()
 
 
 def test_history_can_be_shortened_and_emptied(client: Client) -> None:
@@ -221,10 +221,10 @@ def test_sampler_takes_its_steps_from_the_workflow(
 def test_flux_run_takes_as_long_as_on_a_fast_gpu(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
-    async def count(engine: Engine, seconds: float) -> None:
+    async def count(script: Script, seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setattr(Engine, "wait", count)
+    monkeypatch.setattr(Script, "wait", count)
     prompt = recordings.workflow("q_sampler_custom_advanced")
     prompt["17"]["inputs"]["steps"] = 20
     client.run(prompt)

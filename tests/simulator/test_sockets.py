@@ -35,16 +35,16 @@ def test_newer_socket_replaces_the_older_and_goes_deaf_when_that_one_closes(clie
 
 
 def test_reconnecting_client_is_told_the_running_node_without_a_prompt_id(simulator: Simulator, client: Client) -> None:
-    hold = simulator.hold("5", 2)
+    pause = simulator.pause_at("5", 2)
     first = Socket(client.url, "me")
     prompt_id = client.submit(picture(), "me")
-    assert hold.reached.wait(DEADLINE)
+    assert pause.reached.wait(DEADLINE)
     first.close()
     again = Socket(client.url, "me")
     again.wait_for("executing")
     stranger = Socket(client.url, "other")
     stranger.wait_for("status")
-    hold.release()
+    pause.release()
     again.wait_end(prompt_id)
     again.close()
     stranger.close()
@@ -82,13 +82,13 @@ def test_prompt_without_client_id_is_broadcast_in_part(client: Client) -> None:
 
 
 def test_interrupt_without_client_id_is_broadcast(simulator: Simulator, client: Client) -> None:
-    hold = simulator.hold("5", 1)
+    pause = simulator.pause_at("5", 1)
     observer = Socket(client.url)
     observer.wait_for("status")
     client.submit(picture())
-    assert hold.reached.wait(DEADLINE)
+    assert pause.reached.wait(DEADLINE)
     client.post("/interrupt")
-    hold.release()
+    pause.release()
     observer.wait_for("execution_interrupted")
     observer.wait_for("status", 4)
     observer.close()

@@ -1,0 +1,131 @@
+"""What the simulator knows about node classes: inputs, output types, which are outputs, which are asynchronous.
+
+Only a few classes have their inputs declared, those that validation (recording e) and `/object_info` need. Every
+other class is accepted with any inputs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+NOT_INSTALLED = "NotInstalled"
+"""A class whose name ends in this is not installed: the way to a `missing class` answer."""
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+SAMPLERS = _words("""
+euler euler_cfg_pp euler_ancestral euler_ancestral_cfg_pp heun heunpp2 dpm_2 dpm_2_ancestral lms dpm_fast
+dpm_adaptive dpmpp_2s_ancestral dpmpp_2s_ancestral_cfg_pp dpmpp_sde dpmpp_sde_gpu dpmpp_2m
+dpmpp_2m_cfg_pp dpmpp_2m_sde dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu dpmpp_3m_sde
+dpmpp_3m_sde_gpu ddpm lcm ipndm ipndm_v deis res_multistep res_multistep_cfg_pp res_multistep_ancestral
+res_multistep_ancestral_cfg_pp gradient_estimation gradient_estimation_cfg_pp er_sde seeds_2 seeds_3
+sa_solver sa_solver_pece ddim uni_pc uni_pc_bh2
+""")
+SCHEDULERS = _words("simple sgm_uniform karras exponential ddim_uniform beta normal linear_quadratic kl_optimal")
+
+MODEL_FILE, UPLOADED_FILE = "FILES", "UPLOAD"
+"""The types of inputs that name a file; in what goes to clients the type is the list of files."""
+
+InputConfig = list[Any]
+"""An input's declaration as ComfyUI writes it: `[type, options]`, the type a list of values for a choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClass:
+    """One node class."""
+
+    inputs: dict[str, InputConfig]
+    outputs: tuple[str, ...]
+    category: str = "simulator"
+
+
+def _int(default: int, low: int, high: int, **options: Any) -> InputConfig:
+    return ["INT", {"default": default, "min": low, "max": high, **options}]
+
+
+_MODEL: InputConfig = ["MODEL", {}]
+_CLIP: InputConfig = ["CLIP", {}]
+_VAE: InputConfig = ["VAE", {}]
+_LATENT: InputConfig = ["LATENT", {}]
+_IMAGE: InputConfig = ["IMAGE", {}]
+_CONDITIONING: InputConfig = ["CONDITIONING", {}]
+_TEXT: InputConfig = ["STRING", {}]
+_SIZE = _int(512, 1, 16384, step=1)
+_LATENT_SIZE = _int(512, 16, 16384, step=8)
+_BATCH = _int(1, 1, 4096)
+_SEED = _int(0, 0, 2**64 - 1)
+_SCALED_SIZE = {"width": _int(512, 0, 16384, step=1), "height": _int(512, 0, 16384, step=1)}
+
+NODE_CLASSES = {
+    "CheckpointLoaderSimple": NodeClass({"ckpt_name": [MODEL_FILE, {}]}, ("MODEL", "CLIP", "VAE"), "loaders"),
+    "CLIPTextEncode": NodeClass({"text": _TEXT, "clip": _CLIP}, ("CONDITIONING",), "conditioning"),
+    "EmptyLatentImage": NodeClass(
+        {"width": _LATENT_SIZE, "height": _LATENT_SIZE, "batch_size": _BATCH}, ("LATENT",), "latent"
+    ),
+    "KSampler": NodeClass(
+        {
+            "model": _MODEL,
+            "seed": _SEED,
+            "steps": _int(20, 1, 10000),
+            "cfg": ["FLOAT", {"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01}],
+            "sampler_name": [SAMPLERS, {}],
+            "scheduler": [SCHEDULERS, {}],
+            "positive": _CONDITIONING,
+            "negative": _CONDITIONING,
+            "latent_image": _LATENT,
+            "denoise": ["FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}],
+        },
+        ("LATENT",),
+        "sampling",
+    ),
+    "VAEDecode": NodeClass({"samples": _LATENT, "vae": _VAE}, ("IMAGE",), "latent"),
+    "SaveImage": NodeClass({"images": _IMAGE, "filename_prefix": _TEXT}, (), "image"),
+    "PreviewImage": NodeClass({"images": _IMAGE}, (), "image"),
+    "LoadImage": NodeClass({"image": [UPLOADED_FILE, {"image_upload": True}]}, ("IMAGE", "MASK"), "image"),
+    "EmptyImage": NodeClass({"width": _SIZE, "height": _SIZE, "batch_size": _BATCH}, ("IMAGE",), "image"),
+    "ImageScale": NodeClass({"image": _IMAGE, **_SCALED_SIZE}, ("IMAGE",), "image/upscaling"),
+    "ImageInvert": NodeClass({"image": _IMAGE}, ("IMAGE",), "image"),
+}
+
+ASYNC_CLASSES = frozenset({"TestSleep"})
+"""Classes that run beside each other."""
+_OUTPUT_CLASS = re.compile(r"(Save|Preview)|(VHS_VideoCombine|ProbeOutput)$")
+
+
+def is_installed(class_type: str) -> bool:
+    return not class_type.endswith(NOT_INSTALLED)
+
+
+def is_output(class_type: str) -> bool:
+    """Whether a node of this class is run for its own sake."""
+    return _OUTPUT_CLASS.match(class_type) is not None
+
+
+def public_config(config: InputConfig, files: list[str]) -> InputConfig:
+    """The declaration as clients see it."""
+    return [files, config[1]] if config[0] in (MODEL_FILE, UPLOADED_FILE) else config
+
+
+def object_info(files: list[str]) -> dict[str, Any]:
+    """The answer of `/object_info`, for the declared classes."""
+    return {
+        name: {
+            "input": {"required": {key: public_config(config, files) for key, config in node_class.inputs.items()}},
+            "input_order": {"required": list(node_class.inputs)},
+            "output": list(node_class.outputs),
+            "output_is_list": [False] * len(node_class.outputs),
+            "output_name": list(node_class.outputs),
+            "name": name,
+            "display_name": name,
+            "description": "",
+            "python_module": "nodes",
+            "category": node_class.category,
+            "output_node": is_output(name),
+        }
+        for name, node_class in NODE_CLASSES.items()
+    }
