@@ -15,6 +15,7 @@ DRAW_EVERY = 0.1
 
 # Ticks come on a timer of their own; one that is a moment early still counts.
 _SLACK = 1e-3
+_TAB = 8
 _CUT, _WRAP = "\x1b[?7l", "\x1b[?7h"
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 
@@ -99,7 +100,7 @@ class Region:
     def _clean(self, line: str) -> str:
         """A line of others as it may stand above a region; of one that they drew over, its last state."""
         pieces = [piece for piece in _ESCAPE.sub("", line).split("\r") if piece]
-        return printable(pieces[-1].expandtabs()) if pieces else ""
+        return printable(_expand_tabs(pieces[-1])) if pieces else ""
 
     def _paint(self, lines: list[str], strays: list[str]) -> None:
         if lines == self._shown and not self._above and not strays:
@@ -115,6 +116,12 @@ class Region:
         self._shown = lines
         out.write(text)
         out.flush()
+
+
+def _expand_tabs(line: str) -> str:
+    """*line* with spaces up to the next tab stop, a multiple of eight columns, for each tab."""
+    *pieces, last = line.split("\t")
+    return "".join(pad(piece, (cell_width(piece) // _TAB + 1) * _TAB) for piece in pieces) + last
 
 
 def _text(lines: Iterable[str], out: Stream) -> str:
