@@ -1,4 +1,4 @@
-"""Recordings read, and played again: the events of the run that was recorded. `recorder` has the format."""
+"""Recordings read, and played: the events of the run that was recorded. `net.recorder` has the format."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from comfyreport.run import Run, RunInput
 from comfyreport.run.verdict import Verdict, without_history
 from comfyreport.workflow.files import from_mapping
 
-# A time for recordings without a header, so that what is made of them is the same everywhere and always.
-_EPOCH = 1735689600.0
-_LATEST = 1e11
+# The time of recordings without a header: a constant, so that their events are always the same.
+_DEFAULT_TIME = 1735689600.0
+_MAX_SECONDS = 1e11
 
 
 class Recording(NamedTuple):
     """A recording that was read: `time` is when it began (epoch seconds), `server` the address without secrets."""
 
     records: tuple[Record, ...]
-    time: float = _EPOCH
+    time: float = _DEFAULT_TIME
     server: str = ""
 
     @property
@@ -51,14 +51,12 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
             data = gzip.decompress(data)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(
-            f"the recording {shown} can't be read: {reason}", hint="name a file that --record wrote"
-        ) from error
+        raise _unusable(f"the recording {shown} can't be read: {reason}") from error
     return parse_recording(data, shown)
 
 
 def parse_recording(data: bytes, name: str) -> Recording:
-    """Read a recording's bytes. A last line that was cut off is left out, as a killed process leaves it."""
+    """Read a recording's bytes. A last line that is cut off, as a killed process leaves it, is left out."""
     lines = data.splitlines()
     records: list[Record] = []
     for number, line in enumerate(lines, 1):
@@ -67,35 +65,33 @@ def parse_recording(data: bytes, name: str) -> Recording:
         except (ValueError, RecursionError):
             if number == len(lines) and records:
                 break
-            raise UsageError(
-                f"{name} is no recording: line {number} is no JSON", hint="name a file that --record wrote"
-            ) from None
+            raise _unusable(f"{name} is no recording: line {number} is no JSON") from None
         if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
-            raise UsageError(
-                f"{name} is no recording: line {number} has no kind", hint="name a file that --record wrote"
-            )
+            raise _unusable(f"{name} is no recording: line {number} has no kind")
         if record.get("dir") not in ("in", "out", "note") and (records or record["kind"] != "header"):
-            raise UsageError(
-                f"{name} is no recording: line {number} has no dir", hint="name a file that --record wrote"
-            )
+            raise _unusable(f"{name} is no recording: line {number} has no dir")
         records.append(record)
     if not records:
-        raise UsageError(f"the recording {name} is empty", hint="name a file that --record wrote")
+        raise _unusable(f"the recording {name} is empty")
     header: Record = {}
     if records[0]["kind"] == "header":
         header, records = records[0], records[1:]
     server = header.get("server")
-    began = _time(header.get("time"), _EPOCH)
-    return Recording(tuple(records), began, server if isinstance(server, str) else "")
+    time = _time(header.get("time"), _DEFAULT_TIME)
+    return Recording(tuple(records), time, server if isinstance(server, str) else "")
+
+
+def _unusable(message: str) -> UsageError:
+    return UsageError(message, hint="name a file that --record wrote")
 
 
 def _seconds(record: Record) -> float:
     return _time(record.get("t"), 0.0)
 
 
-def _time(value: object, otherwise: float) -> float:
-    """A number of seconds that can be one: JSON files may hold NaN and 1e999."""
-    return float(value) if isinstance(value, (int, float)) and 0 <= value < _LATEST else otherwise
+def _time(value: object, default: float) -> float:
+    """*value* where it is a usable number of seconds: JSON files may hold NaN and 1e999."""
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < _MAX_SECONDS else default
 
 
 def _socket(record: Record) -> str:
@@ -103,8 +99,8 @@ def _socket(record: Record) -> str:
     return sock if isinstance(sock, str) else ""
 
 
-def _submission(records: Iterable[Record]) -> tuple[Record, int | None]:
-    """The request of the first prompt that was posted, and the index of its answer (None: there is none)."""
+def _find_submission(records: Iterable[Record]) -> tuple[Record, int | None]:
+    """The request of the first prompt that was posted, and the index of its response (None: there is none)."""
     request: Record = {}
     for index, record in enumerate(records):
         if record.get("path") != "/prompt" or record.get("method") != "POST":
@@ -117,22 +113,22 @@ def _submission(records: Iterable[Record]) -> tuple[Record, int | None]:
 
 
 class Player:
-    """Makes a recording's events, as the run that it recorded did; one prompt, the first that was posted."""
+    """Makes the events of a recording's run again; of several prompts, those of the first that was posted."""
 
     def __init__(self, recording: Recording, *, sequence: Iterator[int] | None = None, previews: bool = True) -> None:
         self._recording = recording
-        request, self._answer = _submission(recording.records)
+        request, self._response_index = _find_submission(recording.records)
         graph = request.get("prompt")
         try:
             workflow = from_mapping(graph) if isinstance(graph, dict) else None
         except ComfyReportError:
             workflow = None
-        response = recording.records[self._answer].get("response") if self._answer is not None else None
-        given = response.get("prompt_id") if isinstance(response, dict) else None
-        prompt_id = given if isinstance(given, str) else str(request.get("prompt_id", ""))
+        response = recording.records[self._response_index].get("response") if self._response_index is not None else None
+        assigned = response.get("prompt_id") if isinstance(response, dict) else None
+        prompt_id = assigned if isinstance(assigned, str) else str(request.get("prompt_id", ""))
         client_id = request.get("client_id")
-        self._end: Record = {}
-        self._connected = 0
+        self._end_note: Record = {}
+        self._connections = 0
         self._socket = f"clientId={client_id}"
         self._sockets: set[str] = set()
         self.run = Run(
@@ -156,9 +152,9 @@ class Player:
                 break
             at = self._instant(max(at.elapsed, _seconds(record)))
             yield from self._play(index, record, at)
-        recorded = self._recorded()
+        recorded = self._recorded_verdict()
         if recorded is not None and (self.run.verdict is None or self.run.verdict.status != recorded.status):
-            # Whether outputs could be saved, a time limit and the user's wishes are in no answer of the server.
+            # That outputs couldn't be saved, a time limit, and a stop by the user are in no response of the server.
             self.run.verdict = recorded
         if self.run.verdict is None:
             message = "the recording ends before the run did"
@@ -172,8 +168,8 @@ class Player:
         kind, direction = record.get("kind"), record.get("dir")
         if kind == "ws-open" and str(record.get("path", "")).endswith(self._socket):
             self._sockets.add(_socket(record))
-            self._connected += 1
-            state = "connected" if self._connected == 1 else "restored"
+            self._connections += 1
+            state = "connected" if self._connections == 1 else "restored"
             yield from self.run.emit(ev.ConnectionChanged, at, state=state)
         elif kind == "ws-close" and direction == "in" and _socket(record) in self._sockets:
             if self.run.verdict is not None or self.run.ending:
@@ -183,19 +179,19 @@ class Player:
         elif kind == "note":
             yield from self._note(record, at)
         elif direction == "out" and kind == "http":
-            # The submission, or the first look for a prompt that was there already: now the prompt's id is of use.
+            # The submission, or the first request about a prompt that was there already: events have its id from here.
             self.run.sent = True
         elif direction == "in":
-            fact = self._fact(index, record)
-            if fact is not None:
-                yield from self.run.feed(fact, at)
+            run_input = self._decode(index, record)
+            if run_input is not None:
+                yield from self.run.feed(run_input, at)
 
     def _note(self, record: Record, at: Instant) -> Iterator[ev.Event]:
         note = record.get("note")
         if note == "cancel":
             self.run.outcome.cancelling = True
         elif note == "end":
-            self._end = record
+            self._end_note = record
         elif note == "saved":
             index = record.get("index")
             if isinstance(index, int) and 0 <= index < len(self.run.outputs):
@@ -204,7 +200,7 @@ class Player:
                 output = replace(self.run.outputs[index], path=str(record.get("path")), bytes=size)
                 yield from self.run.saved(index, output, at)
 
-    def _fact(self, index: int, record: Record) -> RunInput | None:
+    def _decode(self, index: int, record: Record) -> RunInput | None:
         kind = record.get("kind")
         if kind == "ws-text" and _socket(record) in self._sockets:
             return decode.decode_text(str(record.get("text", "")))
@@ -212,12 +208,12 @@ class Player:
             with contextlib.suppress(binascii.Error, TypeError, ValueError):
                 return decode.decode_binary(base64.b64decode(record.get("b64", "")))
         if kind == "http":
-            return self._answer_fact(index, record)
+            return self._decode_response(index, record)
         return None
 
-    def _answer_fact(self, index: int, record: Record) -> RunInput | None:
+    def _decode_response(self, index: int, record: Record) -> RunInput | None:
         path, status, body = str(record.get("path", "")), record.get("status"), record.get("response")
-        if index == self._answer:
+        if index == self._response_index:
             refs = self.run.nodes.refs()
             return responses.read_accepted(body, refs) if status == 200 else responses.read_refused(body, refs)
         if status == 200 and record.get("method") == "GET":
@@ -227,12 +223,12 @@ class Player:
                 return responses.read_queue(body)
         return None
 
-    def _recorded(self) -> Verdict | None:
-        """The end that the recorded run had, if the recording tells it."""
-        status, state, submitted = (self._end.get(name) for name in ("status", "prompt_state", "submitted"))
+    def _recorded_verdict(self) -> Verdict | None:
+        """The verdict of the recorded run, if the recording has it."""
+        status, state, submitted = (self._end_note.get(name) for name in ("status", "prompt_state", "submitted"))
         if not isinstance(status, str) or status not in ev.EXIT_CODES:
             return None
-        error = self._end.get("error")
+        error = self._end_note.get("error")
         info = None
         if isinstance(error, dict):
             code, message, hint = (str(error.get(name, "")) for name in ("code", "message", "hint"))
@@ -242,5 +238,5 @@ class Player:
             info,
             cast(ev.PromptState, state) if state in get_args(ev.PromptState) else "unknown",
             cast(ev.Submitted, submitted) if submitted in get_args(ev.Submitted) else "unknown",
-            self._end.get("retryable") is True,
+            self._end_note.get("retryable") is True,
         )

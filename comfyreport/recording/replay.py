@@ -14,26 +14,26 @@ from comfyreport.run.verdict import Verdict
 
 
 class Stop:
-    """A wish to stop that may be set in a signal handler, where an Event's lock might be held already."""
+    """A request to stop that a signal handler may set: `SimpleQueue.put` is reentrant, `threading.Event.set` isn't."""
 
     def __init__(self) -> None:
-        self._wish: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.wished = False
+        self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.is_set = False
 
     def set(self) -> None:
-        """Stop."""
-        self.wished = True
-        self._wish.put(None)
+        """Request the stop."""
+        self.is_set = True
+        self._queue.put(None)
 
     def wait(self, seconds: float) -> None:
-        """Wait for the wish, at most so long."""
-        if not self.wished:
+        """Wait for the request, at most *seconds*."""
+        if not self.is_set:
             with contextlib.suppress(queue.Empty):
-                self._wish.get(timeout=min(seconds, threading.TIMEOUT_MAX))
+                self._queue.get(timeout=min(seconds, threading.TIMEOUT_MAX))
 
 
 def replay(session: Session, recording: Recording, *, speed: float, stop: Stop) -> None:
-    """Tell the recorded run's events, *speed* times as fast as they came (0: at once), until *stop* is set."""
+    """Publish the recorded run's events, *speed* times as fast as they came (0: at once), until *stop* is set."""
     player = Player(recording, sequence=session.sequence, previews=session.wants("node_preview"))
     began = time.monotonic()
     if speed:
@@ -44,10 +44,10 @@ def replay(session: Session, recording: Recording, *, speed: float, stop: Stop) 
             stop.wait(max(0.0, began + seconds / speed - time.monotonic()))
         else:
             session.use_clock(lambda: seconds)
-        if stop.wished:
+        if stop.is_set:
             error = ErrorInfo(code="cancelled", message="the replay was stopped by the user")
             player.run.conclude(Verdict("cancelled", error, "none", "no"))
-        return not stop.wished
+        return not stop.is_set
 
     for event in player.events(wait):
         session.publish([event])

@@ -1,4 +1,4 @@
-"""The recordings that ship with comfyreport, and the streams that they make."""
+"""The recordings that ship with comfyreport, and the event streams of recordings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load_recording(recording: str | os.PathLike[str] | Recording) -> Recording:
 def stream_of(
     recording: str | os.PathLike[str] | Recording, *, previews: bool = True, reporters: tuple[str, ...] = ()
 ) -> Iterator[ev.Event]:
-    """The events of a whole stream, as `comfyreport replay` tells them: from `stream_started` to `stream_finished`."""
+    """The events of a whole stream, from `stream_started` to `stream_finished`, as `comfyreport replay` has them."""
     loaded = load_recording(recording)
     sequence = itertools.count(1)
     yield ev.StreamStarted(

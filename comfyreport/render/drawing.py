@@ -13,16 +13,17 @@ from comfyreport.text import cell_width, fit, printable
 DRAW_EVERY = 0.1
 """Seconds of the events' clock between two draws, at least."""
 
-# Ticks come on a timer of their own; one that is a moment early still counts.
+# Ticks come on a timer of their own; one that comes a moment early counts too.
 _SLACK = 1e-3
-_CUT, _WRAP = "\x1b[?7l", "\x1b[?7h"
+_TAB_COLUMNS = 8
+_WRAP_OFF, _WRAP_ON = "\x1b[?7l", "\x1b[?7h"
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 
 
 class Lines:
     """Lines that stay, where nothing is drawn over: files, pipes, CI, dumb terminals.
 
-    It has the methods of a Region, so that a reporter needs to tell them apart only when it is made.
+    It has the methods of a Region, so that only the code that chooses one of the two has to know which it is.
     """
 
     def __init__(self, out: Stream) -> None:
@@ -30,7 +31,7 @@ class Lines:
 
     def write(self, lines: Iterable[str]) -> None:
         """Write *lines* at once; their tags are coloured where the stream has colour."""
-        text = _text(lines, self._out)
+        text = _with_line_ends(lines, self._out)
         if text:
             self._out.write(text)
             self._out.flush()
@@ -50,20 +51,20 @@ class Lines:
 class Region:
     """Lines at the end of a terminal that are drawn over, and lines above them that stay.
 
-    The cursor rests at the region's beginning: wherever a resize leaves it, to clear from there to the end of the
-    screen removes the region and nothing else. It is never hidden, so it can't stay hidden. Each draw is one write.
-    What others write to the terminal meanwhile is written above the region with the next draw, where the command
-    runs; in a program of somebody else's such text goes where it goes.
+    Between draws the cursor is at the region's beginning: wherever a resize moves it, to clear from there to the end
+    of the screen removes the region and nothing else. It is never hidden, so it can't stay hidden. Each draw is one
+    write. In the command, what others write to the terminal meanwhile is written above the region with the next draw;
+    in other programs nothing holds such text back.
 
-    :param out: a stream whose `take_terminal()` has said yes.
+    :param out: a stream whose `take_terminal()` returned True.
     """
 
     def __init__(self, out: Stream) -> None:
         self._out = out
         self._above: list[str] = []
         self._shown: list[str] = []
-        self._drawn = -math.inf
-        self._stray = ""
+        self._last_draw = -math.inf
+        self._partial = ""
         out.take_stray_output()
 
     def write(self, lines: Iterable[str]) -> None:
@@ -72,52 +73,58 @@ class Region:
 
     def due(self, elapsed: float) -> bool:
         """Whether the last draw is long enough ago at *elapsed* seconds."""
-        return not 0 <= elapsed - self._drawn < DRAW_EVERY - _SLACK
+        return not 0 <= elapsed - self._last_draw < DRAW_EVERY - _SLACK
 
     def draw(self, lines: Sequence[str], elapsed: float) -> None:
-        """Let *lines* stand in the region, at *elapsed* seconds of the events' clock.
+        """Show *lines* in the region, at *elapsed* seconds of the events' clock.
 
-        Of more than the terminal has room for, the last ones stay: nobody could draw over what has scrolled away.
+        Of more lines than the terminal has, only the last are drawn: what has scrolled away can't be drawn over.
         """
-        self._drawn = elapsed
-        self._paint(list(lines)[-max(1, self._out.height() - 1) :], self._strays())
+        self._last_draw = elapsed
+        self._redraw(list(lines)[-max(1, self._out.height() - 1) :], self._stray_lines())
 
     def close(self) -> None:
         """Remove the region; what was to be written above it stays, and the terminal is an ordinary one again."""
-        last = self._strays()
-        if self._stray:
-            last.append(self._clean(self._stray))
-            self._stray = ""
-        self._paint([], last)
+        last = self._stray_lines()
+        if self._partial:
+            last.append(self._clean(self._partial))
+            self._partial = ""
+        self._redraw([], last)
         self._out.close()
 
-    def _strays(self) -> list[str]:
-        """What others wrote, as whole lines."""
-        *lines, self._stray = (self._stray + self._out.take_stray_output()).replace("\r\n", "\n").split("\n")
+    def _stray_lines(self) -> list[str]:
+        """The whole lines that others wrote; what they wrote of the next one is kept."""
+        *lines, self._partial = (self._partial + self._out.take_stray_output()).replace("\r\n", "\n").split("\n")
         return [self._clean(line) for line in lines]
 
     def _clean(self, line: str) -> str:
-        """A line of others as it may stand above a region; of one that they drew over, its last state."""
+        """A line of others without what could move the cursor; of one that they redrew, its last state."""
         pieces = [piece for piece in _ESCAPE.sub("", line).split("\r") if piece]
-        return printable(pieces[-1].expandtabs()) if pieces else ""
+        return printable(_expand_tabs(pieces[-1])) if pieces else ""
 
-    def _paint(self, lines: list[str], strays: list[str]) -> None:
+    def _redraw(self, lines: list[str], strays: list[str]) -> None:
         if lines == self._shown and not self._above and not strays:
             return
         out = self._out
         text = CLEAR if self._shown else ""
-        text += "".join(f"{line}\n" for line in strays) + _text(self._above, out)
+        text += "".join(f"{line}\n" for line in strays) + _with_line_ends(self._above, out)
         if lines:
-            # Cut, not wrapped, where the terminal has become narrower meanwhile: the way back up is counted in lines.
+            # Without wrapping, also where the terminal has become narrower: the cursor goes up by the number of lines.
             joined = "\n".join(lines)
-            text += f"{_CUT}{joined}{_WRAP}\r" + (f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else "")
+            text += f"{_WRAP_OFF}{joined}{_WRAP_ON}\r" + (f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else "")
         self._above = []
         self._shown = lines
         out.write(text)
         out.flush()
 
 
-def _text(lines: Iterable[str], out: Stream) -> str:
+def _expand_tabs(line: str) -> str:
+    """*line* with spaces up to the next tab stop, a multiple of eight columns, for each tab."""
+    *pieces, last = line.split("\t")
+    return "".join(pad(piece, (cell_width(piece) // _TAB_COLUMNS + 1) * _TAB_COLUMNS) for piece in pieces) + last
+
+
+def _with_line_ends(lines: Iterable[str], out: Stream) -> str:
     return "".join(f"{color_tag(line) if out.color else line}\n" for line in lines)
 
 

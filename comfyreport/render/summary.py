@@ -10,12 +10,12 @@ from comfyreport.events import RunView
 from comfyreport.render.wording import format_seconds
 from comfyreport.text import printable
 
-SLOWEST = 3
-FILES = 5
+MAX_SLOWEST = 3
+MAX_FILES = 5
 
-_TITLE = 40
-# Below this a node's time is nobody's concern.
-_WORTH = 0.05
+_TITLE_LIMIT = 40
+# Shorter nodes aren't worth a mention.
+_MIN_SECONDS = 0.05
 _UNITS = ("B", "kB", "MB", "GB")
 
 
@@ -29,7 +29,7 @@ def describe_work(run: RunView) -> list[str]:
         return []
     lines = _outputs(result)
     if result.status in ("success", "partial"):
-        # Behind a failure this would only lead away from it.
+        # After a failure this would distract from it.
         lines += _slowest(run, result)
         if result.cached and result.executed:
             lines.append(f"Cached: {len(result.cached)} of {len(result.cached) + len(result.executed)} nodes")
@@ -45,17 +45,17 @@ def format_bytes(size: float) -> str:
 
 
 def _outputs(result: ev.RunFinished) -> list[str]:
-    """The saved files by name; what stayed on the server by its number."""
+    """The saved files by name; of what stayed on the server, how many of each kind."""
     saved = [output for output in result.outputs if output.path is not None]
-    lines = [f"Saved: {_file(output)}" for output in saved[:FILES]]
-    if len(saved) > FILES:
+    lines = [f"Saved: {_file(output)}" for output in saved[:MAX_FILES]]
+    if len(saved) > MAX_FILES:
         folders = {os.path.dirname(output.path or "") or "." for output in saved}
         where = f" in {printable(folders.pop(), 200)}" if len(folders) == 1 else ""
-        lines.append(f"and {len(saved) - FILES} more files{where}")
+        lines.append(f"and {len(saved) - MAX_FILES} more files{where}")
     if not saved:
         kinds = Counter(output.kind for output in result.outputs if output.filename is not None)
-        made = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in kinds.items())
-        lines += [f"Made: {made}, on the server"] if made else []
+        counts = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in kinds.items())
+        lines += [f"Made: {counts}, on the server"] if counts else []
     return lines
 
 
@@ -65,12 +65,12 @@ def _file(output: ev.Output) -> str:
 
 
 def _slowest(run: RunView, result: ev.RunFinished) -> list[str]:
-    timed = sorted(result.node_seconds.items(), key=lambda item: item[1], reverse=True)[:SLOWEST]
+    timed = sorted(result.node_seconds.items(), key=lambda item: item[1], reverse=True)[:MAX_SLOWEST]
     shown: list[str] = []
     for node_id, seconds in timed:
-        if seconds >= _WORTH:
+        if seconds >= _MIN_SECONDS:
             node = run.nodes.get(node_id)
-            title = printable(node_id if node is None else node.title, _TITLE)
+            title = printable(node_id if node is None else node.title, _TITLE_LIMIT)
             share = f" ({100 * seconds / result.seconds:.0f}%)" if result.seconds > 0 and not shown else ""
             shown.append(f"{title} {format_seconds(seconds)}{share}")
     return [f"Slowest: {', '.join(shown)}"] if shown else []

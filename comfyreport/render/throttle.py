@@ -6,7 +6,7 @@ import math
 
 from comfyreport import events as ev
 
-# Times come as differences of floats; a span of 0.1 s may arrive as 0.09999999.
+# Differences of floats: a span of 0.1 s may be 0.09999999.
 _SLACK = 1e-6
 
 # Nodes made by expansion share the id of their parent and have bars of their own.
@@ -19,15 +19,15 @@ class Thinner:
     A round holds, for each node, the newest of those held back since the last one. The first progress of
     a pass and the one that fills its bar pass at once. What is held back is let through before any other event
     that follows it: so `seq` always rises, and the newest progress of a pass is never lost, whatever its step.
-    The price is that a talkative neighbour can make more than *rate* lines a second. *rate* 0 holds nothing
-    back. Time is `event.elapsed`, in seconds.
+    So many other events can make it more than *rate* rounds a second. *rate* 0 holds nothing back. Time is
+    `event.elapsed`, in seconds.
     """
 
     def __init__(self, rate: float) -> None:
         self._interval = 1 / rate - _SLACK if rate > 0 else -math.inf
         self._held: dict[_Key, ev.Event] = {}
         self._passes: dict[_Key, tuple[int, float]] = {}
-        self._round = -math.inf
+        self._last_round = -math.inf
 
     def feed(self, event: ev.Event) -> list[ev.Event]:
         """Take *event*; return the events to write now, in the order of their `seq`."""
@@ -36,9 +36,9 @@ class Thinner:
             this_pass = (event.pass_number, event.max_steps)
             begins = self._passes.get(key) != this_pass
             self._passes[key] = this_pass
-            return self._offer(key, event, replaces=not begins, urgent=begins or event.step >= event.max_steps)
+            return self._pass_or_hold(key, event, replaces=not begins, urgent=begins or event.step >= event.max_steps)
         if isinstance(event, ev.NodePreview):
-            return self._offer(_key(event.node, event.type), event, replaces=True, urgent=False)
+            return self._pass_or_hold(_key(event.node, event.type), event, replaces=True, urgent=False)
         if isinstance(event, (ev.NodeStarted, ev.NodeFinished)):
             self._passes = {key: value for key, value in self._passes.items() if key[0] != event.node.id}
         elif isinstance(event, ev.RunFinished):
@@ -47,9 +47,9 @@ class Thinner:
 
     def tick(self, elapsed: float) -> list[ev.Event]:
         """Time passed, to *elapsed*; return what was held back long enough."""
-        if not self._held or elapsed - self._round < self._interval:
+        if not self._held or elapsed - self._last_round < self._interval:
             return []
-        self._round = elapsed
+        self._last_round = elapsed
         return self.flush()
 
     def flush(self) -> list[ev.Event]:
@@ -58,11 +58,11 @@ class Thinner:
         self._held.clear()
         return held
 
-    def _offer(self, key: _Key, event: ev.Event, *, replaces: bool, urgent: bool) -> list[ev.Event]:
+    def _pass_or_hold(self, key: _Key, event: ev.Event, *, replaces: bool, urgent: bool) -> list[ev.Event]:
         if replaces:
             self._held.pop(key, None)
-        if urgent or event.elapsed - self._round >= self._interval:
-            self._round = event.elapsed
+        if urgent or event.elapsed - self._last_round >= self._interval:
+            self._last_round = event.elapsed
             return [*self.flush(), event]
         self._held[key] = event
         return []

@@ -14,7 +14,7 @@ from typing import Any
 from comfyreport import events as ev
 from comfyreport.text import printable
 
-# Longest pieces of foreign text in a line: a title, a message, a detail such as a list of all models.
+# Characters of text from a server or a workflow in a line: a title, a message, a detail such as a list of all models.
 _TITLE = 80
 _MESSAGE = 500
 _DETAIL = 300
@@ -27,8 +27,8 @@ _COLORS = {"OK": "32", "WARN": "33", "ERROR": "31", "PROGRESS": "36", "INFO": "3
 
 
 def describe_event(event: ev.Event) -> list[str]:
-    """*event* in words: at least one line, the first one tagged. Unknown event types are told by their name."""
-    describe = _WORDS.get(type(event))
+    """*event* in words: at least one line, the first one tagged. Of an unknown type, its name."""
+    describe = _DESCRIBERS.get(type(event))
     if describe is None:
         return [f"[INFO] {printable(getattr(event, 'type', type(event).__name__), _TITLE)}"]
     words: str | list[str] = describe(event)
@@ -46,7 +46,7 @@ def describe_result(event: ev.RunFinished) -> list[str]:
     lines += [f"  {line}" for line in message[1:]]
     lines += _node_error_lines(error)
     lines += _traceback_lines(error)
-    lines += _where_is_the_prompt(event)
+    lines += _prompt_state_lines(event)
     hint = error.hint or _HINTS.get(error.code) or _HINTS.get(event.status, "")
     if event.submitted == "no" and "{prompt_id}" in hint:
         hint = ""
@@ -107,18 +107,18 @@ def format_steps(step: float, max_steps: float) -> str:
     if not 1e-3 <= max_steps < 1e15:
         return f"{step:.3g}/{max_steps:.3g}"
     digits = max(0, 2 - math.floor(math.log10(max_steps)))
-    return "/".join(_short(f"{number:.{digits}f}") for number in (step, max_steps))
+    return "/".join(_without_zeros(f"{number:.{digits}f}") for number in (step, max_steps))
 
 
 def percentage(part: float, whole: float = 1.0) -> int:
     """*part* of *whole* in per cent, 0 to 100, rounded down so that 100 means the end."""
     if not whole > 0 or not part > 0:
         return 0
-    # The small addend makes up for 0.29 * 100 being 28.999….
+    # Without the small addend 0.29 would give 28: 0.29 * 100 is 28.999….
     return 100 if part >= whole else min(99, math.floor(100 * (part / whole) + 1e-9))
 
 
-def _short(digits: str) -> str:
+def _without_zeros(digits: str) -> str:
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
@@ -138,7 +138,7 @@ def _label(ref: ev.NodeRef) -> str:
 
 # --- the end of a run
 
-_LEADS = {
+_HEADLINES = {
     "error": "Generation failed",
     "interrupted": "Interrupted",
     "usage": "Not submitted",
@@ -151,7 +151,7 @@ _LEADS = {
     "detached": "Left before the end",
     "internal": "Internal error",
 }
-_TIMED = ("error", "interrupted", "lost", "timeout", "partial", "cancelled", "detached")
+_TIMED_STATUSES = ("error", "interrupted", "lost", "timeout", "partial", "cancelled", "detached")
 
 # The next step where the error itself names none: by code, else by status.
 _HINTS = {
@@ -197,13 +197,13 @@ def _success(event: ev.RunFinished) -> str:
 
 
 def _headline(event: ev.RunFinished, error: ev.ErrorInfo, message: str) -> str:
-    lead = _LEADS.get(event.status, printable(event.status, _TITLE))
+    lead = _HEADLINES.get(event.status, printable(event.status, _TITLE))
     if event.status == "usage" and message:
-        # The message of a usage error stands for itself.
+        # The message of a usage error is the whole headline.
         lead = ""
     if lead and message.casefold().startswith(lead.casefold()):
         lead, message = message[:1].upper() + message[1:], ""
-    if event.status in _TIMED:
+    if event.status in _TIMED_STATUSES:
         lead += f" after {format_seconds(event.seconds)}"
     if event.status == "error" and error.node is not None:
         lead += f" in {_label(error.node)}"
@@ -216,7 +216,7 @@ def _message_lines(error: ev.ErrorInfo) -> list[str]:
     """The message's first lines, else the meaning of its code; nothing for a bare status."""
     lines = [line for line in error.message.splitlines() if line.strip()]
     if not lines:
-        lines = [ev.ERROR_CODES[error.code]] if error.code in ev.ERROR_CODES and error.code not in _LEADS else []
+        lines = [ev.ERROR_CODES[error.code]] if error.code in ev.ERROR_CODES and error.code not in _HEADLINES else []
     return [
         printable(line.strip() if index == 0 else line, _MESSAGE) for index, line in enumerate(lines[:_MESSAGE_LINES])
     ]
@@ -241,8 +241,8 @@ def _traceback_lines(error: ev.ErrorInfo) -> list[str]:
     return [f"    {printable(line, _DETAIL)}" for line in lines[places[0] if places else 0 :]]
 
 
-def _where_is_the_prompt(event: ev.RunFinished) -> list[str]:
-    """One line where the user left a prompt that may go on without him."""
+def _prompt_state_lines(event: ev.RunFinished) -> list[str]:
+    """One line where the prompt may go on, or was cancelled, after the command stopped following it."""
     if event.status not in ("timeout", "cancelled", "detached", "internal") or event.submitted == "no":
         return []
     if event.status == "cancelled" and event.prompt_state == "cancelled":
@@ -314,7 +314,7 @@ def _connection_changed(event: ev.ConnectionChanged) -> str:
 
 
 def _heartbeat(event: ev.Heartbeat) -> str:
-    # While a file comes in, the server is heard all the time.
+    # During a download bytes arrive all the time: there is no silence to mention.
     silence = f", nothing heard for {format_seconds(event.silent_seconds, 0)}" if event.silent_seconds >= 0.5 else ""
     if event.state == "queued":
         return f"[INFO] Still waiting in the queue{silence}"
@@ -342,7 +342,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-_WORDS: dict[type[ev.Event], Callable[[Any], str | list[str]]] = {
+_DESCRIBERS: dict[type[ev.Event], Callable[[Any], str | list[str]]] = {
     ev.StreamStarted: _stream_started,
     ev.RunQueued: _run_queued,
     ev.QueueChanged: _queue_changed,

@@ -275,10 +275,10 @@ def test_signals_are_left_alone_outside_the_main_thread() -> None:
 def test_a_wish_to_stop_ends_a_wait() -> None:
     stop = Stop()
     stop.wait(0.0)
-    assert not stop.wished
+    assert not stop.is_set
     threading.Timer(0.05, stop.set).start()
     began = time.monotonic()
     stop.wait(1e300)
-    assert stop.wished
+    assert stop.is_set
     stop.wait(1e300)
     assert time.monotonic() - began < LIMIT

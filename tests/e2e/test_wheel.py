@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.parser
 import json
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -45,8 +46,8 @@ def test_what_is_in_it(wheel: zipfile.ZipFile) -> None:
 def test_what_it_needs(wheel: zipfile.ZipFile) -> None:
     text = wheel.read("comfyreport-0.1.0.dist-info/METADATA").decode()
     wanted = email.parser.Parser().parsestr(text).get_all("Requires-Dist") or []
-    core = {line.split(">")[0] for line in wanted if "extra ==" not in line}
-    assert core == {"orjson", "pluggy", "requests", "websocket-client"}
+    core = {re.split("[<>]", line)[0] for line in wanted if "extra ==" not in line}
+    assert core == {"orjson", "pluggy", "requests", "wcwidth", "websocket-client"}
 
 
 def test_installed_size(installed: Installed) -> None:

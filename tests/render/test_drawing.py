@@ -75,6 +75,14 @@ def test_what_others_write_stands_above_it_in_whole_lines() -> None:
     assert "later\n" in out.file.buffer.getvalue().decode()  # type: ignore[attr-defined]
 
 
+def test_tabs_of_others_end_at_columns_not_at_characters() -> None:
+    out, other = pair()
+    region = Region(out)
+    other.write("雪\tx\t\U0001f1ff\U0001f1fc\ty\n")
+    region.draw(["bar"], 0.0)
+    assert out.screen[0] == "雪      x       \U0001f1ff\U0001f1fc      y"
+
+
 def test_of_others_nothing_can_move_the_cursor() -> None:
     out, other = pair()
     region = Region(out)
@@ -131,6 +139,8 @@ def test_a_bar_is_as_wide_as_asked_for_and_full_only_at_the_end(part: float, wid
         ("KSampler", 7, False, "KSam..."),
         ("KSampler", 0, True, ""),
         ("雪山の夕焼け", 6, True, "雪山…"),
+        ("\U0001f469\u200d\U0001f3a8\U0001f469\u200d\U0001f3a8", 3, True, "\U0001f469\u200d\U0001f3a8…"),
+        ("\U0001f469\u200d\U0001f3a8\U0001f469\u200d\U0001f3a8", 2, True, "…"),
         ("KSampler", 2, False, ".."),
     ],
 )
@@ -140,6 +150,7 @@ def test_shorten(text: str, width: int, unicode: bool, shown: str) -> None:
 
 def test_pad_counts_columns() -> None:
     assert pad("雪", 4) == "雪  "
+    assert pad("\U0001f469\u200d\U0001f3a8", 4) == "\U0001f469\u200d\U0001f3a8  "
     assert pad("long", 2) == "long"
 
 

@@ -1,14 +1,12 @@
-"""Streams: what is safe to draw, when to colour, when to redraw, who owns a terminal."""
+"""Streams: when to colour, when to redraw, who owns a terminal."""
 
 from __future__ import annotations
 
 import io
 import sys
-import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
 
 from comfyreport.errors import ReporterError
 from comfyreport.reporting.streams import (
@@ -21,89 +19,7 @@ from comfyreport.reporting.streams import (
     stdout,
     wants_color,
 )
-from comfyreport.text import cell_width, fit, printable
 from tests.plugins.terminal import Plain, Terminal
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("KSampler (efficient) 2", "KSampler (efficient) 2"),
-        ("雪の山 🏔 é", "雪の山 🏔 é"),
-        ("red\x1b[31m", "red\\x1b[31m"),
-        ("title\x1b]0;owned\x07", "title\\x1b]0;owned\\x07"),
-        ("eight-bit \x9b31m", "eight-bit \\x9b31m"),
-        ("a\nb\rc\td", "a\\nb\\rc\\td"),
-        ("back\x08space\x7f", "back\\x08space\\x7f"),
-        ("abc\u202egnp.exe", "abc\\u202egnp.exe"),
-        ("\u2066isolate\u2069", "\\u2066isolate\\u2069"),
-        ("line\u2028separator\u2029", "line\\u2028separator\\u2029"),
-        ("zero\u200bwidth\ufeff", "zero\\u200bwidth\\ufeff"),
-        ("soft\xadhyphen", "soft\\xadhyphen"),
-        ("tag\U000e0041", "tag\\U000e0041"),
-        ("lone\ud800", "lone\\ud800"),
-        (None, "None"),
-        (12, "12"),
-    ],
-)
-def test_printable(text: object, shown: str) -> None:
-    assert printable(text) == shown
-
-
-@given(st.text(), st.integers(0, 20))
-def test_a_limit_cuts_what_would_be_shown(text: str, limit: int) -> None:
-    whole = printable(text)
-    assert printable(text, limit) == (whole if len(whole) <= limit else whole[: max(0, limit - 1)] + "…")
-
-
-def test_no_more_than_the_limit_is_looked_at() -> None:
-    text = "\x01" * 3_000_000
-    tracemalloc.start()
-    try:
-        assert len(printable(text, 80)) == 80
-        assert fit("é" * 3_000_000, 80) == "é" * 80
-        assert tracemalloc.get_traced_memory()[1] < 6_500_000
-    finally:
-        tracemalloc.stop()
-
-
-def test_what_str_raises_for_is_printable() -> None:
-    value: list[object] = []
-    for _ in range(100_000):
-        value = [value]
-    assert printable(value) == "(list that is no text)"
-
-
-def test_printable_limit() -> None:
-    assert printable("abcdef", 6) == "abcdef"
-    assert printable("abcdefg", 6) == "abcde…"
-    assert printable("\x1b" * 10, 6) == "\\x1b\\…"
-
-
-@settings(deadline=None)
-@given(st.text(st.characters()))
-def test_printable_leaves_nothing_that_moves_a_cursor(text: str) -> None:
-    shown = printable(text)
-    assert len(shown.splitlines()) <= 1
-    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in shown)
-    assert printable(shown) == shown
-
-
-@pytest.mark.parametrize(
-    ("text", "width"), [("abc", 3), ("雪", 2), ("e\u0301", 1), ("雪a\u0301", 3), ("", 0), ("\uff21", 2)]
-)
-def test_cell_width(text: str, width: int) -> None:
-    assert cell_width(text) == width
-
-
-@settings(deadline=None)
-@given(st.text(), st.integers(0, 20))
-def test_fit_is_the_longest_beginning_that_fits(text: str, width: int) -> None:
-    shown = fit(text, width)
-    assert text.startswith(shown)
-    assert cell_width(shown) <= width
-    if shown != text:
-        assert cell_width(text[: len(shown) + 1]) > width
 
 
 @pytest.mark.parametrize(

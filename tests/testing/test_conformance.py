@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,10 @@ from comfyreport_quiet import quiet
 from comfyreport import events as ev
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunView
-from comfyreport.events.schema import json_schema
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.streams import Stream
 from comfyreport.testing.conformance import ConformanceError, conforms
-from comfyreport.testing.samples import SCRIPTS, SomethingNew, odd, usual
 from comfyreport.text import printable
-from tests.playing import check_view
 
 
 @pytest.mark.parametrize(
@@ -305,27 +301,3 @@ def test_it_leaves_nothing_behind(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("still here\n", "and here")
     assert set(os.listdir("/proc/self/fd")) == before
     assert threading.active_count() == threads
-
-
-# --- the streams that it tells
-
-
-@pytest.mark.parametrize("make", SCRIPTS.values(), ids=SCRIPTS)
-def test_the_streams_are_streams(make: Callable[[], list[ev.Event]]) -> None:
-    events = make()
-    assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    assert isinstance(events[0], ev.StreamStarted)
-    assert isinstance(events[-2], ev.RunFinished)
-    assert isinstance(events[-1], ev.StreamFinished)
-    run = RunView()
-    for event in events:
-        run.apply(event)
-    assert run.result is events[-2]
-
-
-def test_each_type_is_told_and_the_view_agrees() -> None:
-    assert {type(event) for event in usual()} == set(ev.EVENT_CLASSES)
-    check_view([event for event in usual()[:-1] if not isinstance(event, ev.StreamStarted)])
-    assert SomethingNew not in ev.EVENT_CLASSES
-    assert "something_new" not in json_schema()["$defs"]
-    assert len(odd()) > 20

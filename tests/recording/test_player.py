@@ -1,13 +1,11 @@
-"""Recordings: what is written can be played, is never secret, and what is none is refused."""
+"""Recordings read and played: what the recorder wrote can be played, and what is no recording is refused."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import json
-import os
 import struct
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +22,16 @@ from tests.playing import check, executing, play, short, text, text_frame, the_e
 SERVER = "http://127.0.0.1:8188"
 
 
-def record(path: Path, *taps: dict[str, Any], secrets: tuple[str, ...] = ()) -> bytes:
-    recorder = Recorder(path, server=SERVER, secrets=secrets)
-    for tap in taps:
-        recorder.tap(tap)
-    recorder.close()
-    assert recorder.failure is None
-    return path.read_bytes()
-
-
-def taps(name: str) -> list[dict[str, Any]]:
-    """A recording's records as the client hands them to the recorder, without their times."""
-    return [{key: value for key, value in each.items() if key != "t"} for each in recordings.load(name)]
-
-
 def told(events: list[ev.Event]) -> list[str]:
     return [short(event) for event in events]
 
 
 @pytest.mark.parametrize("name", ["c_partial_cache", "d_node_error", "k6_expansion_inner_progress", "m_reconnect"])
 def test_what_is_recorded_can_be_played(name: str, tmp_path: Path) -> None:
-    record(tmp_path / "deep" / "run.jsonl", *taps(name))
+    recorder = Recorder(tmp_path / "deep" / "run.jsonl", server=SERVER)
+    for each in recordings.load(name):
+        recorder.tap({key: value for key, value in each.items() if key != "t"})
+    recorder.close()
     recording = read_recording(tmp_path / "deep" / "run.jsonl")
     assert recording.server == SERVER
     events = list(Player(recording).events())
@@ -53,128 +40,6 @@ def test_what_is_recorded_can_be_played(name: str, tmp_path: Path) -> None:
     assert [event.time - recording.time for event in events] == pytest.approx(
         [event.elapsed for event in events], abs=1e-5
     )
-
-
-def test_a_recording_is_written_as_it_happens(tmp_path: Path) -> None:
-    """A process that is killed leaves all that it had heard."""
-    recorder = Recorder(tmp_path / "r", server=SERVER)
-    recorder.tap({"dir": "in", "kind": "ws-text", "text": "x"})
-    assert (tmp_path / "r").read_bytes().count(b"\n") == 2
-    recorder.close()
-    recorder.close()
-    recorder.tap({"dir": "in", "kind": "ws-text", "text": "late"})
-    assert b"late" not in (tmp_path / "r").read_bytes()
-    assert recorder.failure is None
-
-
-# --- secrets
-
-SECRETS = {
-    "json": 'pa"ss\\word',
-    "unicode": "pässwörd-\U0001f511",
-    "url": "a b/c?d=e&f%g",
-    "lines": "line\nbreak",
-    "long": "s" * 10_000,
-    "html": "<html>&amp;",
-    "undecodable": "secret\udcff\udcfe",
-}
-
-
-@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
-def test_secrets_are_never_in_the_file(secret: str, tmp_path: Path) -> None:
-    body = {"extra_data": {"api_key": secret, secret: [secret]}}
-    written = record(
-        tmp_path / "r",
-        {"dir": "out", "kind": "http", "method": "POST", "path": f"/prompt?token={secret}", "request": body},
-        {"dir": "in", "kind": "http", "method": "GET", "path": "/history/p", "status": 200, "response": {"p": body}},
-        {"dir": "in", "kind": "ws-text", "text": json.dumps(body), "sock": "A"},
-        {"dir": "in", "kind": "ws-text", "text": json.dumps(body, ensure_ascii=False), "sock": "A"},
-        {"dir": "in", "kind": "http", "status": 500, "path": "/queue", "text": f"Error: {secret} is wrong"},
-        secrets=(secret,),
-    )
-    removed = {"extra_data": {"api_key": "[removed]", "[removed]": ["[removed]"]}}
-    lines = [json.loads(line) for line in written.splitlines()]
-    assert lines[1]["request"] == removed
-    assert lines[1]["path"] == "/prompt?token=[removed]"
-    assert lines[2]["response"] == {"p": removed}
-    assert [json.loads(line["text"]) for line in lines[3:5]] == [removed] * 2
-    assert lines[5]["text"] == "Error: [removed] is wrong"
-
-
-def test_the_percent_escaped_form_of_a_secret_is_one_too(tmp_path: Path) -> None:
-    tap = {"dir": "out", "kind": "http", "path": "/view?token=a%20b%2Fcdefgh&x=a+b%2Fcdefgh"}
-    written = record(tmp_path / "r", tap, secrets=("a b/cdefgh",))
-    assert b"token=[removed]&x=[removed]" in written
-
-
-def test_a_secret_within_another_leaves_nothing_of_it(tmp_path: Path) -> None:
-    tap = {"dir": "in", "kind": "ws-text", "text": "Bearer abcdefghijk"}
-    assert b"ijk" not in record(tmp_path / "r", tap, secrets=("abcdefgh", "abcdefghijk", ""))
-
-
-# --- faults while writing
-
-
-def test_a_record_that_no_json_could_hold_ends_nothing(tmp_path: Path) -> None:
-    deep: list[Any] = []
-    for _ in range(100_000):
-        deep = [deep]
-    circle: list[Any] = []
-    circle.append(circle)
-    odd: list[Any] = [deep, circle, {(1, 2): 3}, object(), b"\xff", "\ud800"]
-    for secrets in ((), ("topsecret",)):
-        path = tmp_path / f"r{len(secrets)}"
-        written = record(
-            path, *({"dir": "in", "kind": "http", "x": each, "path": "/topsecret"} for each in odd), secrets=secrets
-        )
-        assert [json.loads(line)["kind"] for line in written.splitlines()] == ["header"] + ["http"] * len(odd)
-        assert (b"/topsecret" in written) == (not secrets)
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_a_full_disk_is_noted_and_not_raised() -> None:
-    told: list[str] = []
-    recorder = Recorder("/dev/full", server=SERVER, on_failure=told.append)
-    for _ in range(10_000):
-        recorder.tap({"dir": "in", "kind": "ws-text", "text": "x" * 100})
-    recorder.note("end")
-    recorder.close()
-    assert recorder.failure == "No space left on device"
-    assert told == [recorder.failure]
-
-
-def test_a_place_that_cant_be_written_is_a_usage_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for path in (tmp_path, tmp_path / "file" / "r", tmp_path / ("n" * 300), "nul\0byte"):
-        with pytest.raises(UsageError):
-            Recorder(path, server=SERVER)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
-def test_a_fifo_that_nobody_reads_is_a_usage_error(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(UsageError, match="nobody reads this FIFO"):
-        Recorder(tmp_path / "fifo", server=SERVER)
-
-
-def test_many_threads_write_whole_lines(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "r", server=SERVER, secrets=("topsecret",))
-
-    def work(name: int) -> None:
-        for number in range(200):
-            recorder.tap({"dir": "in", "kind": "ws-text", "text": f"{name} {number} topsecret " + "x" * 200})
-
-    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    recorder.close()
-    records = read_recording(tmp_path / "r").records
-    assert len(records) == 1600
-    for name in range(8):
-        mine = [str(each["text"]).split()[1] for each in records if str(each["text"]).startswith(f"{name} ")]
-        assert mine == [str(number) for number in range(200)]
 
 
 # --- reading

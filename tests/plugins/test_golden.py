@@ -1,7 +1,7 @@
 """Every recording through every reporter, compared with `tests/golden/RECORDING.REPORTER.txt`.
 
-`COMFYREPORT_UPDATE_GOLDEN=1 python -m pytest tests/test_golden.py` writes those files anew: read the difference as a
-user would before it is kept. A recording of several prompts is played for the first of them.
+`COMFYREPORT_UPDATE_GOLDEN=1 python -m pytest tests/plugins/test_golden.py` writes those files anew: read the
+difference as a user would before it is kept. A recording of several prompts is played for the first of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from comfyreport.text import cell_width
 from tests import recordings
 from tests.plugins.terminal import Terminal
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent.parent / "golden"
 UPDATE = "COMFYREPORT_UPDATE_GOLDEN"
 WIDTHS = (60, 80, 120)
 DRAWS = 4

@@ -1,0 +1,34 @@
+"""The streams that reporters are tried with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from comfyreport import events as ev
+from comfyreport.events import RunView
+from comfyreport.events.schema import json_schema
+from comfyreport.testing.samples import SCRIPTS, SomethingNew, odd, usual
+from tests.playing import check_view
+
+
+@pytest.mark.parametrize("make", SCRIPTS.values(), ids=SCRIPTS)
+def test_the_streams_are_streams(make: Callable[[], list[ev.Event]]) -> None:
+    events = make()
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert isinstance(events[0], ev.StreamStarted)
+    assert isinstance(events[-2], ev.RunFinished)
+    assert isinstance(events[-1], ev.StreamFinished)
+    run = RunView()
+    for event in events:
+        run.apply(event)
+    assert run.result is events[-2]
+
+
+def test_each_type_is_told_and_the_view_agrees() -> None:
+    assert {type(event) for event in usual()} == set(ev.EVENT_CLASSES)
+    check_view([event for event in usual()[:-1] if not isinstance(event, ev.StreamStarted)])
+    assert SomethingNew not in ev.EVENT_CLASSES
+    assert "something_new" not in json_schema()["$defs"]
+    assert len(odd()) > 20
