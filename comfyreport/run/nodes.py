@@ -12,7 +12,19 @@ from comfyreport.run.eta import Bar, Estimate, whole_run
 class Node:
     """One node of the submitted workflow, with what its expansions do."""
 
-    __slots__ = ("active_bar", "bars", "finished", "outputs", "passes", "ref", "running", "seconds", "seen", "started")
+    __slots__ = (
+        "active_bar",
+        "bars",
+        "finished",
+        "outputs",
+        "passes",
+        "ref",
+        "running",
+        "seconds",
+        "seen",
+        "started",
+        "timed",
+    )
 
     def __init__(self, ref: NodeRef) -> None:
         self.ref = ref
@@ -20,6 +32,7 @@ class Node:
         self.finished = False
         self.started = 0.0
         self.seen = False
+        self.timed = False
         self.seconds = 0.0
         self.passes = 0
         self.bars: dict[str, Bar] = {}
@@ -31,6 +44,7 @@ class Node:
         self.running = True
         self.started = at
         self.seen = seen
+        self.timed = self.timed or seen
         self.passes = 0
         self.bars.clear()
         self.active_bar = None
@@ -204,4 +218,4 @@ class Nodes:
         One whose run nobody saw isn't in it: its time isn't known.
         """
         known = ((key, self._nodes[key]) for key in self.executed)
-        return {key: round(node.seconds, 3) for key, node in known if node.seen or node.seconds}
+        return {key: round(node.seconds, 3) for key, node in known if node.timed}

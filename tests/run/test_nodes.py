@@ -105,6 +105,14 @@ def test_time_that_goes_back_makes_no_negative_seconds() -> None:
     assert known.stop(known.start("1", 5.0), 4.0) == 0.0
 
 
+@pytest.mark.parametrize("seconds", [0.0, 2.0])
+def test_a_run_of_known_time_stays_known_when_the_next_was_not_seen(seconds: float) -> None:
+    known = nodes("1")
+    known.stop(known.start("1", 1.0), 1.0 + seconds)
+    known.stop(known.start("1", 9.0, seen=False), 10.0)
+    assert known.seconds() == {"1": seconds}
+
+
 def test_a_bar_whose_begin_was_seen() -> None:
     bar = Bar(0.0, 1)
     assert bar.speed(0.0) is None
