@@ -144,7 +144,7 @@ class Poller:
         elif found.queue is not None and where == "queue":
             self._schedule.present()
             # An end without a word on how it ended was none of this prompt's.
-            run.outcome.over = False
+            run.outcome.worker_done = False
             self._publish(run.feed(found.queue, self._clock()))
         elif found.given is not None:
             self._publish(run.feed(responses.Accepted(found.given), self._clock()))

@@ -84,10 +84,10 @@ class HistoryOutput(NamedTuple):
 
 
 class History(NamedTuple):
-    """The history of a prompt that has ended, which is the last word on it.
+    """The history of a prompt that has ended, which decides how it ended.
 
-    `stated` is False where an old server told no status: then a success is only what nothing speaks against.
-    `created`, `started` and `ended` are the server's times, in seconds since the epoch; None where it doesn't tell.
+    `has_status` is False where an old server sent no status: then `end` is a success unless a message says otherwise.
+    `created`, `started` and `ended` are the server's times, in seconds since the epoch; None where it sends none.
     """
 
     prompt_id: str
@@ -99,7 +99,7 @@ class History(NamedTuple):
     graph: Json = None
     client_id: str | None = None
     targets: tuple[str, ...] = ()
-    stated: bool = True
+    has_status: bool = True
     created: float | None = None
     started: float | None = None
     ended: float | None = None
@@ -258,7 +258,7 @@ def read_history(body: Json, prompt_id: str) -> History | None:
         read_ids(messages.get("execution_cached", {}).get("nodes")),
         tuple(_outputs(entry)),
         *_submission(entry.get("prompt")),
-        stated=isinstance(status, dict),
+        has_status=isinstance(status, dict),
         created=_created(entry.get("prompt")),
         started=_seconds(messages.get("execution_start", {}).get("timestamp")),
         ended=_seconds(next((message.get("timestamp") for message in map(messages.get, _ENDS) if message), None)),

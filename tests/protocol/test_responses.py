@@ -164,7 +164,7 @@ def history_of(name: str) -> responses.History:
 def test_history_tells_the_end(name: str, end: str) -> None:
     found = history_of(name)
     assert found.end == end
-    assert found.stated
+    assert found.has_status
     assert (found.error is not None) == (end == "error")
     assert (found.interrupted is not None) == (end == "interrupted")
 
@@ -187,7 +187,7 @@ def test_an_expanded_nodes_output_is_the_display_nodes() -> None:
 def test_an_entry_without_a_status_is_an_end_that_isnt_stated() -> None:
     found = responses.read_history({"p": {"outputs": {}}}, "p")
     assert found is not None
-    assert (found.end, found.stated) == ("success", False)
+    assert (found.end, found.has_status) == ("success", False)
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"q": {}}, {"p": None}, {"p": []}])
