@@ -85,7 +85,7 @@ def _finish_nodes(state: RunState, history: responses.History, *, succeeded: boo
         state.node_events.finish_active_nodes()
     last = None if succeeded else history.error or history.interrupted
     if (state.missed_messages or not state.outcome.ended) and (succeeded or last is not None):
-        state.node_events.emit_missed_nodes(responses.needed_nodes(history.graph, history.targets), last)
+        state.node_events.emit_missed_nodes(responses.needed_nodes(history.graph, history.output_nodes), last)
 
 
 def _collect_outputs(state: RunState, history: responses.History) -> None:

@@ -192,7 +192,7 @@ HISTORY = st.builds(
         tuple(cached),
         tuple(responses.HistoryOutput(node, ui) for node in nodes),
         {node: {"class_type": "A", "inputs": {"x": ["1", 0]}} for node in nodes},
-        targets=tuple(nodes),
+        output_nodes=tuple(nodes),
         has_status=has_status,
     ),
     st.sampled_from(["success", "error", "interrupted"]),
