@@ -1,4 +1,4 @@
-"""For tests of the pure core: frames as a server writes them, recordings cut and played, what must always hold."""
+"""For tests of the pure core: frames as a server writes them, recordings cut and played, invariants of events."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def progress(node: str, value: float, maximum: float) -> str:
 
 
 class RunFeeder:
-    """A Run that is told of frames and facts at times of the test's choice, and all events that it made."""
+    """A Run that is fed frames and responses at times that the test chooses, and all events that it made."""
 
     def __init__(self, *nodes: str, run: Run | None = None, **options: Any) -> None:
         refs = [ev.NodeRef(id=node, class_type=f"Class{node}", title=f"Node {node}") for node in nodes]
         self.run = run or Run(PROMPT, refs, base_url="http://server", **options)
         self.events: list[ev.Event] = []
 
-    def tell(self, at: float, *said: str | bytes | RunInput) -> list[ev.Event]:
-        """Feed what was *said* at second *at*; the new events."""
+    def feed(self, at: float, *inputs: str | bytes | RunInput) -> list[ev.Event]:
+        """Feed *inputs*, frames or what was decoded already, at second *at*; the new events."""
         new: list[ev.Event] = []
-        for each in said:
-            fact = decode.decode(each) if isinstance(each, (str, bytes)) else each
-            new += self.run.feed(fact, Instant(1000.0 + at, at))
+        for each in inputs:
+            message = decode.decode(each) if isinstance(each, (str, bytes)) else each
+            new += self.run.feed(message, Instant(1000.0 + at, at))
         self.events += new
         return new
 
@@ -75,35 +75,47 @@ class RunFeeder:
         check(self.events)
         return the_end(self.events)
 
-    def shown(self) -> list[str]:
+    def short_events(self) -> list[str]:
         """All events in short."""
         return [short(event) for event in self.events]
 
 
+def history(end: str = "success", **more: object) -> responses.History:
+    """The history of the prompt."""
+    fields = {"error": None, "interrupted": None, "cached": (), "outputs": (), **more}
+    return responses.History(prompt_id=PROMPT, end=end, **fields)  # type: ignore[arg-type]
+
+
+def queue(*pending: str, running: str = "", graph: object = None) -> responses.Queue:
+    """The queue, of prompts given as their ids."""
+    entries = tuple(responses.QueueEntry(number, name, None, graph) for number, name in enumerate(pending))
+    return responses.Queue((responses.QueueEntry(0, running, None, graph),) if running else (), entries)
+
+
 def start(*nodes: str, **options: Any) -> RunFeeder:
-    """A run that the server has begun with."""
-    told = RunFeeder(*nodes, **options)
-    told.tell(0.0, ACCEPTED, text("execution_start", prompt_id=PROMPT))
-    return told
+    """A run that the server has started."""
+    feeder = RunFeeder(*nodes, **options)
+    feeder.feed(0.0, ACCEPTED, text("execution_start", prompt_id=PROMPT))
+    return feeder
 
 
 def short(event: ev.Event) -> str:
     """An event as its type and the node's id, with what matters most."""
-    found = str(getattr(event, "type", ""))
+    line = str(getattr(event, "type", ""))
     node = getattr(event, "node", None)
     if node is not None:
-        found += f" {node.id}" + (f"<{node.raw_id}" if node.raw_id else "")
+        line += f" {node.id}" + (f"<{node.raw_id}" if node.raw_id else "")
     if isinstance(event, ev.NodeProgress):
-        found += f" {event.step:g}/{event.max_steps:g}" + (f" #{event.pass_number}" if event.pass_number > 1 else "")
+        line += f" {event.step:g}/{event.max_steps:g}" + (f" #{event.pass_number}" if event.pass_number > 1 else "")
     if isinstance(event, ev.Warning):
-        found += f" {event.code}"
+        line += f" {event.code}"
     if isinstance(event, ev.ConnectionChanged):
-        found += f" {event.state}"
-    return found
+        line += f" {event.state}"
+    return line
 
 
 def the_end(events: Sequence[ev.Event]) -> ev.RunFinished:
-    """The run's end."""
+    """The last event, which is `run_finished`."""
     end = events[-1]
     assert isinstance(end, ev.RunFinished)
     return end
@@ -168,7 +180,7 @@ def without_types(records: Iterable[Record], *kinds: str) -> list[Record]:
     ]
 
 
-# --- what must always hold
+# --- invariants
 
 _ANYWHERE = (ev.ConnectionChanged, ev.Warning, ev.Heartbeat, ev.QueueChanged)
 _STAGES: tuple[tuple[type[ev.Event], ...], ...] = (
@@ -190,21 +202,21 @@ def check(events: Sequence[ev.Event]) -> None:
 
 
 def check_order(events: Sequence[ev.Event]) -> None:
-    """The order of the stages, each told at most once where there is only one."""
+    """The order of the stages; one that has a single event comes at most once."""
     stage = -1
     for event in events:
         if isinstance(event, _ANYWHERE):
             continue
-        found = next(number for number, kinds in enumerate(_STAGES) if isinstance(event, kinds))
-        assert found >= stage, f"{short(event)} is told too late"
-        assert found not in (0, 1, 5) or found > stage, f"{short(event)} is told twice"
-        assert found in (0, 5) or stage >= min(found - 1, 1), f"{short(event)} is told too early"
-        stage = found
+        new = next(number for number, kinds in enumerate(_STAGES) if isinstance(event, kinds))
+        assert new >= stage, f"{short(event)} comes too late"
+        assert new not in (0, 1, 5) or new > stage, f"{short(event)} comes twice"
+        assert new in (0, 5) or stage >= min(new - 1, 1), f"{short(event)} comes too early"
+        stage = new
     assert [event for event in events if isinstance(event, ev.RunFinished)] == [events[-1]]
 
 
 def check_nodes(events: Sequence[ev.Event]) -> None:
-    """Nodes begin and end in turn; what is told of a node is told while it runs; what is cached doesn't run."""
+    """Nodes begin and end in turn; their progress and text come while they run; cached ones don't run."""
     active: set[str] = set()
     began: list[str] = []
     for event in events:
@@ -248,7 +260,7 @@ def check_numbers(events: Sequence[ev.Event]) -> None:
 
 
 def check_view(events: Sequence[ev.Event]) -> None:
-    """The fold of the events says what the run's own end says."""
+    """The RunView of the events has what `run_finished` has."""
     view = RunView()
     for event in events:
         view.apply(event)

@@ -53,7 +53,7 @@ class Liveness:
         if not self.open:
             return []
         self.open = self._polling = False
-        self.dropped = self._run.missed = True
+        self.dropped = self._run.missed_messages = True
         detail = error.message if error is not None else "the server closed the connection"
         return self._tell(ev.ConnectionChanged, at, state="lost", detail=detail)
 
@@ -108,7 +108,7 @@ class Liveness:
         The server drops the newer socket of a client when the older one closes (ComfyUI #16010).
         """
         fresh = now - self._opened_at < self._timing.silence
-        return self._run.missed and self._run.started and not self._run_heard and not fresh
+        return self._run.missed_messages and self._run.started and not self._run_heard and not fresh
 
     # --- what follows
 

@@ -78,7 +78,7 @@ class Loop:
         self._clock = clock
         self._recorder = recorder
         self._options = options or RunOptions()
-        run.outcome.expected = self._options.expect_outputs
+        run.outcome.expected_outputs = self._options.expect_outputs
         usual = 0.0 if client.address.loopback else self._timing.ping
         self._ping_interval = usual if self._options.ping_interval is None else self._options.ping_interval
         self._timers = timers = Timers(lambda: clock().elapsed)
@@ -200,7 +200,7 @@ class Loop:
         self._publish(self._liveness.frames(now, of_run=of_run))
         if run.ending:
             if not ended or not self._poller.next_look.armed:
-                self._poller.next_look.arm_sooner(0.0 if run.outcome.over else self._timing.ended_poll)
+                self._poller.next_look.arm_sooner(0.0 if run.outcome.worker_done else self._timing.ended_poll)
         elif of_run and run.started and not run.outcome.cancelling:
             # The stream is alive: no need to ask.
             self._poller.reset()
@@ -277,7 +277,7 @@ class Loop:
     def _state(self) -> tuple[ev.PromptState, ev.Submitted]:
         run = self.run
         sent = run.sent or self._attached
-        return verdict.state_of(run.outcome, run.started, run.queued, sent=sent, absent=self._poller.absent)
+        return verdict.prompt_state_of(run.outcome, run.started, run.queued, sent=sent, absent=self._poller.absent)
 
     @property
     def _command(self) -> str:
@@ -337,7 +337,7 @@ class Loop:
         self.run.sent = True
         self._liveness.begin(self._clock().elapsed)
         if body is None:
-            self.run.missed = True
+            self.run.missed_messages = True
             self._poller.look()
             return
         self._sources.call(CallKind.SUBMIT, self._submission.call(body), self._on_submitted)

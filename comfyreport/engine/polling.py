@@ -164,7 +164,7 @@ class Poller:
             self._publish(run.feed(found.history, self._clock()))
         elif found.queue is not None and where == "queue":
             # An end without a word on how it ended was none of this prompt's.
-            run.outcome.over = False
+            run.outcome.worker_done = False
             self._present(found.queue)
         elif found.given is not None:
             self._publish(run.feed(responses.Accepted(found.given), self._clock()))

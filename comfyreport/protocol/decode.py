@@ -1,8 +1,8 @@
-"""What a ComfyUI server says, as typed messages. Every oddity of the wire stops here.
+"""Decodes the frames of a ComfyUI server into typed messages. Oddities of the wire format are dealt with here.
 
-`decode` takes one WebSocket frame, the other functions take bodies of HTTP answers. None of them raises for
-what a server sent: what can't be understood becomes `Unknown` (a type or frame kind that isn't known) or
-`Malformed` (a known one of the wrong form). The facts are those of ComfyUI 0.3.64 and 0.3.75: `server.py`,
+`decode` takes one WebSocket frame; `loads` and the `read_` functions are for bodies of HTTP responses as well. None but
+`loads` raises for what a server sent: what can't be understood becomes `Unknown` (a type or frame kind that isn't
+known) or `Malformed` (a known one of the wrong form). The format is that of ComfyUI 0.3.64 and 0.3.75: `server.py`,
 `execution.py`, `comfy_execution/progress.py` and `protocol.py` there.
 """
 
@@ -42,17 +42,17 @@ FRAME_PREVIEW = 1
 FRAME_TEXT = 3
 FRAME_PREVIEW_WITH_METADATA = 4
 
-# A bar beyond this is none that a float, or a reader of JSON, could count exactly.
-_LARGEST = 2.0**53
+# Beyond this, neither a float nor a reader of JSON can count steps exactly.
+_MAX_NUMBER = 2.0**53
 
 _IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
 _METADATA_LIMIT = 1024 * 1024
 
-# A byte of JSON may become thirty of memory. Below so many bytes that is nobody's concern; above, only so many values
+# A byte of JSON may become thirty of memory. Below so many bytes that is no concern; above, only so many values
 # are taken: the states of 100,000 nodes have a million, and a queue of 1,000 workflows with 1,000 nodes each, seven.
 _SMALL_BYTES = 1024 * 1024
-_MOST_VALUES = 10_000_000
-_MOST_VALUES_OF_A_FRAME = 2_000_000
+_MAX_VALUES = 10_000_000
+_MAX_FRAME_VALUES = 2_000_000
 
 # Lines of a traceback, and entries of it that are looked at, from its end.
 _TRACEBACK_LINES = 100
@@ -66,26 +66,26 @@ class TooManyValuesError(ValueError):
     """JSON that would take far more memory than it has bytes."""
 
 
-def loads(data: bytes | bytearray | str, most: int = _MOST_VALUES) -> Json:
-    """Parse JSON as leniently as a server may write it; ValueError if it can't be parsed, or has over *most* values.
+def loads(data: bytes | bytearray | str, max_values: int = _MAX_VALUES) -> Json:
+    """Parse JSON as leniently as a server may write it; ValueError if that fails or it has over *max_values* values.
 
     Python servers write NaN and infinities, which JSON lacks: they become None. Whole numbers over 64 bits become
     floats.
     """
-    if len(data) > _SMALL_BYTES and _values_in(data) > most:
-        raise TooManyValuesError(f"more than {most} values")
+    if len(data) > _SMALL_BYTES and _count_values(data) > max_values:
+        raise TooManyValuesError(f"more than {max_values} values")
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         pass
     try:
-        return _clean(json.loads(data, parse_constant=lambda _: None, parse_float=_float, parse_int=_whole))
+        return _clean(json.loads(data, parse_constant=lambda _: None, parse_float=_float, parse_int=_integer))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def _values_in(data: bytes | bytearray | str) -> int:
-    """How many values JSON holds, or more: each but the first has one of these before it, texts have them too."""
+def _count_values(data: bytes | bytearray | str) -> int:
+    """An upper bound of how many values JSON holds: each but the first follows one of these characters."""
     if isinstance(data, str):
         return sum(map(data.count, ",[{"))
     return sum(map(data.count, (b",", b"[", b"{")))
@@ -96,7 +96,7 @@ def _float(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _whole(text: str) -> float | None:
+def _integer(text: str) -> float | None:
     number = int(text) if len(text) <= 20 else None
     return number if number is not None and -(2**63) <= number < 2**64 else _float(text)
 
@@ -120,9 +120,9 @@ def decode(frame: str | bytes) -> Message:
 
 
 def decode_text(frame: str | bytes) -> Message:
-    """A text frame, given as str or as its UTF-8 bytes. Never raises."""
+    """A text frame, as str or as its UTF-8 bytes. Never raises."""
     try:
-        envelope = loads(frame, _MOST_VALUES_OF_A_FRAME)
+        envelope = loads(frame, _MAX_FRAME_VALUES)
     except TooManyValuesError:
         return Oversized(len(frame))
     except ValueError as error:
@@ -157,22 +157,22 @@ def decode_binary(frame: bytes) -> Message:
         return Malformed(f"binary frame of kind {kind} is cut off")
     if number > (ID_LIMIT if kind == FRAME_TEXT else _METADATA_LIMIT):
         return Malformed(f"binary frame of kind {kind} with {number} bytes before its content")
-    head = frame[8 : 8 + number]
+    header = frame[8 : 8 + number]
     if kind == FRAME_TEXT:
-        return TextFrame(head.decode("utf-8", "replace"), decode_cut(frame, 8 + number, TEXT_LIMIT))
-    return _preview_with_metadata(head, frame[8 + number :])
+        return TextFrame(header.decode("utf-8", "replace"), decode_cut(frame, 8 + number, TEXT_LIMIT))
+    return _preview_with_metadata(header, frame[8 + number :])
 
 
-def _preview(number: int, image: bytes) -> Message:
-    media_type = _IMAGE_TYPES.get(number)
+def _preview(image_type: int, image: bytes) -> Message:
+    media_type = _IMAGE_TYPES.get(image_type)
     if media_type is None:
-        return Unknown(f"preview of image type {number}")
+        return Unknown(f"preview of image type {image_type}")
     return PreviewFrame(image, media_type)
 
 
-def _preview_with_metadata(head: bytes, image: bytes) -> Message:
+def _preview_with_metadata(metadata: bytes, image: bytes) -> Message:
     try:
-        data = loads(head)
+        data = loads(metadata)
     except ValueError:
         return Malformed("preview whose metadata is no JSON")
     if not isinstance(data, dict):
@@ -218,21 +218,21 @@ def _need_id(data: Mapping[str, Json], name: str) -> str:
 
 def _need_number(data: Mapping[str, Json], name: str) -> float:
     value = data.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _MAX_NUMBER:
         raise _FieldError(f"{name} is missing or no number")
     return value
 
 
 def read_text(value: Json, limit: int = TEXT_LIMIT) -> str:
-    """A text, cut if it is longer than *limit*; empty if it is none."""
+    """A text, cut if it is longer than *limit*; empty if it is no text."""
     return cut(value, limit) if isinstance(value, str) else ""
 
 
 def read_ids(value: Json) -> tuple[str, ...]:
-    """A list of ids; what is none is left out."""
+    """A list of ids; what is no id is left out."""
     if not isinstance(value, list):
         return ()
-    return tuple(found for found in map(read_id, value) if found is not None)
+    return tuple(item for item in map(read_id, value) if item is not None)
 
 
 def _last_lines(value: Json) -> tuple[str, ...]:
@@ -246,7 +246,7 @@ def _last_lines(value: Json) -> tuple[str, ...]:
 
 
 def remaining_of(data: Json) -> int | None:
-    """`exec_info.queue_remaining` of a status or of GET /prompt; None where it isn't told."""
+    """`exec_info.queue_remaining` of a status or of GET /prompt; None where it isn't there."""
     info = data.get("exec_info") if isinstance(data, dict) else None
     remaining = info.get("queue_remaining") if isinstance(info, dict) else None
     return remaining if isinstance(remaining, int) and not isinstance(remaining, bool) and remaining >= 0 else None
@@ -268,7 +268,7 @@ def _read_progress_state(data: Mapping[str, Json]) -> Message:
 
 
 def _read_executing(data: Mapping[str, Json]) -> Message:
-    """A node that is None ends the prompt: what isn't told as None must not become it."""
+    """A node that is None ends the prompt: only an explicit null may become None."""
     if "node" not in data:
         raise _FieldError("node is missing")
     node = None if data["node"] is None else _need_id(data, "node")
@@ -322,7 +322,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Json]], Message]] = {
     "progress": _read_progress,
     "executed": _read_executed,
     "execution_success": lambda data: ExecutionSuccess(_need_id(data, "prompt_id")),
-    # What some servers and the tracker that this project replaces call the same thing.
+    # The name that some servers use, and the tracker that this project replaces.
     "execution_complete": lambda data: ExecutionSuccess(_need_id(data, "prompt_id")),
     "execution_error": read_error,
     "execution_interrupted": read_interrupted,

@@ -1,4 +1,4 @@
-"""What a server says over the socket, as typed messages: what `wire` makes of frames."""
+"""The messages that a server sends over the socket, typed: what `decode` makes of frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FeatureFlags(NamedTuple):
 
 
 class ExecutionStart(NamedTuple):
-    """The worker took the prompt."""
+    """The prompt worker took the prompt."""
 
     prompt_id: str
 
@@ -42,7 +42,7 @@ class ProgressState(NamedTuple):
 
 
 class NodeState(NamedTuple):
-    """One entry of a `ProgressState`. An error is never told here: the failing node stays running."""
+    """One entry of a `ProgressState`. It never shows an error: the failing node stays running."""
 
     raw_id: str
     display_id: str
@@ -52,7 +52,7 @@ class NodeState(NamedTuple):
 
 
 class Executing(NamedTuple):
-    """A node begins. `node` None ends the prompt; `prompt_id` None is the note that follows a reconnect."""
+    """A node begins. `node` None: the worker is done with the prompt. `prompt_id` None: the note after a reconnect."""
 
     prompt_id: str | None
     node: str | None
@@ -78,7 +78,7 @@ class Executed(NamedTuple):
 
 
 class ExecutionSuccess(NamedTuple):
-    """All is done, but history may still be empty."""
+    """All nodes ran, but history may not have the prompt yet."""
 
     prompt_id: str
 
@@ -109,7 +109,7 @@ class ExecutionInterrupted(NamedTuple):
 
 
 class PreviewFrame(NamedTuple):
-    """A picture. Frames without metadata (kind 1) name neither node nor prompt."""
+    """A preview image. Frames without metadata (kind 1) name neither node nor prompt."""
 
     image: bytes
     media_type: str

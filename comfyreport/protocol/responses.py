@@ -1,6 +1,6 @@
-"""What a ComfyUI server answers over HTTP, as typed facts: the answer to a POST, the queue, the history.
+"""The HTTP responses of a ComfyUI server, typed: the answer to a submission, the queue, the history.
 
-Bodies come in as parsed JSON of any shape; what can't be understood is left out or answered with None, nothing is
+Bodies come in as parsed JSON of any shape; what can't be understood is left out or becomes None, nothing is
 raised. Sources: ComfyUI 0.3.64, `server.py` and `execution.py`.
 """
 
@@ -15,15 +15,15 @@ from comfyreport.protocol.decode import read_error, read_id, read_ids, read_inte
 from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted, Json
 from comfyreport.text import ID_LIMIT, NAME_LIMIT, PROMPT_ID_LIMIT
 
-# Refused inputs that are told; a workflow that is wrong throughout has a few for each of its nodes.
-_NODE_ERRORS = 1000
-# Characters of what is said of one; some name all the models that there are.
+# Refused inputs that are kept; a workflow that is wrong throughout has a few for each of its nodes.
+_MAX_NODE_ERRORS = 1000
+# Characters of the message of one; some list all models of the server.
 _DETAIL_LIMIT = 8 * 1024
 
-_ENDS = ("execution_success", "execution_error", "execution_interrupted")
+_END_MESSAGES = ("execution_success", "execution_error", "execution_interrupted")
 
-# Seconds that no run has ever taken: ten years.
-_LONGEST = 3.2e8
+# Seconds; no run is longer: ten years.
+_MAX_SECONDS = 3.2e8
 
 _MODEL_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
 
@@ -77,17 +77,17 @@ class Queue(NamedTuple):
 
 
 class HistoryOutput(NamedTuple):
-    """What one node left in the history: `node` is the display node where the server says which."""
+    """The outputs of one node in the history: `node` is the display node where the server names it."""
 
     node: str
     ui: Mapping[str, Json]
 
 
 class History(NamedTuple):
-    """The history of a prompt that has ended, which is the last word on it.
+    """The history of a prompt that has ended, which decides how it ended.
 
-    `stated` is False where an old server told no status: then a success is only what nothing speaks against.
-    `created`, `started` and `ended` are the server's times, in seconds since the epoch; None where it doesn't tell.
+    `has_status` is False where an old server sent no status: then `end` is a success unless a message says otherwise.
+    `created`, `started` and `ended` are the server's times, in seconds since the epoch; None where it sends none.
     """
 
     prompt_id: str
@@ -98,15 +98,15 @@ class History(NamedTuple):
     outputs: tuple[HistoryOutput, ...]
     graph: Json = None
     client_id: str | None = None
-    targets: tuple[str, ...] = ()
-    stated: bool = True
+    output_nodes: tuple[str, ...] = ()
+    has_status: bool = True
     created: float | None = None
     started: float | None = None
     ended: float | None = None
 
     def between(self, earlier: float | None, later: float | None) -> float | None:
-        """The seconds between two of its times; None where they make no sense."""
-        if earlier is None or later is None or not 0 <= later - earlier <= _LONGEST:
+        """The seconds between two of its times; None where one is missing or the difference is absurd."""
+        if earlier is None or later is None or not 0 <= later - earlier <= _MAX_SECONDS:
             return None
         return round(later - earlier, 3)
 
@@ -124,29 +124,29 @@ def node_ref(node_id: str, node: Mapping[str, Json]) -> NodeRef:
 def manifest_of(graph: Json) -> tuple[NodeRef, ...]:
     """The nodes of a workflow, in its order; what has no node's form is left out."""
     nodes = graph.items() if isinstance(graph, Mapping) else ()
-    known = ((read_id(node_id), node) for node_id, node in nodes if isinstance(node, Mapping))
-    return tuple(node_ref(node_id, node) for node_id, node in known if node_id is not None)
+    ids = ((read_id(node_id), node) for node_id, node in nodes if isinstance(node, Mapping))
+    return tuple(node_ref(node_id, node) for node_id, node in ids if node_id is not None)
 
 
-def read_accepted(body: Json, titles: Mapping[str, NodeRef]) -> Accepted | None:
+def read_accepted(body: Json, refs: Mapping[str, NodeRef]) -> Accepted | None:
     """The body of a 200 from POST /prompt; None if it is none of ComfyUI's."""
     if not isinstance(body, dict) or "prompt_id" not in body:
         return None
     prompt_id = body["prompt_id"]
     return Accepted(
         prompt_id if isinstance(prompt_id, str) and len(prompt_id) <= PROMPT_ID_LIMIT else None,
-        tuple(_node_errors(body.get("node_errors"), titles)),
+        tuple(_node_errors(body.get("node_errors"), refs)),
     )
 
 
-def read_refused(body: Json, titles: Mapping[str, NodeRef]) -> Refused | None:
+def read_refused(body: Json, refs: Mapping[str, NodeRef]) -> Refused | None:
     """The body of a 400 from POST /prompt; None if it is none of ComfyUI's."""
     error = body.get("error") if isinstance(body, dict) else None
     if isinstance(error, str):
         error = {"message": error}
     if not isinstance(error, dict):
         return None
-    node_errors = tuple(_node_errors(body.get("node_errors"), titles))
+    node_errors = tuple(_node_errors(body.get("node_errors"), refs))
     message = read_text(error.get("message"), _DETAIL_LIMIT) or "the server refused the workflow"
     message = _join(message, read_text(error.get("details"), _DETAIL_LIMIT))
     code, hint = _classify(read_text(error.get("type")), message, node_errors)
@@ -157,16 +157,16 @@ def _join(message: str, details: str) -> str:
     return f"{message} ({details})" if details and details != message else message
 
 
-def _node_errors(body: Json, titles: Mapping[str, NodeRef]) -> Iterator[NodeError]:
-    return islice(_all_node_errors(body, titles), _NODE_ERRORS)
+def _node_errors(body: Json, refs: Mapping[str, NodeRef]) -> Iterator[NodeError]:
+    return islice(_all_node_errors(body, refs), _MAX_NODE_ERRORS)
 
 
-def _all_node_errors(body: Json, titles: Mapping[str, NodeRef]) -> Iterator[NodeError]:
+def _all_node_errors(body: Json, refs: Mapping[str, NodeRef]) -> Iterator[NodeError]:
     for node_id, entry in body.items() if isinstance(body, dict) else ():
         if not isinstance(entry, dict) or len(node_id) > ID_LIMIT:
             continue
         class_type = read_text(entry.get("class_type"), NAME_LIMIT)
-        ref = titles.get(node_id) or NodeRef(id=node_id, class_type=class_type, title=class_type or node_id)
+        ref = refs.get(node_id) or NodeRef(id=node_id, class_type=class_type, title=class_type or node_id)
         errors = entry.get("errors")
         for error in errors if isinstance(errors, list) else ():
             if isinstance(error, dict):
@@ -234,8 +234,8 @@ def _client_of(extra: Json) -> str | None:
 def read_history(body: Json, prompt_id: str) -> History | None:
     """The body of GET /history/ID; None as long as the prompt isn't in it.
 
-    `status.messages` tell an error from an interrupt; `status_str` alone doesn't. Servers before `status`
-    was added have none: an entry there is an end, and without a witness to the contrary a good one.
+    `status.messages` distinguish an error from an interrupt; `status_str` alone doesn't. Servers before `status`
+    was added have none: an entry there is an end, and a success as far as history shows.
     """
     entry = body.get(prompt_id) if isinstance(body, dict) else None
     if not isinstance(entry, dict):
@@ -258,22 +258,24 @@ def read_history(body: Json, prompt_id: str) -> History | None:
         read_ids(messages.get("execution_cached", {}).get("nodes")),
         tuple(_outputs(entry)),
         *_submission(entry.get("prompt")),
-        stated=isinstance(status, dict),
+        has_status=isinstance(status, dict),
         created=_created(entry.get("prompt")),
         started=_seconds(messages.get("execution_start", {}).get("timestamp")),
-        ended=_seconds(next((message.get("timestamp") for message in map(messages.get, _ENDS) if message), None)),
+        ended=_seconds(
+            next((message.get("timestamp") for message in map(messages.get, _END_MESSAGES) if message), None)
+        ),
     )
 
 
 def _seconds(milliseconds: Json) -> float | None:
-    """A time of the server's, which counts milliseconds (ComfyUI execution.py)."""
+    """A time stamp of the server, which counts milliseconds, as seconds (ComfyUI execution.py)."""
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, (int, float)):
         return None
     return milliseconds / 1000 if abs(milliseconds) < 1e15 else None
 
 
 def _created(prompt: Json) -> float | None:
-    """When it was submitted: servers from 0.3.75 on tell that (`create_time`, ComfyUI server.py)."""
+    """When it was submitted: servers from 0.3.75 on send it (`create_time`, ComfyUI server.py)."""
     extra = prompt[3] if isinstance(prompt, list) and len(prompt) > 3 else None
     return _seconds(extra.get("create_time")) if isinstance(extra, dict) else None
 
@@ -281,8 +283,8 @@ def _created(prompt: Json) -> float | None:
 def find_submission(body: Json, client_id: str) -> str | None:
     """The id of the prompt that *client_id* submitted, from the body of GET /history; None if it isn't there."""
     for prompt_id, entry in body.items() if isinstance(body, dict) else ():
-        theirs = _submission(entry.get("prompt"))[1] if isinstance(entry, dict) else None
-        if theirs == client_id and len(prompt_id) <= PROMPT_ID_LIMIT:
+        submitter = _submission(entry.get("prompt"))[1] if isinstance(entry, dict) else None
+        if submitter == client_id and len(prompt_id) <= PROMPT_ID_LIMIT:
             return str(prompt_id)
     return None
 
@@ -290,26 +292,26 @@ def find_submission(body: Json, client_id: str) -> str | None:
 def _submission(prompt: Json) -> tuple[Json, str | None, tuple[str, ...]]:
     """The workflow, the client's id and the output nodes, from history's copy of what was queued."""
     parts = prompt if isinstance(prompt, list) else []
-    graph, extra, targets = [*parts[2:5], None, None, None][:3]
-    return graph, _client_of(extra), read_ids(targets)
+    graph, extra, output_nodes = [*parts[2:5], None, None, None][:3]
+    return graph, _client_of(extra), read_ids(output_nodes)
 
 
-def needed_nodes(graph: Json, targets: Iterable[str]) -> list[str]:
-    """The nodes that *targets* rest on, themselves included, each behind what it needs."""
+def needed_nodes(graph: Json, output_nodes: Iterable[str]) -> list[str]:
+    """The nodes that *output_nodes* depend on, themselves included, each after those it needs."""
     order: list[str] = []
     seen: set[str] = set()
-    waiting: list[tuple[str, bool]] = [(target, False) for target in reversed(list(targets))]
-    while waiting:
-        node_id, ready = waiting.pop()
+    stack: list[tuple[str, bool]] = [(node_id, False) for node_id in reversed(list(output_nodes))]
+    while stack:
+        node_id, ready = stack.pop()
         if ready:
             order.append(node_id)
         elif node_id not in seen and isinstance(graph, dict) and isinstance(graph.get(node_id), dict):
             seen.add(node_id)
-            waiting.append((node_id, True))
+            stack.append((node_id, True))
             inputs = graph[node_id].get("inputs")
             for value in inputs.values() if isinstance(inputs, dict) else ():
                 if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
-                    waiting.append((value[0], False))
+                    stack.append((value[0], False))
     return order
 
 
@@ -325,8 +327,8 @@ def _messages(status: Json) -> Iterator[tuple[str, dict[str, Any]]]:
 def _outputs(entry: Mapping[str, Json]) -> Iterator[HistoryOutput]:
     outputs, meta = entry.get("outputs"), entry.get("meta")
     for raw_id, ui in outputs.items() if isinstance(outputs, dict) else ():
-        about = meta.get(raw_id) if isinstance(meta, dict) else None
-        display = about.get("display_node") if isinstance(about, dict) else None
+        node_meta = meta.get(raw_id) if isinstance(meta, dict) else None
+        display = node_meta.get("display_node") if isinstance(node_meta, dict) else None
         node = display if isinstance(display, str) else raw_id
         if isinstance(ui, dict) and len(node) <= ID_LIMIT:
             yield HistoryOutput(node, ui)

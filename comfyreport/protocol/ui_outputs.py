@@ -1,4 +1,4 @@
-"""What nodes made: from the server's words for its user interface to `Output`s. Pure; downloading is elsewhere."""
+"""The outputs of nodes: `Output`s from the `ui` objects that the server sends for its user interface. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from comfyreport.events import Kind, NodeRef, Output
 from comfyreport.protocol.messages import Json
 from comfyreport.text import FILE_NAME_LIMIT, bounded, cut, text_of
 
-_MODELS = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".ply", ".usdz", ".splat", ".ksplat", ".spz")
-_MORE_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".flac": "audio/flac", ".opus": "audio/ogg"}
+_MODEL_ENDINGS = (".glb", ".gltf", ".obj", ".fbx", ".stl", ".ply", ".usdz", ".splat", ".ksplat", ".spz")
+_MEDIA_TYPES = {".webp": "image/webp", ".mkv": "video/x-matroska", ".flac": "audio/flac", ".opus": "audio/ogg"}
 
+# Of all outputs of a run; 300,000 files have less.
 OUTPUT_CHARACTERS = 32 * 1024 * 1024
-"""Characters: 300,000 files have less."""
 
 _ENDING = re.compile(r"\.[a-z0-9]{1,12}\Z")
 
@@ -26,16 +26,16 @@ _FLAGS = frozenset({"animated"})
 
 
 class OutputLimit:
-    """What a run keeps of its outputs in all: so many characters, beyond which outputs are left out."""
+    """The characters that a run keeps of all its outputs; outputs beyond that are left out."""
 
     def __init__(self, characters: int = OUTPUT_CHARACTERS) -> None:
-        self._left = characters
+        self._remaining = characters
 
     def admits(self, output: Output) -> bool:
-        """Whether there is limit for *output*, which takes it."""
+        """Count *output* in; False if the limit is exceeded with it."""
         texts = (output.filename, output.subfolder, output.folder, output.url, output.value)
-        self._left -= sum(len(text_of(text)) for text in texts if text is not None)
-        return self._left >= 0
+        self._remaining -= sum(len(text_of(text)) for text in texts if text is not None)
+        return self._remaining >= 0
 
 
 class OutputCollection:
@@ -45,32 +45,32 @@ class OutputCollection:
         self.outputs: list[Output] = []
         self._base_url = base_url
         self._limit = OutputLimit()
-        self._places: set[tuple[object, ...]] = set()
+        self._keys: set[tuple[object, ...]] = set()
         self._counts: Counter[str] = Counter()
 
     def add(self, node: NodeRef, ui: Mapping[str, Json], *, cached: bool) -> None:
-        """Add what *ui* tells of *node*, as far as it isn't there."""
+        """Add the outputs that *ui* lists for *node*, as far as they are new."""
         new: list[tuple[object, ...]] = []
         for output in outputs_of(node, ui, self._base_url, cached=cached, limit=self._limit):
-            place = (output.node.id, output.filename, output.subfolder, output.folder)
-            if output.filename is None or place not in self._places:
+            key = (output.node.id, output.filename, output.subfolder, output.folder)
+            if output.filename is None or key not in self._keys:
                 # Several expanded nodes may have left something under one display node, each counted from 0.
                 self.outputs.append(replace(output, index=self._counts[output.node.id]))
                 self._counts[output.node.id] += 1
-                new.append(place)
-        self._places.update(new)
+                new.append(key)
+        self._keys.update(new)
 
 
 def outputs_of(
     node: NodeRef, ui: Mapping[str, Json], base_url: str, *, cached: bool = False, limit: OutputLimit | None = None
 ) -> tuple[Output, ...]:
-    """The outputs that *ui*, one node's `output` of an `executed` or of history, tells of.
+    """The outputs that *ui* lists: one node's `output` in an `executed` message or in history.
 
-    Any object with a `filename` is a file, whatever key it stands under; texts become kind text, all else kind
-    value, with limits to their sizes (`texts`). *base_url* is the server's address without credentials.
+    Any object with a `filename` is a file, whatever its key; texts become kind text, all else kind value, with limits
+    to their sizes (`text`). *base_url* is the server's address without credentials.
     """
-    found = (_output(node, index, key, item, base_url, cached) for index, (key, item) in enumerate(_items(ui)))
-    return tuple(output for output in found if limit is None or limit.admits(output))
+    outputs = (_output(node, index, key, item, base_url, cached) for index, (key, item) in enumerate(_items(ui)))
+    return tuple(output for output in outputs if limit is None or limit.admits(output))
 
 
 def _items(ui: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
@@ -109,8 +109,8 @@ def _output(node: NodeRef, index: int, key: str, item: Json, base_url: str, cach
 def worth_saving(outputs: Sequence[Output]) -> list[int]:
     """The indexes of the outputs to save: files; those of the temp folder only where there are no others."""
     files = [index for index, output in enumerate(outputs) if output.filename is not None]
-    lasting = [index for index in files if outputs[index].folder != "temp"]
-    return lasting or files
+    permanent = [index for index in files if outputs[index].folder != "temp"]
+    return permanent or files
 
 
 def view_url(base_url: str, filename: str, subfolder: str, folder: str) -> str:
@@ -120,15 +120,15 @@ def view_url(base_url: str, filename: str, subfolder: str, folder: str) -> str:
 
 
 def media_type_of(filename: str) -> str | None:
-    """The MIME type that *filename*'s ending stands for; None if it stands for none."""
+    """The MIME type of *filename*'s ending; None if it has none."""
     ending = _ENDING.search(filename.lower())
     if ending is None:
         return None
-    return _MORE_TYPES.get(ending[0]) or mimetypes.guess_type("x" + ending[0])[0]
+    return _MEDIA_TYPES.get(ending[0]) or mimetypes.guess_type("x" + ending[0])[0]
 
 
 def _kind(filename: str, media_type: str | None, key: str) -> Kind:
-    if filename.lower().endswith(_MODELS):
+    if filename.lower().endswith(_MODEL_ENDINGS):
         return "model"
     family = (media_type or "").partition("/")[0]
     if family == "image":

@@ -1,4 +1,4 @@
-"""Making events: their number, their time, whose word they are, and how far the run is. Pure."""
+"""Making events: their number, their time, their source, and how far the run is. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _NO_ESTIMATE = (None, None, None, None)
 
 
 class Emitter:
-    """The events of one run that were made and not yet taken.
+    """Makes the events of one run and keeps them until they are taken.
 
-    `at`, `source` and `prompt_id` hold for all events that are made from now on; `prompt_id` is None as long as
+    `at`, `source` and `prompt_id` are those of all events that are made from now on; `prompt_id` is None as long as
     nothing was submitted.
     """
 
@@ -35,7 +35,7 @@ class Emitter:
         if issubclass(cls, ev.ProgressEvent):  # type: ignore[arg-type]
             nodes = self._nodes
             fields.update(fraction=nodes.fraction(), nodes_done=nodes.done, nodes_total=nodes.total)
-            estimate = nodes.eta(self.at.elapsed)
+            estimate = nodes.estimate(self.at.elapsed)
             if estimate is not None:
                 seconds, low, high, basis = estimate
                 fields.update(run_eta_seconds=seconds, run_eta_low=low, run_eta_high=high, eta_basis=basis)
@@ -56,7 +56,7 @@ class Emitter:
     ) -> None:
         """`emit(NodeProgress, …)`, for the events that come by the thousands."""
         nodes, at = self._nodes, self.at
-        seconds, low, high, basis = nodes.eta(at.elapsed) or _NO_ESTIMATE
+        seconds, low, high, basis = nodes.estimate(at.elapsed) or _NO_ESTIMATE
         self._new.append(
             ev.NodeProgress(
                 seq=next(self._sequence),

@@ -3,7 +3,7 @@
 Only what a later message says again may go: a `progress` yields to a later one of the same node with the same maximum
 and a value not smaller, a `progress_state` to a later one in which no display node has gone from finished
 back to running, a preview to a newer one of its node. What a `Run` needs to see the same passes, begins and ends
-stays: the first step of each pass beside the last, and the first `progress_state`.
+is kept: the first step of each pass beside the last, and the first `progress_state`.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ def merge_messages(messages: Sequence[Message]) -> list[Message]:
 
 
 def _needless_steps(messages: Sequence[Message]) -> set[int]:
-    """Steps between the first and the last of a run of growing ones; a node's begin separates."""
+    """Steps between the first and the last of a growing series; the beginning of a node ends a series."""
     needless: set[int] = set()
     first: dict[tuple[str, str], int] = {}
     last: dict[tuple[str, str], int] = {}
-    idle: dict[tuple[str, str], int] = {}
+    out_of_range: dict[tuple[str, str], int] = {}
     for index, message in enumerate(messages):
         if isinstance(message, Executing):
             first.clear()
             last.clear()
-            idle.clear()
+            out_of_range.clear()
         if not isinstance(message, ProgressMessage):
             continue
         key = (message.prompt_id, message.node)
-        if key in idle:
-            needless.add(idle.pop(key))
+        if key in out_of_range:
+            needless.add(out_of_range.pop(key))
         if not 0 < message.value <= message.maximum:
             # It is no step and can only show that the node runs, which any later one shows as well.
-            idle[key] = index
+            out_of_range[key] = index
             continue
         before = last.get(key)
-        if before is None or not _goes_on(messages[before], message):
+        if before is None or not _continues(messages[before], message):
             first[key] = index
         elif before != first[key]:
             needless.add(before)
@@ -50,18 +50,18 @@ def _needless_steps(messages: Sequence[Message]) -> set[int]:
     return needless
 
 
-def _goes_on(before: Message, message: ProgressMessage) -> bool:
+def _continues(before: Message, message: ProgressMessage) -> bool:
     return isinstance(before, ProgressMessage) and before.maximum == message.maximum and before.value <= message.value
 
 
-class _Newer(NamedTuple):
-    """What of a `progress_state` is needed to see that an older one must stay."""
+class _LaterState(NamedTuple):
+    """What is needed of a `progress_state` to see that an older one must be kept."""
 
     groups: tuple[tuple[str, ...], ...]
     running: tuple[str, ...]
 
     @classmethod
-    def of(cls, message: ProgressState) -> _Newer:
+    def of(cls, message: ProgressState) -> _LaterState:
         groups: dict[str, list[str]] = {}
         running: list[str] = []
         for raw_id, entry in message.nodes.items():
@@ -77,8 +77,8 @@ class _Newer(NamedTuple):
         if any(_finished(older, raw_id) for raw_id in self.running):
             return True
         for group in self.groups:
-            known = [raw_id for raw_id in group if raw_id in older.nodes]
-            if 0 < len(known) < len(group) and all(_finished(older, raw_id) for raw_id in known):
+            earlier = [raw_id for raw_id in group if raw_id in older.nodes]
+            if 0 < len(earlier) < len(group) and all(_finished(older, raw_id) for raw_id in earlier):
                 return True
         return False
 
@@ -89,16 +89,16 @@ def _finished(message: ProgressState, raw_id: str) -> bool:
 
 
 def _needless_states(messages: Sequence[Message]) -> set[int]:
-    """States but the newest, the first, which says that this server tells of ends, and those before a new turn."""
+    """States but the newest, the first, which shows that this server sends them, and those before a node runs again."""
     needless: set[int] = set()
-    newer: dict[str, _Newer] = {}
+    later: dict[str, _LaterState] = {}
     oldest: dict[str, int] = {}
     for index in range(len(messages) - 1, -1, -1):
         message = messages[index]
         if isinstance(message, ProgressState):
-            known = newer.get(message.prompt_id)
-            if known is None or known.ran_again_after(message):
-                newer[message.prompt_id] = _Newer.of(message)
+            newer = later.get(message.prompt_id)
+            if newer is None or newer.ran_again_after(message):
+                later[message.prompt_id] = _LaterState.of(message)
             else:
                 needless.add(index)
             oldest[message.prompt_id] = index

@@ -1,4 +1,4 @@
-"""What the server tells of a run's nodes, made into events: beginnings, steps, outputs, ends. Pure."""
+"""The events of a run's nodes, made from messages: beginnings, steps, texts, outputs, ends. Pure."""
 
 from __future__ import annotations
 
@@ -15,55 +15,55 @@ from comfyreport.run.nodes import Node, Nodes
 class NodeEvents:
     """Follows the nodes of one run through the messages of the socket.
 
-    `settled` holds the server's ids of nodes that a `progress_state` told as finished: what a later one says of
-    them is no news. `reopened` counts how often one was taken out again, because it runs once more. `cached_known`:
-    it was heard which nodes are cached. Until then one that is told as finished, and whose beginning nobody heard, may
-    be a cached output (ComfyUI tells of them in that way, too): it waits for `emit_held_nodes`.
+    `finished_ids` holds the server's ids of nodes that are finished in a `progress_state`: later ones repeat them.
+    `restarts` counts how often one was taken out again, because it runs once more. `cached_known`: the server has said
+    which nodes are cached. Until then a finished node whose beginning was not received may be a cached output (ComfyUI
+    lists those as finished, too): it is held for `emit_held_nodes`.
     """
 
     def __init__(self, nodes: Nodes, emitter: Emitter, base_url: str) -> None:
         self.nodes = nodes
         self._emitter = emitter
         self._base_url = base_url
-        self.settled: set[str] = set()
+        self.finished_ids: set[str] = set()
         self.cached_known = False
         self._held: dict[str, None] = {}
-        self.reopened = 0
-        self._stateful = False
+        self.restarts = 0
+        self._has_progress_state = False
         self._previews = 0
         self._output_limit = OutputLimit()
 
-    def cache(self, node_id: str) -> None:
+    def mark_cached(self, node_id: str) -> None:
         """The node's result is cached."""
         display = self.nodes.display_id(node_id)
-        if display not in self.nodes.executed and self.nodes.cache(display):
+        if display not in self.nodes.executed and self.nodes.mark_cached(display):
             self._emitter.emit(ev.NodeCached, node=self.nodes.node(display).ref)
 
     def progress_state(self, message: messages.ProgressState) -> None:
-        """The whole state of all nodes that began; only what isn't settled yet can be news."""
-        self._stateful = True
+        """The state of all nodes that began; only those that weren't finished before can have changed."""
+        self._has_progress_state = True
         ended: dict[str, bool] = {}
-        for raw_id in [raw_id for raw_id in message.nodes if raw_id not in self.settled]:
+        for raw_id in [raw_id for raw_id in message.nodes if raw_id not in self.finished_ids]:
             state = decode.node_state(raw_id, message.nodes[raw_id])
             if state is None:
                 continue
             display = self.nodes.display_id(raw_id, state.display_id)
             if state.finished:
-                self.settled.add(raw_id)
+                self.finished_ids.add(raw_id)
             ended[display] = ended.get(display, True) and state.finished
             if display in self.nodes.active:
                 continue
             if state.running:
-                self.start_node(display, seen=state.value == 0)
+                self.start_node(display, start_seen=state.value == 0)
             elif state.finished and display not in self.nodes.executed and display not in self.nodes.cached:
-                # It ran while nobody listened: after a reconnect, or before an attach.
+                # It ran while the socket was closed: before a reconnect, or before an attach.
                 if self.cached_known:
-                    self.start_node(display, seen=False)
+                    self.start_node(display, start_seen=False)
                 else:
                     self._held[display] = None
-        for display, over in ended.items():
+        for display, finished in ended.items():
             node = self.nodes.active.get(display)
-            if over and node is not None:
+            if finished and node is not None:
                 self.finish_node(node)
 
     def executing(self, message: messages.Executing) -> None:
@@ -72,17 +72,17 @@ class NodeEvents:
         if message.prompt_id is None and message.node in self.nodes.executed:
             # The note that follows a reconnect names the node that began last, which may have ended.
             return
-        # A node that was told as finished may run again: what the next state says of it is news then.
-        if message.node in self.settled:
-            self.settled.discard(message.node)
-            self.reopened += 1
+        # A finished node may run again: the next progress_state may say something new of it.
+        if message.node in self.finished_ids:
+            self.finished_ids.discard(message.node)
+            self.restarts += 1
         display = self.nodes.display_id(message.node, message.display_node)
         if display in self.nodes.active:
             return
-        if not self._stateful:
-            # Servers before progress_state tell an end only by the next beginning.
+        if not self._has_progress_state:
+            # From servers before progress_state, only the next beginning shows an end.
             self.finish_active_nodes()
-        self.start_node(display, seen=message.prompt_id is not None)
+        self.start_node(display, start_seen=message.prompt_id is not None)
 
     def progress(self, message: messages.ProgressMessage) -> None:
         """A node's bar moved."""
@@ -90,7 +90,7 @@ class NodeEvents:
         display = self.nodes.display_id(message.node)
         node = self.nodes.active.get(display)
         if node is None:
-            node = self.start_node(display, seen=False)
+            node = self.start_node(display, start_seen=False)
         if not 0 < value <= maximum:
             return
         elapsed = self._emitter.at.elapsed
@@ -108,21 +108,21 @@ class NodeEvents:
         )
 
     def executed(self, message: messages.Executed) -> None:
-        """A node told of its outputs."""
+        """A node sent its outputs."""
         display = self.nodes.display_id(message.node, message.display_node)
         node = self.nodes.node(display)
         cached = display in self.nodes.cached
-        made = outputs_of(node.ref, message.output, self._base_url, cached=cached, limit=self._output_limit)
-        node.outputs += tuple(replace(output, index=len(node.outputs) + output.index) for output in made)
+        outputs = outputs_of(node.ref, message.output, self._base_url, cached=cached, limit=self._output_limit)
+        node.outputs += tuple(replace(output, index=len(node.outputs) + output.index) for output in outputs)
 
     def text(self, frame: messages.TextFrame) -> None:
-        """Texts are broadcast and name no prompt: only those of a node that runs here can be meant."""
+        """A node sent a text. Texts are broadcast and name no prompt: only those of running nodes are taken."""
         display = self.nodes.display_id(frame.node)
         if display in self.nodes.active:
             self._emitter.emit(ev.NodeText, node=self._ref(self.nodes.active[display], frame.node), text=frame.text)
 
     def preview(self, frame: messages.PreviewFrame) -> None:
-        """A picture came; without metadata it can only be of the one node that runs."""
+        """A preview came; without metadata it can only be of the one node that runs."""
         ref: ev.NodeRef | None = None
         if frame.node is not None:
             ref = self._ref(self.nodes.node(self.nodes.display_id(frame.node, frame.display_node)), frame.node)
@@ -139,30 +139,30 @@ class NodeEvents:
             return ref
         return ev.NodeRef(id=ref.id, class_type=ref.class_type, title=ref.title, raw_id=raw_id)
 
-    def start_node(self, display: str, *, seen: bool) -> Node:
-        """Tell that a node begins; *seen*: this is the real beginning."""
-        node = self.nodes.start(display, self._emitter.at.elapsed, seen=seen)
+    def start_node(self, display: str, *, start_seen: bool) -> Node:
+        """Emit that a node begins; *start_seen*: this is the real beginning."""
+        node = self.nodes.start(display, self._emitter.at.elapsed, start_seen=start_seen)
         self._emitter.emit(ev.NodeStarted, node=node.ref)
         return node
 
     def finish_node(self, node: Node) -> None:
-        """Tell that a node ended."""
+        """Emit that a node ended."""
         seconds = self.nodes.stop(node, self._emitter.at.elapsed)
         seconds = None if seconds is None else round(seconds, 3)
         self._emitter.emit(ev.NodeFinished, node=node.ref, seconds=seconds, outputs=node.outputs)
 
     def emit_missed_node(self, display: str) -> None:
-        """Tell of a node that ran while nobody listened, unless that was told."""
+        """Emit the beginning and end of a node whose messages were missed, unless that was done."""
         if display not in self.nodes.executed and display not in self.nodes.cached:
-            self.finish_node(self.start_node(display, seen=False))
+            self.finish_node(self.start_node(display, start_seen=False))
 
     def emit_missed_nodes(
         self, needed: Iterable[str], last: messages.ExecutionError | messages.ExecutionInterrupted | None
     ) -> None:
-        """Tell of the nodes among *needed* that ran while nobody listened.
+        """Emit the nodes among *needed* whose messages were missed.
 
-        Of a success those are all that the outputs rest on; which lazy inputs were left out, nobody tells. Where *last*
-        failed or was interrupted, the server names those that had run; that one itself stays open.
+        After a success those are all that the outputs depend on; the server doesn't say which lazy inputs it left out.
+        *last* is the error or interrupt otherwise: it names the nodes that had run; its own node stays open.
         """
         if last is None:
             for node_id in needed:
@@ -179,13 +179,13 @@ class NodeEvents:
                 self.finish_node(active)
 
     def emit_held_nodes(self) -> None:
-        """It is known now which nodes are cached: the others that wait ran."""
+        """It is known now which nodes are cached: the other held ones ran."""
         self.cached_known = True
         held, self._held = self._held, {}
         for display in held:
             self.emit_missed_node(display)
 
     def finish_active_nodes(self) -> None:
-        """Tell that all nodes ended that still run."""
+        """Emit that all nodes ended that still run."""
         for node in list(self.nodes.active.values()):
             self.finish_node(node)

@@ -1,7 +1,7 @@
-"""Reading `progress_state` messages without parsing again what is settled.
+"""Decoding `progress_state` messages without parsing again the nodes that have finished.
 
-Each of them repeats all nodes that began, in order, so that a large workflow's are mostly ended nodes whose text is
-that of the message before: all that may be skipped. What stays tells a `Run` the same, which a test shows.
+Each of them repeats all nodes that began, in order, so that a large workflow's are mostly finished nodes whose text is
+that of the message before: all that may be skipped. A `Run` makes the same events of what is left, which a test shows.
 """
 
 from __future__ import annotations
@@ -26,49 +26,49 @@ class ProgressStateDecoder:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._reopened = 0
+        self._restarts = 0
         self._forget()
 
     def _forget(self) -> None:
         self._skipped = self._head = b""
 
     def decode(self, data: bytes) -> Message:
-        """As `decode_text`, but a `ProgressState` may lack nodes at its beginning whose end the run knows."""
+        """As `decode_text`, but a `ProgressState` may lack nodes at its beginning that the run knows as finished."""
         if len(data) < WORTHWHILE_BYTES:
             return decode_text(data)
-        if self._reopened != self._run.reopened:
-            # A node that had ended runs again.
-            self._reopened = self._run.reopened
+        if self._restarts != self._run.node_events.restarts:
+            # A finished node runs again.
+            self._restarts = self._run.node_events.restarts
             self._forget()
         skip = len(self._skipped) if self._skipped and data.startswith(self._skipped) else 0
         message = decode_text(self._head + data[skip:] if skip else data)
         if skip and not isinstance(message, ProgressState):
-            # What is wrong with it is told of the whole.
+            # An error message has to describe the whole.
             return decode_text(data)
         if isinstance(message, ProgressState) and message.prompt_id == self._run.prompt_id:
-            self._learn(data, skip, message)
+            self._extend_skipped(data, skip, message)
         return message
 
-    def _learn(self, data: bytes, skip: int, message: ProgressState) -> None:
-        """See how far the beginning of *data* tells only of nodes that the run knows to have ended."""
-        settled = self._run.settled
-        ended = list(takewhile(lambda raw_id: raw_id in settled and _finished(message, raw_id), message.nodes))
+    def _extend_skipped(self, data: bytes, skip: int, message: ProgressState) -> None:
+        """Find how far the beginning of *data* holds only nodes that the run knows as finished: it is skipped next."""
+        finished_ids = self._run.node_events.finished_ids
+        ended = list(takewhile(lambda raw_id: raw_id in finished_ids and _finished(message, raw_id), message.nodes))
         following = next(islice(message.nodes, len(ended), None), None)
         if len(ended) < WORTHWHILE_NODES or following is None:
             return
         head = self._head if skip else data[: data.find(_OPENING) + len(_OPENING)]
         end = data.find(f'"{following}": {{'.encode("utf-8", "replace"), skip or len(head))
-        told = data[skip or len(head) : end]
-        # Whatever stood there instead of what is looked for: only this is skipped.
+        skippable = data[skip or len(head) : end]
+        # Skip it only if it is exactly those nodes, whatever the search above has hit.
         try:
-            parsed = loads(head + told.rstrip(b", ") + b"}}}")
+            parsed = loads(head + skippable.rstrip(b", ") + b"}}}")
         except ValueError:
             return
         nodes = {raw_id: message.nodes[raw_id] for raw_id in ended}
         content = {"prompt_id": message.prompt_id, "nodes": nodes}
         with contextlib.suppress(RecursionError):
-            # To compare goes less deep than to parse.
-            if end > 0 and told.endswith(b", ") and parsed == {"type": "progress_state", "data": content}:
+            # Comparing raises at a lower depth than parsing.
+            if end > 0 and skippable.endswith(b", ") and parsed == {"type": "progress_state", "data": content}:
                 self._head, self._skipped = head, data[:end]
 
 

@@ -1,7 +1,7 @@
-"""The verdict: how a run ended, decided here and nowhere else, from what both witnesses said. Pure.
+"""The verdict: how a run ended, decided here and nowhere else, from what HTTP and the socket said. Pure.
 
-History is the last word. Where it can't be had, a typed error or interrupt from the socket is believed, for the
-server says such a thing only when it is so; a success isn't, because without history nobody knows its outputs.
+History decides. Where it can't be had, a typed error or interrupt from the socket is believed, for the server sends
+one only when it is so; a success isn't, because without history its outputs aren't known.
 """
 
 from __future__ import annotations
@@ -39,18 +39,20 @@ class Verdict(NamedTuple):
 class Outcome:
     """What is known of the end so far.
 
-    `submitted`: whether the server got the prompt; `expected` is how many files the user wants at least.
+    `success`, `error` and `interrupted` are the socket's messages, `worker_done` its `executing` with node null, which
+    the prompt worker sends when it is done with the prompt. `cancelling`: the user wants the prompt cancelled.
+    `submitted`: whether the server got the prompt; `expected_outputs` is how many files the user wants at least.
     """
 
     success: bool = False
     error: ExecutionError | None = None
     interrupted: ExecutionInterrupted | None = None
-    over: bool = False
+    worker_done: bool = False
     cancelling: bool = False
     submitted: Submitted = "yes"
-    expected: int = 0
-    dropped: ErrorInfo | None = None
-    blocked: list[ErrorInfo] = field(default_factory=list)
+    expected_outputs: int = 0
+    dropped_outputs: ErrorInfo | None = None
+    blocked_nodes: list[ErrorInfo] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
@@ -60,21 +62,21 @@ class Outcome:
     @property
     def ended(self) -> bool:
         """Whether the socket said that the prompt is over, one way or another: history will tell."""
-        return self.over or self.finished
+        return self.worker_done or self.finished
 
 
 def end_of(history: History, outcome: Outcome) -> Literal["success", "error", "interrupted"]:
-    """What history says of the end; where it doesn't say it plainly, what the socket said."""
-    vague = not history.stated or (history.end == "error" and history.error is None)
-    if vague and outcome.interrupted is not None:
+    """How the prompt ended by its history; where that is ambiguous, by the socket."""
+    ambiguous = not history.has_status or (history.end == "error" and history.error is None)
+    if ambiguous and outcome.interrupted is not None:
         return "interrupted"
-    if vague and outcome.error is not None:
+    if ambiguous and outcome.error is not None:
         return "error"
     return history.end
 
 
 def from_history(history: History, outcome: Outcome, nodes: Nodes, files: int) -> Verdict:
-    """The verdict once history has the prompt; *files* is how many the run left."""
+    """The verdict once history has the prompt; *files* is how many files the run made."""
     end = end_of(history, outcome)
     if end == "interrupted":
         return _interrupted(history.interrupted or outcome.interrupted, outcome, nodes)
@@ -83,37 +85,36 @@ def from_history(history: History, outcome: Outcome, nodes: Nodes, files: int) -
     if outcome.cancelling:
         message = "the prompt had finished before it could be cancelled"
         return Verdict("cancelled", ErrorInfo(code="cancelled", message=message), "finished", "yes")
-    if outcome.dropped is not None:
-        return Verdict("partial", outcome.dropped, "finished", "yes")
-    if outcome.blocked:
-        return Verdict("partial", outcome.blocked[0], "finished", "yes")
-    if files < outcome.expected:
-        message = f"the run made {files} files, {outcome.expected} were expected"
+    if outcome.dropped_outputs is not None:
+        return Verdict("partial", outcome.dropped_outputs, "finished", "yes")
+    if outcome.blocked_nodes:
+        return Verdict("partial", outcome.blocked_nodes[0], "finished", "yes")
+    if files < outcome.expected_outputs:
+        message = f"the run made {files} files, {outcome.expected_outputs} were expected"
         return Verdict("partial", ErrorInfo(code="too_few_outputs", message=message), "finished", "yes")
     return Verdict("success", None, "finished", "yes")
 
 
 def without_history(outcome: Outcome, nodes: Nodes, code: str, message: str, hint: str) -> Verdict:
-    """The verdict when history can't be had: what the socket said for certain, else lost."""
+    """The verdict when history can't be had: the socket's error or interrupt, else lost."""
     if outcome.interrupted is not None:
         return _interrupted(outcome.interrupted, outcome, nodes)
     if outcome.error is not None:
         return Verdict("error", _node_error(outcome.error, nodes), "finished", "yes")
     if outcome.cancelling:
-        what = "the prompt was to be cancelled, but the server did not confirm it"
-        return Verdict(
-            "cancelled", ErrorInfo(code="cancelled", message=what, hint=message), "unknown", outcome.submitted
-        )
+        unconfirmed = "the prompt was to be cancelled, but the server did not confirm it"
+        info = ErrorInfo(code="cancelled", message=unconfirmed, hint=message)
+        return Verdict("cancelled", info, "unknown", outcome.submitted)
     if outcome.success:
         message = f"the server said that the run succeeded, but its outputs can't be learned: {message}"
     error = ErrorInfo(code=code, message=message, hint=hint)
     return Verdict("lost", error, "unknown", outcome.submitted, retryable=code in ("server_restarted", "server_gone"))
 
 
-def _interrupted(told_of: ExecutionInterrupted | None, outcome: Outcome, nodes: Nodes) -> Verdict:
+def _interrupted(interrupt: ExecutionInterrupted | None, outcome: Outcome, nodes: Nodes) -> Verdict:
     ref: NodeRef | None = None
-    if told_of is not None and told_of.node is not None:
-        ref = nodes.node(nodes.display_id(told_of.node)).ref
+    if interrupt is not None and interrupt.node is not None:
+        ref = nodes.node(nodes.display_id(interrupt.node)).ref
     if outcome.cancelling:
         error = ErrorInfo(code="cancelled", message="cancelled by the user", node=ref)
         return Verdict("cancelled", error, "cancelled", "yes")
@@ -157,8 +158,8 @@ def _is_out_of_memory(error: ExecutionError) -> bool:
     return kind.endswith("OutOfMemoryError") or kind == "MemoryError" or "out of memory" in error.message.lower()
 
 
-def blocked(error: ExecutionError, nodes: Nodes) -> ErrorInfo:
-    """What a blocked node means for the run."""
+def blocked_node(error: ExecutionError, nodes: Nodes) -> ErrorInfo:
+    """Why a run with a blocked node is partial."""
     return ErrorInfo(
         code="blocked",
         message=error.message[:_MESSAGE_LENGTH] or "the node blocked what comes after it",
@@ -170,7 +171,7 @@ def blocked(error: ExecutionError, nodes: Nodes) -> ErrorInfo:
 # --- ends that comfyreport itself decides on
 
 
-def state_of(
+def prompt_state_of(
     outcome: Outcome, started: bool, queued: bool, *, sent: bool, absent: bool
 ) -> tuple[PromptState, Submitted]:
     """Where a prompt is as far as known, and whether the server got it.
@@ -183,7 +184,7 @@ def state_of(
         return "unknown", "unknown"
     if outcome.finished:
         return "finished", "yes"
-    if absent or outcome.over:
+    if absent or outcome.worker_done:
         return "unknown", "yes"
     return "running" if started else "pending", "yes"
 
@@ -202,7 +203,7 @@ def server_failed(text: str) -> Verdict:
 
 
 def deleted() -> Verdict:
-    """The prompt was in the queue, and now it is nowhere."""
+    """The prompt was in the queue, and is now in neither queue nor history."""
     error = ErrorInfo(
         code="deleted",
         message="the prompt was deleted from the queue before it ran",
@@ -212,14 +213,14 @@ def deleted() -> Verdict:
 
 
 def vanished(outcome: Outcome, nodes: Nodes, *, seen: bool, was_down: bool, dropped: bool) -> Verdict:
-    """The prompt is nowhere, and nobody is known to have deleted it.
+    """The prompt is in neither queue nor history, and isn't known to have been deleted.
 
-    *seen*: the server has had it; *was_down*: for a while there was no server; *dropped*: the connection broke, as
-    a quick restart makes it.
+    *seen*: the server has had it; *was_down*: for a while the server could not be reached; *dropped*: the connection
+    broke, as a quick restart makes it.
     """
     if was_down or dropped:
-        known = "was restarted" if was_down else "closed the connection, probably to restart,"
-        message = f"the server {known} and has forgotten the prompt"
+        cause = "was restarted" if was_down else "closed the connection, probably to restart,"
+        message = f"the server {cause} and has forgotten the prompt"
         return without_history(outcome, nodes, "server_restarted", message, "run it again")
     message = "the server answers, but has the prompt in neither its queue nor its history"
     hint = "run it again" if seen else "check the id; a server forgets its prompts when it is restarted"
@@ -227,7 +228,7 @@ def vanished(outcome: Outcome, nodes: Nodes, *, seen: bool, was_down: bool, drop
 
 
 def unreadable(outcome: Outcome, nodes: Nodes, refusal: UnreachableError | None) -> Verdict:
-    """The server answers, but has long not told where the prompt is; *refusal* is what it said instead."""
+    """The server answers, but its queue or history could long not be read; *refusal* is what it said instead."""
     message = "the server answers, but its history or its queue can't be read"
     if refusal is None:
         return without_history(outcome, nodes, "no_history", message, "look into the server's log")
@@ -253,12 +254,12 @@ def timed_out(limit: float, command: str, state: PromptState, submitted: Submitt
     """The user's limit of *limit* seconds is over; the prompt is left where it is, and *command* follows it."""
     message = f"the time limit of {limit:g} s is over"
     error = ErrorInfo(code="time_limit", message=message, hint=_follow(command, submitted))
-    # What goes on on the server would run twice.
+    # A prompt that the server still runs would run twice.
     return Verdict("timeout", error, state, submitted, submitted == "no")
 
 
 def timed_out_while_saving(limit: float) -> Verdict:
-    """The user's limit of *limit* seconds is over; the run succeeded, but not all that it made was saved in time."""
+    """The user's limit of *limit* seconds is over; the run succeeded, but not all its outputs were saved in time."""
     message = f"the time limit of {limit:g} s was over before all outputs were saved"
     error = ErrorInfo(code="time_limit", message=message, hint="fetch them from the URLs of the outputs")
     return Verdict("timeout", error, "finished", "yes", True)
@@ -269,7 +270,7 @@ def _follow(command: str, submitted: Submitted) -> str:
 
 
 def cancelled(message: str, state: PromptState, submitted: Submitted, *, command: str = "") -> Verdict:
-    """The user stopped it; *command* follows what may go on."""
+    """The user cancelled the prompt; *command* follows it where it may still run."""
     hint = f"look at the server's queue, or {_follow(command, submitted)}" if state == "unknown" and command else ""
     return Verdict("cancelled", ErrorInfo(code="cancelled", message=message, hint=hint), state, submitted)
 

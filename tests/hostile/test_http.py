@@ -67,7 +67,7 @@ def wrong_histories(prompt_id: str, wrong: Any) -> Iterator[Any]:
 def test_wrong_types_in_history(wrong: Any) -> None:
     for body in wrong_histories("id", wrong):
         run = Run("id", responses.manifest_of(WORKFLOW), base_url="http://x")
-        run.sent = run.missed = True
+        run.sent = run.missed_messages = True
         found = responses.read_history(body, "id")
         told = [] if found is None else run.feed(found, Instant(1.0, 1.0))
         for event in (*told, *run.finish(Instant(2.0, 2.0))):

@@ -244,7 +244,7 @@ def test_whatever_a_server_says(
     tmp_path_factory: pytest.TempPathFactory, script: list[tuple[str, Any]], last: Any, missed: bool
 ) -> None:
     run = Run(PROMPT, responses.manifest_of(WORKFLOW), base_url="http://x", previews=True)
-    run.sent, run.missed = True, missed
+    run.sent, run.missed_messages = True, missed
     reporters = Reporters(tmp_path_factory.mktemp("log") / "run.log")
     at = Instant(1000.0, 0.0)
     started = ev.StreamStarted(

@@ -99,7 +99,7 @@ def long_history(prompt_id: str) -> Any:
 
 def test_no_text_of_history_is_told_whole() -> None:
     run = Run("id")
-    run.sent = run.missed = True
+    run.sent = run.missed_messages = True
     found = responses.read_history(long_history("id"), "id")
     assert found is not None
     assert_short(run, [*run.feed(found, Instant(1.0, 1.0)), *run.finish(Instant(2.0, 2.0))])

@@ -1,4 +1,4 @@
-"""wire.decode: every kind of frame that ComfyUI sends, and everything else that could come through a socket."""
+"""decode: every kind of frame that ComfyUI sends, and everything else that could come through a socket."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ def test_text_frames_are_taken_as_bytes_too() -> None:
 
 
 def test_a_preview_with_metadata() -> None:
-    head = json.dumps(
+    metadata = json.dumps(
         {"node_id": "2.0.0.2", "prompt_id": "p", "display_node_id": "2", "image_type": "image/png"}
     ).encode()
-    found = decode.decode(binary(4, len(head), head + PNG))
-    assert found == messages.PreviewFrame(PNG, "image/png", prompt_id="p", node="2.0.0.2", display_node="2")
+    message = decode.decode(binary(4, len(metadata), metadata + PNG))
+    assert message == messages.PreviewFrame(PNG, "image/png", prompt_id="p", node="2.0.0.2", display_node="2")
 
 
-def test_a_blocked_node_is_told_from_an_error() -> None:
+def test_a_blocked_node_is_distinguished_from_an_error() -> None:
     blocked = decode.decode(frame("execution_error", **{**ERROR, "exception_type": "ExecutionBlocked"}))
     assert isinstance(blocked, messages.ExecutionError)
     assert blocked.blocked
@@ -111,12 +111,12 @@ def test_an_error_without_any_field_is_still_one() -> None:
 
 
 @pytest.mark.parametrize("kind", ["logs", "crystools.monitor", "progress_text", ""])
-def test_unknown_types_are_borne(kind: str) -> None:
+def test_unknown_types_become_unknown(kind: str) -> None:
     assert decode.decode(frame(kind, x=1)) == messages.Unknown(kind)
 
 
 @pytest.mark.parametrize("raw", [binary(2, 1, JPEG), binary(99, 0), binary(1, 7, JPEG), binary(0xFFFFFFFF, 0xFFFFFFFF)])
-def test_unknown_binary_frames_are_borne(raw: bytes) -> None:
+def test_unknown_binary_frames_become_unknown(raw: bytes) -> None:
     assert isinstance(decode.decode(raw), messages.Unknown)
 
 
@@ -153,9 +153,9 @@ def test_unknown_binary_frames_are_borne(raw: bytes) -> None:
     ],
 )
 def test_what_cant_be_read_is_malformed(raw: str | bytes) -> None:
-    found = decode.decode(raw)
-    assert isinstance(found, messages.Malformed)
-    assert len(found.reason) < 250
+    message = decode.decode(raw)
+    assert isinstance(message, messages.Malformed)
+    assert len(message.reason) < 250
 
 
 NUMBERS = ['"1"', "true", "null", "NaN", "Infinity", "-Infinity", "1e400", "[1]", "{}", "9" * 400, "1e300", "-1e300"]
@@ -169,9 +169,9 @@ def test_what_is_no_sensible_number_is_malformed(field: str, number: str) -> Non
     assert isinstance(decode.decode(raw), messages.Malformed)
 
 
-def test_negative_numbers_are_for_the_run_to_judge() -> None:
-    found = decode.decode(frame("progress", value=-1, max=-5, prompt_id="p", node="3"))
-    assert found == messages.ProgressMessage("p", "3", -1, -5)
+def test_negative_numbers_are_decoded() -> None:
+    message = decode.decode(frame("progress", value=-1, max=-5, prompt_id="p", node="3"))
+    assert message == messages.ProgressMessage("p", "3", -1, -5)
 
 
 @pytest.mark.parametrize(
@@ -240,23 +240,23 @@ def test_entries_of_a_progress_state(entry: Any, state: messages.NodeState | Non
     assert decode.node_state("3", entry) == state
 
 
-def test_what_json_lacks_does_not_get_in() -> None:
-    found = decode.loads('{"a": [NaN, Infinity, -Infinity, 1e400, -1e400], "b": ' + "9" * 400 + ', "c": 7}')
-    assert found == {"a": [None] * 5, "b": None, "c": 7}
+def test_numbers_that_json_lacks_become_none() -> None:
+    value = decode.loads('{"a": [NaN, Infinity, -Infinity, 1e400, -1e400], "b": ' + "9" * 400 + ', "c": 7}')
+    assert value == {"a": [None] * 5, "b": None, "c": 7}
 
 
 @pytest.mark.parametrize(
     "number", ["1" * 30, "9" * 20, f"-{'9' * 19}", str(2**64 - 1), str(2**64), str(-(2**63)), "-0"]
 )
-def test_whole_numbers_are_read_alike_on_both_ways(number: str) -> None:
+def test_whole_numbers_are_alike_from_both_parsers(number: str) -> None:
     fast, slow = decode.loads(number), decode.loads(f"[{number}, NaN]")[0]
     assert (type(fast), fast) == (type(slow), slow)
 
 
 def test_lone_surrogates_are_replaced() -> None:
-    found = decode.loads('{"a\\ud800": ["\\udfff", {"b": "\ud801x"}]}')
-    json.dumps(found, ensure_ascii=False).encode("utf-8")
-    assert found == {"a?": ["?", {"b": "?x"}]}
+    value = decode.loads('{"a\\ud800": ["\\udfff", {"b": "\ud801x"}]}')
+    json.dumps(value, ensure_ascii=False).encode("utf-8")
+    assert value == {"a?": ["?", {"b": "?x"}]}
 
 
 VALUES = st.recursive(
@@ -266,15 +266,15 @@ VALUES = st.recursive(
 )
 KINDS = sorted({json.loads(raw)["type"] for raw, _ in KNOWN if isinstance(raw, str)})
 FIELDS = sorted({*ERROR, *STATE, "status", "sid", "node", "display_node", "nodes", "output", "value", "max"})
-WILD_TEXT = st.builds(
+ANY_TEXT = st.builds(
     lambda kind, data: json.dumps({"type": kind, "data": data}),
     st.sampled_from(KINDS) | VALUES,
     st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6) | VALUES,
 )
-WILD_BINARY = st.builds(binary, st.integers(0, 5), st.integers(0, 40), st.binary(max_size=60))
+ANY_BINARY = st.builds(binary, st.integers(0, 5), st.integers(0, 40), st.binary(max_size=60))
 
 
-@given(st.one_of(st.text(), st.binary(), WILD_TEXT, WILD_BINARY))
+@given(st.one_of(st.text(), st.binary(), ANY_TEXT, ANY_BINARY))
 def test_anything_is_a_message(raw: str | bytes) -> None:
     message = decode.decode(raw)
     assert type(message).__module__ == messages.__name__
@@ -288,18 +288,18 @@ def test_anything_is_a_message(raw: str | bytes) -> None:
 @given(st.sampled_from([raw for raw, _ in KNOWN]), st.data())
 def test_a_cut_off_frame_is_a_message(raw: str | bytes, data: st.DataObject) -> None:
     length = data.draw(st.integers(0, len(raw) - 1))
-    found = decode.decode(raw[:length])
+    message = decode.decode(raw[:length])
     if isinstance(raw, str):
-        assert isinstance(found, messages.Malformed)
+        assert isinstance(message, messages.Malformed)
 
 
 # --- sizes
 
 
 @pytest.mark.parametrize("character", ["x", "\x01", "é", "🏔"])
-def test_a_text_is_cut_and_says_so(character: str) -> None:
-    found = decode.decode(binary(3, 1, b"4" + character.encode() * 200_000))
-    assert found == messages.TextFrame("4", character * (TEXT_LIMIT - 1) + "…")
+def test_a_long_text_is_cut_with_an_ellipsis(character: str) -> None:
+    message = decode.decode(binary(3, 1, b"4" + character.encode() * 200_000))
+    assert message == messages.TextFrame("4", character * (TEXT_LIMIT - 1) + "…")
     whole = decode.decode(binary(3, 1, b"4" + character.encode() * TEXT_LIMIT))
     assert whole == messages.TextFrame("4", character * TEXT_LIMIT)
 
@@ -307,32 +307,32 @@ def test_a_text_is_cut_and_says_so(character: str) -> None:
 def test_ids_have_a_limit() -> None:
     usual, long = "6.0.0." * 5000, "6.0.0." * 20_000
     assert decode.decode(frame("executing", prompt_id="p", node=usual)) == messages.Executing("p", usual, None)
-    for found in (
+    for message in (
         decode.decode(frame("executing", prompt_id="p", node=long)),
         decode.decode(frame("execution_start", prompt_id=long)),
         decode.decode(binary(3, len(long), long.encode() + b"text")),
     ):
-        assert isinstance(found, messages.Malformed)
-        assert len(found.reason) < 250
+        assert isinstance(message, messages.Malformed)
+        assert len(message.reason) < 250
     assert decode.node_state(long, STATE) is None
     assert decode.node_state("3", {**STATE, "display_node_id": long}) == decode.node_state("3", STATE)
 
 
 def test_metadata_of_a_preview_has_a_limit() -> None:
-    head = b'{"x": "' + b"x" * 2_000_000 + b'"}'
-    assert isinstance(decode.decode(binary(4, len(head), head + PNG)), messages.Malformed)
+    metadata = b'{"x": "' + b"x" * 2_000_000 + b'"}'
+    assert isinstance(decode.decode(binary(4, len(metadata), metadata + PNG)), messages.Malformed)
 
 
-def test_an_error_is_kept_within_bounds() -> None:
+def test_the_fields_of_an_error_have_limits() -> None:
     long = "x" * 200_000
     lines = [f"line {number}\n" for number in range(1000)]
-    found = decode.decode(
+    message = decode.decode(
         frame("execution_error", node_type=long, exception_message=long, exception_type=long, traceback=[*lines, long])
     )
-    assert isinstance(found, messages.ExecutionError)
-    assert (len(found.node_type), len(found.exception_type), len(found.message)) == (1000, 1000, TEXT_LIMIT)
-    assert found.traceback[-2] == "line 999"
-    assert len(found.traceback) == 100
+    assert isinstance(message, messages.ExecutionError)
+    assert (len(message.node_type), len(message.exception_type), len(message.message)) == (1000, 1000, TEXT_LIMIT)
+    assert message.traceback[-2] == "line 999"
+    assert len(message.traceback) == 100
     many = decode.decode(frame("execution_error", traceback="first\n" + "\n" * 1_000_000 + "last"))
     assert isinstance(many, messages.ExecutionError)
     assert (many.traceback[-1], len(many.traceback)) == ("last", 100)
@@ -350,15 +350,15 @@ def test_a_document_of_very_many_values_is_not_parsed() -> None:
         decode.loads(b"[" + b"[]," * 6_000_000 + b"1]")
 
 
-def test_one_long_text_is_no_harm() -> None:
+def test_one_long_text_is_parsed() -> None:
     assert decode.loads(b'["' + b"x" * 30_000_000 + b'"]') == ["x" * 30_000_000]
 
 
-def test_the_largest_that_honest_servers_send_is_read() -> None:
+def test_the_largest_messages_of_real_servers_are_parsed() -> None:
     states = {str(number): {**STATE, "node_id": str(number), "parent_node_id": None} for number in range(100_000)}
-    found = decode.decode_text(frame("progress_state", prompt_id="p", nodes=states).encode())
-    assert isinstance(found, messages.ProgressState)
-    assert len(found.nodes) == 100_000
+    message = decode.decode_text(frame("progress_state", prompt_id="p", nodes=states).encode())
+    assert isinstance(message, messages.ProgressState)
+    assert len(message.nodes) == 100_000
     images = {str(number): {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]} for number in states}
     meta = {number: {"node_id": number, "display_node": number, "real_node_id": number} for number in states}
     assert decode.loads(json.dumps({"p": {"outputs": images, "meta": meta}}).encode())["p"]["meta"] == meta

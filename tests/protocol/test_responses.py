@@ -1,4 +1,4 @@
-"""Answers of HTTP: from bodies of any shape to facts."""
+"""HTTP responses: bodies of any shape, read into typed values."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SAMPLER = NodeRef(id="3", class_type="KSampler", title="My sampler")
 
 def nested(depth: int) -> list[Any]:
     """A list in a list in a list: as deep as a body that orjson accepts can be."""
-    found: list[Any] = []
+    value: list[Any] = []
     for _ in range(depth):
-        found = [found]
-    return found
+        value = [value]
+    return value
 
 
 DEEP = nested(sys.getrecursionlimit())
@@ -37,14 +37,14 @@ def posts(name: str) -> list[tuple[int, Any]]:
 
 def refusals() -> dict[str, Any]:
     """The refused submissions of the recording of validation errors, by the note that stands before each."""
-    found: dict[str, Any] = {}
+    bodies: dict[str, Any] = {}
     note = ""
     for record in recordings.load("e_validation_error"):
         if record["kind"] == "note":
             note = record["note"]
         elif record.get("path") == "/prompt" and record["dir"] == "in":
-            found[note] = record.get("response")
-    return found
+            bodies[note] = record.get("response")
+    return bodies
 
 
 def test_an_accepted_prompt() -> None:
@@ -55,10 +55,10 @@ def test_an_accepted_prompt() -> None:
 
 def test_an_accepted_prompt_with_a_dropped_output() -> None:
     body = refusals()["one_output_good_one_bad_200"]
-    found = responses.read_accepted(body, {"3": SAMPLER})
-    assert found is not None
-    assert found.node_errors
-    assert all(error.node.id and error.type and error.message for error in found.node_errors)
+    response = responses.read_accepted(body, {"3": SAMPLER})
+    assert response is not None
+    assert response.node_errors
+    assert all(error.node.id and error.type and error.message for error in response.node_errors)
 
 
 @pytest.mark.parametrize("body", [None, [], "ok", 7, {}, {"error": "x"}])
@@ -91,17 +91,17 @@ def test_an_answer_with_an_id_of_the_wrong_type() -> None:
     ],
 )
 def test_refusals_of_the_real_server(note: str, code: str) -> None:
-    found = responses.read_refused(refusals()[note], {})
-    assert found is not None
-    assert found.error.code == code
-    assert found.error.message
-    assert found.error.hint
+    response = responses.read_refused(refusals()[note], {})
+    assert response is not None
+    assert response.error.code == code
+    assert response.error.message
+    assert response.error.hint
 
 
-def test_a_refusals_nodes_bear_the_titles_of_the_workflow() -> None:
-    found = responses.read_refused(refusals()["value_not_in_list_sampler"], {"3": SAMPLER})
-    assert found is not None
-    assert SAMPLER in [error.node for error in found.error.node_errors]
+def test_the_nodes_of_a_refusal_have_the_titles_of_the_workflow() -> None:
+    response = responses.read_refused(refusals()["value_not_in_list_sampler"], {"3": SAMPLER})
+    assert response is not None
+    assert SAMPLER in [error.node for error in response.error.node_errors]
     untitled = responses.read_refused(
         {"error": {"message": "m"}, "node_errors": {"7": {"errors": [{"message": "x"}]}}}, {}
     )
@@ -115,12 +115,12 @@ def test_a_400_that_isnt_comfyuis(body: Any) -> None:
 
 
 def test_a_refusal_in_one_word() -> None:
-    found = responses.read_refused({"error": "no prompt"}, {})
-    assert found is not None
-    assert found.error.message == "no prompt"
+    response = responses.read_refused({"error": "no prompt"}, {})
+    assert response is not None
+    assert response.error.message == "no prompt"
 
 
-def test_the_queue_is_sorted_and_places_are_counted() -> None:
+def test_the_queue_is_sorted_and_positions_are_counted() -> None:
     body = {
         "queue_running": [[5, "a", {"1": {}}, {"client_id": "me"}, ["9"]]],
         "queue_pending": [[9, "d", {}, {}, []], [-45, "b", {}, {}, []], [7, "c"], "junk", [8], [1, ["x"]]],
@@ -144,9 +144,9 @@ def history_of(name: str) -> responses.History:
         response = record.get("response")
         if str(record.get("path", "")).startswith("/history/") and isinstance(response, dict) and response:
             [prompt_id] = response
-            found = responses.read_history(response, prompt_id)
-            assert found is not None
-            return found
+            history = responses.read_history(response, prompt_id)
+            assert history is not None
+            return history
     raise AssertionError(name)
 
 
@@ -161,33 +161,33 @@ def history_of(name: str) -> responses.History:
         ("o_websocket_output", "success"),
     ],
 )
-def test_history_tells_the_end(name: str, end: str) -> None:
-    found = history_of(name)
-    assert found.end == end
-    assert found.stated
-    assert (found.error is not None) == (end == "error")
-    assert (found.interrupted is not None) == (end == "interrupted")
+def test_history_has_the_end(name: str, end: str) -> None:
+    history = history_of(name)
+    assert history.end == end
+    assert history.has_status
+    assert (history.error is not None) == (end == "error")
+    assert (history.interrupted is not None) == (end == "interrupted")
 
 
 def test_history_has_the_outputs_the_cache_and_the_workflow() -> None:
-    found = history_of("c_partial_cache")
-    assert found.cached == ("4", "5", "6", "7")
-    assert [(output.node, list(output.ui)) for output in found.outputs] == [("9", ["images"])]
-    assert {ref.id for ref in responses.manifest_of(found.graph)} == set("3456789")
+    history = history_of("c_partial_cache")
+    assert history.cached == ("4", "5", "6", "7")
+    assert [(output.node, list(output.ui)) for output in history.outputs] == [("9", ["images"])]
+    assert {ref.id for ref in responses.manifest_of(history.graph)} == set("3456789")
     assert history_of("o_websocket_output").outputs == ()
 
 
 def test_an_expanded_nodes_output_is_the_display_nodes() -> None:
     body = {"p": {"outputs": {"2.0.0.2": {"images": []}}, "meta": {"2.0.0.2": {"display_node": "2"}}}}
-    found = responses.read_history(body, "p")
-    assert found is not None
-    assert [output.node for output in found.outputs] == ["2"]
+    history = responses.read_history(body, "p")
+    assert history is not None
+    assert [output.node for output in history.outputs] == ["2"]
 
 
-def test_an_entry_without_a_status_is_an_end_that_isnt_stated() -> None:
-    found = responses.read_history({"p": {"outputs": {}}}, "p")
-    assert found is not None
-    assert (found.end, found.stated) == ("success", False)
+def test_an_entry_without_a_status_is_an_end_without_status() -> None:
+    history = responses.read_history({"p": {"outputs": {}}}, "p")
+    assert history is not None
+    assert (history.end, history.has_status) == ("success", False)
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"q": {}}, {"p": None}, {"p": []}])
@@ -212,7 +212,7 @@ def test_nodes_without_class_or_title_are_called_by_what_is_left() -> None:
     assert responses.manifest_of([1]) == ()
 
 
-def test_needed_nodes_come_behind_what_they_need() -> None:
+def test_needed_nodes_come_after_those_they_need() -> None:
     graph = {
         "9": {"inputs": {"images": ["8", 0]}},
         "8": {"inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
@@ -222,14 +222,14 @@ def test_needed_nodes_come_behind_what_they_need() -> None:
         "a": {"inputs": {"x": ["b", 0]}},
         "b": {"inputs": {"x": ["a", 0], "y": ["none", 0]}},
     }
-    found = responses.needed_nodes(graph, ["9"])
-    assert sorted(found) == ["3", "4", "8", "9"]
-    assert found.index("4") < found.index("3") < found.index("8") < found.index("9")
+    order = responses.needed_nodes(graph, ["9"])
+    assert sorted(order) == ["3", "4", "8", "9"]
+    assert order.index("4") < order.index("3") < order.index("8") < order.index("9")
     assert sorted(responses.needed_nodes(graph, ["a", "nowhere"])) == ["a", "b"]
     assert responses.needed_nodes(None, ["9"]) == []
 
 
-def test_bodies_nested_to_the_limit_are_borne() -> None:
+def test_bodies_nested_to_the_limit_are_read() -> None:
     """Python's own str() of such a value raises RecursionError."""
     assert responses.read_queue({"queue_running": [[1, DEEP, DEEP, DEEP]], "queue_pending": [[DEEP, "p"]]}) is not None
     status = {"status_str": DEEP, "messages": [[DEEP, {}], ["execution_cached", {"nodes": [DEEP]}]]}
@@ -261,12 +261,12 @@ ENTRY = st.fixed_dictionaries({}, optional={"status": STATUS | JSON, "outputs": 
 
 
 @given(JSON, ENTRY)
-def test_bodies_of_any_shape_are_borne(body: Any, entry: Any) -> None:
+def test_bodies_of_any_shape_are_read(body: Any, entry: Any) -> None:
     responses.read_queue(body)
     responses.read_queue({"queue_running": [body, [body, body, body, body]], "queue_pending": [[body, "p"], [1, body]]})
-    found = responses.read_history({"p": entry}, "p")
-    assert found is not None
-    responses.needed_nodes(found.graph, found.targets)
+    history = responses.read_history({"p": entry}, "p")
+    assert history is not None
+    responses.needed_nodes(history.graph, history.output_nodes)
     responses.needed_nodes(body, ["1"])
     responses.read_accepted({"prompt_id": body, "node_errors": {"1": body, "2": {"errors": [body]}}}, {})
     responses.read_refused({"error": {"type": body, "message": body, "details": body}, "node_errors": body}, {})

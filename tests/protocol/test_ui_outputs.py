@@ -1,4 +1,4 @@
-"""What nodes made: any form of a node's `output` becomes Outputs that can be told, fetched and saved."""
+"""Outputs of nodes: any form of a node's `output` becomes Outputs that can be reported, fetched and saved."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ NODE = NodeRef(id="9", class_type="SaveImage", title="Save")
 BASE = "http://127.0.0.1:8188"
 
 
-def made(ui: dict[str, Any]) -> tuple[Output, ...]:
+def read(ui: dict[str, Any]) -> tuple[Output, ...]:
     return outputs_of(NODE, ui, BASE)
 
 
 def test_a_saved_image() -> None:
-    [output] = made({"images": [{"filename": "a_00001_.png", "subfolder": "x/y", "type": "output"}]})
+    [output] = read({"images": [{"filename": "a_00001_.png", "subfolder": "x/y", "type": "output"}]})
     assert (output.node, output.index, output.kind, output.cached) == (NODE, 0, "image", False)
     assert (output.filename, output.subfolder, output.folder) == ("a_00001_.png", "x/y", "output")
     assert output.media_type == "image/png"
@@ -31,9 +31,9 @@ def test_a_saved_image() -> None:
 
 @pytest.mark.parametrize("key", ["images", "gifs", "audio", "video", "3d", "result", "anything at all", ""])
 def test_what_has_a_filename_is_a_file_whatever_its_key(key: str) -> None:
-    [output] = made({key: [{"filename": "x.mp4"}]})
+    [output] = read({key: [{"filename": "x.mp4"}]})
     assert (output.kind, output.filename, output.subfolder, output.folder) == ("video", "x.mp4", "", "output")
-    [alone] = made({key: {"filename": "x.mp4"}})
+    [alone] = read({key: {"filename": "x.mp4"}})
     assert alone == output
 
 
@@ -58,25 +58,25 @@ def test_what_has_a_filename_is_a_file_whatever_its_key(key: str) -> None:
     ],
 )
 def test_kinds_by_name(filename: str, kind: str, media_type: str | None) -> None:
-    [output] = made({"images": [{"filename": filename}]})
+    [output] = read({"images": [{"filename": filename}]})
     assert output.kind == kind
     if kind != "model":
         assert output.media_type == media_type
 
 
 def test_an_unknown_ending_under_another_key_is_a_file() -> None:
-    assert [output.kind for output in made({"files": [{"filename": "a.weirdo"}, {"filename": "png"}]})] == ["file"] * 2
+    assert [output.kind for output in read({"files": [{"filename": "a.weirdo"}, {"filename": "png"}]})] == ["file"] * 2
 
 
 @pytest.mark.parametrize("ending", ["a://[", "a://\u2100", "b/../c", "x\0", "\udc80", "a b", "//[", "data:,x"])
-def test_endings_that_are_none_have_no_type(ending: str) -> None:
+def test_invalid_endings_have_no_type(ending: str) -> None:
     """The standard library reads a name as a URL, and raises for some."""
     assert media_type_of(f"foo.{ending}") is None
 
 
 def test_texts_and_values() -> None:
-    found = made({"text": ["one", ""], "string": "two", "number": [1.5, None], "tags": [["a"]], "sizes": {"w": 1}})
-    assert [(output.kind, output.value) for output in found] == [
+    outputs = read({"text": ["one", ""], "string": "two", "number": [1.5, None], "tags": [["a"]], "sizes": {"w": 1}})
+    assert [(output.kind, output.value) for output in outputs] == [
         ("text", "one"),
         ("text", ""),
         ("text", "two"),
@@ -84,29 +84,29 @@ def test_texts_and_values() -> None:
         ("value", ["a"]),
         ("value", {"w": 1}),
     ]
-    assert [output.index for output in found] == list(range(6))
-    assert all(output.filename is None and output.url is None for output in found)
+    assert [output.index for output in outputs] == list(range(6))
+    assert all(output.filename is None and output.url is None for output in outputs)
 
 
 @pytest.mark.parametrize("flag", [[True], True, [False], ["yes"]])
 def test_the_animated_flag_is_no_output(flag: Any) -> None:
-    found = made({"images": [{"filename": "a.webp"}], "animated": flag})
-    assert [output.filename for output in found] == ["a.webp"]
+    outputs = read({"images": [{"filename": "a.webp"}], "animated": flag})
+    assert [output.filename for output in outputs] == ["a.webp"]
 
 
 @pytest.mark.parametrize("filename", [None, 7, "", [], {"x": 1}])
 def test_a_filename_that_is_none_makes_a_value(filename: Any) -> None:
     item = {"filename": filename}
-    [output] = made({"images": [item]})
+    [output] = read({"images": [item]})
     assert (output.kind, output.value, output.filename) == ("value", item, None)
 
 
 def test_other_fields_of_the_wrong_type_are_left_out() -> None:
-    [output] = made({"images": [{"filename": "a.png", "subfolder": 3, "type": ["temp"]}]})
+    [output] = read({"images": [{"filename": "a.png", "subfolder": 3, "type": ["temp"]}]})
     assert (output.subfolder, output.folder) == ("", "output")
 
 
-def test_cached_is_handed_on() -> None:
+def test_cached_is_passed_on() -> None:
     assert [each.cached for each in outputs_of(NODE, {"images": [{"filename": "a.png"}]}, BASE, cached=True)] == [True]
 
 
@@ -134,10 +134,10 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=8), VALUES, max_size=5))
-def test_any_output_is_borne(ui: dict[str, Any]) -> None:
-    found = made(ui)
-    assert [output.index for output in found] == list(range(len(found)))
-    for output in found:
+def test_any_ui_is_read(ui: dict[str, Any]) -> None:
+    outputs = read(ui)
+    assert [output.index for output in outputs] == list(range(len(outputs)))
+    for output in outputs:
         assert (output.filename is None) == (output.kind in ("text", "value"))
         assert (output.url is None) == (output.filename is None)
 
@@ -148,7 +148,7 @@ def test_any_output_is_borne(ui: dict[str, Any]) -> None:
 def test_names_and_values_have_limits() -> None:
     long = "x" * 200_000
     files = [{"filename": long, "subfolder": long, "type": long}]
-    file, text, large, deep = made({"images": files, "text": [long], "value": [[long], nested(1000)]})
+    file, text, large, deep = read({"images": files, "text": [long], "value": [[long], nested(1000)]})
     assert {len(name or "") for name in (file.filename, file.subfolder, file.folder)} == {4096}
     assert (text.kind, len(text.value), text.value[-1]) == ("text", 65536, "…")
     assert (large.kind, len(large.value), large.value[-1]) == ("value", 65536, "…")
@@ -167,20 +167,20 @@ def nested(depth: int) -> Any:
     return value
 
 
-def test_what_has_no_room_is_left_out() -> None:
+def test_outputs_beyond_the_limit_are_left_out() -> None:
     limit = OutputLimit(10)
     assert [each.value for each in outputs_of(NODE, {"a": ["12345", 678, "9x0"]}, BASE, limit=limit)] == ["12345", 678]
     assert outputs_of(NODE, {"images": [{"filename": "a.png"}]}, BASE, limit=limit) == ()
 
 
-def test_there_is_room_for_very_many_files() -> None:
+def test_the_limit_is_enough_for_very_many_files() -> None:
     images = [
         {"filename": f"ComfyUI_{number:06}_.png", "subfolder": "x/y", "type": "output"} for number in range(100_000)
     ]
     assert len(outputs_of(NODE, {"images": images}, BASE, limit=OutputLimit())) == 100_000
 
 
-def test_what_is_worth_saving() -> None:
+def test_worth_saving() -> None:
     def file(filename: str | None, folder: str = "output") -> Output:
         return Output(node=NODE, index=0, kind="image", filename=filename, folder=folder)
 

@@ -1,4 +1,4 @@
-"""Merging: what is left out changes nothing but how often things are told."""
+"""Merging: what is left out changes nothing but how many events there are."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_steps_that_are_no_progress_yield_to_any_later_one() -> None:
     assert kept((0, 0), (0, 0), (0, 0)) == [(0, 0)]
 
 
-def test_a_begin_separates() -> None:
+def test_the_beginning_of_a_node_ends_a_series() -> None:
     frames = [*bars(*run_up(9)), executing("8"), *bars(*run_up(9))]
     assert len(merged(*frames)) == 5
 
@@ -77,7 +77,7 @@ def test_what_only_shows_that_a_node_runs_stays_before_a_begin() -> None:
 
 
 def test_states_yield_to_newer_ones_but_the_first_stays() -> None:
-    """The first says that this server tells of ends."""
+    """The first shows that this server sends them."""
     frames = [states(("1", "running")), states(("1", "finished")), states(("1", "finished"), ("2", "running"))]
     assert merged(*frames) == decoded(frames[0], frames[2])
 
@@ -113,8 +113,8 @@ def test_states_of_two_prompts_are_apart() -> None:
 
 
 def test_previews_yield_to_newer_ones_of_their_node() -> None:
-    said = [PreviewFrame(b"%d" % number, "image/jpeg", "p", node) for number in range(3) for node in ("3", None)]
-    assert merge_messages(said) == said[-2:]
+    previews = [PreviewFrame(b"%d" % number, "image/jpeg", "p", node) for number in range(3) for node in ("3", None)]
+    assert merge_messages(previews) == previews[-2:]
 
 
 def test_nothing_else_yields() -> None:
@@ -149,19 +149,19 @@ def test_a_flood_of_states_is_merged_in_time_that_grows_with_it() -> None:
 
 @functools.cache
 def traffic(name: str, number: int) -> tuple[tuple[Message, ...], Any]:
-    """The messages of one prompt's own sockets, and the history's word if it is there."""
+    """The messages of one prompt's own sockets, and its history if it is there."""
     player = Player(Recording(tuple(one_prompt(recordings.load(name), number))))
     messages: list[Message] = []
     history = None
     feed = player.run.feed
 
-    def spy(fact: Any, at: Any) -> list[ev.Event]:
+    def spy(message: Any, at: Any) -> list[ev.Event]:
         nonlocal history
-        if type(fact).__module__ == ProgressMessage.__module__:
-            messages.append(fact)
-        elif type(fact).__name__ == "History":
-            history = fact._replace(prompt_id=PROMPT)
-        return feed(fact, at)
+        if type(message).__module__ == ProgressMessage.__module__:
+            messages.append(message)
+        elif type(message).__name__ == "History":
+            history = message._replace(prompt_id=PROMPT)
+        return feed(message, at)
 
     player.run.feed = spy  # type: ignore[method-assign]
     for _ in player.events():
@@ -172,21 +172,21 @@ def traffic(name: str, number: int) -> tuple[tuple[Message, ...], Any]:
 
 def renamed(message: Any) -> Message:
     """The message as one of the prompt that the tests follow."""
-    found: Message = message._replace(prompt_id=PROMPT)
-    return found
+    ours: Message = message._replace(prompt_id=PROMPT)
+    return ours
 
 
-def told(batches: Sequence[Sequence[Message]], history: Any) -> RunFeeder:
+def fed(batches: Sequence[Sequence[Message]], history: Any) -> RunFeeder:
     feeder = RunFeeder(*[str(number) for number in range(1, 12)])
-    feeder.tell(0.0, ACCEPTED)
+    feeder.feed(0.0, ACCEPTED)
     for number, batch in enumerate(batches, 1):
-        feeder.tell(float(number), *batch)
+        feeder.feed(float(number), *batch)
     if history is not None:
-        feeder.tell(1000.0, history)
+        feeder.feed(1000.0, history)
     return feeder
 
 
-def essence(feeder: RunFeeder) -> dict[str, Any]:
+def summary(feeder: RunFeeder) -> dict[str, Any]:
     """What merging must not change."""
     turns: dict[str, list[str]] = {}
     last: dict[tuple[str, int, int], tuple[float, float]] = {}
@@ -211,25 +211,25 @@ def essence(feeder: RunFeeder) -> dict[str, Any]:
         "rest": sorted(rest, key=str),
         "view": (view.status, view.done, view.total, view.fraction, shown, view.outputs),
         "executed": list(feeder.run.nodes.executed),
-        "told": feeder.run.outcome,
+        "outcome": feeder.run.outcome,
     }
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PROMPTS), st.lists(st.integers(1, 400), max_size=4))
-def test_merged_traffic_tells_the_same(prompt: tuple[str, int], cuts: list[int]) -> None:
+def test_merged_traffic_gives_the_same_run(prompt: tuple[str, int], cuts: list[int]) -> None:
     messages, history = traffic(*prompt)
     edges = [0, *sorted(min(cut, len(messages)) for cut in cuts), len(messages)]
     batches = [messages[begin:end] for begin, end in pairwise(edges)]
-    thinned = [merge_messages(batch) for batch in batches]
-    assert essence(told(thinned, history)) == essence(told(batches, history))
-    for whole, thin in zip(batches, thinned, strict=True):
+    merged_batches = [merge_messages(batch) for batch in batches]
+    assert summary(fed(merged_batches, history)) == summary(fed(batches, history))
+    for whole, thin in zip(batches, merged_batches, strict=True):
         assert merge_messages(thin) == thin
         rest = iter(whole)
         assert all(any(each is other for other in rest) for each in thin), "the order changed"
 
 
-def test_merging_is_worth_it() -> None:
+def test_merging_leaves_out_most_progress() -> None:
     for name in ("a2_no_previews", "m_reconnect", "x_progress_kinds"):
         messages, _ = traffic(name, 0)
         thin = merge_messages(messages)
@@ -245,4 +245,4 @@ def test_merging_is_worth_it() -> None:
 def test_passes_of_any_bar_are_the_same(steps: list[tuple[int, int]], cut: int) -> None:
     messages = decoded(states(("3", "running")), executing("3"), *bars(*steps))
     batches = [messages[:cut], messages[cut:]]
-    assert essence(told([merge_messages(batch) for batch in batches], None)) == essence(told(batches, None))
+    assert summary(fed([merge_messages(batch) for batch in batches], None)) == summary(fed(batches, None))

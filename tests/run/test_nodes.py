@@ -9,79 +9,79 @@ from comfyreport.run.eta import Bar
 from comfyreport.run.nodes import Node, Nodes
 
 
-def nodes(*names: str) -> Nodes:
+def make_nodes(*names: str) -> Nodes:
     return Nodes([NodeRef(id=name, class_type=name, title=name) for name in names])
 
 
-def test_counting() -> None:
-    known = nodes("1", "2", "3")
-    assert (known.total, known.done, known.fraction()) == (3, 0, 0.0)
-    assert known.cache("1")
-    assert not known.cache("1")
-    assert (known.total, list(known.cached)) == (2, ["1"])
-    node = known.start("2", 1.0)
-    assert (known.done, list(known.active)) == (0, ["2"])
-    assert known.stop(node, 3.5) == 2.5
-    assert (known.done, known.fraction(), known.active) == (1, 0.5, {})
-    assert known.seconds() == {"2": 2.5}
+def test_counts() -> None:
+    nodes = make_nodes("1", "2", "3")
+    assert (nodes.total, nodes.done, nodes.fraction()) == (3, 0, 0.0)
+    assert nodes.mark_cached("1")
+    assert not nodes.mark_cached("1")
+    assert (nodes.total, list(nodes.cached)) == (2, ["1"])
+    node = nodes.start("2", 1.0)
+    assert (nodes.done, list(nodes.active)) == (0, ["2"])
+    assert nodes.stop(node, 3.5) == 2.5
+    assert (nodes.done, nodes.fraction(), nodes.active) == (1, 0.5, {})
+    assert nodes.seconds() == {"2": 2.5}
 
 
 def test_a_node_counts_once_however_often_it_runs() -> None:
-    known = nodes("1", "2")
+    nodes = make_nodes("1", "2")
     for at in (0.0, 2.0):
-        known.stop(known.start("1", at), at + 1.0)
-    assert (known.done, known.fraction(), known.seconds()) == (1, 0.5, {"1": 2.0})
-    known.start("1", 9.0).observe("1", 4, 4, 10.0)
-    assert known.fraction() == 0.5
+        nodes.stop(nodes.start("1", at), at + 1.0)
+    assert (nodes.done, nodes.fraction(), nodes.seconds()) == (1, 0.5, {"1": 2.0})
+    nodes.start("1", 9.0).observe("1", 4, 4, 10.0)
+    assert nodes.fraction() == 0.5
 
 
-def test_nodes_that_nobody_submitted_dont_count() -> None:
-    known = nodes("1")
-    known.stop(known.start("77", 0.0), 1.0)
-    known.cache("78")
-    assert (known.total, known.done, known.fraction()) == (1, 0, 0.0)
-    assert not known.known("77")
-    assert list(known.refs()) == ["1"]
+def test_nodes_that_were_not_submitted_dont_count() -> None:
+    nodes = make_nodes("1")
+    nodes.stop(nodes.start("77", 0.0), 1.0)
+    nodes.mark_cached("78")
+    assert (nodes.total, nodes.done, nodes.fraction()) == (1, 0, 0.0)
+    assert not nodes.is_submitted("77")
+    assert list(nodes.refs()) == ["1"]
 
 
 def test_a_cached_node_that_runs_counts_again() -> None:
-    known = nodes("1", "2")
-    known.cache("1")
-    known.start("1", 0.0)
-    assert (known.total, list(known.cached)) == (2, [])
+    nodes = make_nodes("1", "2")
+    nodes.mark_cached("1")
+    nodes.start("1", 0.0)
+    assert (nodes.total, list(nodes.cached)) == (2, [])
 
 
 def test_a_manifest_may_come_later() -> None:
-    known = nodes()
-    known.set_manifest([NodeRef(id="1", title="One")])
-    known.set_manifest([NodeRef(id="1", title="Uno"), NodeRef(id="2")])
-    assert (known.total, known.node("1").ref.title) == (2, "Uno")
+    nodes = make_nodes()
+    nodes.set_manifest([NodeRef(id="1", title="One")])
+    nodes.set_manifest([NodeRef(id="1", title="Uno"), NodeRef(id="2")])
+    assert (nodes.total, nodes.node("1").ref.title) == (2, "Uno")
 
 
 def test_the_fraction_never_falls_and_stays_below_1() -> None:
-    known = nodes("1", "2")
-    node = known.start("1", 0.0)
-    found = []
+    nodes = make_nodes("1", "2")
+    node = nodes.start("1", 0.0)
+    fractions = []
     for value, maximum in ((5, 10), (1, 10), (10, 10), (1, 1000)):
         node.observe("1", value, maximum, 1.0)
-        found.append(known.fraction())
-    assert found == [0.25, 0.25, 0.5, 0.5]
+        fractions.append(nodes.fraction())
+    assert fractions == [0.25, 0.25, 0.5, 0.5]
     for name in ("1", "2"):
-        known.stop(known.start(name, 0.0), 1.0)
-    assert known.fraction() == 0.999
-    known.cache("1")
-    assert known.fraction() == 0.999
+        nodes.stop(nodes.start(name, 0.0), 1.0)
+    assert nodes.fraction() == 0.999
+    nodes.mark_cached("1")
+    assert nodes.fraction() == 0.999
 
 
 def test_a_run_of_cached_nodes_has_no_fraction() -> None:
-    known = nodes("1")
-    known.cache("1")
-    assert known.fraction() == 0.0
-    assert nodes().fraction() == 0.0
+    nodes = make_nodes("1")
+    nodes.mark_cached("1")
+    assert nodes.fraction() == 0.0
+    assert make_nodes().fraction() == 0.0
 
 
 @pytest.mark.parametrize(
-    ("raw", "told", "display"),
+    ("raw", "reported", "display"),
     [
         ("1", None, "1"),
         ("1.0.0.3", None, "1"),
@@ -93,19 +93,27 @@ def test_a_run_of_cached_nodes_has_no_fraction() -> None:
         ("", None, ""),
     ],
 )
-def test_the_display_node(raw: str, told: str | None, display: str) -> None:
+def test_the_display_node(raw: str, reported: str | None, display: str) -> None:
     """A submitted id may hold a dot itself: `1.5` is a node here."""
-    known = nodes("1", "2", "1.5")
-    assert known.display_id(raw, told) == display
-    assert known.display_id(raw) == display
+    nodes = make_nodes("1", "2", "1.5")
+    assert nodes.display_id(raw, reported) == display
+    assert nodes.display_id(raw) == display
 
 
 def test_time_that_goes_back_makes_no_negative_seconds() -> None:
-    known = nodes("1")
-    assert known.stop(known.start("1", 5.0), 4.0) == 0.0
+    nodes = make_nodes("1")
+    assert nodes.stop(nodes.start("1", 5.0), 4.0) == 0.0
 
 
-def test_a_bar_whose_begin_was_seen() -> None:
+@pytest.mark.parametrize("seconds", [0.0, 2.0])
+def test_a_run_of_known_time_stays_known_when_the_next_was_not_seen(seconds: float) -> None:
+    nodes = make_nodes("1")
+    nodes.stop(nodes.start("1", 1.0), 1.0 + seconds)
+    nodes.stop(nodes.start("1", 9.0, start_seen=False), 10.0)
+    assert nodes.seconds() == {"1": seconds}
+
+
+def test_a_bar_whose_start_was_seen() -> None:
     bar = Bar(0.0, 1)
     assert bar.speed(0.0) is None
     assert bar.observe(5, 20, 4.0)
@@ -113,7 +121,7 @@ def test_a_bar_whose_begin_was_seen() -> None:
     assert bar.eta(8.0) == 24.0
 
 
-def test_a_bar_whose_begin_was_not_seen() -> None:
+def test_a_bar_whose_start_was_not_seen() -> None:
     bar = Bar(None, 1)
     assert not bar.observe(5, 20, 100.0)
     assert (bar.eta(100.0), bar.speed(100.0)) == (0.0, None)
@@ -136,7 +144,7 @@ def test_a_bar_that_starts_over() -> None:
 def test_a_bar_begun_anew_by_a_node_that_runs_again_has_a_new_start() -> None:
     node = Node(NodeRef(id="1"))
     for at in (0.0, 100.0):
-        node.start(at, seen=True)
+        node.start(at, start_seen=True)
         bar = node.observe("1", 1, 2, at + 4.0)
         assert bar is not None
         assert (bar.pass_number, bar.eta(at + 4.0)) == (1, 4.0)

@@ -59,7 +59,7 @@ KINDS = st.sampled_from(
         "nobody_knows",
     ]
 )
-# Without a prompt's id, or with another's: nothing of it may change what becomes of ours.
+# Without a prompt's id, or with another's: none of it may change how our prompt ends.
 FOREIGN = st.builds(
     lambda kind, data, other: text(kind, **data, **other),
     KINDS,
@@ -81,7 +81,7 @@ JUNK = st.one_of(
 
 
 @st.composite
-def spoilt(draw: st.DrawFn) -> list[Record]:
+def corrupted(draw: st.DrawFn) -> list[Record]:
     """A prefix of a recording's prompt with junk in it, some records doubled and some neighbours exchanged."""
     whole = records_of(*draw(st.sampled_from(PROMPTS)))
     records = list(whole[: draw(st.integers(1, len(whole)))] if draw(st.booleans()) else whole)
@@ -99,7 +99,7 @@ def spoilt(draw: st.DrawFn) -> list[Record]:
 
 
 def expected(records: list[Record]) -> str:
-    """How the run must end, read by hand: history's word, else a typed message of the socket, else lost."""
+    """How the run must end, read by hand: by history, else by an error or interrupt of the socket, else lost."""
     posts = [record["request"] for record in records if record.get("path") == "/prompt" and record["dir"] == "out"]
     # One was posted that is no JSON.
     request: dict[str, Any] = (posts[0] if posts else None) or {}
@@ -110,7 +110,7 @@ def expected(records: list[Record]) -> str:
         str(request.get("prompt_id", "")),
     )
     partial = False
-    typed = ""
+    socket_end = ""
     for record in records:
         body = record.get("response")
         if record["kind"] == "ws-open" and str(record.get("path")).endswith(socket):
@@ -121,10 +121,8 @@ def expected(records: list[Record]) -> str:
             partial = partial or bool(isinstance(body, dict) and body.get("node_errors"))
         elif str(record.get("path")).startswith("/history/") and isinstance(body, dict) and prompt_id in body:
             kinds = [message[0] for message in body[prompt_id]["status"]["messages"]]
-            said = "interrupted" if "execution_interrupted" in kinds else "error"
-            return (
-                said if {"execution_interrupted", "execution_error"} & set(kinds) else ["success", "partial"][partial]
-            )
+            end = "interrupted" if "execution_interrupted" in kinds else "error"
+            return end if {"execution_interrupted", "execution_error"} & set(kinds) else ["success", "partial"][partial]
         elif record["kind"] == "ws-text" and record["dir"] == "in" and record.get("sock") in sockets:
             message = decode.decode(str(record["text"]))
             if getattr(message, "prompt_id", None) != prompt_id:
@@ -132,10 +130,10 @@ def expected(records: list[Record]) -> str:
             if isinstance(message, messages.ExecutionError) and message.blocked:
                 partial = True
             elif isinstance(message, messages.ExecutionError):
-                typed = typed or "error"
+                socket_end = socket_end or "error"
             elif isinstance(message, messages.ExecutionInterrupted):
-                typed = "interrupted"
-    return typed or "lost"
+                socket_end = "interrupted"
+    return socket_end or "lost"
 
 
 def is_answer(record: Record) -> bool:
@@ -143,8 +141,8 @@ def is_answer(record: Record) -> bool:
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(spoilt(), st.booleans())
-def test_a_spoilt_recording_has_one_right_end(records: list[Record], previews: bool) -> None:
+@given(corrupted(), st.booleans())
+def test_a_corrupted_recording_has_one_right_end(records: list[Record], previews: bool) -> None:
     events = play(records, previews=previews)
     check(events)
     assert the_end(events).status == expected(records)
@@ -163,7 +161,7 @@ STATES = st.lists(
 NUMBERS = st.integers(-1, 4) | st.floats(allow_nan=False, width=32) | st.sampled_from([0.5, 5e-324, 2.0**53])
 UI = st.sampled_from([{}, {"images": [{"filename": "a.png"}]}, {"text": ["x"], "animated": [True]}])
 ENTRIES = st.builds(lambda name: responses.QueueEntry(1, name, None), st.sampled_from([PROMPT, "other"]))
-SAID = st.one_of(
+INPUTS = st.one_of(
     st.builds(executing, NODES | st.none(), st.none() | NODES),
     st.builds(lambda node: text("executing", node=node), NODES | st.none()),
     st.builds(progress, NODES, NUMBERS, NUMBERS),
@@ -186,7 +184,7 @@ SAID = st.one_of(
     st.builds(lambda *lists: responses.Queue(*map(tuple, lists)), *[st.lists(ENTRIES, max_size=2)] * 2),
 )
 HISTORY = st.builds(
-    lambda end, cached, nodes, ui, stated: responses.History(
+    lambda end, cached, nodes, ui, has_status: responses.History(
         PROMPT,
         end,
         None,
@@ -194,8 +192,8 @@ HISTORY = st.builds(
         tuple(cached),
         tuple(responses.HistoryOutput(node, ui) for node in nodes),
         {node: {"class_type": "A", "inputs": {"x": ["1", 0]}} for node in nodes},
-        targets=tuple(nodes),
-        stated=stated,
+        output_nodes=tuple(nodes),
+        has_status=has_status,
     ),
     st.sampled_from(["success", "error", "interrupted"]),
     st.lists(NODES, max_size=3),
@@ -206,15 +204,15 @@ HISTORY = st.builds(
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(SAID, max_size=30), st.none() | HISTORY, st.booleans(), st.sampled_from([0.0, 1e-9, 1.0, 1e5]))
+@given(st.lists(INPUTS, max_size=30), st.none() | HISTORY, st.booleans(), st.sampled_from([0.0, 1e-9, 1.0, 1e5]))
 def test_any_order_of_messages_keeps_the_life_cycle(
-    said: list[Any], history: responses.History | None, missed: bool, pace: float
+    inputs: list[Any], history: responses.History | None, missed: bool, pace: float
 ) -> None:
-    told = RunFeeder("1", "2", "3", previews=True)
-    told.run.missed = missed
-    for number, each in enumerate(said):
-        told.tell(pace * number, each)
+    feeder = RunFeeder("1", "2", "3", previews=True)
+    feeder.run.missed_messages = missed
+    for number, each in enumerate(inputs):
+        feeder.feed(pace * number, each)
     if history is not None:
-        told.tell(pace * len(said), history)
-    told.run.conclude(Verdict("lost"))
-    told.finish(pace * len(said))
+        feeder.feed(pace * len(inputs), history)
+    feeder.run.conclude(Verdict("lost"))
+    feeder.finish(pace * len(inputs))

@@ -36,7 +36,7 @@ def number_ids() -> list[Any]:
 
 
 def history_end(name: str, number: int) -> str | None:
-    """What the recording's history says of a prompt, read by hand; None if it isn't there."""
+    """How a prompt ended by the recording's history, read by hand; None if it isn't there."""
     records = one_prompt(recordings.load(name), number)
     answers = [
         record.get("response") for record in records if record.get("path") == "/prompt" and record["dir"] == "in"
@@ -56,11 +56,11 @@ def history_end(name: str, number: int) -> str | None:
 def test_each_prompt_has_its_life_cycle_and_its_end(name: str, number: int) -> None:
     events = play_recording(name, number)
     end = the_end(events)
-    said = history_end(name, number)
+    recorded_end = history_end(name, number)
     if name.startswith("d5"):
-        assert (said, end.status, end.exit_code) == ("success", "partial", 8)
-    elif said is not None:
-        assert end.status == said
+        assert (recorded_end, end.status, end.exit_code) == ("success", "partial", 8)
+    elif recorded_end is not None:
+        assert end.status == recorded_end
     elif (name, number) == PARTIAL:
         assert end.status == "lost"  # its history was not recorded
     else:
@@ -78,7 +78,9 @@ def test_ends(name: str, status: str) -> None:
     assert the_end(play_recording(name)).status == status
 
 
-def builder(name: str, number: int = 0, *, but: tuple[str, ...] = ("queue_changed", "connection_changed")) -> list[str]:
+def short_events(
+    name: str, number: int = 0, *, but: tuple[str, ...] = ("queue_changed", "connection_changed")
+) -> list[str]:
     return [
         short(event)
         for event in play_recording(name, number)
@@ -89,7 +91,7 @@ def builder(name: str, number: int = 0, *, but: tuple[str, ...] = ("queue_change
 def test_a_normal_run() -> None:
     """A checkpoint, a latent, two texts, a sampler of eight steps, a decoder, an image."""
     steps = [f"node_progress 3 {step}/8" for step in range(1, 9)]
-    assert builder("c_partial_cache") == [
+    assert short_events("c_partial_cache") == [
         "run_queued",
         "run_started",
         *(f"node_cached {node}" for node in "4567"),
@@ -107,7 +109,7 @@ def test_a_normal_run() -> None:
 
 def test_a_fully_cached_run() -> None:
     """Its output node sends `executed` and a finished state, and never began."""
-    assert builder("b_fully_cached") == [
+    assert short_events("b_fully_cached") == [
         "run_queued",
         "run_started",
         *(f"node_cached {node}" for node in "3456789"),
@@ -172,18 +174,18 @@ def test_a_refused_workflow() -> None:
 
 
 def test_a_loop_starts_its_display_nodes_again() -> None:
-    told = builder("k_for_loop")
+    lines = short_events("k_for_loop")
     for node in "45":
-        turns = [line for line in told if line.endswith(f" {node}")]
+        turns = [line for line in lines if line.endswith(f" {node}")]
         assert turns == [f"node_started {node}", f"node_finished {node}"] * 4
-    assert [line for line in told if line.endswith(" 6")] == ["node_started 6", "node_finished 6"]
+    assert [line for line in lines if line.endswith(" 6")] == ["node_started 6", "node_finished 6"]
     end = the_end(play_recording("k_for_loop"))
     assert end.executed == ("2", "1", "3", "4", "5", "6", "7")
 
 
-def test_the_work_of_expanded_nodes_is_told_as_their_parents() -> None:
-    told = builder("k6_expansion_inner_progress")
-    assert [line for line in told if " 2" in line] == [
+def test_expanded_nodes_are_reported_as_their_parent() -> None:
+    lines = short_events("k6_expansion_inner_progress")
+    assert [line for line in lines if " 2" in line] == [
         "node_started 2",
         *(f"node_progress 2<2.0.0.2 {step}/4" for step in range(1, 5)),
         "node_finished 2",
@@ -221,7 +223,7 @@ def test_a_reconnect(name: str) -> None:
     assert end.status == "success"
     assert {"3", "8", "9"} <= set(end.executed)
     turns = [short(event) for event in events if isinstance(event, (ev.NodeStarted, ev.NodeFinished))]
-    assert len(turns) == len(set(turns)), "each is told once"
+    assert len(turns) == len(set(turns)), "each comes once"
 
 
 def test_a_reconnect_keeps_the_pass_of_a_running_node() -> None:
@@ -234,7 +236,7 @@ def test_a_reconnect_keeps_the_pass_of_a_running_node() -> None:
 
 
 def test_a_run_without_progress_bars() -> None:
-    assert not [line for line in builder("h_no_progress") if line.startswith("node_progress")]
+    assert not [line for line in short_events("h_no_progress") if line.startswith("node_progress")]
 
 
 def test_lines_of_text() -> None:
@@ -311,7 +313,7 @@ def test_a_server_without_progress_state(name: str) -> None:
     check(events)
     turns = (ev.NodeStarted, ev.NodeFinished, ev.NodeProgress, ev.NodeCached, ev.RunFinished)
 
-    def told(events: list[ev.Event]) -> list[str]:
+    def short_turns(events: list[ev.Event]) -> list[str]:
         return [short(event) for event in events if isinstance(event, turns)]
 
-    assert told(events) == told(play(records))
+    assert short_turns(events) == short_turns(play(records))

@@ -1,0 +1,120 @@
+"""What is known of one run, and the steps that several messages make it take. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+
+from comfyreport import events as ev
+from comfyreport.protocol import messages, responses
+from comfyreport.protocol.ui_outputs import OutputCollection
+from comfyreport.run.emitter import Emitter
+from comfyreport.run.node_events import NodeEvents
+from comfyreport.run.nodes import Nodes
+from comfyreport.run.verdict import Outcome, Verdict
+
+
+class RunState:
+    """The data of a `Run`, which the handlers of messages change.
+
+    `attached`: the workflow is not known, for somebody else submitted the prompt. `sent` is to be set when the POST
+    leaves: before that, events bear no prompt id. `missed_messages` is to be set when the socket was lost, or is
+    opened only after the submission: what was not received is then filled in. `accepted`: the server has answered
+    which id the prompt has; messages under other ids are kept in `early_messages` until then.
+    """
+
+    def __init__(
+        self,
+        prompt_id: str,
+        manifest: Iterable[ev.NodeRef],
+        *,
+        base_url: str,
+        client_id: str | None,
+        seed: int | None,
+        sequence: Iterator[int] | None,
+        previews: bool,
+        run_index: int | None,
+    ) -> None:
+        self.prompt_id = prompt_id
+        self.manifest = tuple(manifest)
+        self.attached = not self.manifest
+        self.client_id = client_id
+        self.seed = seed
+        self.previews = previews
+        self.sent = False
+        self.accepted = False
+        self.early_messages: list[messages.Message] = []
+        self.missed_messages = False
+        self.queued_at: float | None = None
+        self.started_at: float | None = None
+        self.position: int | None = None
+        self.remaining: int | None = None
+        self.queue_changed_at = -math.inf
+        self.server_queue_seconds: float | None = None
+        self.server_seconds: float | None = None
+        self.malformed_reasons: set[str] = set()
+        self.nodes = Nodes(self.manifest)
+        self.output_collection = OutputCollection(base_url)
+        self.emitter = Emitter(self.nodes, itertools.count(1) if sequence is None else sequence, run_index)
+        self.node_events = NodeEvents(self.nodes, self.emitter, base_url)
+        self.outcome = Outcome(submitted="unknown")
+        self.verdict: Verdict | None = None
+
+    @property
+    def outputs(self) -> list[ev.Output]:
+        """The outputs that history lists."""
+        return self.output_collection.outputs
+
+    @property
+    def queued(self) -> bool:
+        """Whether the server is known to have taken the prompt."""
+        return self.queued_at is not None
+
+    @property
+    def started(self) -> bool:
+        """Whether the server is known to have started the prompt."""
+        return self.started_at is not None
+
+    @property
+    def ending(self) -> bool:
+        """Whether the socket said that the prompt is over, so that history should be asked."""
+        return self.outcome.ended and self.verdict is None
+
+    def ensure_queued(self) -> None:
+        """The server has the prompt: emit `run_queued`, once."""
+        if self.queued_at is None:
+            self.queued_at = self.emitter.at.elapsed
+            self.emitter.prompt_id = self.prompt_id
+            self.outcome.submitted = "yes"
+            self.emitter.emit(
+                ev.RunQueued,
+                client_id=self.client_id,
+                nodes=self.manifest,
+                position=self.position,
+                seed=self.seed,
+            )
+
+    def ensure_started(self) -> None:
+        """The prompt runs: emit `run_started`, once, after `run_queued`."""
+        self.ensure_queued()
+        if self.started_at is None:
+            self.started_at = self.emitter.at.elapsed
+            self.position = 0
+            self.emitter.emit(ev.RunStarted)
+
+    def change_queue(self, position: int | None, remaining: int | None) -> None:
+        """Take in the prompt's place in the queue and the queue's length; emit `queue_changed` if they differ."""
+        if (position, remaining) == (self.position, self.remaining):
+            return
+        self.position, self.remaining = position, remaining
+        if self.queued_at is not None and not self.outcome.ended:
+            self.queue_changed_at = self.emitter.at.elapsed
+            self.emitter.emit(ev.QueueChanged, position=position, remaining=remaining)
+
+    def learn_workflow(self, graph: messages.Json, client_id: str | None) -> None:
+        """Take in the workflow of a prompt that somebody else submitted."""
+        if not self.manifest and self.queued_at is None:
+            self.client_id = self.client_id or client_id
+            self.manifest = responses.manifest_of(graph)
+            self.nodes.set_manifest(self.manifest)
