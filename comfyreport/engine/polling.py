@@ -52,7 +52,7 @@ class Poller:
         self._clock = clock
         self._timing = client.timing
         self._schedule = PollSchedule(client.timing)
-        self._budget = RequestBudget(client.timing.request_pause)
+        self._budget = RequestBudget(client.timing.request_interval)
         self._tried = ""
         self._unasked = ""
 
@@ -83,7 +83,7 @@ class Poller:
             return
         if name == "look" and busy & {"cancel", "queue"}:
             # One request at a time.
-            self._timers.arm("look", self._timing.ended_poll)
+            self._timers.arm("look", self._timing.history_poll)
             return
         wait = self._budget.take(count, self._clock().elapsed, urgent=cancelling)
         if wait:

@@ -17,7 +17,7 @@ from comfyreport.net.address import Address, parse_address
 from comfyreport.net.cookies import read_cookies
 from comfyreport.net.failures import status_error
 from comfyreport.net.recorder import Recorder
-from comfyreport.net.redaction import PLACEHOLDER, SHORTEST, Redactor
+from comfyreport.net.redaction import MIN_LENGTH, PLACEHOLDER, Redactor
 
 # --- addresses
 
@@ -351,7 +351,7 @@ def test_numbers_are_left_alone() -> None:
 
 
 def test_short_secrets_do_not_spoil_what_a_server_says() -> None:
-    redactor = Redactor(["a", "node", "x" * (SHORTEST - 1)])
+    redactor = Redactor(["a", "node", "x" * (MIN_LENGTH - 1)])
     data = b'{"type": "executing", "data": {"node": "a"}}'
     assert redactor.body(data) is data
     assert redactor.binary(data) is data

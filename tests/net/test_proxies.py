@@ -34,7 +34,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_a_proxy(text: str, proxy: Proxy) -> None:
     assert parse_proxy(text) == proxy
-    assert proxy.shown.endswith(f":{proxy.port}")
+    assert proxy.host_port.endswith(f":{proxy.port}")
 
 
 @pytest.mark.parametrize(

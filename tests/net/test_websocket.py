@@ -23,7 +23,7 @@ from comfyreport.timing import Timing
 from tests.e2e.strangers import Answer, Stranger, http, stranger
 
 # Far more than an answer takes, far less than what drips.
-SHORT = Timing(connect=1.0, answer=0.5, whole_answer=0.5)
+SHORT = Timing(connect_timeout=1.0, read_timeout=0.5, response_timeout=0.5)
 LIMIT = 10.0
 
 
@@ -294,11 +294,11 @@ def test_a_connection_from_which_nothing_comes_any_more_is_ended() -> None:
             pass
 
     with stranger(swallows) as server:
-        count, reason = pinged(server, Timing(pong=0.3))
+        count, reason = pinged(server, Timing(pong_timeout=0.3))
         assert count > 3
         assert "nothing came" in reason
         # However short the time: several pings must have gone unanswered.
-        assert pinged(server, Timing(pong=0.0))[0] >= 3
+        assert pinged(server, Timing(pong_timeout=0.0))[0] >= 3
 
 
 @pytest.mark.parametrize("sign", [b"\x8a\x00", b"\x81\x01x"], ids=["pong", "text"])
@@ -312,7 +312,7 @@ def test_a_connection_from_which_something_comes_is_kept(sign: bytes) -> None:
         connection.recv(1000)
 
     with stranger(slow) as server:
-        assert pinged(server, Timing(pong=0.6))[1] == ""
+        assert pinged(server, Timing(pong_timeout=0.6))[1] == ""
 
 
 # --- SOCKS
