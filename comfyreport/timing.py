@@ -1,4 +1,4 @@
-"""Every wait and time limit in one value, so that tests can scale all of them at once. All fields are in seconds."""
+"""Every wait and time limit in one value, so that tests can scale all of them at once."""
 
 from __future__ import annotations
 
@@ -8,68 +8,87 @@ from dataclasses import dataclass, fields, replace
 
 @dataclass(frozen=True)
 class Timing:
-    """How long comfyreport waits for what."""
+    """How long comfyreport waits for what; all fields are in seconds.
+
+    The defaults suit a real server. Change one with `Timing(lost_after=300.0)`, all of them with `scaled`.
+    """
+
+    # --- reporters
 
     tick: float = 0.1
-    """between two ticks of the reporters"""
+    """Between two calls of `comfyreport_tick`, with which reporters redraw."""
     hook_limit: float = 10.0
-    """a reporter's hook call that lasts longer costs it the rest of the run"""
+    """For one call of a hook. A reporter that takes longer is switched off, so that it can't block the others."""
     close_limit: float = 5.0
-    """the same while closing; and how long a backlog may take then before the slowest reporter is dropped. Once one
-    was given up, the others share as much again"""
-    slow_hook: float = 2.0
-    """a hook call that lasts longer is warned of"""
+    """For one call of a hook while reporters are closed, and for the events that are still queued then, before the
+    slowest reporter is switched off. Behind one that was switched off, the rest share as much time again."""
+    slow_hook_warn: float = 2.0
+    """For one call of a hook, before its reporter is warned of once."""
     stderr_write: float = 0.5
-    """for a line on stderr to be written, before nobody waits for it any more"""
-    connect: float = 10.0
-    """to open a connection"""
-    answer: float = 20.0
-    """for an answer over HTTP, and between two pieces of a download"""
-    whole_answer: float = 60.0
-    """for an answer over HTTP from its beginning to its end; downloads may take longer"""
-    submit_answer: float = 60.0
-    """for the answer to the POST, which validates the whole workflow"""
-    poll_first: float = 1.0
-    """until the second look over HTTP"""
-    poll_most: float = 10.0
-    """between two looks over HTTP, at most"""
-    request_pause: float = 1.8
-    """between two requests on average, where many are wanted: with a few at once, fewer than 60 in a minute"""
-    silence: float = 5.0
-    """without a message before HTTP is asked, and between two heartbeats"""
-    ended_poll: float = 0.05
-    """until the second look into history once the socket said that the prompt is over"""
-    handover: float = 1.5
-    """twice this long a prompt may be in neither queue nor history, while the server hands it over"""
-    unreadable: float = 15.0
-    """a server may answer in a way that doesn't tell where the prompt is, before the run is given up"""
-    stall_warn: float = 30.0
-    """of silence until a warning"""
-    queue_refresh: float = 2.0
-    """between two looks at the queue for the prompt's place, at least"""
+    """For a line to be written to stderr, before it is left to a thread: a pipe may have no reader."""
     backpressure: float = 0.25
-    """that a thread waits for the next one to take what is there, before messages are merged"""
+    """For which a thread that adds to a full queue waits for the one that empties it, before entries are merged."""
     batch_pause: float = 0.001
-    """that a thread rests behind what came, so that what comes quickly is taken together"""
+    """Between two takes from a queue under load: waking a thread for each entry would cost more than the entry."""
+
+    # --- HTTP
+
+    connect_timeout: float = 10.0
+    """For a connection to open."""
+    read_timeout: float = 20.0
+    """For the beginning of an HTTP response, and for each further chunk of a download."""
+    response_timeout: float = 60.0
+    """For an HTTP response from its beginning to its end, however slowly its bytes come; not for downloads."""
+    submit_timeout: float = 60.0
+    """For the response to the POST of a prompt: the server validates the whole workflow first."""
+    request_interval: float = 1.8
+    """Between two polling requests on average, once a few were made at once: fewer than 60 in a minute."""
+
+    # --- polling
+
+    silence: float = 5.0
+    """Without a message on the socket before HTTP is polled; also between two `heartbeat` events."""
+    poll_first: float = 1.0
+    """Between the first two polls of a prompt; the pause grows up to `poll_max`."""
+    poll_max: float = 10.0
+    """Between two polls of a prompt, at most."""
+    history_poll: float = 0.05
+    """Between the first two polls of `/history` once the socket said that the prompt is over: its entry comes a moment
+    later. The pause doubles up to `poll_first`."""
+    queue_refresh: float = 2.0
+    """Between two polls of `/queue` for the prompt's position, at least."""
+    handover: float = 1.5
+    """Between two polls that both find the prompt in neither queue nor history, before it counts as gone: the server
+    hands it from one to the other, and for a moment it is in neither."""
+    unknown_state: float = 15.0
+    """In which a server answers, but not in a way that tells where the prompt is, before the run is lost."""
+
+    # --- silence and loss
+
+    stall_warn: float = 30.0
+    """Without any message before the `stalled` warning."""
     lost_after: float = 60.0
-    """of unbroken time without any answer before a run, or the saving of what it made, is given up"""
+    """Without any answer, without a break, before the run is lost, or before outputs are saved no more."""
     lost_after_refused: float = 15.0
-    """the same where connections to loopback are refused"""
+    """The same where loopback refuses connections: no network is in between, so the server is gone."""
+    cancel_timeout: float = 10.0
+    """For the server to confirm that a prompt was cancelled."""
+
+    # --- the socket
+
     reconnect_first: float = 0.5
-    """until the second attempt to reconnect"""
-    reconnect_most: float = 10.0
-    """between two attempts to reconnect, at most"""
-    cancel: float = 10.0
-    """for the server to confirm that a prompt was cancelled"""
-    ping: float = 20.0
-    """between two pings of a socket that isn't on loopback, so that no proxy takes it for idle; 0: none"""
-    pong: float = 60.0
-    """without anything from a socket that is pinged, not even a pong, until it is taken for lost; long, for a server
-    that is busy may be slow with pongs"""
+    """Between the first two attempts to reconnect; the pause doubles up to `reconnect_max`."""
+    reconnect_max: float = 10.0
+    """Between two attempts to reconnect, at most."""
+    ping_interval: float = 20.0
+    """Between two pings of a socket that isn't on loopback, so that no proxy closes it as idle; 0: no pings."""
+    pong_timeout: float = 60.0
+    """Without anything from a socket that is pinged, not even a pong, before it counts as lost. Long, for a busy
+    server is slow with its pongs."""
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Timing:
-        """The usual waits, times `COMFYREPORT_TIME_SCALE`, which tests use to make them short."""
+        """The default waits times `COMFYREPORT_TIME_SCALE`, with which tests make them short."""
         try:
             factor = float(environ.get("COMFYREPORT_TIME_SCALE") or 1)
         except ValueError:

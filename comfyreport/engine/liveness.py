@@ -144,7 +144,7 @@ class Liveness:
 
     def _stall(self, now: float, silent: float) -> str:
         message = f"nothing heard for {silent:.0f} s"
-        if not self._asked or now - self._answered > 2 * self._timing.poll_most:
+        if not self._asked or now - self._answered > 2 * self._timing.poll_max:
             return f"{message}; the server does not answer over HTTP either"
         if self._in_queue is None:
             return f"{message}; the server still answers"

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from comfyreport.errors import UnreachableError
-from comfyreport.net.client import Answer, Client
+from comfyreport.net.client import Client, Response
 from comfyreport.protocol import responses
 from comfyreport.timing import Timing
 
@@ -112,7 +112,7 @@ def _ids(entries: Sequence[responses.QueueEntry]) -> set[str]:
     return {entry.prompt_id for entry in entries}
 
 
-def _told(answer: Answer, what: str) -> str:
+def _told(answer: Response, what: str) -> str:
     if answer.status >= 300:
         return f"the server refused to {what} (HTTP {answer.status})"
     return f"it was told to {what}"
@@ -150,7 +150,7 @@ class PollSchedule:
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
         self._delay = timing.poll_first
-        self._ended_delay = timing.ended_poll
+        self._ended_delay = timing.history_poll
         self._cancel_delay = timing.poll_first / 4
         self._absent_since: float | None = None
         self._unknown_since: float | None = None
@@ -187,7 +187,7 @@ class PollSchedule:
         self._absent_since = None
         if self._unknown_since is None:
             self._unknown_since = now
-        return now - self._unknown_since >= self._timing.unreadable
+        return now - self._unknown_since >= self._timing.unknown_state
 
     def next_delay(self, *, cancelling: bool, ending: bool) -> float:
         """Seconds until the next look."""
@@ -202,8 +202,8 @@ class PollSchedule:
             self._ended_delay = 2 * delay
             return delay
         delay = self._delay
-        self._delay = min(1.5 * delay, self._timing.poll_most)
+        self._delay = min(1.5 * delay, self._timing.poll_max)
         if self._unknown_since is not None:
             # That must not last longer than it is borne.
-            delay = min(delay, self._timing.unreadable / 5)
+            delay = min(delay, self._timing.unknown_state / 5)
         return delay * random.uniform(0.8, 1.0)

@@ -79,7 +79,7 @@ class Loop:
         self._recorder = recorder
         self._options = options or RunOptions()
         run.outcome.expected_outputs = self._options.expect_outputs
-        usual = 0.0 if client.address.loopback else self._timing.ping
+        usual = 0.0 if client.address.loopback else self._timing.ping_interval
         self._ping_interval = usual if self._options.ping_interval is None else self._options.ping_interval
         self._timers = timers = Timers(lambda: clock().elapsed)
         self._upkeep = timers.add(self._keep_up)
@@ -200,7 +200,7 @@ class Loop:
         self._publish(self._liveness.frames(now, of_run=of_run))
         if run.ending:
             if not ended or not self._poller.next_look.armed:
-                self._poller.next_look.arm_sooner(0.0 if run.outcome.worker_done else self._timing.ended_poll)
+                self._poller.next_look.arm_sooner(0.0 if run.outcome.worker_done else self._timing.history_poll)
         elif of_run and run.started and not run.outcome.cancelling:
             # The stream is alive: no need to ask.
             self._poller.reset()
@@ -301,12 +301,12 @@ class Loop:
             return
         self._failure = error
         now = self._clock()
-        if self._liveness.open and now.elapsed - self._opened_at > self._timing.reconnect_most:
+        if self._liveness.open and now.elapsed - self._opened_at > self._timing.reconnect_max:
             # It had stood for a while; one that breaks again and again is tried ever less often.
             self._reconnect_delay = self._timing.reconnect_first
         self._publish(self._liveness.closed(item.error, now))
         self._reconnect.arm(self._reconnect_delay * random.uniform(0.5, 1.0))
-        self._reconnect_delay = min(2 * self._reconnect_delay, self._timing.reconnect_most)
+        self._reconnect_delay = min(2 * self._reconnect_delay, self._timing.reconnect_max)
         if self.run.sent and not self._submission.pending:
             self._poller.next_look.arm_sooner(0.0)
 
@@ -374,11 +374,11 @@ class Loop:
             self.run.outcome.cancelling = True
             if self._recorder is not None:
                 self._recorder.note("cancel")
-            self._cancel_limit.arm(self._timing.cancel)
+            self._cancel_limit.arm(self._timing.cancel_timeout)
             self._poller.look()
 
     def _on_cancel_unconfirmed(self) -> None:
-        message = f"the server did not confirm within {self._timing.cancel:g} s that the prompt was cancelled"
+        message = f"the server did not confirm within {self._timing.cancel_timeout:g} s that the prompt was cancelled"
         if self._poller.tried:
             message += f": {self._poller.tried}"
         self._tell(ev.Warning, code="cancel_unconfirmed", message=message)

@@ -56,7 +56,7 @@ class Poller:
         self._clock = clock
         self._timing = client.timing
         self._schedule = PollSchedule(client.timing)
-        self._budget = RequestBudget(client.timing.request_pause)
+        self._budget = RequestBudget(client.timing.request_interval)
         self._tried = ""
         self._unasked = ""
 
@@ -92,7 +92,7 @@ class Poller:
             return
         if kind is CallKind.LOOK and busy & {CallKind.CANCEL, CallKind.QUEUE}:
             # One request at a time.
-            self.next_look.arm(self._timing.ended_poll)
+            self.next_look.arm(self._timing.history_poll)
             return
         wait = self._budget.take(count, self._clock().elapsed, urgent=cancelling)
         if wait:

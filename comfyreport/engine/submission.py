@@ -11,7 +11,7 @@ from comfyreport.engine.lookup import Lookup, look_up_submission
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.net.address import DEFAULT_SERVER
-from comfyreport.net.client import Answer, Client
+from comfyreport.net.client import Client, Response
 from comfyreport.protocol import responses
 from comfyreport.protocol.messages import Json
 from comfyreport.run import Run, verdict
@@ -30,10 +30,10 @@ class Submission:
         self._client = client
         self._unanswered = False
 
-    def call(self, body: Json) -> Callable[[], Answer]:
+    def call(self, body: Json) -> Callable[[], Response]:
         """The blocking call that submits *body*; from now on it is pending."""
         self.pending = True
-        return lambda: self._client.post("/prompt", body, timeout=self._client.timing.submit_answer)
+        return lambda: self._client.post("/prompt", body, timeout=self._client.timing.submit_timeout)
 
     def look(self, client_id: str) -> Callable[[Client, str], Lookup] | None:
         """How to look for a prompt of which it isn't known under which id the server has it, if that is so."""
@@ -41,7 +41,7 @@ class Submission:
             return partial(look_up_submission, client_id=client_id)
         return None
 
-    def answered(self, answer: Answer, at: Instant) -> Sequence[ev.Event]:
+    def answered(self, answer: Response, at: Instant) -> Sequence[ev.Event]:
         """The server's answer: the prompt is taken or refused, or this is no ComfyUI."""
         self.pending = False
         run = self._run

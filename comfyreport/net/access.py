@@ -1,4 +1,4 @@
-"""How to get into a server: credentials, certificates. Pure; nothing of it may be shown or recorded."""
+"""Credentials and certificates for one server. Pure; nothing of them may be shown or recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from comfyreport.net.address import Address
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-# Headers that hold nothing secret; redactor their values would only spoil what the server says.
+# Headers that hold nothing secret; redacting their values would only garble what the server sends.
 _PUBLIC = frozenset(
     (
         "accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-type", "host", "origin",
@@ -24,22 +24,23 @@ _PUBLIC = frozenset(
 )  # fmt: skip
 
 _LONG_USER_NAME = 16
-"""Characters: beside a password, a user name so long is rather a key's id or an e-mail address than a mere name."""
+"""Characters: a user name this long beside a password is mostly a key's id or an e-mail address, so it is redacted."""
 
-_WORD = 7
+_SCHEME_LENGTH = 7
+"""Characters: a word of letters alone, up to this long, in a header is an authentication scheme such as "Bearer"."""
 
 _HEADER_HINT = "--header 'NAME: VALUE', or --header @FILE with one such line each"
 
 
 @dataclass(frozen=True)
 class Access:
-    """What goes along with every request, over HTTP and the socket alike: credentials, and whom to trust.
+    """Sent with every request, over HTTP and the socket alike: credentials; and which certificates to trust.
 
     :param headers: headers by name.
     :param token: a bearer token.
-    :param extra_data: goes into the submission: keys of API nodes.
+    :param extra_data: `extra_data` of the submission: keys of API nodes.
     :param cacert: a file of certificates in PEM form: those of a private authority.
-    :param insecure: leave the server's certificate unchecked.
+    :param insecure: don't check the server's certificate.
     :raises UsageError: where one of them can't be used.
     """
 
@@ -62,40 +63,42 @@ class Access:
 
     def headers_for(self, address: Address) -> dict[str, str]:
         """All headers for a request to *address*; a header that was given beats the token, which beats userinfo."""
-        made: dict[str, str] = {}
+        headers: dict[str, str] = {}
         if address.credentials is not None:
-            made["Authorization"] = "Basic " + base64.b64encode(":".join(address.credentials).encode()).decode()
+            headers["Authorization"] = "Basic " + base64.b64encode(":".join(address.credentials).encode()).decode()
         if self.token:
-            made["Authorization"] = f"Bearer {self.token}"
-        given = {name.lower() for name in self.headers}
-        return {name: value for name, value in made.items() if name.lower() not in given} | dict(self.headers)
+            headers["Authorization"] = f"Bearer {self.token}"
+        own = {name.lower() for name in self.headers}
+        return {name: value for name, value in headers.items() if name.lower() not in own} | dict(self.headers)
 
     def secrets(self, address: Address) -> list[str]:
-        """All texts that must not be seen anywhere, the longest first: one may be a part of another."""
+        """All texts that must be redacted, the longest first: one may be a part of another."""
         credentials = address.credentials
-        found = [self.token, *self.extra_data.values(), *(value for _, value in address.query)]
+        secrets = [self.token, *self.extra_data.values(), *(value for _, value in address.query)]
         if credentials is not None:
             user, password = credentials
-            # Without a password it is mostly a token.
-            found += [password, user if not password or len(user) >= _LONG_USER_NAME else ""]
+            # A user name without a password is mostly a token.
+            secrets += [password, user if not password or len(user) >= _LONG_USER_NAME else ""]
         for name, value in self.headers_for(address).items():
             if name.lower() not in _PUBLIC:
-                # Also without what stands before: "Bearer SECRET", "session=SECRET; …". What is of letters alone there
-                # is rather such a word itself.
-                words = [word for word in re.split(r"[\s;,]+", value) if not word.isalpha() or len(word) > _WORD]
-                found += [value, *words, *re.findall(r"=([^\s;,]+)", value)]
-        return sorted({secret for secret in found if secret}, key=len, reverse=True)
+                # The words of a value too: "Bearer SECRET", "session=SECRET; …". A short one of letters alone is
+                # the scheme.
+                words = [
+                    word for word in re.split(r"[\s;,]+", value) if not word.isalpha() or len(word) > _SCHEME_LENGTH
+                ]
+                secrets += [value, *words, *re.findall(r"=([^\s;,]+)", value)]
+        return sorted({secret for secret in secrets if secret}, key=len, reverse=True)
 
 
 def parse_headers(values: Iterable[str]) -> dict[str, str]:
-    """`--header` values as headers; `@FILE` reads them from a file, one a line. UsageError where one is none."""
+    """`--header` values as headers; `@FILE` reads them from a file, one a line. Raises UsageError."""
     headers: dict[str, str] = {}
     for value in values:
         for line in _read_file(value[1:]) if value.startswith("@") else [value]:
             name, colon, text = line.partition(":")
             name, text = name.strip(), text.strip()
             if not colon:
-                # All of it may be the value, which may be secret: it isn't shown.
+                # Not shown: it may be a secret value without its name.
                 raise UsageError("--header without a colon is no header", hint=_HEADER_HINT)
             _check_header(name, text)
             headers = {key: value for key, value in headers.items() if key.lower() != name.lower()}
@@ -105,9 +108,9 @@ def parse_headers(values: Iterable[str]) -> dict[str, str]:
 
 def _check_header(name: str, value: str) -> None:
     if not _NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
-        # With the colon in the wrong place, the name holds a part of what is secret.
-        shown = f"the value of header {name!r}" if _NAME.fullmatch(name) and len(name) <= 40 else "a header's name"
-        raise UsageError(f"{shown} holds characters that can't be sent", hint=_HEADER_HINT)
+        # With the colon in the wrong place, the name may hold a part of the secret.
+        subject = f"the value of header {name!r}" if _NAME.fullmatch(name) and len(name) <= 40 else "a header's name"
+        raise UsageError(f"{subject} holds characters that can't be sent", hint=_HEADER_HINT)
 
 
 def _check_token(token: str) -> None:
@@ -125,12 +128,12 @@ def _read_file(name: str) -> list[str]:
 
 
 def parse_extra_data(values: Iterable[str]) -> dict[str, str]:
-    """`--extra-data KEY=VALUE` values; UsageError where one is none."""
+    """`--extra-data KEY=VALUE` values as a dictionary. Raises UsageError."""
     extra: dict[str, str] = {}
     for value in values:
         key, equals, text = value.partition("=")
         if not key or not equals:
-            # What was given may be the value, which may be secret.
+            # Not shown: it may be a secret value without its key.
             raise UsageError("--extra-data without a key, or without =", hint="--extra-data KEY=VALUE")
         extra[key] = text
     return extra

@@ -1,4 +1,4 @@
-"""A server's address: one text in, and all the URLs that follow from it. Pure."""
+"""A server's address, parsed once, and the URLs made from it. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ DEFAULT_SERVER = f"http://127.0.0.1:{DEFAULT_PORT}"
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _SCHEME = re.compile(r"[A-Za-z0-9+.-]*://")
-# A scheme without all of its "://", where it is no host with a port.
-_MISTYPED = re.compile(r"(https?|wss?)(:(?!\d+(/|$)|$)|//)", re.IGNORECASE)
-_ENDINGS = re.compile(r"(/(ws|api)?)+$")
+# A scheme whose "://" is incomplete; "http:8188" is a host named http, with a port.
+_BROKEN_SCHEME = re.compile(r"(https?|wss?)(:(?!\d+(/|$)|$)|//)", re.IGNORECASE)
+_TRAILING_ROUTES = re.compile(r"(/(ws|api)?)+$")
 _HINT = "give it as HOST, HOST:PORT or http[s]://HOST[:PORT][/PREFIX]"
 
 
@@ -38,10 +38,10 @@ class Address:
     @property
     def base(self) -> str:
         """The HTTP address without anything secret, without a slash at its end."""
-        return f"{'https' if self.secure else 'http'}://{self._place}{self.prefix}"
+        return f"{'https' if self.secure else 'http'}://{self._host_port}{self.prefix}"
 
     @property
-    def _place(self) -> str:
+    def _host_port(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port is None else f"{host}:{self.port}"
 
@@ -66,7 +66,7 @@ class Address:
     def socket_url(self, client_id: str) -> str:
         """The URL of the WebSocket for *client_id*; not for showing."""
         query = urlencode((*self.query, ("clientId", client_id)))
-        return f"{'wss' if self.secure else 'ws'}://{self._place}{self.prefix}/ws?{query}"
+        return f"{'wss' if self.secure else 'ws'}://{self._host_port}{self.prefix}/ws?{query}"
 
 
 def parse_address(text: str) -> Address:
@@ -77,47 +77,47 @@ def parse_address(text: str) -> Address:
     """
     text = text.strip()
     bare = _SCHEME.match(text) is None
-    if bare and _MISTYPED.match(text):
-        raise UsageError(f"--server {_shown(text)}: behind the scheme there must be ://", hint=_HINT)
+    if bare and _BROKEN_SCHEME.match(text):
+        raise UsageError(f"--server {_redacted(text)}: behind the scheme there must be ://", hint=_HINT)
     full = f"http://{text}" if bare else text
     try:
         parts = urlsplit(full)
         port, host = parts.port, parts.hostname
     except ValueError as error:
-        # The error's own words may quote what is secret.
+        # The error's message may quote what is secret.
         reason = "the port is no number" if "port" in str(error).lower() else "it is no address"
-        raise UsageError(f"--server {_shown(text)}: {reason}", hint=_HINT) from None
+        raise UsageError(f"--server {_redacted(text)}: {reason}", hint=_HINT) from None
     if parts.scheme not in _SCHEMES:
-        raise UsageError(f"--server {_shown(text)}: {parts.scheme}:// is no scheme of ComfyUI's", hint=_HINT)
+        raise UsageError(f"--server {_redacted(text)}: {parts.scheme}:// is no scheme of ComfyUI's", hint=_HINT)
     if not host or re.search(r"[\s\x00-\x1f]", full):
-        raise UsageError(f"--server {_shown(text)}: there is no host in it", hint=_HINT)
+        raise UsageError(f"--server {_redacted(text)}: there is no host in it", hint=_HINT)
     if "@" in parts.path and (bare or re.search(r":[^/]*@", parts.path)):
-        # Nearly always userinfo behind a slip of the pen, which would be shown as the path.
-        raise UsageError(f"--server {_shown(text)}: there is a user or password in its path", hint=_HINT)
+        # Nearly always mistyped userinfo, which would be shown as a part of the path.
+        raise UsageError(f"--server {_redacted(text)}: there is a user or password in its path", hint=_HINT)
     if port is None and bare:
         port = DEFAULT_PORT
     return Address(
         secure=_SCHEMES[parts.scheme] == "https",
         host=host,
         port=port,
-        prefix=quote(_ENDINGS.sub("", parts.path), safe="/%:@!$&'()*+,;=~"),
+        prefix=quote(_TRAILING_ROUTES.sub("", parts.path), safe="/%:@!$&'()*+,;=~"),
         query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
-        username=_decoded(parts, "username"),
-        password=_decoded(parts, "password"),
+        username=_unquoted(parts, "username"),
+        password=_unquoted(parts, "password"),
     )
 
 
-def _decoded(parts: SplitResult, name: str) -> str | None:
+def _unquoted(parts: SplitResult, name: str) -> str | None:
     value: str | None = getattr(parts, name)
     return None if value is None else unquote(value)
 
 
-def _shown(text: str) -> str:
+def _redacted(text: str) -> str:
     """*text* without what may be secret in it."""
-    found = _SCHEME.match(text)
-    scheme = found[0] if found else ""
-    userinfo, at, place = text[len(scheme) :].rpartition("@")
+    match = _SCHEME.match(text)
+    scheme = match[0] if match else ""
+    userinfo, at, rest = text[len(scheme) :].rpartition("@")
     if re.search("[?#]", userinfo):
         # What looks like userinfo may be a query.
-        place = "…"
-    return repr(scheme + ("…@" if at else "") + re.split("[?#]", place)[0])
+        rest = "…"
+    return repr(scheme + ("…@" if at else "") + re.split("[?#]", rest)[0])

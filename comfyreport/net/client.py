@@ -1,7 +1,7 @@
-"""HTTP with one server. Nothing but this and `sockets` touches the network, and all that crosses it passes the tap.
+"""HTTP with one server. Only this and `websocket` use the network, and all that crosses it goes to the tap.
 
-Nothing in here decides anything: calls block until they have an answer or raise `UnreachableError`, and are made
-from threads that may be left behind.
+Calls block until they have a response or raise `UnreachableError`; they are made from threads that may be abandoned.
+What a response means for the run is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from comfyreport.timing import Timing
 
 BODY_LIMIT = 256 * 1024 * 1024
 
-# Small, since a compressed piece may grow a thousandfold, and since each must come within a time limit.
+# Bytes. Small, since a compressed chunk may grow a thousandfold, and since each must come within a time limit.
 CHUNK = 64 * 1024
-# urllib3 before 2.6 undoes the compression of a piece all at once.
+# urllib3 before 2.6 decompresses a chunk all at once.
 COMPRESSED_CHUNK = 4 * 1024
 
 USER_AGENT = f"comfyreport/{__version__}"
@@ -44,27 +44,27 @@ USER_AGENT = f"comfyreport/{__version__}"
 Tap = Callable[[dict[str, Any]], None]
 
 
-class Answer(NamedTuple):
-    """An HTTP answer: its status, its body as JSON (None if it is none), and the beginning of its text.
+class Response(NamedTuple):
+    """An HTTP response: its status, its body as JSON (None if it is no JSON), and the beginning of its text.
 
-    `page`: it is a web page; `location` is where it redirects to.
+    `location` is where it redirects to; `is_html`: it is a web page.
     """
 
     status: int
     body: Json
     text: str
     location: str = ""
-    page: bool = False
+    is_html: bool = False
 
-    def as_error(self, place: str) -> UnreachableError:
-        """What it means where it isn't what ComfyUI answers."""
-        return status_error(self.status, self.location, place, page=self.page)
+    def as_error(self, server: str) -> UnreachableError:
+        """The error that it is where ComfyUI would answer otherwise."""
+        return status_error(self.status, self.location, server, is_html=self.is_html)
 
 
 class Client:
     """One server, over HTTP.
 
-    :param tap: is given each request and answer in the form of a recording, before anything is made of it.
+    :param tap: called with each request and response in the form of a recording, before they are used.
     """
 
     def __init__(
@@ -81,17 +81,17 @@ class Client:
         self._headers = self.access.headers_for(address)
         if "user-agent" not in {name.lower() for name in self._headers}:
             self._headers["User-Agent"] = USER_AGENT
-        # Compression wins nothing on pictures, and a small answer could become a huge one.
+        # Compression wins nothing on pictures, and a small response could become a huge one.
         self._session = _Session()
         self._session.headers["Accept-Encoding"] = "identity"
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, LimitedAdapter())
-        # Those of HTTP and of handshakes are one store: `cookies`.
+        # HTTP and handshakes share one store: `cookies`.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # A callable of ours, so that no .netrc entry takes its place.
+        # Without an auth callable, requests would look into .netrc.
         self._session.auth = self._authorize
         if self.access.insecure:
-            # comfyreport says it in words of its own, once.
+            # comfyreport has a warning of its own.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -101,53 +101,55 @@ class Client:
     def headers(self, path: str) -> dict[str, str]:
         """The headers of a request or a handshake for *path*, which is that of its URL."""
         headers = {name: value for name, value in self._headers.items() if name.lower() != "cookie"}
-        given = next((value for name, value in self._headers.items() if name.lower() == "cookie"), "")
-        cookies = read_cookies(given) | self.cookies.of(path)
+        own = next((value for name, value in self._headers.items() if name.lower() == "cookie"), "")
+        cookies = read_cookies(own) | self.cookies.of(path)
         return headers | ({"Cookie": "; ".join(map("=".join, cookies.items()))} if cookies else {})
 
     @property
     def verify(self) -> bool | str:
-        """Against which certificates the server is checked, in the form that requests takes."""
+        """The `verify` argument of requests: which certificates the server's is checked against."""
         if self.access.insecure:
             return False
         environ = os.environ
         return self.access.cacert or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
 
-    def get(self, path: str) -> Answer:
-        """GET a route that answers with JSON."""
-        return self._call("GET", path, None, self.timing.answer)
+    def get(self, path: str) -> Response:
+        """GET a route that returns JSON."""
+        return self._call("GET", path, None, self.timing.read_timeout)
 
-    def post(self, path: str, body: Json, *, timeout: float | None = None) -> Answer:
+    def post(self, path: str, body: Json, *, timeout: float | None = None) -> Response:
         """POST JSON to a route."""
-        return self._call("POST", path, body, timeout or self.timing.answer)
+        return self._call("POST", path, body, timeout or self.timing.read_timeout)
 
-    def _call(self, method: str, path: str, body: Json, timeout: float) -> Answer:
+    def _call(self, method: str, path: str, body: Json, timeout: float) -> Response:
         self._record({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
+        whole, url = self.timing.response_timeout, self.address.url(path)
         try:
-            with self._request(method, self.address.url(path), body, timeout, self.timing.whole_answer) as (answer, _):
-                data = self.redactor.body(bytearray() if is_body_ignored(answer.status_code) else _read(answer))
+            with self._request(method, url, body, timeout, whole) as (raw, _):
+                data = self.redactor.body(bytearray() if is_body_ignored(raw.status_code) else _read(raw))
         except UnreachableError as error:
             self._record({"dir": "in", "kind": "http-error", "method": method, "path": path, "error": error.code})
             raise
         text = data[:2000].decode("utf-8", "replace")
-        page = "html" in answer.headers.get("Content-Type", "").lower()
-        location = self.redactor.text(answer.headers.get("Location", ""))
-        made = Answer(answer.status_code, _parsed(data), text, location, page)
-        record: dict[str, Any] = {"dir": "in", "kind": "http", "method": method, "path": path, "status": made.status}
-        self._record(record | ({"text": made.text} if made.body is None else {"response": made.body}))
-        return made
+        is_html = "html" in raw.headers.get("Content-Type", "").lower()
+        location = self.redactor.text(raw.headers.get("Location", ""))
+        response = Response(raw.status_code, _from_json(data), text, location, is_html)
+        record = {"dir": "in", "kind": "http", "method": method, "path": path, "status": response.status}
+        self._record(record | ({"text": text} if response.body is None else {"response": response.body}))
+        return response
 
     @contextlib.contextmanager
     def _request(
         self, method: str, url: str, body: Json, timeout: float, whole: float = float("inf")
     ) -> Iterator[tuple[requests.Response, Call]]:
-        """Ask, and have the answer as long as this is entered; whatever fails meanwhile is an UnreachableError.
+        """Send a request; the response can be read until the context ends, and what fails is an UnreachableError.
 
-        *timeout* holds for the beginning of the answer, and then for each piece; *whole* for all.
+        *timeout* is for the beginning of the response and for each chunk, *whole* for all of it.
         """
-        place, proxy = self.address.base, proxy_of(url)
+        server, proxy = self.address.base, proxy_of(url)
+        connect_timeout = self.timing.connect_timeout
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        with Call.within(self.timing.connect + timeout, self.timing.connect + max(timeout, whole)) as call:
+        with Call.within(connect_timeout + timeout, connect_timeout + max(timeout, whole)) as call:
             self._calls.add(call)
             try:
                 if self._cut:
@@ -155,9 +157,9 @@ class Client:
                 with self._session.request(
                     method,
                     url,
-                    data=None if body is None else _dumped(body),
+                    data=None if body is None else _to_json(body),
                     headers=headers,
-                    timeout=(self.timing.connect, timeout),
+                    timeout=(connect_timeout, timeout),
                     allow_redirects=False,
                     stream=True,
                     verify=self.verify,
@@ -165,29 +167,29 @@ class Client:
                     self.cookies.take(response.raw.headers.getlist("Set-Cookie"), urlsplit(url).path)
                     yield response, call
                     if call.cut_off:
-                        raise no_answer(place)
+                        raise no_answer(server)
             except NETWORK_ERRORS as error:
-                raise (no_answer(place) if call.cut_off else unreachable(error, place, proxy)) from error
+                raise (no_answer(server) if call.cut_off else unreachable(error, server, proxy)) from error
             finally:
                 self._calls.discard(call)
 
     def download(self, filename: str, subfolder: str, folder: str) -> Generator[bytes, None, None]:
-        """The pieces of a file that the server serves under `/view`. Raises UnreachableError."""
+        """The chunks of a file that the server serves under `/view`. Raises UnreachableError."""
         url = self.address.url("/view", filename=filename, subfolder=subfolder, type=folder)
-        with self._request("GET", url, None, self.timing.answer) as (response, call):
-            kind = response.headers.get("Content-Type", "")
-            page = kind.startswith("text/html") and not filename.lower().endswith((".html", ".htm"))
-            if response.status_code != 200 or page:
+        with self._request("GET", url, None, self.timing.read_timeout) as (response, call):
+            media_type = response.headers.get("Content-Type", "")
+            is_html = media_type.startswith("text/html") and not filename.lower().endswith((".html", ".htm"))
+            if response.status_code != 200 or is_html:
                 location = self.redactor.text(response.headers.get("Location", ""))
-                raise status_error(response.status_code, location, self.address.base, page=page)
-            taken = 0
-            for piece in _pieces(response):
-                call.allow(self.timing.answer)
-                taken += len(piece)
-                yield piece
+                raise status_error(response.status_code, location, self.address.base, is_html=is_html)
+            size = 0
+            for chunk in _chunks(response):
+                call.allow(self.timing.read_timeout)
+                size += len(chunk)
+                yield chunk
             length = response.headers.get("Content-Length", "")
-            if length.isdecimal() and int(length) != taken and "Content-Encoding" not in response.headers:
-                raise UnreachableError(f"{taken} of {length} bytes came", code="download_failed", retryable=True)
+            if length.isdecimal() and int(length) != size and "Content-Encoding" not in response.headers:
+                raise UnreachableError(f"{size} of {length} bytes came", code="download_failed", retryable=True)
 
     def cut(self) -> None:
         """End all calls in progress; they fail, and so do later ones. From any thread, returns at once."""
@@ -200,7 +202,7 @@ class Client:
             return
         body = record.get("request")
         if isinstance(body, dict) and isinstance(body.get("extra_data"), dict):
-            # Whatever its length, a key is none of a recording's business.
+            # API keys, which the redactor leaves where they are short.
             record["request"] = {**body, "extra_data": dict.fromkeys(body["extra_data"], PLACEHOLDER)}
         self.tap(record)
 
@@ -217,8 +219,8 @@ class _Session(requests.Session):
         return None
 
 
-def _pieces(response: requests.Response) -> Iterator[bytes]:
-    """The pieces of an answer's body, decompressed where the server compressed it though it wasn't asked to."""
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """The chunks of a response's body, decompressed where the server compressed it though it wasn't asked to."""
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "gzip", "deflate"):
         raise UnreachableError("the server's answer is compressed in a way that wasn't asked for", code="not_comfyui")
@@ -228,8 +230,8 @@ def _pieces(response: requests.Response) -> Iterator[bytes]:
 def _read(response: requests.Response) -> bytearray:
     data = bytearray()
     try:
-        for piece in _pieces(response):
-            data += piece
+        for chunk in _chunks(response):
+            data += chunk
             if len(data) > BODY_LIMIT:
                 raise UnreachableError(f"the server's answer is larger than {BODY_LIMIT} bytes", code="not_comfyui")
     except BaseException:
@@ -239,7 +241,7 @@ def _read(response: requests.Response) -> bytearray:
     return data
 
 
-def _dumped(body: Json) -> bytes:
+def _to_json(body: Json) -> bytes:
     try:
         return orjson.dumps(body)
     except TypeError:
@@ -247,7 +249,7 @@ def _dumped(body: Json) -> bytes:
         return json.dumps(body).encode()
 
 
-def _parsed(data: bytes | bytearray) -> Json:
+def _from_json(data: bytes | bytearray) -> Json:
     try:
         return loads(data)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a network error, or a status that isn't ComfyUI's, means: in words for a person, with nothing secret in them."""
+"""Errors of the network, and statuses that aren't ComfyUI's, as `UnreachableError`: readable, with nothing secret."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import urllib3.exceptions
 from comfyreport.errors import UnreachableError
 from comfyreport.net.proxies import Proxy
 
-_TLS = {"SSLError", "SSLCertVerificationError", "SSLEOFError", "SSLZeroReturnError"}
-_NO_NAME = {"gaierror", "NameResolutionError", "UnicodeError", "InvalidURL"}
+_TLS_ERRORS = {"SSLError", "SSLCertVerificationError", "SSLEOFError", "SSLZeroReturnError"}
+_RESOLVER_ERRORS = {"gaierror", "NameResolutionError", "UnicodeError", "InvalidURL"}
 
 
-def unreachable(error: BaseException, place: str, proxy: Proxy | None = None) -> UnreachableError:
-    """What a network error means.
+def unreachable(error: BaseException, server: str, proxy: Proxy | None = None) -> UnreachableError:
+    """A network error as an UnreachableError.
 
-    :param place: the server's address without anything secret.
+    :param server: the server's address without anything secret.
     :param proxy: the proxy on the way there, if there is one.
     """
     if isinstance(error, UnreachableError):
         return error
     chain = list(_causes(error))
     names = {type(cause).__name__ for cause in chain}
-    if "ProxyError" in names or (proxy and names & {"ConnectionRefusedError", *_NO_NAME}):
-        return _proxy_failed(chain, place, proxy)
-    if names & _TLS:
-        return _tls_failed(chain, place)
-    if names & _NO_NAME:
+    if "ProxyError" in names or (proxy and names & {"ConnectionRefusedError", *_RESOLVER_ERRORS}):
+        return _proxy_failed(chain, server, proxy)
+    if names & _TLS_ERRORS:
+        return _tls_failed(chain, server)
+    if names & _RESOLVER_ERRORS:
         return UnreachableError(
-            f"the host name of {place} can't be resolved",
+            f"the host name of {server} can't be resolved",
             hint="check --server",
             code="name_unknown",
             retryable=True,
@@ -39,61 +39,61 @@ def unreachable(error: BaseException, place: str, proxy: Proxy | None = None) ->
         )
     if "ConnectionRefusedError" in names:
         return UnreachableError(
-            f"nothing listens at {place}",
+            f"nothing listens at {server}",
             hint="start ComfyUI, or say where it is with --server or COMFYREPORT_SERVER",
             retryable=True,
             sent=False,
         )
     if any("timeout" in name.lower() or "timedout" in name.lower() for name in names):
-        return no_answer(place)
+        return no_answer(server)
     return UnreachableError(
-        f"the connection to {place} broke: {type(error).__name__}",
+        f"the connection to {server} broke: {type(error).__name__}",
         hint="check that --server names a ComfyUI, and try again",
         retryable=True,
     )
 
 
-def no_websocket(place: str) -> UnreachableError:
-    """The answer to a handshake is none."""
+def no_websocket(server: str) -> UnreachableError:
+    """The server doesn't answer a handshake as a WebSocket server does."""
     return UnreachableError(
-        f"what answers at {place} does not speak WebSocket",
+        f"what answers at {server} does not speak WebSocket",
         hint="check that --server names a ComfyUI, with its path prefix if it has one",
         code="not_comfyui",
     )
 
 
-def no_answer(place: str) -> UnreachableError:
-    """The time for an answer is over."""
+def no_answer(server: str) -> UnreachableError:
+    """The time limit for a response is over."""
     return UnreachableError(
-        f"{place} did not answer in time", hint="check the address, or try again", code="no_answer", retryable=True
+        f"{server} did not answer in time", hint="check the address, or try again", code="no_answer", retryable=True
     )
 
 
-def _tls_failed(chain: list[BaseException], place: str) -> UnreachableError:
+def _tls_failed(chain: list[BaseException], server: str) -> UnreachableError:
     reason = next(filter(None, (str(getattr(cause, "verify_message", "")) for cause in chain)), "")
     return UnreachableError(
-        f"the TLS connection to {place} failed" + (f": {reason}" if reason else ""),
+        f"the TLS connection to {server} failed" + (f": {reason}" if reason else ""),
         hint="check that it is an https server and that its certificate is trusted (--cacert FILE)",
         code="tls",
         sent=False,
     )
 
 
-def _proxy_failed(chain: list[BaseException], place: str, proxy: Proxy | None) -> UnreachableError:
-    """The way to a proxy, or what it said to a CONNECT, in http.client's words."""
-    said = re.search(r"connection failed: (\d{3})\b", " ".join(map(str, chain)))
+def _proxy_failed(chain: list[BaseException], server: str, proxy: Proxy | None) -> UnreachableError:
+    """The proxy can't be reached, or refuses the CONNECT: http.client's message has its status."""
+    status = re.search(r"connection failed: (\d{3})\b", " ".join(map(str, chain)))
     return UnreachableError(
-        f"the proxy {proxy.shown if proxy else 'of the environment'} does not lead to {place}"
-        + (f" (HTTP {said[1]})" if said else ""),
+        f"the proxy {proxy.host_port if proxy else 'of the environment'} does not lead to {server}"
+        + (f" (HTTP {status[1]})" if status else ""),
         hint="check HTTP_PROXY and HTTPS_PROXY, or name the server in NO_PROXY",
-        code="auth" if said and said[1] in ("401", "403", "407") else "refused",
-        retryable=not said or said[1].startswith("5"),
+        code="auth" if status and status[1] in ("401", "403", "407") else "refused",
+        retryable=not status or status[1].startswith("5"),
         sent=False,
     )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """*error* and all that it was made from: causes, contexts, and exceptions given as reasons or arguments."""
+    """*error* and what led to it: causes, contexts, and exceptions that are its reason or one of its arguments."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -102,60 +102,60 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(current))
         yield current
-        found = (current.__cause__, current.__context__, getattr(current, "reason", None), *current.args)
-        waiting += [each for each in found if isinstance(each, BaseException)]
+        causes = (current.__cause__, current.__context__, getattr(current, "reason", None), *current.args)
+        waiting += [cause for cause in causes if isinstance(cause, BaseException)]
 
 
 def is_body_ignored(status: int) -> bool:
-    """Whether the status says all: what comes with it isn't ComfyUI's, and may be without end."""
+    """Whether the status says all: the body isn't ComfyUI's, and may be endless."""
     return status in (401, 403, 407) or 300 <= status < 400
 
 
-def status_error(status: int, location: str, place: str, *, page: bool = False) -> UnreachableError:
-    """What an HTTP status that isn't ComfyUI's normal one means; *page*: it came with a web page."""
+def status_error(status: int, location: str, server: str, *, is_html: bool = False) -> UnreachableError:
+    """The error for a response that isn't ComfyUI's normal one; *is_html*: it came with a web page."""
     if status in (401, 407):
         return UnreachableError(
-            f"{place} wants credentials (HTTP {status})",
+            f"{server} wants credentials (HTTP {status})",
             hint="put them into the address (--server http://USER:PASSWORD@HOST), COMFYREPORT_TOKEN or --header",
             code="auth",
         )
     if status == 403:
         return UnreachableError(
-            f"{place} forbids it (HTTP 403)",
+            f"{server} forbids it (HTTP 403)",
             hint="either it wants credentials, or ComfyUI's check of the Origin header refused a proxy's",
             code="auth",
         )
     if 300 <= status < 400:
         target = f" to {_without_secrets(location)}" if location else ""
         return UnreachableError(
-            f"{place} redirects{target}: this looks like a login page or another address",
+            f"{server} redirects{target}: this looks like a login page or another address",
             hint="use the address that it redirects to, or give credentials",
             code="auth",
         )
-    if page and status == 200:
+    if is_html and status == 200:
         return UnreachableError(
-            f"{place} answers with a web page: this looks like a login page",
+            f"{server} answers with a web page: this looks like a login page",
             hint="give credentials (--header, COMFYREPORT_TOKEN), or check the address",
             code="auth",
         )
     if status == 404:
         return UnreachableError(
-            f"there is no ComfyUI at {place} (HTTP 404)",
+            f"there is no ComfyUI at {server} (HTTP 404)",
             hint="check the address and its path prefix",
             code="not_comfyui",
         )
     if status == 413:
         return UnreachableError(
-            f"{place} takes no request of this size (HTTP 413)",
+            f"{server} takes no request of this size (HTTP 413)",
             hint="raise the limit of the proxy before it (nginx: client_max_body_size), or make the workflow smaller",
             code="server_error",
         )
     if status == 429:
         return UnreachableError(
-            f"{place} wants fewer requests (HTTP 429)", hint="try again later", code="server_error", retryable=True
+            f"{server} wants fewer requests (HTTP 429)", hint="try again later", code="server_error", retryable=True
         )
     return UnreachableError(
-        f"what answers at {place} is no ComfyUI, or it is out of order (HTTP {status})",
+        f"what answers at {server} is no ComfyUI, or it is out of order (HTTP {status})",
         hint="check --server" if status < 500 else "check the server, and try again",
         code="not_comfyui",
         retryable=status in (502, 503, 504),

@@ -1,4 +1,4 @@
-"""Which proxy the environment names for a server, for HTTP and the socket alike; one that can't be used is told."""
+"""Which proxy the environment names for a server, for HTTP and the socket alike. One that can't be used is an error."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Proxy(NamedTuple):
     password: str = ""
 
     @property
-    def shown(self) -> str:
-        """It without its credentials."""
+    def host_port(self) -> str:
+        """Host and port, without the credentials."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
@@ -49,14 +49,14 @@ def proxy_of(url: str) -> Proxy | None:
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Read what a proxy variable holds. ValueError, with nothing secret in it, where that is no proxy of ours."""
+    """The proxy that a variable names. ValueError, with nothing secret in it, where it isn't supported."""
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
     except ValueError:
-        # Its own words may quote the credentials.
+        # urllib's message may quote the credentials.
         raise ValueError("it is no address") from None
     if parts.scheme == "https":
-        # A socket's TLS would have to go through the proxy's: ssl can't nest them, and a proxy rarely wants it.
+        # The WebSocket's TLS would run inside the proxy's: ssl can't nest them, and such proxies are rare.
         raise ValueError("it begins with https://, and a proxy that is itself spoken to with TLS is not supported")
     if parts.scheme not in _PORTS:
         raise ValueError("it has no scheme of a proxy")
@@ -71,11 +71,11 @@ def parse_proxy(text: str) -> Proxy:
 
 def _unusable(url: str, text: str, reason: str, hint: str) -> UnreachableError:
     names = (f"{urlsplit(url).scheme}_proxy", "all_proxy")
-    found = (name for each in names for name in (each, each.upper()) if os.environ.get(name) == text)
+    variables = (name for each in names for name in (each, each.upper()) if os.environ.get(name) == text)
     # On macOS and Windows it may come from the system's settings.
-    where = next(found, "the system's settings")
+    source = next(variables, "the system's settings")
     return UnreachableError(
-        f"the proxy of {where} can't be used: {reason}",
+        f"the proxy of {source} can't be used: {reason}",
         hint=f"{hint}, or name the server in NO_PROXY",
         code="usage",
         sent=False,

@@ -2,8 +2,8 @@
 
 The first line is a header; each other line has `t` (seconds since the beginning), `dir` (`out`, `in`, `note`) and
 `kind` (`http`, `http-error`, `ws-open`, `ws-text`, `ws-binary`, `ws-close`, `note`). Text frames stand in
-`text`, binary ones in `b64`. Notes tell what no wire shows: that the user cancelled, where an output was saved, and
-how the run ended. Nothing secret is in a recording.
+`text`, binary ones in `b64`. Notes record what doesn't cross the wire: that the user cancelled, where an output was
+saved, and how the run ended. Nothing secret is in a recording.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Record = Mapping[str, Any]
 class Recorder:
     """Writes a recording. Its methods may be called from any thread and raise nothing.
 
-    A write that fails ends the recording; `failure` says why, and so *on_failure* is told.
+    A write that fails ends the recording; `failure` then says why.
 
-    :param secrets: texts that are hidden wherever they stand.
-    :param on_failure: called at most once, on whatever thread it comes up.
+    :param secrets: texts that are removed wherever they occur.
+    :param on_failure: called with the reason at most once, on the thread that wrote.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Recorder:
                 f"the recording {os.fspath(path)} can't be written: {reason}", hint="--record FILE"
             ) from error
         self._lock = threading.Lock()
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._redactor = Redactor(secrets)
         self._on_failure = on_failure
         self.failure: str | None = None
@@ -60,11 +60,11 @@ class Recorder:
         self._write({"kind": "header", **header})
 
     def tap(self, record: Record) -> None:
-        """Note one thing that crossed the wire."""
-        self._write({"t": round(time.monotonic() - self._began, 6), **record})
+        """Record one thing that crossed the wire."""
+        self._write({"t": round(time.monotonic() - self._started_at, 6), **record})
 
     def note(self, note: str, **fields: Any) -> None:
-        """Note what no wire shows."""
+        """Record what doesn't cross the wire."""
         self.tap({"dir": "note", "kind": "note", "note": note, **fields})
 
     def _write(self, record: Record) -> None:
@@ -74,7 +74,7 @@ class Recorder:
                 return
             try:
                 self._file.write(line)
-                # So that all is there if the process is killed.
+                # So that nothing is missing if the process is killed.
                 self._file.flush()
             except OSError as error:
                 self._fail(error)
@@ -85,7 +85,7 @@ class Recorder:
             self._on_failure(self.failure)
 
     def close(self) -> None:
-        """Write all out and close the file."""
+        """Flush and close the file."""
         with self._lock:
             try:
                 self._file.close()

@@ -23,13 +23,13 @@ from comfyreport.net.limits import Call, shut_down
 from comfyreport.net.proxies import Proxy, proxy_of
 
 UNANSWERED_PINGS = 3
-"""So many at least, and for long: then a connection is lost, though nobody has said so."""
+"""With at least so many, and nothing received for `Timing.pong_timeout`, a connection counts as lost."""
 
 FEATURE_FLAGS = '{"type": "feature_flags", "data": {"supports_preview_metadata": true}}'
 
 
 class Socket:
-    """One WebSocket connection, made and read by one thread, shut down by another."""
+    """One WebSocket connection: opened and read by one thread, pinged and shut down by another."""
 
     def __init__(self, client: Client, client_id: str) -> None:
         self._client = client
@@ -37,14 +37,14 @@ class Socket:
         self._tap = client.tap
         self._raw: socket.socket | None = None
         self._call: Call | None = None
-        self._early = b""
+        self._buffered = b""
         self._selector: selectors.BaseSelector | None = None
         # A TLS connection must not be read and written at the same time.
         self._lock = threading.Lock()
         self._shut = False
-        self._heard_at = 0.0
-        self._unanswered = 0
-        self._silent: float | None = None
+        self._received_at = 0.0
+        self._unanswered_pings = 0
+        self._silent_seconds: float | None = None
 
     def open(self) -> None:
         """Connect, and send the feature flags, which count only as the first message (ComfyUI server.py).
@@ -53,50 +53,50 @@ class Socket:
         """
         client, timing = self._client, self._client.timing
         self._record({"dir": "out", "kind": "ws-open", "path": f"/ws?clientId={self._client_id}"})
-        place, proxy = client.address.base, proxy_of(client.address.url("/ws"))
-        with Call.within(timing.connect + timing.answer) as call:
+        server, proxy = client.address.base, proxy_of(client.address.url("/ws"))
+        with Call.within(timing.connect_timeout + timing.read_timeout) as call:
             self._call = call
             if self._shut:
                 call.cut()
             try:
                 self._connect(proxy)
             except NETWORK_ERRORS as error:
-                raise no_answer(place) if call.cut_off else unreachable(error, place, proxy) from error
+                raise no_answer(server) if call.cut_off else unreachable(error, server, proxy) from error
         self._record({"dir": "out", "kind": "ws-text", "text": FEATURE_FLAGS})
         if self._shut:
             self.shut()
 
     def _connect(self, proxy: Proxy | None) -> None:
-        """The handshake. Redirects are not followed: credentials must not go elsewhere."""
+        """The handshake. Redirects are not followed: credentials must not go to another host."""
         client = self._client
         url = client.address.socket_url(self._client_id)
-        path, place = urlsplit(url).path, client.address.base
-        raw = self._raw = handshake.connect(url, proxy, client.verify, client.timing.connect)
+        path, server = urlsplit(url).path, client.address.base
+        raw = self._raw = handshake.connect(url, proxy, client.verify, client.timing.connect_timeout)
         head = handshake.ask(raw, url, client.headers(path))
         client.cookies.take(head.headers.get("set-cookie", ()), path)
         if not head.status:
-            raise no_websocket(place)
+            raise no_websocket(server)
         if head.status != 101:
-            page = "html" in head.get("content-type").lower()
-            raise status_error(head.status, client.redactor.text(head.get("location")), place, page=page)
-        self._early = head.rest
-        self._heard_at = time.monotonic()
+            is_html = "html" in head.get("content-type").lower()
+            raise status_error(head.status, client.redactor.text(head.get("location")), server, is_html=is_html)
+        self._buffered = head.rest
+        self._received_at = time.monotonic()
         raw.sendall(ABNF.create_frame(FEATURE_FLAGS, ABNF.OPCODE_TEXT).format())
         raw.settimeout(0)
         self._selector = selectors.DefaultSelector()
         self._selector.register(raw, selectors.EVENT_READ)
 
     def ping(self) -> None:
-        """Send a ping, which keeps proxies from closing a quiet connection; OSError where it is broken.
+        """Send a ping, which keeps proxies from closing an idle connection; OSError where it is broken.
 
-        Where nothing has come for long behind several, the connection is ended instead, and `frames` raises.
+        Where several stayed unanswered for long, the connection is ended instead, and `frames` raises.
         """
-        silent = time.monotonic() - self._heard_at
-        if self._unanswered >= UNANSWERED_PINGS and silent >= self._client.timing.pong:
-            self._silent = silent
+        silent = time.monotonic() - self._received_at
+        if self._unanswered_pings >= UNANSWERED_PINGS and silent >= self._client.timing.pong_timeout:
+            self._silent_seconds = silent
             self.shut()
             return
-        self._unanswered += 1
+        self._unanswered_pings += 1
         self._send(b"", ABNF.OPCODE_PING)
 
     def _send(self, payload: bytes, opcode: int) -> None:
@@ -106,7 +106,7 @@ class Socket:
                 self._raw.sendall(frame)
 
     def frames(self) -> Iterator[list[Message] | Skipped]:
-        """The messages as they come, those together that came together; ends when the connection does.
+        """The messages as they come, in batches of those that came together; ends when the connection does.
 
         Raises OSError or UnreachableError when the connection breaks.
         """
@@ -116,38 +116,38 @@ class Socket:
                 if isinstance(batch, Skipped):
                     yield batch
                     continue
-                if redactor.anything:
+                if redactor.has_secrets:
                     batch = [(text, redactor.body(data) if text else redactor.binary(data)) for text, data in batch]
                 if self._tap is not None:
                     for message in batch:
-                        self._record(_recorded(*message))
+                        self._record(_as_record(*message))
                 yield batch
-                # The next one may be large: this one must not be held until it is there.
+                # Not held while the next one is read: it may be large too.
                 del batch
         except OSError as error:
             reason: object = error
-            if self._silent is not None:
-                reason = f"nothing came for {self._silent:.0f} s, not even an answer to a ping"
+            if self._silent_seconds is not None:
+                reason = f"nothing came for {self._silent_seconds:.0f} s, not even an answer to a ping"
             elif not isinstance(error, FrameError):
                 raise
             raise UnreachableError(f"the connection broke: {reason}", retryable=True) from error
 
-    def _receive(self, most: int) -> bytes:
-        """Up to so many bytes, as soon as there are some; none at the end."""
+    def _receive(self, limit: int) -> bytes:
+        """Up to *limit* bytes, as soon as there are some; none at the end."""
         raw, selector = self._raw, self._selector
         assert raw is not None
         assert selector is not None
-        if self._early:
-            early, self._early = self._early, b""
-            return early
+        if self._buffered:
+            buffered, self._buffered = self._buffered, b""
+            return buffered
         while True:
             try:
                 with self._lock:
-                    data = raw.recv(most)
+                    data = raw.recv(limit)
             except (BlockingIOError, ssl.SSLWantReadError):
                 selector.select()
             else:
-                self._heard_at, self._unanswered = time.monotonic(), 0
+                self._received_at, self._unanswered_pings = time.monotonic(), 0
                 return data
 
     def _record(self, record: Mapping[str, Any]) -> None:
@@ -155,13 +155,13 @@ class Socket:
             self._tap({**record, "sock": "A"})
 
     def shut(self) -> None:
-        """Wake the reading thread and end the connection; may be called from any thread, returns at once."""
+        """End the connection, which wakes the thread that reads it; from any thread, returns at once."""
         self._shut = True
         raw, call = self._raw, self._call
         if raw is not None:
             shut_down(raw)
         if call is not None:
-            # It may still be opened.
+            # It may still be opening.
             call.cut()
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class Socket:
                 raw.close()
 
 
-def _recorded(text: bool, data: bytes) -> dict[str, Any]:
+def _as_record(text: bool, data: bytes) -> dict[str, Any]:
     """A message in the form of a recording."""
     if text:
         return {"dir": "in", "kind": "ws-text", "text": data.decode("utf-8", "replace")}

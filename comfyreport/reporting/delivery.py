@@ -112,7 +112,7 @@ class Delivery:
         limit = self._share if self._closing else self._timing.hook_limit
         if lasted > limit:
             self._abandon(busy, self._no_return(busy, limit))
-        elif lasted > self._timing.slow_hook and busy.reporter.name not in self._warned and not self._closing:
+        elif lasted > self._timing.slow_hook_warn and busy.reporter.name not in self._warned and not self._closing:
             self._warned.add(busy.reporter.name)
             return [f"reporter {busy.reporter.name} has been in {busy.hook} for {lasted:.0f} s; the run goes on"]
         return []

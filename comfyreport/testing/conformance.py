@@ -212,7 +212,7 @@ def _raised(error: Exception) -> str:
 
 def _timed(harness: Harness, events: Iterable[ev.Event], slow: list[str]) -> Iterator[ev.Event]:
     """*events*, timing what is done between taking one and the next."""
-    limit = Timing().slow_hook
+    limit = Timing().slow_hook_warn
     for event in events:
         began = time.monotonic()
         yield event

@@ -10,13 +10,13 @@ import pytest
 
 from comfyreport import events as ev
 from comfyreport.engine.sources import CallKind
-from comfyreport.net.client import Answer
+from comfyreport.net.client import Response
 from comfyreport.net.frames import Skipped
 from tests.engine.world import PROMPT, World
 
 Patch = pytest.MonkeyPatch
 HISTORY = f"/history/{PROMPT}"
-NOTHING = Answer(200, {}, "")
+NOTHING = Response(200, {}, "")
 LOOKS = 5.2
 """When the first look of a silent run leaves."""
 LATE = ("cancelled", "finished", "yes")
@@ -68,7 +68,7 @@ def test_between_its_two_requests_the_prompt_may_go_into_history(monkeypatch: Pa
     world = World(monkeypatch)
     silently(world, 0.1, 60.0, 60.0)
 
-    def history(body: Any) -> Answer | None:
+    def history(body: Any) -> Response | None:
         if not world.history:
             world.finish()
             return NOTHING
@@ -101,7 +101,7 @@ def test_an_end_that_history_never_tells_is_not_known(monkeypatch: Patch, heard:
         world.say(2.0, kind, **({"node": None} if kind == "executing" else {}))
     world.interrupt(2.005)
     assert outcome(world.play()) == UNKNOWN
-    assert world.now < 2 + world.timing.cancel + 0.1
+    assert world.now < 2 + world.timing.cancel_timeout + 0.1
 
 
 def test_that_it_was_seen_to_run_is_known_though_the_socket_told_nothing(monkeypatch: Patch) -> None:
@@ -109,9 +109,9 @@ def test_that_it_was_seen_to_run_is_known_though_the_socket_told_nothing(monkeyp
     world.answers[HISTORY] = NOTHING
     silently(world, 0.1, 60.0, 60.0)
 
-    def interrupt(body: Any) -> Answer:
+    def interrupt(body: Any) -> Response:
         world.running.clear()
-        return Answer(200, None, "")
+        return Response(200, None, "")
 
     world.answers["POST /interrupt"] = interrupt
     world.interrupt(2.0)
@@ -150,17 +150,17 @@ def test_a_prompt_that_waits_behind_another_is_cancelled_at_once(monkeypatch: Pa
 def test_a_confirmation_at_the_last_moment_is_one(monkeypatch: Patch) -> None:
     world = World(monkeypatch)
     world.running = ["other"]
-    world.latency = lambda kind: world.timing.cancel if kind is CallKind.CANCEL else 0.01
+    world.latency = lambda kind: world.timing.cancel_timeout if kind is CallKind.CANCEL else 0.01
     world.interrupt(2.0)
     assert outcome(world.play()) == DONE
-    assert world.now == 2 + world.timing.cancel
+    assert world.now == 2 + world.timing.cancel_timeout
     assert world.codes() == []
 
 
 def other_id(world: World, answered: float, look: float) -> None:
     """Let the server take the prompt under an id of its own when it answers then; a look takes so long."""
     world.running = ["other"]
-    world.answers["POST /prompt"] = Answer(200, {"prompt_id": "given", "number": 1, "node_errors": {}}, "")
+    world.answers["POST /prompt"] = Response(200, {"prompt_id": "given", "number": 1, "node_errors": {}}, "")
     world.at(answered, lambda: world.pending.append("given"))
     world.latency = lambda kind: answered if kind is CallKind.SUBMIT else look
 
@@ -183,7 +183,7 @@ def test_a_look_for_an_id_that_the_server_did_not_take_finds_nobody_absent(monke
 def test_a_deletion_is_certain_though_history_cant_be_read(monkeypatch: Patch) -> None:
     world = World(monkeypatch)
     world.running = ["other"]
-    world.answers[HISTORY] = Answer(500, None, "500 Internal Server Error")
+    world.answers[HISTORY] = Response(500, None, "500 Internal Server Error")
     world.interrupt(3.0)
     assert outcome(world.play()) == DONE
 
@@ -210,10 +210,10 @@ def test_a_deletion_that_came_too_late_is_none(monkeypatch: Patch, running: list
     world = World(monkeypatch)
     world.running, world.pending = running, pending
 
-    def delete(body: Any) -> Answer:
+    def delete(body: Any) -> Response:
         world.running, world.pending = [], []
         world.at(world.now + 0.5, lambda: world.running.append(PROMPT))
-        return Answer(200, None, "")
+        return Response(200, None, "")
 
     world.answers["POST /queue"] = delete
     world.interrupt(3.0)
@@ -225,7 +225,7 @@ def test_a_deletion_that_came_too_late_is_none(monkeypatch: Patch, running: list
 def test_a_refused_deletion_is_none(monkeypatch: Patch) -> None:
     world = World(monkeypatch)
     world.running = ["other"]
-    world.answers["POST /queue"] = Answer(403, None, "no")
+    world.answers["POST /queue"] = Response(403, None, "no")
     world.interrupt(3.0)
     end = world.play()
     assert outcome(end) == UNKNOWN
@@ -344,7 +344,7 @@ def test_no_stop_is_told_as_what_it_was_not(monkeypatch: Patch, stop: float) -> 
     for moves in lives():
         world = World(monkeypatch)
         life = Life(world, moves, 2.9)
-        world.answers["POST /prompt"] = Answer(200, {"prompt_id": PROMPT, "number": 1, "node_errors": {}}, "")
+        world.answers["POST /prompt"] = Response(200, {"prompt_id": PROMPT, "number": 1, "node_errors": {}}, "")
         world.interrupt(stop)
         end = world.play()
         assert end.status == "cancelled", moves

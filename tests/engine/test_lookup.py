@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from comfyreport.engine.lookup import look_up_submission
-from comfyreport.net.client import Answer, Client
+from comfyreport.net.client import Client, Response
 
 
 class _Table:
@@ -17,9 +17,9 @@ class _Table:
         self.bodies = bodies
         self.asked: list[str] = []
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> Response:
         self.asked.append(path)
-        return Answer(200, self.bodies[path], "")
+        return Response(200, self.bodies[path], "")
 
 
 def _look(table: _Table) -> str | None:

@@ -9,13 +9,13 @@ import pytest
 
 from comfyreport import events as ev
 from comfyreport.errors import UnreachableError
-from comfyreport.net.client import Answer
+from comfyreport.net.client import Response
 from comfyreport.net.frames import Skipped
 from tests.engine.world import BROKEN, GRAPH, PROMPT, REFUSED, World, entry, hangs
 
 Patch = pytest.MonkeyPatch
-AUTH = Answer(401, None, "no")
-ERROR = Answer(500, None, "500 Internal Server Error")
+AUTH = Response(401, None, "no")
+ERROR = Response(500, None, "500 Internal Server Error")
 
 
 def outcome(end: ev.RunFinished) -> tuple[str, str, str]:
@@ -51,9 +51,9 @@ def test_a_proxy_that_answers_the_submission_with_an_error_may_have_passed_it_on
 ) -> None:
     world = World(monkeypatch)
 
-    def post(body: Any) -> Answer:
+    def post(body: Any) -> Response:
         world.pending.append(PROMPT)
-        return Answer(status, None, "Bad gateway")
+        return Response(status, None, "Bad gateway")
 
     world.answers["POST /prompt"] = post
     world.begin(2.0)
@@ -65,7 +65,7 @@ def test_a_proxy_that_answers_the_submission_with_an_error_may_have_passed_it_on
 
 def test_a_workflow_that_is_too_large_for_a_proxy(monkeypatch: Patch) -> None:
     world = World(monkeypatch)
-    world.answers["POST /prompt"] = Answer(413, None, "too large")
+    world.answers["POST /prompt"] = Response(413, None, "too large")
     end = world.play()
     assert outcome(end) == ("unreachable", "none", "no")
     assert not end.retryable
@@ -76,7 +76,7 @@ def test_a_workflow_that_is_too_large_for_a_proxy(monkeypatch: Patch) -> None:
 @pytest.mark.parametrize("status", [429, 502, 503])
 def test_a_proxy_that_found_no_server_for_it(monkeypatch: Patch, status: int) -> None:
     world = World(monkeypatch)
-    world.answers["POST /prompt"] = Answer(status, None, "Bad gateway")
+    world.answers["POST /prompt"] = Response(status, None, "Bad gateway")
     end = world.play()
     assert outcome(end) == ("unreachable", "none", "no")
     assert end.retryable
@@ -84,11 +84,11 @@ def test_a_proxy_that_found_no_server_for_it(monkeypatch: Patch, status: int) ->
     assert world.now < 5
 
 
-@pytest.mark.parametrize("answer", [ERROR, Answer(404, None, "?"), AUTH])
-def test_an_odd_answer_is_not_believed_against_frames_of_the_run(monkeypatch: Patch, answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [ERROR, Response(404, None, "?"), AUTH])
+def test_an_odd_answer_is_not_believed_against_frames_of_the_run(monkeypatch: Patch, answer: Response) -> None:
     world = World(monkeypatch)
 
-    def post(body: Any) -> Answer:
+    def post(body: Any) -> Response:
         world.running.append(PROMPT)
         return answer
 
@@ -176,7 +176,7 @@ def test_a_submission_without_answer_and_frames_is_looked_for_at_once(monkeypatc
 def test_a_time_limit_does_not_overtake_a_cancel(monkeypatch: Patch) -> None:
     world = World(monkeypatch, timeout=5.0)
     world.begin()
-    world.answers["POST /interrupt"] = Answer(200, None, "")
+    world.answers["POST /interrupt"] = Response(200, None, "")
     world.interrupt(2.5)
     world.end(9.0, "execution_interrupted", node_id="3", executed=[])
     assert outcome(world.play()) == ("cancelled", "cancelled", "yes")
@@ -185,17 +185,17 @@ def test_a_time_limit_does_not_overtake_a_cancel(monkeypatch: Patch) -> None:
 @pytest.mark.parametrize(
     ("path", "answer", "said"),
     [
-        ("POST /interrupt", Answer(403, None, ""), "the server refused to interrupt it (HTTP 403)"),
-        ("POST /interrupt", Answer(200, None, ""), "it was told to interrupt it"),
+        ("POST /interrupt", Response(403, None, ""), "the server refused to interrupt it (HTTP 403)"),
+        ("POST /interrupt", Response(200, None, ""), "it was told to interrupt it"),
         ("GET /queue", ERROR, "it was told to interrupt it"),
     ],
 )
-def test_what_was_done_to_cancel_is_said(monkeypatch: Patch, path: str, answer: Answer, said: str) -> None:
+def test_what_was_done_to_cancel_is_said(monkeypatch: Patch, path: str, answer: Response, said: str) -> None:
     world = World(monkeypatch)
     world.begin()
     world.states(1.0, n4="running")
     if not path.startswith("POST"):
-        world.answers["POST /interrupt"] = Answer(200, None, "")
+        world.answers["POST /interrupt"] = Response(200, None, "")
     world.answers[path] = answer
     world.interrupt(2.0)
     end = world.play()
@@ -246,8 +246,8 @@ def test_what_to_type_to_come_back(monkeypatch: Patch) -> None:
 
 def test_an_id_of_the_servers_choice_is_no_command(monkeypatch: Patch) -> None:
     world = World(monkeypatch, timeout=3.0)
-    world.answers["POST /prompt"] = Answer(200, {"prompt_id": "x; touch y", "number": 1, "node_errors": {}}, "")
-    world.answers["/queue"] = Answer(200, {"queue_running": [[1, "x; touch y", {}, {}, []]], "queue_pending": []}, "")
+    world.answers["POST /prompt"] = Response(200, {"prompt_id": "x; touch y", "number": 1, "node_errors": {}}, "")
+    world.answers["/queue"] = Response(200, {"queue_running": [[1, "x; touch y", {}, {}, []]], "queue_pending": []}, "")
     assert "comfyreport attach 'x; touch y' --server" in words(world.play())
 
 
@@ -373,8 +373,8 @@ def test_taking_over_goes_on_trying_to_learn_the_client(monkeypatch: Patch) -> N
     world = World(monkeypatch, attach=True, take_over=True)
     world.running = [PROMPT]
     world.clients[PROMPT] = "the tab"
-    world.answers["/queue"] = lambda body: Answer(503, None, "") if world.now < 2 else None
-    world.answers[f"/history/{PROMPT}"] = lambda body: Answer(503, None, "") if world.now < 2 else None
+    world.answers["/queue"] = lambda body: Response(503, None, "") if world.now < 2 else None
+    world.answers[f"/history/{PROMPT}"] = lambda body: Response(503, None, "") if world.now < 2 else None
     world.at(6.0, world.finish)
     assert world.play().status == "success"
     assert world.loop._sources.client_id == "the tab"
@@ -425,7 +425,7 @@ def test_a_proxy_without_a_server_behind_it_is_waited_for(monkeypatch: Patch) ->
     world = World(monkeypatch, remote=True)
     world.begin()
     world.drop(2.0)
-    bad = Answer(502, None, "Bad gateway")
+    bad = Response(502, None, "Bad gateway")
 
     def away() -> None:
         world.accept = lambda: UnreachableError("HTTP 502", code="not_comfyui", retryable=True)

@@ -23,7 +23,7 @@ from comfyreport.engine.options import RunOptions
 from comfyreport.engine.sources import CallDone, CallKind, SocketClosed, SocketOpened, Sources, StopRequested
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
-from comfyreport.net.client import Answer, Client
+from comfyreport.net.client import Client, Response
 from comfyreport.protocol.responses import manifest_of
 from comfyreport.run import Run
 from comfyreport.timing import Timing
@@ -45,7 +45,7 @@ class World:
     """One run from its start to its verdict.
 
     `running`, `pending` and `history` are what the server has: prompt ids, and history's entries. `answers` replaces
-    the answer to a path: an Answer, an error, `HANGS`, or a function of the request's body. `accept` says what happens
+    the answer to a path: a Response, an error, `HANGS`, or a function of the request's body. `accept` says what happens
     to each attempt to open the socket: None where it succeeds. `latency` gives the seconds that a call takes, by its
     kind; what the server answers is always what it knew when the call began.
     """
@@ -172,13 +172,13 @@ class World:
 
     # --- HTTP
 
-    def _get(self, path: str) -> Answer:
+    def _get(self, path: str) -> Response:
         return self._answer("GET", path, None)
 
-    def _post(self, path: str, body: Any, *, timeout: float | None = None) -> Answer:
+    def _post(self, path: str, body: Any, *, timeout: float | None = None) -> Response:
         return self._answer("POST", path, body)
 
-    def _answer(self, method: str, path: str, body: Any) -> Answer:
+    def _answer(self, method: str, path: str, body: Any) -> Response:
         self.requests.append((self.now, method, path))
         given = next((self.answers[key] for key in (f"{method} {path}", path) if key in self.answers), None)
         if callable(given):
@@ -187,25 +187,25 @@ class World:
             given = self._honest(method, path, body)
         if isinstance(given, BaseException):
             raise given
-        return cast(Answer, given)
+        return cast(Response, given)
 
-    def _honest(self, method: str, path: str, body: Any) -> Answer:
+    def _honest(self, method: str, path: str, body: Any) -> Response:
         if (method, path) == ("POST", "/prompt"):
             if PROMPT not in self.running:
                 self.pending.append(PROMPT)
-            return Answer(200, {"prompt_id": PROMPT, "number": 1, "node_errors": {}}, "")
+            return Response(200, {"prompt_id": PROMPT, "number": 1, "node_errors": {}}, "")
         if (method, path) == ("POST", "/queue"):
             self.pending = [each for each in self.pending if each not in body["delete"]]
-            return Answer(200, None, "")
+            return Response(200, None, "")
         if (method, path) == ("POST", "/interrupt"):
             if body["prompt_id"] in self.running:
                 self.finish("execution_interrupted", node_id="3", executed=[])
-            return Answer(200, None, "")
+            return Response(200, None, "")
         if path == "/queue":
             running, pending = ([self._job(each) for each in jobs] for jobs in (self.running, self.pending))
-            return Answer(200, {"queue_running": running, "queue_pending": pending}, "")
+            return Response(200, {"queue_running": running, "queue_pending": pending}, "")
         prompt_id = path.rpartition("/")[2]
-        return Answer(200, {prompt_id: self.history[prompt_id]} if prompt_id in self.history else {}, "")
+        return Response(200, {prompt_id: self.history[prompt_id]} if prompt_id in self.history else {}, "")
 
     def _job(self, prompt_id: str) -> list[Any]:
         return [1, prompt_id, GRAPH, {"client_id": self.clients.get(prompt_id, "me")}, ["9"]]

@@ -68,7 +68,7 @@ _CANCELLED = {
     "finished": ("success",),
     "unknown": ("success", "error", "interrupted", "running", "pending", "nowhere"),
 }
-CANCEL_LIMIT = Timing().cancel
+CANCEL_LIMIT = Timing().cancel_timeout
 
 
 def flaws(seen: Seen, workflow: Prompt = WORKFLOW) -> Iterator[str]:

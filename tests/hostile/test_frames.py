@@ -185,7 +185,7 @@ def test_a_frame_beyond_all_limits_loses_the_connection_and_http_decides(tmp_pat
 
 def test_a_connection_that_is_dead_without_a_word_is_opened_anew(tmp_path: Path) -> None:
     """As behind a firewall that forgot it: nothing comes, and no ping is answered."""
-    timing = replace(QUICK, pong=0.5)
+    timing = replace(QUICK, pong_timeout=0.5)
     with Hostile(frames=(*BEGIN, LIMIT), frames_again=END) as server:
         told = follow(server, tmp_path, timing=timing, ping_interval=0.1)
     assert told.result.status == "success"

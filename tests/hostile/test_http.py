@@ -158,7 +158,7 @@ def with_pauses(piece: bytes, count: int) -> Iterator[bytes]:
 def test_a_download_that_is_slow_but_goes_on_is_taken(tmp_path: Path) -> None:
     headers = {"Content-Type": "image/png", "Content-Length": str(65536 * 30)}
     slow = Reply(headers=headers, pieces=with_pauses(b"x" * 65536, 30))
-    quick = Timing(answer=0.5, connect=0.5)
+    quick = Timing(read_timeout=0.5, connect_timeout=0.5)
     with Hostile(view=lambda _: slow) as server:
         told = follow(server, tmp_path, output=f"{tmp_path}/made/", timing=quick)
     assert told.result.status == "success"
@@ -210,7 +210,7 @@ def test_what_such_a_status_comes_with_is_not_waited_for(status: int) -> None:
         client.close()
     assert answer.status == status
     assert answer.as_error("there").code == "auth"
-    assert time.monotonic() - before < Timing().answer
+    assert time.monotonic() - before < Timing().read_timeout
 
 
 def bomb(megabytes: int, *, deflate: bool = False) -> bytes:
@@ -363,7 +363,7 @@ def test_a_stop_while_saving_waits_for_nothing(tmp_path: Path) -> None:
         stopper.join()
     assert (result.status, result.prompt_state) == ("cancelled", "finished")
     # Far below what a silent server is given: the download was cut.
-    assert result.seconds < Timing().answer / 2
+    assert result.seconds < Timing().read_timeout / 2
     assert list(tmp_path.iterdir()) == []
 
 

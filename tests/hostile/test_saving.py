@@ -43,7 +43,7 @@ def test_a_silent_server_is_given_up_once_for_all_files(tmp_path: Path) -> None:
         released.wait(LIMIT)
         return Reply(b"")
 
-    timing = replace(QUICK, answer=5.0, lost_after=1.0)
+    timing = replace(QUICK, read_timeout=5.0, lost_after=1.0)
     try:
         with serve(silent, *names(100)) as server:
             told = follow(server, tmp_path, output=f"{tmp_path}/made/", timing=timing)
@@ -68,7 +68,7 @@ def test_silence_is_counted_over_several_files(tmp_path: Path) -> None:
     def silent(name: str) -> Any:
         released.wait(LIMIT)
 
-    timing = replace(QUICK, connect=0.1, answer=0.2, lost_after=1.0)
+    timing = replace(QUICK, connect_timeout=0.1, read_timeout=0.2, lost_after=1.0)
     try:
         with serve(silent, *names(100)) as server:
             told = follow(server, tmp_path, output=f"{tmp_path}/made/", timing=timing)

@@ -1,4 +1,4 @@
-"""Addresses: one text in, the same server over HTTP, the socket and in links; what is secret is never shown."""
+"""Addresses: what is accepted, the URLs made from it, and that nothing secret is shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfyreport.errors import UsageError
-from comfyreport.net.address import DEFAULT_SERVER, parse_address
+from comfyreport.net.address import DEFAULT_SERVER, Address, parse_address
 
 ACCEPTED = [
     ("localhost", "http://localhost:8188", "ws://localhost:8188"),
@@ -41,6 +41,20 @@ ACCEPTED = [
     ("http://host/@me/x", "http://host/@me/x", "ws://host/@me/x"),
     ("http://host#part", "http://host", "ws://host"),
     ("host?token=http://x", "http://host:8188", "ws://host:8188"),
+    ("host", "http://host:8188", "ws://host:8188"),
+    ("host:80", "http://host:80", "ws://host:80"),
+    (" host ", "http://host:8188", "ws://host:8188"),
+    ("ws://host/ws", "http://host", "ws://host"),
+    ("wss://host:444/ws", "https://host:444", "wss://host:444"),
+    ("HTTPS://Host/", "https://host", "wss://host"),
+    ("http://host/gpu/1/", "http://host/gpu/1", "ws://host/gpu/1"),
+    ("http://host/gpu/api/ws/", "http://host/gpu", "ws://host/gpu"),
+    ("http://host/wsx", "http://host/wsx", "ws://host/wsx"),
+    ("http://host/a%20b", "http://host/a%20b", "ws://host/a%20b"),
+    ("[::1]:8188", "http://[::1]:8188", "ws://[::1]:8188"),
+    ("http://[::1]", "http://[::1]", "ws://[::1]"),
+    ("user:password@host", "http://host:8188", "ws://host:8188"),
+    ("https://user:password@host/x?token=t#f", "https://host/x", "wss://host/x"),
     (DEFAULT_SERVER, "http://127.0.0.1:8188", "ws://127.0.0.1:8188"),
 ]
 
@@ -55,9 +69,9 @@ def test_accepted_forms(text: str, base: str, socket: str) -> None:
 
 
 def test_the_query_goes_along_but_is_not_shown() -> None:
-    address = parse_address("https://host/x/?token=a+b%2Fc&empty=&n=1")
+    address = parse_address("https://host/x/?token=a+b%2Fc&empty=&n=1&n=2")
     assert address.base == "https://host/x"
-    own = [("token", "a b/c"), ("empty", ""), ("n", "1")]
+    own = [("token", "a b/c"), ("empty", ""), ("n", "1"), ("n", "2")]
     assert parse_qsl(urlsplit(address.url("/view", filename="ü&.png")).query, keep_blank_values=True) == [
         *own,
         ("filename", "ü&.png"),
@@ -91,7 +105,10 @@ def test_userinfo(text: str, credentials: tuple[str, str] | None) -> None:
         ("127.0.0.1", True),
         ("127.1.2.3:9", True),
         ("[::1]", True),
+        ("comfy.localhost", True),
         ("127.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("[fe80::1]", False),
         ("localhost.example", False),
         ("10.0.0.1", False),
         ("http://host", False),
@@ -162,6 +179,16 @@ def test_refused_forms(text: str) -> None:
         "htp:/user:SECRET@host",
         "htp/SECRET@host",
         "http://host/user:SECRET@other",
+        "http://user:SECRET@host:port",
+        "user:SECRET@host:port",
+        "http://user:SECRET@",
+        "user:SECRET@",
+        "http://user:SEC/SECRET@host",
+        "user:SEC?SECRET@host:port/",
+        "http://host:x/?token=a@SECRET",
+        "host:x?token=SECRET",
+        "http://host:x/#SECRET",
+        "http://user:SECRET@[::1",
     ],
 )
 def test_errors_show_nothing_secret(text: str) -> None:
@@ -182,9 +209,15 @@ def test_an_addresss_own_form_shows_nothing_secret() -> None:
 
 @given(st.text() | st.from_regex(r"(https?://)?[a-z:@/?#\[\]%.0-9]{0,30}", fullmatch=True))
 def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
+    address: Address | None = None
+    message = ""
     try:
         address = parse_address(text)
-    except UsageError:
+    except UsageError as error:
+        message = error.message
+    assert message.isprintable()
+    assert bool(message) == (address is None)
+    if address is None:
         return
     assert address.host
     again = parse_address(address.base)

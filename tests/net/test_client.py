@@ -1,4 +1,4 @@
-"""HTTP with one server: answers and what is none, downloads, the tap; no redirect is followed, no secret told."""
+"""HTTP with one server: responses, failures, downloads, the tap; no redirect is followed, no secret shown."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def records() -> list[dict[str, Any]]:
 def client(records: list[dict[str, Any]]) -> Iterator[Client]:
     """A client of a simulated server, whose tap fills `records`."""
     with Simulator(speed=1000) as simulator:
-        made = client_of(simulator.url, records.append, Timing())
-        yield made
-        made.close()
+        client = client_of(simulator.url, records.append, Timing())
+        yield client
+        client.close()
 
 
-def test_answers_and_what_the_tap_sees(client: Client, records: list[dict[str, Any]]) -> None:
+def test_responses_and_what_the_tap_is_given(client: Client, records: list[dict[str, Any]]) -> None:
     assert client.get("/queue").body == {"queue_running": [], "queue_pending": []}
     answer = client.post("/prompt", {"prompt": {}})
     assert answer.status == 400
@@ -80,7 +80,7 @@ def test_a_download_of_what_is_not_there(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("answer", "code"), [(garbage, None), (hang_up, None), (hang, "no_answer")])
-def test_what_is_no_answer_is_one_kind_of_error(answer: Answer, code: str | None) -> None:
+def test_every_failure_is_an_unreachable_error(answer: Answer, code: str | None) -> None:
     with stranger(answer) as server:
         client = client_of(server.url)
         with pytest.raises(UnreachableError) as caught:

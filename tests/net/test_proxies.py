@@ -1,4 +1,4 @@
-"""Proxies that the environment names: read alike for HTTP and the socket, or told by their variable."""
+"""Proxies that the environment names; one that can't be used is an error that names its variable."""
 
 from __future__ import annotations
 
@@ -10,14 +10,6 @@ from comfyreport.errors import UnreachableError
 from comfyreport.net.proxies import Proxy, parse_proxy, proxy_of
 
 URL = "http://comfy.invalid:8188/queue"
-VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.mark.parametrize(
@@ -32,9 +24,9 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ("socks5h://u:p@proxy", Proxy("socks5h", "proxy", 1080, "u", "p")),
     ],
 )
-def test_what_is_a_proxy(text: str, proxy: Proxy) -> None:
+def test_proxies_that_are_supported(text: str, proxy: Proxy) -> None:
     assert parse_proxy(text) == proxy
-    assert proxy.shown.endswith(f":{proxy.port}")
+    assert proxy.host_port.endswith(f":{proxy.port}")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +42,7 @@ def test_what_is_a_proxy(text: str, proxy: Proxy) -> None:
         ("http_proxy", "http://u:SECRET@h\u2100st", "no address"),
     ],
 )
-def test_what_is_none_is_told_by_its_variable(
+def test_an_unusable_proxy_is_named_by_its_variable(
     monkeypatch: pytest.MonkeyPatch, variable: str, text: str, words: str
 ) -> None:
     monkeypatch.setenv(variable, text)

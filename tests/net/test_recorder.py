@@ -12,6 +12,7 @@ import pytest
 
 from comfyreport.errors import UsageError
 from comfyreport.net.recorder import Recorder
+from comfyreport.net.redaction import PLACEHOLDER
 from comfyreport.recording.player import read_recording
 
 SERVER = "http://127.0.0.1:8188"
@@ -146,3 +147,18 @@ def test_many_threads_write_whole_lines(tmp_path: Path) -> None:
     for name in range(8):
         mine = [str(each["text"]).split()[1] for each in records if str(each["text"]).startswith(f"{name} ")]
         assert mine == [str(number) for number in range(200)]
+
+
+SECRET = "s3cr3t-pa55"
+
+
+def test_a_recording_holds_no_secret_and_stays_readable(tmp_path: Path) -> None:
+    path = tmp_path / "recording"
+    recorder = Recorder(path, server="http://host", secrets=[SECRET, "1", "t", "http"])
+    recorder.tap({"dir": "in", "kind": "http", "response": {"a": SECRET, "n": 11}})
+    recorder.tap({"dir": "in", "kind": "ws-text", "text": json.dumps({"a": f"<{SECRET}>"})})
+    recorder.close()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["header", "http", "ws-text"]
+    assert lines[1]["response"] == {"a": PLACEHOLDER, "n": 11}
+    assert json.loads(lines[2]["text"]) == {"a": f"<{PLACEHOLDER}>"}

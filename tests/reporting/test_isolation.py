@@ -225,7 +225,7 @@ def test_a_stuck_reporter_is_left_behind_in_the_middle_of_an_event(hook: str) ->
             if called == hook:
                 opened.wait()
 
-        timing = replace(QUICK, hook_limit=0.2, slow_hook=0.05)
+        timing = replace(QUICK, hook_limit=0.2, slow_hook_warn=0.05)
         session = session_of(ear("before", heard), ear("stuck", heard, act=hang), ear("after", heard), timing=timing)
         session.delivery.publish(events)
         session.until(lambda: session.reporters[1].failure)
@@ -297,7 +297,7 @@ def test_the_time_of_the_one_behind_a_stuck_one_begins_with_its_own_call(hook: s
             if called == hook and (hook == CLOSE or isinstance(about, ev.RunStarted)):
                 threading.Event().wait(0.25)
 
-        timing = replace(QUICK, hook_limit=1.0, close_limit=1.0, slow_hook=PATIENCE)
+        timing = replace(QUICK, hook_limit=1.0, close_limit=1.0, slow_hook_warn=PATIENCE)
         session = session_of(ear("stuck", [], {hook}, hang), ear("good", heard, act=dawdle), timing=timing)
         session.delivery.publish(one_of_each())
         session.until(lambda: session.delivery.failures() or hook == CLOSE)
@@ -356,7 +356,7 @@ def test_a_hook_that_takes_long_is_warned_of_once_and_kept() -> None:
     heard: list[Heard] = []
     with gate() as opened:
         slow = ear("slow", heard, {EVENT}, lambda *_: opened.wait())
-        session = session_of(slow, timing=replace(QUICK, hook_limit=PATIENCE, slow_hook=0.01))
+        session = session_of(slow, timing=replace(QUICK, hook_limit=PATIENCE, slow_hook_warn=0.01))
         session.delivery.publish(one_of_each())
         session.until(lambda: session.warnings)
         assert session.warnings == ["reporter slow has been in comfyreport_event for 0 s; the run goes on"]
