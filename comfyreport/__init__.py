@@ -12,6 +12,7 @@ from comfyreport._version import __version__
 
 if TYPE_CHECKING:
     from comfyreport.access import Access
+    from comfyreport.api import run_generation, wait_for_completion
     from comfyreport.drawing import Lines, Region, bar, pad, shorten
     from comfyreport.errors import ReporterError
     from comfyreport.events import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from comfyreport.streams import Stream, cell_width, fit, printable, stderr, stdout
     from comfyreport.summary import describe_work, format_bytes
     from comfyreport.thinning import Thinner
+    from comfyreport.timing import Timing
     from comfyreport.tracker import ProgressTracker
     from comfyreport.view import NodeView, RunView
     from comfyreport.wording import (
@@ -93,6 +95,7 @@ _HOMES = {
     "streams": ("Stream", "cell_width", "fit", "printable", "stderr", "stdout"),
     "summary": ("describe_work", "format_bytes"),
     "thinning": ("Thinner",),
+    "timing": ("Timing",),
     "tracker": ("ProgressTracker",),
     "view": ("NodeView", "RunView"),
     "wording": (
@@ -140,6 +143,7 @@ __all__ = [
     "StreamFinished",
     "StreamStarted",
     "Thinner",
+    "Timing",
     "Warning",
     "__version__",
     "bar",

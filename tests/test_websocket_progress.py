@@ -191,7 +191,7 @@ def test_the_events_of_a_run_can_be_iterated() -> None:
         tracker = ProgressTracker(url, quiet=True).start()
         assert tracker.connected.wait(LIMIT)
         tracker.prompt_id = submit(url, tracker.client_id)
-        types = [event.type for event in tracker]  # type: ignore[attr-defined]
+        types = [event.type for event in tracker]
     assert (types[0], types[-2:]) == ("stream_started", ["run_finished", "stream_finished"])
     for expected in ("run_started", "node_started", "node_progress", "node_finished", "output_ready"):
         assert expected in types
