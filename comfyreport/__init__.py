@@ -11,6 +11,7 @@ from comfyreport._lazy import lazy
 from comfyreport._version import __version__
 
 if TYPE_CHECKING:
+    from comfyreport.api import run_generation, wait_for_completion
     from comfyreport.engine.tracker import ProgressTracker
     from comfyreport.errors import ReporterError
     from comfyreport.events import (
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from comfyreport.reporting.hookspecs import hookimpl
     from comfyreport.reporting.streams import Stream, stderr, stdout
     from comfyreport.text import cell_width, fit, printable
+    from comfyreport.timing import Timing
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -133,6 +135,7 @@ __getattr__, __dir__ = lazy(
             "fit",
             "printable",
         ),
+        "comfyreport.timing": ("Timing",),
     },
 )
 
@@ -169,6 +172,7 @@ __all__ = [
     "StreamFinished",
     "StreamStarted",
     "Thinner",
+    "Timing",
     "Warning",
     "__version__",
     "bar",

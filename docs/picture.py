@@ -1,41 +1,32 @@
-"""Makes the README's pictures: terminals in which comfyreport follows runs of a real ComfyUI.
+"""Draws the pictures of the documentation: terminals in which the console reporter follows recorded runs.
 
     python -m pip install -e '.[test]' && python docs/picture.py
 
-Starts the ComfyUI of the end-to-end tests (its environment is made on first use, which takes minutes), runs the command
-on pseudo-terminals of 60 and 120 columns, and writes what they show as SVG: waiting in the queue, loading, sampling,
-with nodes side by side, failed, finished. Nothing on the screens is made up, but for the server's folder, which is
-shown as /opt/ComfyUI. The model is small and has random
-weights, so that a machine without a GPU is done in a minute or two.
+The runs are recordings of a real ComfyUI that ship with comfyreport. They are played through the console reporter at
+the recordings' own time, on emulated terminals of 60 and 120 columns, and what those show is written as SVG. It needs
+no server and no clock: the same recordings and the same program always give the same pictures.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-import requests
+import pyte
+from comfyreport_console import console
+
+from comfyreport import RunFinished
+from comfyreport.testing import FakeStream, play, stream_of
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.e2e import comfyui_env, tiny_checkpoint  # noqa: E402  the checkout isn't on the path before
-from tests.e2e.comfyui_server import CHECKPOINT_NAME, ComfyUI  # noqa: E402
-from tests.e2e.screen import Screen  # noqa: E402
 
 WIDTHS, ROWS = (60, 120), 24
 PROMPT = "$ "
-COMMAND = "comfyreport --workflow lighthouse.json --output lighthouse.png"
 
 # Measures of the SVG, in pixels.
 CELL, LINE, SIZE = 9.0, 20.0, 15
@@ -57,6 +48,30 @@ COLORS = {
 BLOCKS = {"█": 1.0, "░": 0.22}
 
 
+class Scene(NamedTuple):
+    """A picture: its name, what it shows, the recording, the command that the recording is of, and the moment.
+
+    The moment is a pattern of a line; the picture is the first screen that has such a line. None: the end.
+    """
+
+    name: str
+    label: str
+    recording: str
+    command: str
+    moment: str | None
+
+
+CAT = 'comfyreport --workflow txt2img.json --prompt "a photo of a cat" --output sunset.png'
+SCENES = (
+    Scene("queue", "waiting in the queue", "queue", CAT, r"^Waiting in the queue: 1 .*\[4s"),
+    Scene("loading", "a model being loaded", "txt2img", CAT, r"^Load Checkpoint  2s$"),
+    Scene("sampling", "the sampler at work", "txt2img", CAT, r"^KSampler .* 9/20 "),
+    Scene("parallel", "nodes side by side", "parallel", "comfyreport --workflow parallel.json", r" 0\.4\d/1\.5 "),
+    Scene("failed", "a run that failed", "node-error", CAT, None),
+    Scene("finished", "a run that is finished", "txt2img", CAT, None),
+)
+
+
 class Style(NamedTuple):
     """How a character looks."""
 
@@ -67,15 +82,38 @@ class Style(NamedTuple):
 Cell = tuple[str, Style]
 
 
-def rows(screen: Screen) -> list[list[Cell]]:
-    """The command, and the screen's characters down to the last line that has any."""
-    emulator = screen.emulator
-    plain = Style(INK, False)
-    found = [[(data, plain) for data in (PROMPT + COMMAND).ljust(emulator.columns)[: emulator.columns]]]
-    found += [[_cell(emulator.buffer[y][x]) for x in range(emulator.columns)] for y in range(emulator.lines)]
-    while found and not "".join(data for data, _ in found[-1]).strip():
-        found.pop()
-    return found
+class Terminal(FakeStream):
+    """A terminal that a person sees: `picture` is the first screen with a line like *moment*, else the last one."""
+
+    def __init__(self, columns: int, moment: str | None) -> None:
+        super().__init__(width=columns, height=ROWS, tty=True, color=True)
+        self._moment = moment
+        self._emulator: Any = pyte.Screen(columns, ROWS)
+        self._emulator.set_mode(pyte.modes.LNM)
+        self._input: Any = pyte.Stream(self._emulator)
+        self._taken: list[list[Cell]] | None = None
+
+    def write(self, text: str) -> None:
+        """Show *text*."""
+        super().write(text)
+        self._input.feed(text)
+        lines = self._emulator.display if self._taken is None and self._moment is not None else []
+        if any(re.search(self._moment or "", line.rstrip()) for line in lines):
+            self._taken = self._rows()
+
+    @property
+    def picture(self) -> list[list[Cell]]:
+        """The characters of the screen down to the last line that has any; LookupError if the moment never came."""
+        if self._taken is None and self._moment is not None:
+            raise LookupError(f"no screen has a line like {self._moment}")
+        return self._rows() if self._taken is None else self._taken
+
+    def _rows(self) -> list[list[Cell]]:
+        emulator = self._emulator
+        found = [[_cell(emulator.buffer[y][x]) for x in range(emulator.columns)] for y in range(emulator.lines)]
+        while found and not "".join(data for data, _ in found[-1]).strip():
+            found.pop()
+        return found
 
 
 def _cell(character: Any) -> Cell:
@@ -131,107 +169,27 @@ def _words(text: str, style: Style, x: float, baseline: float) -> Iterator[str]:
     )
 
 
-def _workflow(*, steps: int = 20, size: int = 192, seed: int = 7, failing: bool = False) -> dict[str, Any]:
-    """The workflow of the README at a size that a CPU is done with soon; *failing*: its picture meets a bad node."""
-    graph: dict[str, Any] = json.loads((ROOT / "workflows" / "sd15-txt2img.json").read_text(encoding="utf-8"))
-    for node in list(graph.values()):
-        inputs = node["inputs"]
-        if node["class_type"] == "EmptyLatentImage":
-            inputs.update(width=size, height=size)
-        elif node["class_type"] == "CheckpointLoaderSimple":
-            inputs["ckpt_name"] = CHECKPOINT_NAME
-        elif node["class_type"] == "KSampler":
-            inputs.update(steps=steps, seed=seed)
-        elif failing and node["class_type"] == "SaveImage":
-            graph["90"] = {
-                "class_type": "ReportRaise",
-                "inputs": {"image": inputs["images"], "message": "the mask has another size than the image",
-                           "steps": 3, "seconds": 0.05},
-                "_meta": {"title": "Apply Mask"},
-            }  # fmt: skip
-            inputs["images"] = ["90", 0]
-    return graph
+def draw(scene: Scene, columns: int) -> str:
+    """One picture, as SVG."""
+    terminal = Terminal(columns, scene.moment)
+    terminal.write(f"{PROMPT}{scene.command}\n")
+    play(console(terminal), scene.recording)
+    for event in stream_of(scene.recording):
+        if isinstance(event, RunFinished):
+            # The command itself prints them, when the reporters are closed.
+            terminal.write("".join(f"{output.path}\n" for output in event.outputs if output.path))
+    return svg(terminal.picture, label=f"comfyreport in a terminal of {columns} columns: {scene.label}")
 
 
-def _side_by_side() -> dict[str, Any]:
-    """Three nodes that the server runs at the same time, as those do that wait for other services."""
-    graph: dict[str, Any] = {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}}
-    }
-    for number, (title, steps) in enumerate((("Describe", 12), ("Translate", 30), ("Upscale online", 20)), 2):
-        inputs = {"image": ["1", 0], "steps": steps, "seconds": 0.2}
-        graph[str(number)] = {"class_type": "ReportParallel", "inputs": inputs, "_meta": {"title": title}}
-    joined = {"image": ["2", 0], "image2": ["3", 0], "image3": ["4", 0]}
-    graph["5"] = {"class_type": "ReportJoin", "inputs": joined, "_meta": {"title": "Join"}}
-    graph["6"] = {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "side"}}
-    return graph
-
-
-class Scene(NamedTuple):
-    """A picture: its name, what it shows, the workflow, and the moment; None: the end."""
-
-    name: str
-    label: str
-    graph: dict[str, Any]
-    moment: Callable[[list[str]], object] | None
-    behind: bool = False
-
-
-def _matches(pattern: str) -> Callable[[list[str]], object]:
-    return lambda lines: any(re.search(pattern, line) for line in lines)
-
-
-def scenes() -> Iterator[Scene]:
-    """All pictures; the first one that needs the model finds it not yet loaded."""
-    yield Scene(
-        "loading", "a model being loaded", _workflow(seed=1), _matches(r"^(Load Checkpoint|CLIP Text Encode.*)  \d+s$")
-    )
-    yield Scene(
-        "queue", "waiting in the queue", _workflow(seed=2), _matches(r"^Waiting in the queue: 1 .*\[[2-9]s"), True
-    )
-    yield Scene("sampling", "the sampler at work", _workflow(seed=3), _matches(r"█.* (9|1[0-4])/20 "))
-    yield Scene("parallel", "nodes side by side", _side_by_side(), _matches(r"█.* (1\d)/30 "))
-    yield Scene("failed", "a run that failed", _workflow(seed=4, failing=True, steps=6), None)
-    yield Scene("finished", "a run that is finished", _workflow(seed=5), None)
-
-
-def shoot(scene: Scene, columns: int, server: ComfyUI, folder: Path) -> None:
-    """Run the command until the moment has come, and write the picture."""
-    (folder / "lighthouse.json").write_text(json.dumps(scene.graph), encoding="utf-8")
-    environ = {**os.environ, "COMFYREPORT_SERVER": server.url, "LANG": "C.UTF-8", "TERM": "xterm-256color"}
-    environ = {name: value for name, value in environ.items() if name not in ("CI", "NO_COLOR", "FORCE_COLOR")}
-    if scene.behind:
-        body = {"prompt": _workflow(steps=12, seed=columns), "client_id": "somebody"}
-        requests.post(f"{server.url}/prompt", json=body, timeout=30).raise_for_status()
-    words = [Path(sys.executable).parent / "comfyreport", *COMMAND.split()[1:]]
-    place = {str(server.environment.comfyui): "/opt/ComfyUI", str(server.base): "/opt/ComfyUI"}
-    screen = Screen(words, environ, folder, columns, ROWS, shown=place)
-    try:
-        if scene.moment is None:
-            screen.end()
-        else:
-            screen.wait(scene.moment, scene.label)
-        shown = rows(screen)
-        if scene.moment is not None:
-            screen.type("\x03")
-            screen.end()
-    finally:
-        screen.close()
-    label = f"comfyreport in a terminal of {columns} columns: {scene.label}"
-    (HERE / f"{scene.name}-{columns}.svg").write_text(svg(shown, label=label), encoding="utf-8")
-    sys.stdout.write("\n".join("".join(data for data, _ in row).rstrip() for row in shown) + "\n\n")
-    requests.post(f"{server.url}/free", json={"unload_models": True, "free_memory": True}, timeout=30)
+def pictures() -> Mapping[str, str]:
+    """All pictures by the names of their files."""
+    return {f"{scene.name}-{columns}.svg": draw(scene, columns) for scene in SCENES for columns in WIDTHS}
 
 
 def main() -> int:
-    """Make all pictures."""
-    with ExitStack() as stack:
-        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="comfyreport-picture-")))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="comfyreport-picture-")))
-        server = stack.enter_context(ComfyUI(comfyui_env.ensure(), base, checkpoint=tiny_checkpoint.ensure()))
-        for columns in WIDTHS:
-            for scene in scenes():
-                shoot(scene, columns, server, folder)
+    """Write all pictures."""
+    for name, text in pictures().items():
+        (HERE / name).write_text(text, encoding="utf-8")
     return 0
 
 

@@ -309,7 +309,7 @@ def test_iterating_with_the_prompt_s_id_set_later(server: str) -> None:
     tracker = ProgressTracker(server, quiet=True).start()
     assert tracker.connected.wait(LIMIT)
     tracker.prompt_id = submit(server, tracker.client_id)
-    types = [event.type for event in tracker]  # type: ignore[attr-defined]
+    types = [event.type for event in tracker]
     assert (types[0], types[-1]) == ("stream_started", "stream_finished")
     assert types.count("node_progress") == 20
     assert list(tracker) == []
@@ -335,7 +335,7 @@ def test_stopping_lets_the_prompt_go_on(slow: str) -> None:
         assert tracker.connected.wait(LIMIT)
         tracker.prompt_id = submit(slow, tracker.client_id)
         for event in tracker:
-            if event.type == "node_progress":  # type: ignore[attr-defined]
+            if event.type == "node_progress":
                 break
     assert tracker.result is not None
     assert (tracker.result.status, tracker.result.prompt_state) == ("detached", "running")
@@ -348,7 +348,7 @@ def test_stopping_before_the_prompt_is_known(server: str) -> None:
     result = tracker.wait(LIMIT)
     assert result is not None
     assert result.status == "detached"
-    assert [event.type for event in tracker][-1] == "stream_finished"  # type: ignore[attr-defined]
+    assert [event.type for event in tracker][-1] == "stream_finished"
 
 
 def test_waiting_for_a_moment_only(slow: str) -> None:
@@ -360,7 +360,7 @@ def test_waiting_for_a_moment_only(slow: str) -> None:
 
 def test_a_tracker_for_an_address_that_is_none() -> None:
     tracker = ProgressTracker("ftp://nowhere", "some prompt", quiet=True)
-    types = [event.type for event in tracker]  # type: ignore[attr-defined]
+    types = [event.type for event in tracker]
     assert types == ["stream_started", "run_finished", "stream_finished"]
     assert tracker.result is not None
     assert tracker.result.status == "usage"

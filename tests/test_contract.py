@@ -7,6 +7,8 @@ major version, which is another file.
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
 import json
 import os
@@ -138,6 +140,18 @@ def test_an_argument_that_is_to_go_is_warned_of() -> None:
 
     with pytest.warns(DeprecationWarning, match="old will go, use event"):
         register(Old(), Reporter(), "reporter")
+
+
+def test_type_checkers_see_each_public_name_as_it_is() -> None:
+    (block,) = (node for node in ast.parse(inspect.getsource(comfyreport)).body if isinstance(node, ast.If))
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    seen = {}
+    for statement in block.body:
+        assert isinstance(statement, ast.ImportFrom)
+        module = importlib.import_module(statement.module or "")
+        seen.update({alias.name: getattr(module, alias.name) for alias in statement.names})
+    assert sorted([*seen, "__version__"]) == sorted(comfyreport.__all__)
+    assert all(getattr(comfyreport, name) is value for name, value in seen.items())
 
 
 def test_none_of_ours_is_to_go() -> None:

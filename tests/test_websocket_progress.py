@@ -192,7 +192,7 @@ def test_the_events_of_a_run_can_be_iterated() -> None:
         assert tracker.connected.wait(LIMIT)
         tracker.prompt_id = submit(url, tracker.client_id)
         events = list(tracker)
-    types = [event.type for event in events]  # type: ignore[attr-defined]
+    types = [event.type for event in events]
     assert (types[0], types[-2:]) == ("stream_started", ["run_finished", "stream_finished"])
     for expected in ("run_started", "node_started", "node_progress", "node_finished", "output_ready"):
         assert expected in types

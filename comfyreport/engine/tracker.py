@@ -20,7 +20,7 @@ class _Collector:
     """A reporter that keeps events for an iterating thread."""
 
     def __init__(self) -> None:
-        self.events: queue.SimpleQueue[ev.Event | None] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[ev.AnyEvent | None] = queue.SimpleQueue()
 
     @hookimpl
     def comfyreport_event(self, event: ev.AnyEvent) -> None:
@@ -107,7 +107,7 @@ class ProgressTracker:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def __iter__(self) -> Iterator[ev.Event]:
+    def __iter__(self) -> Iterator[ev.AnyEvent]:
         """The events as they come, the last is `stream_finished`."""
         self.start()
         while (event := self._collector.events.get()) is not None:

@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from importlib import resources
+from typing import cast
 
 from comfyreport import events as ev
 from comfyreport._version import __version__
@@ -34,7 +35,7 @@ def load_recording(recording: str | os.PathLike[str] | Recording) -> Recording:
 
 def stream_of(
     recording: str | os.PathLike[str] | Recording, *, previews: bool = True, reporters: tuple[str, ...] = ()
-) -> Iterator[ev.Event]:
+) -> Iterator[ev.AnyEvent]:
     """The events of a whole stream, from `stream_started` to `stream_finished`, as `comfyreport replay` has them."""
     loaded = load_recording(recording)
     sequence = itertools.count(1)
@@ -47,8 +48,8 @@ def stream_of(
         server=loaded.server,
         reporters=reporters,
     )
-    result: ev.Event | None = None
-    for result in Player(loaded, sequence=sequence, previews=previews).events():
+    result: ev.AnyEvent | None = None
+    for result in cast("Iterator[ev.AnyEvent]", Player(loaded, sequence=sequence, previews=previews).events()):
         yield result
     assert isinstance(result, ev.RunFinished)
     yield ev.StreamFinished(

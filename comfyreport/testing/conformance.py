@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,13 +168,13 @@ def _faults(trial: _Trial) -> Iterator[_Fault]:
 
 
 @functools.cache
-def _streams() -> tuple[tuple[str, list[ev.Event]], ...]:
+def _streams() -> tuple[tuple[str, Sequence[ev.Event]], ...]:
     """All that is told, by what it is."""
     return (*sample_streams(), *((f"the recording {name}", list(stream_of(name))) for name in recordings()))
 
 
 def _one_run(
-    trial: _Trial, title: str, events: list[ev.Event], around: Mapping[str, Any], out: _Closable
+    trial: _Trial, title: str, events: Sequence[ev.Event], around: Mapping[str, Any], out: _Closable
 ) -> Iterator[_Fault]:
     """One stream from its start to its end: nothing raised, nothing slow, nothing written where it mustn't be."""
     where = f"{title}{f' ({_words(around)})' if around else ''}"
@@ -222,7 +222,7 @@ def _timed(harness: Harness, events: Iterable[ev.Event], slow: list[str]) -> Ite
             slow.append(f"its hooks take {lasted:.1f} s for {kind}; all reporters wait meanwhile")
 
 
-def _twice(trial: _Trial, events: list[ev.Event]) -> Iterator[_Fault]:
+def _twice(trial: _Trial, events: Sequence[ev.Event]) -> Iterator[_Fault]:
     """The same run gives the same text, also to two reporters that are told it side by side."""
     around = {"tty": True}
     alone = []
@@ -249,7 +249,7 @@ def _twice(trial: _Trial, events: list[ev.Event]) -> Iterator[_Fault]:
         )
 
 
-def _full(trial: _Trial, events: list[ev.Event]) -> Iterator[_Fault]:
+def _full(trial: _Trial, events: Sequence[ev.Event]) -> Iterator[_Fault]:
     """A stream that can't be written to is the core's affair, so the core has to hear of it."""
     out = FullStream()
     try:

@@ -65,9 +65,7 @@ class Report:
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code: 1 where something is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="everything: full scale, many scripts, the soak")
-    full = parser.parse_args(arguments).full
+    full = parser().parse_args(arguments).full
     leaks = Leaks()
     with tempfile.TemporaryDirectory() as name:
         report = Report(Path(name))
@@ -83,6 +81,13 @@ def main(arguments: Sequence[str]) -> int:
     print(f"\n{table(seen)}\n")
     print("\n".join(report.wrong) or "nothing is wrong")
     return bool(report.wrong)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="everything: full scale, many scripts, the soak")
+    return parser
 
 
 def _unlike(cell: Cell, seen: Seen) -> Iterator[str]:

@@ -1,0 +1,109 @@
+"""All that the pages show runs: commands, sessions and programs, in the order of the pages."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from comfyreport.testing import recordings
+from tests.docs.pages import BLOCKS, BY_NAME, PAGES, SUBSTITUTED, Block, Place, substituted
+
+# By the page and a piece of a block: what it must have said.
+SAID = {
+    "README.md": {
+        "ls -l": "made/sd15",
+        "sunset.png --json-progress": '"type":"stream_finished"',
+        "print(result.status": "success 0",
+    },
+    "docs/agents.md": {
+        "sunset.png --json-progress": '"type":"stream_finished"',
+        "detail=summary\n": '"type":"run_finished"',
+        "process.returncode": "exit code 0",
+        "def follow": "not done yet: running\n",
+        "def generate": "done: ['http://127.0.0.1:",
+    },
+    "docs/performance.md": {"tests.benchmarks": "| start to the POST"},
+    "docs/python.md": {
+        "saved:": "saved: ['out.png']",
+        "class Slow": "KSampler took ",
+        "wait_for_completion": "success ['http://127.0.0.1:",
+        "event.type ==": " s\n",
+        "tracker.result.status": "\nsuccess\n",
+        "Access(": "success",
+        "Timing(": "success",
+    },
+    "docs/recordings.md": {"replay": '"type":"run_finished"'},
+    "docs/reporters.md": {"ls -l": "pictures/sd15"},
+    "docs/servers.md": {
+        "gpu-box": "made/sd15",
+        "headers.txt": "[OK]",
+        "comfyreport simulate": "http://127.0.0.1:",
+    },
+    "plugins/README.md": {
+        "reporters\n": "bell  (comfyreport-bell 0.1.0)  Ring when a run is over.",
+        "reporters bell": ",on=end or failure (default end)  ring at every end, or only if the run was no success",
+        "-m pytest comfyreport-bell\n": f"{len(recordings()) + 2} passed",
+        "test_bell_conforms": "1 passed",
+        "test_bell_fixtures": f"{len(recordings())} passed",
+        "times=3": "\a\a\asuccess after ",
+        "ls dist": "comfyreport_bell-0.1.0-py3-none-any.whl",
+        "print(result.status": "success 20 steps",
+    },
+}
+# Likewise: the files that it must have left.
+LEFT = {
+    "README.md": {
+        "--output sunset.png --server sim": ["sunset.png"],
+        "filelog=run.log": ["run.jsonl", "run.log"],
+        "slowest=slowest.txt": ["slowest.txt"],
+    },
+    "docs/python.md": {"saved:": ["out.png"], "filelog=run.log": ["run.log"]},
+    "docs/recordings.md": {"--record": ["run.recording"]},
+    "docs/reporters.md": {"filelog=logs": ["logs/run.jsonl", "logs/run.log"]},
+    "docs/running.md": {"attach": ["late.png"]},
+    "plugins/README.md": {
+        "rings.txt,times=2": ["rings.txt"],
+        "least=0.01": ["logs/nodes.csv"],
+        "jsonl=run.jsonl": ["run.jsonl"],
+        "steps.jsonl": ["steps.jsonl"],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, received: tuple[str, list[bytes]]) -> Place:
+    """Where the pages are followed."""
+    return Place(tmp_path_factory.mktemp("docs"), received[0])
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.runs], ids=lambda block: block.id)
+def test_block_runs(block: Block, place: Place, received: tuple[str, list[bytes]]) -> None:
+    said = place.run(block)
+    for piece, words in SAID.get(block.page, {}).items():
+        assert piece not in block.text or words in said, said
+    for piece, names in LEFT.get(block.page, {}).items():
+        if piece in block.text:
+            assert all((place.folder(block.page) / name).stat().st_size for name in names), names
+    if "notify=" in block.text:
+        assert b'"run_finished"' in received[1][-1]
+
+
+def test_each_block_is_of_a_language_that_is_run_or_read() -> None:
+    assert {block.language for block in BLOCKS if not block.file} <= {"bash", "console", "python", "json"}
+    assert all(page.text.count("\n```") == 2 * len(page.blocks) for page in PAGES)
+
+
+@pytest.mark.parametrize("expected", [SAID, LEFT], ids=["said", "left"])
+def test_what_is_expected_is_expected_of_a_block(expected: dict[str, dict[str, object]]) -> None:
+    for page, pieces in expected.items():
+        texts = [block.text for block in BY_NAME[page].blocks if block.runs]
+        assert [piece for piece in pieces if not any(piece in text for text in texts)] == []
+
+
+def test_substitutions_are_needed() -> None:
+    texts = [block.text for block in BLOCKS if block.runs]
+    for original in SUBSTITUTED:
+        assert any(re.search(original, text, re.MULTILINE) for text in texts), original
+    assert substituted("python -m pytest comfyreport-bell\n") == "python -m pytest comfyreport-bell\n"
