@@ -12,8 +12,8 @@ from tests.benchmarks.__main__ import parser as benchmarks_parser
 from tests.docs.pages import BY_NAME, PAGES, README, ROOT, Page
 from tests.faults.__main__ import parser as faults_parser
 
-# Options of other programs: ComfyUI, pip, mypy.
-FOREIGN_OPTIONS = {"--listen", "--no-deps", "--wheel-dir", "--strict"}
+# Options of other programs: ComfyUI, pip, mypy, ruff, pytest.
+FOREIGN_OPTIONS = {"--check", "--dist", "--listen", "--no-deps", "--strict", "--wheel-dir"}
 # It scales the waits of tests, and is no promise to users.
 UNTOLD_VARIABLES = {"COMFYREPORT_TIME_SCALE"}
 
@@ -25,7 +25,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=repr)
 
 def sources() -> str:
     """The code that users run, and that of the tests that take variables."""
-    paths = [*ROOT.glob("comfyreport/**/*.py"), *ROOT.glob("tests/e2e/**/*.py")]
+    paths = [*ROOT.glob("comfyreport/**/*.py"), *ROOT.glob("tests/**/*.py")]
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
 
