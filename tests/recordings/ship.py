@@ -1,7 +1,7 @@
 """Make the recordings that ship with the package from those of this folder: `python tests/recordings/ship.py`.
 
-What a replay doesn't use is left out (other submissions, bodies of files, /system_stats and the like); a header with the usual local
-address is put before. The same input gives the same bytes.
+What a replay doesn't use is left out (other submissions, bodies of files, /system_stats and the like); a header with
+the usual local address is put before. The same input gives the same bytes.
 """
 
 from __future__ import annotations
