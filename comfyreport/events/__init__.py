@@ -1,4 +1,4 @@
-"""What is told of a run: the event classes and their closed lists of codes, and `RunView`, the fold of a run's events.
+"""The events of a run: their classes, the closed lists of codes, and `RunView`, the state that the events add up to.
 
 This is the contract with reporters and with readers of the JSON stream. In go what a run knows, as keyword arguments;
 out come frozen records, which `jsonlines` writes as one JSON line each and `schema` describes as a JSON Schema. Pure:

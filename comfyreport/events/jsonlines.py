@@ -13,15 +13,15 @@ import orjson
 from comfyreport.events.types import Event, NodeProgress, NodeRef
 from comfyreport.text import is_safe, text_of
 
-_FIRST = ("type", "seq", "time", "elapsed", "prompt_id", "source", "run_index")
-_FIRST_OF_PROGRESS = ("step", "max_steps", "eta_seconds", "node")
+_FIRST_KEYS = ("type", "seq", "time", "elapsed", "prompt_id", "source", "run_index")
+_FIRST_PROGRESS_KEYS = ("step", "max_steps", "eta_seconds", "node")
 
 
 def to_dict(event: Event) -> dict[str, Any]:
-    """*event* as the JSON stream tells it.
+    """*event* as one object of the JSON stream.
 
     A node is flattened into `node` (class type, else the id), `node_id`, `title` and `raw_id`; what is None is
-    left out, and so is a number that JSON can't tell (NaN, infinity); bytes are told as their length under
+    left out, and so is a number that JSON lacks (NaN, infinity); bytes become their length under
     `NAME_bytes`. A `node_progress` begins with `step`, `max_steps`, `eta_seconds` and `node`.
     """
     return _flatten(event)
@@ -30,7 +30,7 @@ def to_dict(event: Event) -> dict[str, Any]:
 def to_line(event: Event, *, without: Collection[str] = ()) -> bytes:
     """*event* as one line of UTF-8 JSON, newline included. Never raises for what a server may have sent.
 
-    *without* names keys to leave out, for readers to whom they aren't worth their length.
+    *without* names keys to leave out, for readers that don't need them.
     """
     data = to_dict(event)
     for name in without:
@@ -39,28 +39,28 @@ def to_line(event: Event, *, without: Collection[str] = ()) -> bytes:
         line = orjson.dumps(data)
     except TypeError:
         # Integers over 64 bits, lone surrogates, or nesting too deep for orjson.
-        return _dumps_anything(data)
+        return _dumps_lenient(data)
     return (line if line.isascii() and b"\x7f" not in line else _escaped(line)) + b"\n"
 
 
-_NAMES: dict[Any, tuple[str, ...]] = {}
+_FIELD_NAMES: dict[Any, tuple[str, ...]] = {}
 
 
-def _names(cls: Any) -> tuple[str, ...]:
+def _field_names(cls: Any) -> tuple[str, ...]:
     """The field names of the dataclass *cls* in the order of the JSON stream."""
-    known = _NAMES.get(cls)
-    if known is None:
-        known = tuple(field.name for field in fields(cls))
+    names = _FIELD_NAMES.get(cls)
+    if names is None:
+        names = tuple(field.name for field in fields(cls))
         if issubclass(cls, Event):
-            first = (*_FIRST_OF_PROGRESS, *_FIRST) if cls is NodeProgress else _FIRST
-            known = (*first, *(name for name in known if name not in first))
-        _NAMES[cls] = known
-    return known
+            first = (*_FIRST_PROGRESS_KEYS, *_FIRST_KEYS) if cls is NodeProgress else _FIRST_KEYS
+            names = (*first, *(name for name in names if name not in first))
+        _FIELD_NAMES[cls] = names
+    return names
 
 
 def _flatten(value: Any) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for name in _names(type(value)):
+    for name in _field_names(type(value)):
         item = getattr(value, name)
         if item is None:
             continue
@@ -100,31 +100,31 @@ def _plain(item: Any) -> Any:
 
 
 def _escaped(line: bytes) -> bytes:
-    """*line* with escapes for what ends a line for some readers, or does something to a terminal."""
+    """*line* with escapes for characters that end a line for some readers, or control a terminal."""
     text = line.decode()
     if text.isprintable():
         return line
     return text.translate({ord(each): json.dumps(each)[1:-1] for each in set(text) if not is_safe(each)}).encode()
 
 
-def _dumps_anything(data: Mapping[str, Any]) -> bytes:
+def _dumps_lenient(data: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(_tame(data, 0), allow_nan=False).encode() + b"\n"
+        return json.dumps(_to_plain_json(data, 0), allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError):
-        known = {key: data[key] for key in ("type", "seq", "time", "elapsed") if key in data}
-        return json.dumps(known).encode() + b"\n"
+        common = {key: data[key] for key in ("type", "seq", "time", "elapsed") if key in data}
+        return json.dumps(common).encode() + b"\n"
 
 
-def _tame(item: Any, depth: int) -> Any:
-    """*item* in a form that every JSON reader takes: no NaN, no endless nesting, keys that are text."""
+def _to_plain_json(item: Any, depth: int) -> Any:
+    """*item* in a form that every JSON reader takes: no NaN, limited nesting, keys that are text."""
     if depth > 64:
         return str(type(item).__name__)
     if isinstance(item, float):
         return item if math.isfinite(item) else None
     if isinstance(item, Mapping):
-        return {text_of(key): _tame(each, depth + 1) for key, each in item.items()}
+        return {text_of(key): _to_plain_json(each, depth + 1) for key, each in item.items()}
     if isinstance(item, (list, tuple)):
-        return [_tame(each, depth + 1) for each in item]
+        return [_to_plain_json(each, depth + 1) for each in item]
     if item is None or isinstance(item, (str, int)):
         return item
     return text_of(item)

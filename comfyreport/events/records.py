@@ -1,4 +1,4 @@
-"""Frozen, slotted, keyword-only dataclasses that cost little to define and little to make.
+"""Frozen, slotted, keyword-only dataclasses that are cheap to define and cheap to instantiate.
 
 `dataclass(frozen=True)` compiles six functions for each class when it is defined, which for all events is a
 fifth of what importing comfyreport costs, and its `__init__` sets each field by name. Here the functions are shared,
@@ -30,7 +30,7 @@ class Record:
 
         def __init__(self, **values: Any) -> None:
             cls = type(self)
-            cls.__init__ = _made_init(cls)
+            cls.__init__ = _compile_init(cls)
             cls.__init__(self, **values)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -40,8 +40,8 @@ class Record:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{each.name}={getattr(self, each.name)!r}" for each in fields(self))  # type: ignore[arg-type]
-        return f"{type(self).__qualname__}({told})"
+        values = ", ".join(f"{each.name}={getattr(self, each.name)!r}" for each in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__qualname__}({values})"
 
     def __eq__(self, other: object) -> bool:
         return _values(self) == _values(other) if type(other) is type(self) else NotImplemented
@@ -64,13 +64,13 @@ def _values(record: Any) -> tuple[Any, ...]:
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def record(cls: T) -> T:
     """Make *cls*, which has `Record` among its bases, a dataclass: frozen, slotted, keyword-only."""
-    made: Any = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)(cls)
-    # Of its own, for the one that is compiled for a base must not be inherited.
-    made.__init__ = Record.__init__
-    return cast(T, made)
+    dataclass_type: Any = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)(cls)
+    # Each class needs its own: what is compiled for a base must not be inherited.
+    dataclass_type.__init__ = Record.__init__
+    return cast(T, dataclass_type)
 
 
-def _made_init(cls: type[Any]) -> Callable[..., None]:
+def _compile_init(cls: type[Any]) -> Callable[..., None]:
     scope: dict[str, Any] = {}
     parameters, lines = [], []
     for each in fields(cls):
@@ -91,6 +91,6 @@ def _made_init(cls: type[Any]) -> Callable[..., None]:
                 value = f"default_{name}"
         lines.append(f"set_{name}(self, {value})")
     exec(f"def __init__(self, *, {', '.join(parameters)}):\n " + "\n ".join(lines), scope)
-    made: Callable[..., None] = scope["__init__"]
-    made.__qualname__ = f"{cls.__qualname__}.__init__"
-    return made
+    init: Callable[..., None] = scope["__init__"]
+    init.__qualname__ = f"{cls.__qualname__}.__init__"
+    return init

@@ -1,6 +1,6 @@
 """The JSON Schema (2020-12) of the event stream, made from the event dataclasses.
 
-It describes what `jsonlines.to_dict` makes of an event: nodes flattened, None left out, bytes told as a length.
+It describes what `jsonlines.to_dict` makes of an event: nodes flattened, None left out, bytes as their length.
 Descriptions come from the `Annotated` texts and the docstrings, so that they are written once.
 """
 
@@ -47,11 +47,11 @@ What a reader must do: ignore event types, fields and codes that it doesn't know
 the schema; anything else is a major one."""
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 # Values from closed lists that the dataclasses hold as plain text or number.
 _STATUSES = {status: f"{meaning} (exit code {codes.EXIT_CODES[status]})" for status, meaning in STATUSES.items()}
-_CLOSED: Mapping[tuple[type, str], Mapping[str, str]] = {
+_CLOSED_LISTS: Mapping[tuple[type, str], Mapping[str, str]] = {
     (ev.RunFinished, "status"): _STATUSES,
     (ev.StreamFinished, "status"): _STATUSES,
     (ev.ErrorInfo, "code"): codes.ERROR_CODES,
@@ -77,7 +77,7 @@ _NODE = {
     "title": "the node's title, else its class, else its id",
     "raw_id": "the server's id of the node, where it differs (expanded nodes)",
 }
-_PARTS: Mapping[type, str] = {
+_DEFINITIONS: Mapping[type, str] = {
     ev.NodeRef: "node_ref",
     ev.Output: "output",
     ev.NodeError: "node_error",
@@ -88,7 +88,7 @@ _PARTS: Mapping[type, str] = {
 def json_schema() -> dict[str, Any]:
     """The schema of one line of the stream, as a new dict that is ready for `json.dumps`."""
     definitions = {name: _event(cls) for name, cls in ev.EVENT_TYPES.items()}
-    definitions.update({name: _object(cls) for cls, name in _PARTS.items()})
+    definitions.update({name: _object(cls) for cls, name in _DEFINITIONS.items()})
     return {
         "$schema": _DIALECT,
         "$id": f"urn:comfyreport:events:{ev.SCHEMA}",
@@ -128,7 +128,7 @@ def _object(cls: type) -> dict[str, Any]:
 
 
 def _add(properties: dict[str, Any], required: list[str], cls: type, name: str, hint: Any) -> None:
-    hint, description = _take_apart(hint)
+    hint, description = _split_annotated(hint)
     if name == "type" and issubclass(cls, ev.Event):
         description = "which event this is"
     inner, optional = _without_none(hint)
@@ -157,7 +157,7 @@ def _add_node(properties: dict[str, Any], required: list[str], role: str, *, opt
 
 
 def _constraints(cls: type, name: str) -> dict[str, Any]:
-    closed = _CLOSED.get((cls, name))
+    closed = _CLOSED_LISTS.get((cls, name))
     if closed is not None:
         return {"type": "string", "oneOf": [{"const": key, "description": text} for key, text in closed.items()]}
     for base in cls.__mro__:
@@ -169,10 +169,10 @@ def _constraints(cls: type, name: str) -> dict[str, Any]:
 
 def _value(hint: Any) -> dict[str, Any]:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint in _PLAIN:
-        return {"type": _PLAIN[hint]}
-    if hint in _PARTS:
-        return {"$ref": f"#/$defs/{_PARTS[hint]}"}
+    if hint in _JSON_TYPES:
+        return {"type": _JSON_TYPES[hint]}
+    if hint in _DEFINITIONS:
+        return {"$ref": f"#/$defs/{_DEFINITIONS[hint]}"}
     if origin is Literal:
         return {"const": arguments[0]} if len(arguments) == 1 else {"type": "string", "enum": list(arguments)}
     if origin is tuple:
@@ -184,8 +184,8 @@ def _value(hint: Any) -> dict[str, Any]:
     raise TypeError(f"no JSON type for {hint}")
 
 
-def _take_apart(hint: Any) -> tuple[Any, str]:
-    """The type and the text of an `Annotated`."""
+def _split_annotated(hint: Any) -> tuple[Any, str]:
+    """The type and the text of an `Annotated` hint."""
     if typing.get_origin(hint) is Annotated:
         inner, *texts = typing.get_args(hint)
         return inner, str(texts[0])

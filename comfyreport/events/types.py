@@ -1,4 +1,4 @@
-"""What a run tells: one frozen dataclass for each event type, and the closed lists of statuses and codes.
+"""The events: one frozen dataclass for each type, and the closed lists of statuses and states.
 
 This module is the contract with reporters and with readers of the JSON stream. Fields carry their
 meaning in `Annotated`, from where the JSON Schema and the documentation take it. Readers ignore fields,

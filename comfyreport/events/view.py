@@ -1,4 +1,4 @@
-"""RunView: what a reporter may ask of a run. It is the fold of the run's events and knows nothing else."""
+"""RunView: the state of a run that reporters read. It is made from the run's events alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NodeState = Literal["waiting", "cached", "running", "finished"]
 
 @dataclass(slots=True)
 class NodeView:
-    """One node of the run as told so far. `started` is in seconds of `event.elapsed`."""
+    """One node of the run, by the events so far. `started` is in seconds of `event.elapsed`."""
 
     ref: ev.NodeRef
     state: NodeState = "waiting"
@@ -34,7 +34,7 @@ class NodeView:
 
 
 class RunView:
-    """The state of one run, always matching the event that is being told.
+    """The state of one run, always matching the event that is being delivered.
 
     Reporters read it and never change it. `status` is `waiting`, `queued`, `running`, or the final status.
     """
@@ -88,7 +88,7 @@ class RunView:
         return 0.0 if self.queued_at is None else max(0.0, self.elapsed - self.queued_at)
 
     def apply(self, event: ev.Event) -> None:
-        """Fold one event in. The delivery calls it just before the event's hooks."""
+        """Take one event in. The delivery calls it just before the event's hooks."""
         self.elapsed = event.elapsed
         if event.source != "client":
             self.silent_seconds = 0.0
@@ -170,7 +170,8 @@ class RunView:
     def _output_saved(self, event: ev.OutputSaved) -> None:
         saved = event.output
         self.outputs = tuple(
-            saved if (known.node.id, known.index) == (saved.node.id, saved.index) else known for known in self.outputs
+            saved if (output.node.id, output.index) == (saved.node.id, saved.index) else output
+            for output in self.outputs
         )
 
     def _connection_changed(self, event: ev.ConnectionChanged) -> None:

@@ -16,11 +16,10 @@ from comfyreport.run.verdict import Verdict
 def _accepted(state: RunState, response: responses.Accepted) -> None:
     state.accepted = True
     early, state.early_messages = state.early_messages, []
-    given = response.prompt_id
-    if given is not None and given != state.prompt_id:
-        asked, state.prompt_id = state.prompt_id, given
-        state.emitter.prompt_id = given
-        state.emitter.warn("prompt_id_changed", f"the server gave the prompt the id {given} instead of {asked}")
+    new_id, old_id = response.prompt_id, state.prompt_id
+    if new_id is not None and new_id != old_id:
+        state.prompt_id = state.emitter.prompt_id = new_id
+        state.emitter.warn("prompt_id_changed", f"the server gave the prompt the id {new_id} instead of {old_id}")
     state.ensure_queued()
     if response.node_errors:
         _outputs_dropped(state, response.node_errors)

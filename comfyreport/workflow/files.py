@@ -1,7 +1,7 @@
 """Workflows in ComfyUI's API format: read, checked, and changed where the user asks for it.
 
-What is checked here is what a server would refuse without a useful word, or what isn't a workflow at all.
-The rest (unknown classes, missing links, no outputs) is the server's to judge: it knows its own nodes.
+What is checked here is what a server would refuse without a useful message, or what isn't a workflow at all.
+The rest (unknown classes, missing links, no outputs) is left to the server: it knows its own nodes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["TextNode", "Workflow", "from_mapping", "load", "text_nodes"]
 MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 100  # of one node's values; the files that ComfyUI writes stay below 10
 
-_EXPORT = (
+_EXPORT_HINT = (
     "In ComfyUI choose Workflow > Export (API); in older versions enable the dev mode options "
     "in the settings and choose Save (API Format)."
 )
@@ -45,7 +45,7 @@ class Workflow:
         graph = dict(self.graph)
         for node_id, name in find_prompt(self.graph):
             node = graph[node_id]
-            graph[node_id] = {**node, "inputs": {**inputs_of(node), name: _sound(text)}}
+            graph[node_id] = {**node, "inputs": {**inputs_of(node), name: _encodable(text)}}
         return Workflow(graph)
 
     def seed(self) -> int | None:
@@ -64,8 +64,8 @@ class Workflow:
                 quiet.add(seed)
             else:
                 noisy.add(seed)
-        found = noisy or quiet or other
-        return found.pop() if len(found) == 1 else None
+        seeds = noisy or quiet or other
+        return seeds.pop() if len(seeds) == 1 else None
 
 
 def load(path: str | os.PathLike[str]) -> Workflow:
@@ -73,26 +73,26 @@ def load(path: str | os.PathLike[str]) -> Workflow:
     name = printable(os.fspath(path), 4096) or '""'
     text = _read(path, name)
     if not text.strip():
-        raise WorkflowError(f"{name} is empty", hint=_EXPORT)
+        raise WorkflowError(f"{name} is empty", hint=_EXPORT_HINT)
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise WorkflowError(
             f"{name} isn't JSON: {error.msg} in line {error.lineno}, column {error.colno}",
-            hint=f"Export the workflow again, or mend that line. {_EXPORT}",
+            hint=f"Export the workflow again, or mend that line. {_EXPORT_HINT}",
         ) from None
     except RecursionError:
-        raise _too_deep(name) from None
+        raise _too_deep_error(name) from None
     except ValueError:  # Python's limit for the digits of an integer
         raise WorkflowError(
             f"{name} holds a number with thousands of digits", hint="Export the workflow again."
         ) from None
-    return _checked(content, name)
+    return _check(content, name)
 
 
 def from_mapping(graph: Mapping[Any, Any]) -> Workflow:
-    """A workflow from a graph that a program holds, checked like a file; the caller's object stays as it is."""
-    return _checked(graph, "the workflow")
+    """A workflow from a Python object, checked like a file; the object stays as it is."""
+    return _check(graph, "the workflow")
 
 
 def _read(path: str | os.PathLike[str], name: str) -> str:
@@ -114,56 +114,56 @@ def _read(path: str | os.PathLike[str], name: str) -> str:
     if len(data) > MAX_BYTES:
         raise WorkflowError(
             f"{name} is larger than {MAX_BYTES // 1024 // 1024} MiB",
-            hint=f"Check that it is a workflow; pictures belong in files of their own. {_EXPORT}",
+            hint=f"Check that it is a workflow; pictures belong in files of their own. {_EXPORT_HINT}",
         )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise WorkflowError(
             f"{name} isn't UTF-8 text (byte {error.start})",
-            hint=f"Save it as UTF-8; if it is a picture, export its workflow. {_EXPORT}",
+            hint=f"Save it as UTF-8; if it is a picture, export its workflow. {_EXPORT_HINT}",
         ) from None
 
 
-def _checked(content: object, name: str) -> Workflow:
+def _check(content: object, name: str) -> Workflow:
     """The graph in `content`, copied, after the checks that a file and an object have in common."""
     if not isinstance(content, Mapping):
         kind = "null" if content is None else type(content).__name__
-        raise WorkflowError(f"{name} holds no object of nodes but a {kind}", hint=_EXPORT)
-    graph = _unwrapped(content)
+        raise WorkflowError(f"{name} holds no object of nodes but a {kind}", hint=_EXPORT_HINT)
+    graph = _unwrap(content)
     if isinstance(graph.get("nodes"), (list, tuple)):
-        raise WorkflowError(f"{name} is in the editor's format, not in the API format", hint=_EXPORT)
+        raise WorkflowError(f"{name} is in the editor's format, not in the API format", hint=_EXPORT_HINT)
     if not graph:
-        raise WorkflowError(f"{name} has no nodes", hint=f"Export a workflow that has some. {_EXPORT}")
+        raise WorkflowError(f"{name} has no nodes", hint=f"Export a workflow that has some. {_EXPORT_HINT}")
     nodes: dict[str, dict[str, Any]] = {}
     for key, entry in graph.items():
         if not isinstance(key, (str, int)):
             kind = type(key).__name__
             raise WorkflowError(f"{name} has a node id that isn't text but a {kind}", hint="Use text as node ids.")
-        node_id = _sound(str(key))
-        nodes[node_id] = _node(entry, f"{name}: node {printable(node_id, 40)}", name)
+        node_id = _encodable(str(key))
+        nodes[node_id] = _check_node(entry, f"{name}: node {printable(node_id, 40)}", name)
     return Workflow(nodes)
 
 
-def _unwrapped(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+def _unwrap(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """The graph itself, where it comes in the body of a POST, with `client_id`, `extra_data` and the like."""
     inner = content.get("prompt")
     if not isinstance(inner, Mapping) or "class_type" in inner:
         return content
-    beside = (entry for key, entry in content.items() if key != "prompt")
-    if any(isinstance(entry, Mapping) and "class_type" in entry for entry in beside):
+    others = (entry for key, entry in content.items() if key != "prompt")
+    if any(isinstance(entry, Mapping) and "class_type" in entry for entry in others):
         return content
     return inner
 
 
-def _node(entry: object, place: str, name: str) -> dict[str, Any]:
-    refused = f"A ComfyUI server refuses such a node. {_EXPORT}"
+def _check_node(entry: object, place: str, name: str) -> dict[str, Any]:
+    hint = f"A ComfyUI server refuses such a node. {_EXPORT_HINT}"
     if not isinstance(entry, Mapping):
-        raise WorkflowError(f"{place} isn't an object", hint=refused)
+        raise WorkflowError(f"{place} isn't an object", hint=hint)
     try:
-        node: dict[str, Any] = _plain(entry)
+        node: dict[str, Any] = _json_copy(entry)
     except RecursionError:
-        raise _too_deep(name) from None
+        raise _too_deep_error(name) from None
     except TypeError as error:
         raise WorkflowError(f"{place} holds {error}", hint="Use what JSON can hold.") from None
     kind = node.get("class_type")
@@ -171,34 +171,34 @@ def _node(entry: object, place: str, name: str) -> dict[str, Any]:
         raise WorkflowError(
             f"{place} has no class_type",
             hint=f"A ComfyUI server refuses it. The editor exports a node like that if its type isn't installed: "
-            f"install it, or remove the node, and export again. {_EXPORT}",
+            f"install it, or remove the node, and export again. {_EXPORT_HINT}",
         )
     if not isinstance(node.setdefault("inputs", {}), dict):
-        raise WorkflowError(f"{place} ({printable(kind, 40)}) has inputs that aren't an object", hint=refused)
+        raise WorkflowError(f"{place} ({printable(kind, 40)}) has inputs that aren't an object", hint=hint)
     return node
 
 
-def _plain(value: object, depth: int = 0) -> Any:
+def _json_copy(value: object, depth: int = 0) -> Any:
     """A copy that JSON can hold: NaN and the infinities become null, halves of a surrogate pair a "?"."""
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return _sound(value)
+        return _encodable(value)
     if depth > MAX_DEPTH:
         raise RecursionError
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("an object with keys that aren't text")
-        return {_sound(key): _plain(inner, depth + 1) for key, inner in value.items()}
+        return {_encodable(key): _json_copy(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner, depth + 1) for inner in value]
+        return [_json_copy(inner, depth + 1) for inner in value]
     raise TypeError(f"a value that isn't JSON ({type(value).__name__})")
 
 
-def _sound(text: str) -> str:
-    """The text as UTF-8 can hold it."""
+def _encodable(text: str) -> str:
+    """The text with a "?" for each half of a surrogate pair, which UTF-8 lacks."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -206,8 +206,8 @@ def _sound(text: str) -> str:
     return text
 
 
-def _too_deep(name: str) -> WorkflowError:
-    return WorkflowError(f"{name} is nested too deep to be a workflow", hint=_EXPORT)
+def _too_deep_error(name: str) -> WorkflowError:
+    return WorkflowError(f"{name} is nested too deep to be a workflow", hint=_EXPORT_HINT)
 
 
 def _seed(graph: Graph, node: Mapping[str, Any]) -> int | None:

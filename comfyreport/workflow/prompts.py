@@ -1,7 +1,7 @@
 """Where a workflow takes its prompt from: pure functions on an API-format graph.
 
 The prompt is found as a person finds it in the editor: from each sampler up along the positive conditioning
-to the nodes that hold text. No node class has to be known; inputs are told apart by their names, and the few
+to the nodes that hold text. No node class has to be known; inputs are distinguished by their names, and the few
 classes whose names mislead are listed here. Every walk is a loop over a queue and visits a link once, so
 that cycles end and long chains don't exhaust the stack.
 """
@@ -46,13 +46,13 @@ class TextNode(NamedTuple):
 Candidate = frozenset[Target]
 
 # Inputs that take the same prompt together: encoders with several text models, wildcards and their result.
-_GROUPS = (
+_PROMPT_GROUPS = (
     ("text_g", "text_l", "text"),
     ("clip_l", "clip_g", "t5xxl", "llama"),
     ("bert", "mt5xl"),
     ("wildcard_text", "populated_text"),
 )
-_PROMPTS = (
+_PROMPT_NAMES = (
     "text",
     "prompt",
     "positive_prompt",
@@ -66,21 +66,23 @@ _PROMPTS = (
     "caption",
     "tags",
 )
-_STRINGS = ("value", "string")
-_TEXTUAL = frozenset([*_PROMPTS, *_STRINGS, *(name for group in _GROUPS for name in group)]) - {"positive"}
-_AVERSE = re.compile(r"negative|system|(?<![a-z])neg(?![a-z])")
-_PIECE = re.compile(r"(string|str|text|prompt|value|input|any|concat|caption)[ _]?([a-z]|\d{1,3})?")
+_STRING_NAMES = ("value", "string")
+_TEXT_NAMES = frozenset([*_PROMPT_NAMES, *_STRING_NAMES, *(name for group in _PROMPT_GROUPS for name in group)]) - {
+    "positive"
+}
+_NOT_PROMPT = re.compile(r"negative|system|(?<![a-z])neg(?![a-z])")
+_TEXT_PART = re.compile(r"(string|str|text|prompt|value|input|any|concat|caption)[ _]?([a-z]|\d{1,3})?")
 
 _CONDITIONING = re.compile(r"positive|(?<![a-z])cond|guider|embeds|pipe")
 _NEGATIVE = re.compile(r"negative|uncond|empty|(?<![a-z])neg(?![a-z])")
-_ONLY = {"DualCFGGuider": "cond1"}  # its cond2 is the picture's conditioning, usually with the negative text
-_UNPAIRED = ("sampler", "loader", "pipe")  # classes whose second output isn't a negative conditioning
-_PAYLOAD = re.compile(r"model|clip|vae|latent|image|pixels|samples|mask|audio|video")
-_SELECTORS = ("select", "switch", "index", "input", "boolean", "selected", "which")
-_WANTED = {"prompt", "positive prompt", "positive"}
+_ONLY_INPUTS = {"DualCFGGuider": "cond1"}  # its cond2 is the picture's conditioning, usually with the negative text
+_WITHOUT_NEGATIVE_OUTPUT = ("sampler", "loader", "pipe")  # classes whose second output isn't a negative conditioning
+_OTHER_DATA = re.compile(r"model|clip|vae|latent|image|pixels|samples|mask|audio|video")
+_SELECTOR_NAMES = ("select", "switch", "index", "input", "boolean", "selected", "which")
+_PROMPT_TITLES = {"prompt", "positive prompt", "positive"}
 
-_LISTED = 20
-_SHOWN = 40
+_MAX_LISTED = 20
+_MAX_SHOWN = 40
 _HINT = (
     "Edit the text in the workflow and leave the prompt out, or give the node that is to take it "
     'the title "Prompt" in ComfyUI and export the workflow again.'
@@ -100,16 +102,16 @@ def find_prompt(graph: Graph) -> Candidate:
         encoders = _encoders(graph, starts or [])
     else:
         encoders = [node_id for node_id, node in graph.items() if _prompt_inputs(inputs_of(node))]
-    encoders = encoders or [node_id for node_id in graph if _is_titled(graph, node_id)]
+    encoders = encoders or [node_id for node_id in graph if _has_prompt_title(graph, node_id)]
     candidates: dict[Candidate, set[str]] = {}
-    known: dict[str, list[Candidate]] = {}
+    sources: dict[str, list[Candidate]] = {}
     for node_id in encoders:
-        for candidate in _candidates(graph, node_id, known):
+        for candidate in _candidates(graph, node_id, sources):
             titles = candidates.setdefault(candidate, {_title(graph, node_id)})
             titles.update(_title(graph, target.node) for target in candidate)
     chosen = _choose(graph, candidates)
     if chosen is None:
-        raise _unclear(graph, candidates, sampled=samplers is not None)
+        raise _ambiguous(graph, candidates, has_sampler=samplers is not None)
     return chosen
 
 
@@ -160,36 +162,37 @@ def _links(node: Mapping[str, Any]) -> dict[str, Link]:
 def _is_text(name: str) -> bool:
     """Whether a literal text under that name may be a prompt of some kind."""
     lower = name.lower()
-    return lower in _TEXTUAL or "prompt" in lower or lower in ("positive", "negative") or _is_piece(lower)
+    return lower in _TEXT_NAMES or "prompt" in lower or lower in ("positive", "negative") or _is_text_part(lower)
 
 
-def _is_titled(graph: Graph, node_id: str) -> bool:
-    """Whether a node that holds text is called the prompt by its title."""
-    titled = _title(graph, node_id).strip().lower() in _WANTED
-    return titled and bool(_prompt_inputs(inputs_of(graph[node_id]), _STRINGS))
+def _has_prompt_title(graph: Graph, node_id: str) -> bool:
+    """Whether a node that holds text has the title of a prompt."""
+    return _title(graph, node_id).strip().lower() in _PROMPT_TITLES and bool(
+        _prompt_inputs(inputs_of(graph[node_id]), _STRING_NAMES)
+    )
 
 
-def _is_piece(name: str) -> bool:
-    return _PIECE.fullmatch(name) is not None
+def _is_text_part(name: str) -> bool:
+    return _TEXT_PART.fullmatch(name) is not None
 
 
 def _is_conditioning(name: str) -> bool:
     lower = name.lower()
-    return bool(_CONDITIONING.search(lower)) and not _NEGATIVE.search(lower) and lower not in _TEXTUAL
+    return bool(_CONDITIONING.search(lower)) and not _NEGATIVE.search(lower) and lower not in _TEXT_NAMES
 
 
 def _prompt_inputs(inputs: Mapping[str, Any], more: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The inputs of one node that hold its prompt, as a literal or linked; only the best known name counts."""
     names = {name.lower(): name for name, value in inputs.items() if isinstance(value, str) or as_link(value)}
-    for group in _GROUPS:
-        held = tuple(names[name] for name in group if name in names)
-        if len(held) > 1:
-            return held
-    for known in _PROMPTS + more:
-        if known in names:
-            return (names[known],)
+    for group in _PROMPT_GROUPS:
+        together = tuple(names[name] for name in group if name in names)
+        if len(together) > 1:
+            return together
+    for prompt_name in _PROMPT_NAMES + more:
+        if prompt_name in names:
+            return (names[prompt_name],)
     for lower, name in names.items():
-        if lower.endswith("prompt") and not _AVERSE.search(lower) and isinstance(inputs[name], str):
+        if lower.endswith("prompt") and not _NOT_PROMPT.search(lower) and isinstance(inputs[name], str):
             return (name,)
     return ()
 
@@ -197,22 +200,22 @@ def _prompt_inputs(inputs: Mapping[str, Any], more: tuple[str, ...] = ()) -> tup
 def _samplers(graph: Graph) -> list[Link] | None:
     """The links that bring the samplers their positive conditioning; None where there is no sampler."""
     starts: list[Link] = []
-    found = False
+    has_sampler = False
     for node in graph.values():
         if "sampler" in class_of(node).lower():
             names = _links(node)
-            found |= any(_is_conditioning(name) or _NEGATIVE.search(name.lower()) for name in names)
+            has_sampler |= any(_is_conditioning(name) or _NEGATIVE.search(name.lower()) for name in names)
             starts.extend(_conditioning(node, 0))
-    return starts if found else None
+    return starts if has_sampler else None
 
 
 def _conditioning(node: Mapping[str, Any], slot: float) -> list[Link]:
     """The links by which conditioning comes into a node and leaves it at that output."""
     links = _links(node)
     kind = class_of(node)
-    if kind in _ONLY:
-        return [link for name, link in links.items() if name == _ONLY[kind]]
-    if slot == 1 and not any(part in kind.lower() for part in _UNPAIRED):
+    if kind in _ONLY_INPUTS:
+        return [link for name, link in links.items() if name == _ONLY_INPUTS[kind]]
+    if slot == 1 and not any(part in kind.lower() for part in _WITHOUT_NEGATIVE_OUTPUT):
         negative = [link for name, link in links.items() if _NEGATIVE.search(name.lower())]
         if negative:
             return negative
@@ -220,8 +223,8 @@ def _conditioning(node: Mapping[str, Any], slot: float) -> list[Link]:
     return [link for name, link in named.items() if "positive" in name] or list(named.values())
 
 
-def _chosen(node: Mapping[str, Any]) -> list[Link]:
-    """The inputs that a switch lets through; none if it is no switch or can't be read."""
+def _switched(node: Mapping[str, Any]) -> list[Link]:
+    """The inputs that a switch passes on; all if its selector can't be read, none if the node is no switch."""
     links = _links(node)
     kind = class_of(node).lower()
     if not links or ("switch" not in kind and "on_true" not in links and "on_false" not in links):
@@ -229,45 +232,45 @@ def _chosen(node: Mapping[str, Any]) -> list[Link]:
     if "any switch" in kind:  # takes the first one that has a value
         return [links[min(links, key=lambda name: (len(name), name))]]
     for name, value in inputs_of(node).items():
-        if name.lower() not in _SELECTORS or not isinstance(value, int):
+        if name.lower() not in _SELECTOR_NAMES or not isinstance(value, int):
             continue
         if isinstance(value, bool):
-            sure = [link for key, link in links.items() if str(value).lower() in key.lower()]
+            selected = [link for key, link in links.items() if str(value).lower() in key.lower()]
         else:
-            sure = [link for key, link in links.items() if re.findall(r"\d+$", key) == [str(value)]]
-        if len(sure) == 1:
-            return sure
+            selected = [link for key, link in links.items() if re.findall(r"\d+$", key) == [str(value)]]
+        if len(selected) == 1:
+            return selected
     return list(links.values())
 
 
-def _passed(node: Mapping[str, Any]) -> list[Link]:
-    """The one input of a node that hands on what it gets, such as a reroute."""
+def _pass_through(node: Mapping[str, Any]) -> list[Link]:
+    """The one input of a node that passes it on, such as a reroute."""
     links = _links(node)
     name = next(iter(links), "").lower()
-    passes = len(links) == 1 and not _NEGATIVE.search(name) and not _PAYLOAD.search(name)
+    passes = len(links) == 1 and not _NEGATIVE.search(name) and not _OTHER_DATA.search(name)
     return list(links.values()) if passes else []
 
 
 def _encoders(graph: Graph, starts: Iterable[Link]) -> list[str]:
     """The first text nodes above the links.
 
-    Text that is zeroed out on its way, or stands in a node which takes conditioning as well (the label of
+    Text that is zeroed out on its way, or is in a node which takes conditioning as well (the label of
     a GLIGEN box), is only taken where there is no other.
     """
     starts = list(starts)
     for through_zero in (False, True):
-        found, beside = _walk(graph, starts, through_zero)
-        if found:
-            return found
-    return beside
+        ends, passed = _walk(graph, starts, through_zero)
+        if ends:
+            return ends
+    return passed
 
 
 def _walk(graph: Graph, starts: Iterable[Link], through_zero: bool) -> tuple[list[str], list[str]]:
-    """The text nodes at the ends of all ways up, and those passed on the way."""
+    """The text nodes at the ends of all paths up, and those passed on the way."""
     todo = deque(starts)
     seen: set[Link] = set()
-    found: dict[str, None] = {}
-    beside: dict[str, None] = {}
+    ends: dict[str, None] = {}
+    passed: dict[str, None] = {}
     while todo:
         link = todo.popleft()
         if link in seen or link.node not in graph:
@@ -278,48 +281,48 @@ def _walk(graph: Graph, starts: Iterable[Link], through_zero: bool) -> tuple[lis
         if "zeroout" in class_of(node).lower() and not through_zero:
             continue
         names = _prompt_inputs(inputs)
-        above = _chosen(node) or _conditioning(node, link.slot)
+        above = _switched(node) or _conditioning(node, link.slot)
         if above:
             if any(isinstance(inputs[name], str) for name in names):
-                beside[link.node] = None
+                passed[link.node] = None
             todo.extend(above)
-        elif names or any(isinstance(inputs.get(name), str) for name in _STRINGS):
-            found[link.node] = None
+        elif names or any(isinstance(inputs.get(name), str) for name in _STRING_NAMES):
+            ends[link.node] = None
         else:
-            todo.extend(_passed(node))
-    return list(found), list(beside)
+            todo.extend(_pass_through(node))
+    return list(ends), list(passed)
 
 
-def _candidates(graph: Graph, node_id: str, known: dict[str, list[Candidate]]) -> list[Candidate]:
+def _candidates(graph: Graph, node_id: str, sources: dict[str, list[Candidate]]) -> list[Candidate]:
     """The ways to set the text of an encoder: at the node itself, or where its text comes from.
 
-    A text that is made from no other text (a caption, a file) is replaced at the encoder. `known` keeps
-    what the sources were found to be, for encoders that share them.
+    A text that is made from no other text (a caption, a file) is replaced at the encoder. `sources` keeps
+    those of each linked node, for encoders that share it.
     """
     inputs = inputs_of(graph[node_id])
     together: set[Target] = set()
     alternatives: list[Candidate] = []
-    for name in _prompt_inputs(inputs, _STRINGS):
+    for name in _prompt_inputs(inputs, _STRING_NAMES):
         link = as_link(inputs[name])
-        if link and link.node not in known:
-            known[link.node] = _sources(graph, link)
-        sources = known[link.node] if link else []
-        if len(sources) > 1:
-            alternatives.extend(sources)
+        if link and link.node not in sources:
+            sources[link.node] = _text_sources(graph, link)
+        linked = sources[link.node] if link else []
+        if len(linked) > 1:
+            alternatives.extend(linked)
         else:
-            together.update(sources[0] if sources else {Target(node_id, name)})
+            together.update(linked[0] if linked else {Target(node_id, name)})
     return [*alternatives, frozenset(together)] if together else alternatives
 
 
-def _sources(graph: Graph, start: Link) -> list[Candidate]:
-    """Where a linked text is written: each literal is a candidate.
+def _text_sources(graph: Graph, start: Link) -> list[Candidate]:
+    """The literals that a linked text comes from: each is a candidate.
 
     Of a node that joins texts, the linked ones count, and its own literals only if there are none: those
-    are what stays the same around the prompt, such as a trigger word.
+    are the constant text around the prompt, such as a trigger word.
     """
     todo = deque([start.node])
     seen: set[str] = set()
-    found: dict[Candidate, None] = {}
+    literal_inputs: dict[Candidate, None] = {}
     while todo:
         node_id = todo.popleft()
         if node_id in seen or node_id not in graph:
@@ -328,43 +331,43 @@ def _sources(graph: Graph, start: Link) -> list[Candidate]:
         node = graph[node_id]
         inputs = inputs_of(node)
         links = _links(node)
-        names = _prompt_inputs(inputs, _STRINGS)
+        names = _prompt_inputs(inputs, _STRING_NAMES)
         literals = frozenset(Target(node_id, name) for name in names if isinstance(inputs[name], str))
         above = [links[name] for name in names if name in links]
         if not names:
-            pieces = [link for name, link in links.items() if _is_piece(name.lower())]
-            above = _chosen(node) or pieces or _passed(node)
+            pieces = [link for name, link in links.items() if _is_text_part(name.lower())]
+            above = _switched(node) or pieces or _pass_through(node)
         if literals:
-            found[literals] = None
+            literal_inputs[literals] = None
         todo.extend(link.node for link in above)
         if not names and not above:
             for name, value in inputs.items():
-                if isinstance(value, str) and value.strip() and _is_piece(name.lower()):
-                    found[frozenset({Target(node_id, name)})] = None
-    return list(found)
+                if isinstance(value, str) and value.strip() and _is_text_part(name.lower()):
+                    literal_inputs[frozenset({Target(node_id, name)})] = None
+    return list(literal_inputs)
 
 
 def _choose(graph: Graph, candidates: Mapping[Candidate, set[str]]) -> Candidate | None:
-    """The one candidate, or the one that is meant: all hold the same text, or the titles tell."""
+    """The one candidate; of several all, if they hold the same text, else the one that the titles single out."""
     if len(candidates) > 1:
         every = frozenset(target for candidate in candidates for target in candidate)
         texts = {str(inputs_of(graph[target.node])[target.name]).strip() for target in every}
         if len(texts) == 1 and "" not in texts:
             return every
-        titles = {candidate: {title.strip().lower() for title in held} for candidate, held in candidates.items()}
-        named = [candidate for candidate, held in titles.items() if held & _WANTED]
+        titles = {candidate: {title.strip().lower() for title in each} for candidate, each in candidates.items()}
+        named = [candidate for candidate, each in titles.items() if each & _PROMPT_TITLES]
         if len(named) != 1:
-            named = [c for c, held in titles.items() if not any(_AVERSE.search(title) for title in held)]
+            named = [c for c, each in titles.items() if not any(_NOT_PROMPT.search(title) for title in each)]
         return named[0] if len(named) == 1 else None
     return next(iter(candidates), None)
 
 
-def _unclear(graph: Graph, candidates: Iterable[Candidate], *, sampled: bool) -> WorkflowError:
-    places = [f"{target.node} {target.name}" for candidate in candidates for target in sorted(candidate)]
-    if places:
-        shown = ", ".join(printable(place, _SHOWN) for place in places[:_LISTED])
-        message = f"the prompt could go to several places in the workflow ({shown})"
-    elif sampled:
+def _ambiguous(graph: Graph, candidates: Iterable[Candidate], *, has_sampler: bool) -> WorkflowError:
+    inputs = [f"{target.node} {target.name}" for candidate in candidates for target in sorted(candidate)]
+    if inputs:
+        listed = ", ".join(printable(each, _MAX_SHOWN) for each in inputs[:_MAX_LISTED])
+        message = f"the prompt could go to several places in the workflow ({listed})"
+    elif has_sampler:
         message = "no text node feeds the positive conditioning of a sampler, so the prompt has no place"
     else:
         message = "the workflow has no node that takes a prompt"
@@ -373,10 +376,10 @@ def _unclear(graph: Graph, candidates: Iterable[Candidate], *, sampled: bool) ->
         hint = "Leave the prompt out: no node of this workflow holds a text."
         return WorkflowError(message, hint=hint)
     lines = [f"{message}; its text nodes:"]
-    for ref, _, text in nodes[:_LISTED]:
-        title = printable(ref.title, _SHOWN)
-        name = f"{printable(ref.id, _SHOWN)} {printable(ref.class_type, _SHOWN)}"
-        lines.append(f'  {name} "{title}": "{printable(text, _SHOWN)}"')
-    if len(nodes) > _LISTED:
-        lines.append(f"  and {len(nodes) - _LISTED} more")
+    for ref, _, text in nodes[:_MAX_LISTED]:
+        title = printable(ref.title, _MAX_SHOWN)
+        name = f"{printable(ref.id, _MAX_SHOWN)} {printable(ref.class_type, _MAX_SHOWN)}"
+        lines.append(f'  {name} "{title}": "{printable(text, _MAX_SHOWN)}"')
+    if len(nodes) > _MAX_LISTED:
+        lines.append(f"  and {len(nodes) - _MAX_LISTED} more")
     return WorkflowError("\n".join(lines), hint=_HINT)

@@ -18,7 +18,7 @@ JSON = st.recursive(
 )
 
 
-def text(value: Any) -> ev.OutputReady:
+def output_event(value: Any) -> ev.OutputReady:
     output = ev.Output(node=SAMPLER, index=0, kind="value", value=value)
     return ev.OutputReady(seq=1, time=2.0, elapsed=3.0, output=output)
 
@@ -31,9 +31,9 @@ def test_a_progress_line_begins_with_the_four_keys() -> None:
 
 
 def test_no_other_line_has_a_step() -> None:
-    told = [event for event in txt2img() if "step" in to_dict(event)]
-    assert len(told) == 5
-    assert all(isinstance(event, ev.NodeProgress) for event in told)
+    with_step = [event for event in txt2img() if "step" in to_dict(event)]
+    assert len(with_step) == 5
+    assert all(isinstance(event, ev.NodeProgress) for event in with_step)
 
 
 def test_other_lines_begin_with_their_type() -> None:
@@ -49,7 +49,7 @@ def test_what_is_none_is_left_out() -> None:
     }  # fmt: skip
 
 
-def test_a_node_is_flattened_alike_wherever_it_stands() -> None:
+def test_a_node_is_flattened_alike_everywhere() -> None:
     inner = ev.NodeRef(id="10", class_type="", title="My group", raw_id="10.0.0.4")
     flat = {"node": "10", "node_id": "10", "title": "My group", "raw_id": "10.0.0.4"}
     output = ev.Output(node=inner, index=0, kind="image")
@@ -70,7 +70,7 @@ def test_a_node_is_flattened_alike_wherever_it_stands() -> None:
         assert flat.items() <= place.items()
 
 
-def test_bytes_are_told_as_their_length() -> None:
+def test_bytes_become_their_length() -> None:
     event = ev.NodePreview(seq=1, time=2.0, elapsed=3.0, node=None, media_type="image/jpeg", image=b"\xff\xd8\xff")
     data = to_dict(event)
     assert data["image_bytes"] == 3
@@ -94,8 +94,8 @@ def test_keys_can_be_left_out() -> None:
     [10**30, -(10**30), "lone \ud800", {1: 2}, {"a": {3.5: None}}, float("nan"), [float("inf")], {"\ud800": 1}, 1j],
     ids=str,
 )
-def test_odd_values_make_a_line_all_the_same(value: Any) -> None:
-    line = to_line(text(value))
+def test_unusual_values_make_a_line(value: Any) -> None:
+    line = to_line(output_event(value))
     assert line.count(b"\n") == 1
     data = json.loads(line, parse_constant=pytest.fail)
     assert data["type"] == "output_ready"
@@ -104,22 +104,22 @@ def test_odd_values_make_a_line_all_the_same(value: Any) -> None:
 
 def test_a_long_text_that_needs_escapes_is_escaped() -> None:
     value = "\x7f\u202e画\u200b\U000e0041" * 1000
-    line = to_line(text(value))
+    line = to_line(output_event(value))
     assert json.loads(line)["output"]["value"] == value
     assert line.decode().rstrip("\n").isprintable()
 
 
-def test_endless_nesting_makes_a_line_all_the_same() -> None:
+def test_very_deep_nesting_makes_a_line() -> None:
     value: list[Any] = []
     for _ in range(100_000):
         value = [value]
-    assert json.loads(to_line(text(value)))["seq"] == 1
+    assert json.loads(to_line(output_event(value)))["seq"] == 1
 
 
 @settings(deadline=None)
 @given(JSON)
 def test_whatever_a_server_sends_makes_one_line(value: Any) -> None:
-    line = to_line(text(value))
+    line = to_line(output_event(value))
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert json.loads(line, parse_constant=pytest.fail)["elapsed"] == 3.0

@@ -1,4 +1,4 @@
-"""Records do what frozen dataclasses do: each promise is checked against one."""
+"""Records behave like frozen dataclasses: each property is checked against one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Child(Base):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Like:
-    """What a `Child` would be."""
+class ChildDataclass:
+    """What a `Child` would be as a plain dataclass."""
 
     number: int
     kind: str = field(default="child", init=False)
@@ -42,39 +42,39 @@ class Like:
 
 
 @pytest.mark.parametrize("values", [{"number": 1}, {"number": 2, "text": "x"}, {"number": 3, "names": {"a": 1}}])
-def test_a_record_is_what_a_frozen_dataclass_is(values: dict[str, Any]) -> None:
-    made, like = Child(**values), Like(**values)
-    assert repr(made) == repr(like).replace("Like", "Child")
-    assert dataclasses.asdict(made) == dataclasses.asdict(like)
-    assert dataclasses.replace(made, number=9) == Child(**values | {"number": 9})
-    assert made == Child(**values) != Base(number=values["number"])
-    assert copy.copy(made) == copy.deepcopy(made) == pickle.loads(pickle.dumps(made)) == made
+def test_a_record_behaves_like_a_frozen_dataclass(values: dict[str, Any]) -> None:
+    child, expected = Child(**values), ChildDataclass(**values)
+    assert repr(child) == repr(expected).replace("ChildDataclass", "Child")
+    assert dataclasses.asdict(child) == dataclasses.asdict(expected)
+    assert dataclasses.replace(child, number=9) == Child(**values | {"number": 9})
+    assert child == Child(**values) != Base(number=values["number"])
+    assert copy.copy(child) == copy.deepcopy(child) == pickle.loads(pickle.dumps(child)) == child
     with pytest.raises(dataclasses.FrozenInstanceError):
-        made.text = "other"  # type: ignore[misc]
+        child.text = "other"  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
-        del made.text
-    assert not hasattr(made, "__dict__")
+        del child.text
+    assert not hasattr(child, "__dict__")
 
 
 @pytest.mark.parametrize("values", [{}, {"number": 1, "other": 2}, {"number": 1, "kind": "x"}])
-def test_what_a_frozen_dataclass_refuses(values: dict[str, Any]) -> None:
-    for cls in (Child, Like):
+def test_a_record_refuses_what_a_frozen_dataclass_refuses(values: dict[str, Any]) -> None:
+    for cls in (Child, ChildDataclass):
         with pytest.raises(TypeError):
             cls(**values)
     with pytest.raises(TypeError):
         Child(1)  # type: ignore[call-arg]
 
 
-def test_defaults_that_are_made_are_not_shared() -> None:
+def test_values_of_default_factories_are_not_shared() -> None:
     assert Child(number=1).names is not Child(number=1).names
 
 
-def test_a_base_that_was_used_first_leaves_its_children_theirs() -> None:
+def test_a_base_that_is_used_first_does_not_change_its_children() -> None:
     assert Base(number=1).kind == "base"
     assert Child(number=1, text="own").text == "own"
 
 
-def test_records_are_hashed_by_what_is_in_them() -> None:
+def test_records_are_hashed_by_their_fields() -> None:
     refs = {ev.NodeRef(id="1"), ev.NodeRef(id="1"), ev.NodeRef(id="2")}
     assert len(refs) == 2
     with pytest.raises(TypeError):

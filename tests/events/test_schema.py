@@ -1,4 +1,4 @@
-"""The JSON Schema: valid itself, complete, and true of every event."""
+"""The JSON Schema: valid itself, complete, and matched by every event."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.plugins.events import SAMPLER, failed, fully_cached, txt2img
 SCHEMA = json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 
-# What the types don't say.
-KNOWN: dict[tuple[str, str], Any] = {
+# Values of fields whose type says too little.
+VALUES: dict[tuple[str, str], Any] = {
     ("RunFinished", "exit_code"): 8,
     ("StreamFinished", "exit_code"): 5,
     ("StreamFinished", "status"): "partial",
@@ -50,14 +50,14 @@ def sample(hint: Any, *, full: bool) -> Any:
 
 
 def build(cls: type, *, full: bool) -> Any:
-    """An instance of a dataclass: with every field given, or with those alone that have no default."""
+    """An instance of a dataclass: with every field, or with those alone that have no default."""
     hints = typing.get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = {}
     for field in fields(cls):
-        given = full or (field.default is field.default_factory)  # both MISSING: the field has no default
-        if field.init and given:
+        included = full or (field.default is field.default_factory)  # both MISSING: the field has no default
+        if field.init and included:
             name = (cls.__name__, field.name)
-            values[field.name] = KNOWN[name] if name in KNOWN else sample(hints[field.name], full=full)
+            values[field.name] = VALUES[name] if name in VALUES else sample(hints[field.name], full=full)
     return cls(**values)
 
 
@@ -81,8 +81,8 @@ def test_every_event_is_valid(cls: type[ev.Event], full: bool) -> None:
     definition = SCHEMA["$defs"][data["type"]]
     Draft202012Validator({**definition, "$defs": SCHEMA["$defs"]}).validate(data)
     if full:
-        told = {key for key, value in definition["properties"].items() if value is not False}
-        assert set(data) == told
+        described = {key for key, value in definition["properties"].items() if value is not False}
+        assert set(data) == described
     else:
         assert set(definition["required"]) <= set(data)
 
@@ -98,7 +98,7 @@ def test_there_is_a_definition_for_each_type() -> None:
     assert set(ev.EVENT_TYPES) <= set(SCHEMA["$defs"])
 
 
-def wrong() -> dict[str, dict[str, Any]]:
+def invalid_lines() -> dict[str, dict[str, Any]]:
     step = to_dict(next(event for event in txt2img() if isinstance(event, ev.NodeProgress)))
     end = to_dict(next(event for event in failed() if isinstance(event, ev.RunFinished)))
     started = to_dict(txt2img()[0])
@@ -123,9 +123,9 @@ def wrong() -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("name", wrong())
-def test_a_wrong_line_is_refused(name: str) -> None:
-    assert not VALIDATOR.is_valid(wrong()[name])
+@pytest.mark.parametrize("name", invalid_lines())
+def test_an_invalid_line_is_refused(name: str) -> None:
+    assert not VALIDATOR.is_valid(invalid_lines()[name])
 
 
 def test_unknown_fields_are_allowed() -> None:
@@ -156,12 +156,12 @@ def test_closed_lists() -> None:
     assert set(ev.EXIT_CODES) == set(STATUSES)
 
 
-def test_the_promises_to_readers_are_told() -> None:
+def test_the_description_has_the_promises_to_readers() -> None:
     for word in ("stream_started", "stream_finished", "run_finished", "seq", "ignore"):
         assert word in SCHEMA["description"]
 
 
-def test_a_bare_node_is_told_by_its_id() -> None:
+def test_a_node_without_class_is_named_by_its_id() -> None:
     event = replace(build(ev.NodeStarted, full=False), node=replace(SAMPLER, class_type="", title=""))
     data = to_dict(event)
     assert (data["node"], data["title"]) == ("3", "")

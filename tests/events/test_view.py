@@ -1,4 +1,4 @@
-"""RunView: the fold of a run's events."""
+"""RunView: the state that a run's events add up to."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from tests.plugins.events import (
 )
 
 
-def fold(events: list[ev.Event]) -> RunView:
+def view_of(events: list[ev.Event]) -> RunView:
     run = RunView()
     for event in events:
         run.apply(event)
     return run
 
 
-def test_before_anything_is_told() -> None:
+def test_before_any_event() -> None:
     run = RunView()
     assert (run.status, run.nodes, run.active, run.fraction, run.result) == ("waiting", {}, (), 0.0, None)
     assert run.run_seconds == 0.0
 
 
 def test_queued() -> None:
-    run = fold(EventBuilder().begin(position=3).events)
+    run = view_of(EventBuilder().begin(position=3).events)
     assert (run.status, run.position, run.prompt_id, run.server) == ("queued", 3, PROMPT_ID, SERVER)
     assert list(run.nodes) == [ref.id for ref in TXT2IMG]
     assert {node.state for node in run.nodes.values()} == {"waiting"}
@@ -49,14 +49,14 @@ def test_queued() -> None:
 def test_a_place_in_the_queue() -> None:
     builder = EventBuilder().begin(position=3)
     builder.at(5.0).tell(ev.QueueChanged, position=1, remaining=2)
-    run = fold(builder.events)
+    run = view_of(builder.events)
     assert (run.position, run.remaining) == (1, 2)
     builder.at(6.0).tell(ev.RunStarted)
-    assert fold(builder.events).position == 0
+    assert view_of(builder.events).position == 0
 
 
 def test_in_the_middle_of_a_run() -> None:
-    run = fold(sampling().events[:-2])
+    run = view_of(sampling().events[:-2])
     assert [node.title for node in run.active] == ["KSampler"]
     node = run.nodes["3"]
     assert (node.state, node.started, node.step, node.max_steps, node.eta_seconds) == ("running", 4.0, 10, 20, 8.0)
@@ -66,7 +66,7 @@ def test_in_the_middle_of_a_run() -> None:
 
 
 def test_a_success() -> None:
-    run = fold(txt2img())
+    run = view_of(txt2img())
     assert (run.status, run.fraction, run.active) == ("success", 1.0, ())
     assert [output.path for output in run.outputs] == ["/tmp/sunset.png"]
     assert run.result is not None
@@ -74,18 +74,18 @@ def test_a_success() -> None:
 
 
 def test_a_saved_output_takes_the_place_of_the_known_one() -> None:
-    run = fold([event for event in txt2img() if not isinstance(event, ev.RunFinished)])
+    run = view_of([event for event in txt2img() if not isinstance(event, ev.RunFinished)])
     assert [(output.index, output.path) for output in run.outputs] == [(0, "/tmp/sunset.png")]
 
 
 def test_a_failure_leaves_no_node_active() -> None:
-    run = fold(failed())
+    run = view_of(failed())
     assert (run.status, run.active) == ("error", ())
     assert run.fraction < 1
 
 
 def test_cached_nodes() -> None:
-    run = fold(fully_cached())
+    run = view_of(fully_cached())
     assert run.cached == tuple(ref.id for ref in TXT2IMG)
     assert run.fraction == 1.0
 
@@ -95,39 +95,39 @@ def test_a_node_that_runs_again_begins_anew_and_adds_up() -> None:
     builder.at(1.0).tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
     builder.at(2.0).step(SAMPLER, 3, 4, 1.0, pass_number=2)
     builder.at(2.5).tell(ev.NodeText, node=SAMPLER, text="decoding")
-    assert fold(builder.events).nodes["3"].text == "decoding"
+    assert view_of(builder.events).nodes["3"].text == "decoding"
     builder.at(3.0).tell(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 7))
     builder.at(4.0).tell(ev.NodeStarted, node=SAMPLER, **progress(1, 7))
-    node = fold(builder.events).nodes["3"]
+    node = view_of(builder.events).nodes["3"]
     assert (node.step, node.pass_number, node.text, node.seconds, node.started) == (None, 1, "", 2.0, 4.0)
     builder.node(SAMPLER, 1.5, 2)
-    assert fold(builder.events).nodes["3"].seconds == 3.5
+    assert view_of(builder.events).nodes["3"].seconds == 3.5
 
 
 def test_nodes_side_by_side_are_active_in_the_order_of_their_start() -> None:
     builder = EventBuilder().begin()
     for ref in (DECODER, LOADER):
         builder.tell(ev.NodeStarted, node=ref, **progress(0, 7))
-    assert [node.ref.id for node in fold(builder.events).active] == ["8", "4"]
+    assert [node.ref.id for node in view_of(builder.events).active] == ["8", "4"]
 
 
-def test_a_node_that_the_manifest_lacks_is_known_once_told() -> None:
+def test_a_node_that_the_manifest_lacks_is_added_by_its_first_event() -> None:
     builder = EventBuilder().begin(nodes=())
     builder.tell(ev.NodeStarted, node=ev.NodeRef(id="77"), **progress(0, 1))
-    assert [node.title for node in fold(builder.events).active] == ["77"]
+    assert [node.title for node in view_of(builder.events).active] == ["77"]
 
 
-def test_silence_ends_with_the_servers_next_word() -> None:
+def test_silence_ends_with_the_servers_next_message() -> None:
     builder = EventBuilder().begin()
     builder.at(31.0).tell(ev.Heartbeat, "client", silent_seconds=30.0, state="running")
-    assert fold(builder.events).silent_seconds == 30.0
+    assert view_of(builder.events).silent_seconds == 30.0
     builder.at(32.0).tell(ev.Warning, "client", code="stalled", message="nothing heard")
-    assert fold(builder.events).silent_seconds == 30.0
+    assert view_of(builder.events).silent_seconds == 30.0
     builder.at(33.0).tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
-    assert fold(builder.events).silent_seconds == 0.0
+    assert view_of(builder.events).silent_seconds == 0.0
 
 
-def test_the_fraction_of_a_story_never_falls() -> None:
+def test_the_fraction_of_a_run_never_falls() -> None:
     run = RunView()
     fractions = [0.0]
     for event in txt2img():
@@ -137,14 +137,14 @@ def test_the_fraction_of_a_story_never_falls() -> None:
 
 
 def test_unknown_events_only_move_the_clock() -> None:
-    run = fold([ev.Event(seq=1, time=0.0, elapsed=9.0)])
+    run = view_of([ev.Event(seq=1, time=0.0, elapsed=9.0)])
     assert (run.elapsed, run.status) == (9.0, "waiting")
 
 
-def test_an_output_told_twice_by_two_nodes_stays_two() -> None:
+def test_outputs_of_two_nodes_with_one_index_stay_two() -> None:
     builder = EventBuilder().begin()
     other = ev.Output(node=DECODER, index=0, kind="text", value="x")
     for output in (image(), other):
         builder.tell(ev.OutputReady, "http", output=output)
     builder.tell(ev.OutputSaved, "client", output=image(path="/tmp/a.png"))
-    assert [output.path for output in fold(builder.events).outputs] == ["/tmp/a.png", None]
+    assert [output.path for output in view_of(builder.events).outputs] == ["/tmp/a.png", None]

@@ -2,8 +2,8 @@
 
 `t` seconds, `dir` `out` (client to server) or `in`, `kind` one of `http`, `ws-open`, `ws-text`, `ws-binary`,
 `ws-close`, `ws-error`, `http-error`, `note`; `sock` names the socket. `workflows/NAME.json` is what was
-submitted: a workflow, or a dict of them where the recording has several prompts. The pictures are shrunken
-ones: see `shrink.py`.
+submitted: a workflow, or a dict of them where the recording has several prompts. The pictures are
+replaced by tiny ones: see `shrink.py`.
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ def load(name: str) -> list[dict[str, Any]]:
 
 def workflow(name: str) -> dict[str, Any]:
     """What was submitted in one recording."""
-    found: dict[str, Any] = json.loads((HERE / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    return found
+    submitted: dict[str, Any] = json.loads((HERE / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    return submitted

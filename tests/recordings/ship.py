@@ -1,7 +1,7 @@
 """Make the recordings that ship with the package from those of this folder: `python tests/recordings/ship.py`.
 
-What plays no part in a play is left out (other sockets than the submitter's, bodies of files); a header with the
-usual local address is put before. The same input gives the same bytes.
+What a replay doesn't use is left out (other submissions, bodies of files, /system_stats and the like); a header with
+the usual local address is put before. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NAMES = {
 # Of several prompts in one recording, the one that ships; the first one, unless it stands here.
 PROMPT = {"g_queue_three": 2}
 
-# What comfyreport would have noted, had it made the recording.
+# The notes that comfyreport would have written, had it made the recording.
 NOTES: dict[str, dict[str, Any]] = {
     "l_server_killed": {
         "note": "end",
@@ -81,19 +81,19 @@ def shipped(source: str) -> Iterator[dict[str, Any]]:
 
 def needed(records: Iterable[dict[str, Any]], prompt: int) -> Iterator[dict[str, Any]]:
     """*records* with one submission alone, without files' contents and what a server tells about itself."""
-    asked = answered = -1
+    requests = responses = -1
     for record in records:
         path = str(record.get("path", ""))
         if record["kind"] == "http" and path.startswith(("/view", "/object_info", "/system_stats")):
             continue
         if record["kind"] == "http" and path == "/prompt" and record.get("method") == "POST":
-            asked += record["dir"] == "out"
-            answered += record["dir"] == "in"
-            if prompt != (asked if record["dir"] == "out" else answered):
+            requests += record["dir"] == "out"
+            responses += record["dir"] == "in"
+            if prompt != (requests if record["dir"] == "out" else responses):
                 continue
         record.pop("original_bytes", None)
         yield record
-        if answered == prompt and record.get("status") == 400:
+        if responses == prompt and record.get("status") == 400:
             return
 
 

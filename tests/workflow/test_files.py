@@ -29,8 +29,8 @@ SAMPLER = {"class_type": "KSampler", "inputs": {"positive": ("2", 0)}}
 
 
 def node(class_type: str, title: str = "", /, **inputs: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {"class_type": class_type, "inputs": inputs}
-    return {**made, "_meta": {"title": title}} if title else made
+    entry: dict[str, Any] = {"class_type": class_type, "inputs": inputs}
+    return {**entry, "_meta": {"title": title}} if title else entry
 
 
 def refusal(graph: Any) -> WorkflowError:
@@ -223,20 +223,20 @@ def test_a_bad_node_is_named(tmp_path: Path, entry: object, cause: str) -> None:
 def test_an_object_is_copied_and_never_changed() -> None:
     graph = {"2": copy.deepcopy(TEXT), "3": node("KSampler", positive=["2", 0])}
     before = copy.deepcopy(graph)
-    made = from_mapping(graph)
-    changed = made.with_prompt("a dog")
+    workflow = from_mapping(graph)
+    changed = workflow.with_prompt("a dog")
     changed.graph["2"]["inputs"]["clip"] = "gone"
     assert graph == before
-    assert made.graph == before
-    assert made.graph["2"] is not graph["2"]
+    assert workflow.graph == before
+    assert workflow.graph["2"] is not graph["2"]
 
 
 def test_tuples_other_mappings_and_whole_number_ids_are_taken() -> None:
     inner = MappingProxyType({2: TEXT, 3: MappingProxyType(SAMPLER)})
     graph = MappingProxyType({"prompt": inner})
-    made = from_mapping(graph)
-    assert list(made.graph) == ["2", "3"]
-    assert made.with_prompt("a dog").graph["2"]["inputs"]["text"] == "a dog"
+    workflow = from_mapping(graph)
+    assert list(workflow.graph) == ["2", "3"]
+    assert workflow.with_prompt("a dog").graph["2"]["inputs"]["text"] == "a dog"
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_the_seed(graph: dict[str, Any], seed: int | None) -> None:
     assert from_mapping(graph).seed() == seed
 
 
-# Anything at all
+# Arbitrary input
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -343,21 +343,21 @@ NODES = st.fixed_dictionaries(
 )
 
 
-def outcome(read: Callable[[], Workflow]) -> Workflow | WorkflowError:
+def result_of(read: Callable[[], Workflow]) -> Workflow | WorkflowError:
     try:
         return read()
     except WorkflowError as error:
         return error
 
 
-def use(made: Workflow) -> None:
-    made.seed()
-    assert [ref.id for ref in made.manifest()] == list(made.graph)
-    text_nodes(made.graph)
-    json.dumps(made.graph, allow_nan=False, ensure_ascii=False).encode()
-    before = copy.deepcopy(made.graph)
-    changed = outcome(lambda: made.with_prompt("a dog"))
-    assert made.graph == before
+def use(workflow: Workflow) -> None:
+    workflow.seed()
+    assert [ref.id for ref in workflow.manifest()] == list(workflow.graph)
+    text_nodes(workflow.graph)
+    json.dumps(workflow.graph, allow_nan=False, ensure_ascii=False).encode()
+    before = copy.deepcopy(workflow.graph)
+    changed = result_of(lambda: workflow.with_prompt("a dog"))
+    assert workflow.graph == before
     if isinstance(changed, WorkflowError):
         assert changed.hint
     else:
@@ -369,12 +369,12 @@ def use(made: Workflow) -> None:
 def test_arbitrary_values_raise_nothing_else(content: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     before = repr(content)
     path = write(tmp_path_factory.getbasetemp(), json.dumps(content))
-    for made in (outcome(lambda: from_mapping(content)), outcome(lambda: load(path))):
-        if isinstance(made, Workflow):
-            use(made)
+    for result in (result_of(lambda: from_mapping(content)), result_of(lambda: load(path))):
+        if isinstance(result, Workflow):
+            use(result)
         else:
-            assert printable(made.message) == made.message
-            assert made.hint
+            assert printable(result.message) == result.message
+            assert result.hint
     assert repr(content) == before
 
 

@@ -18,8 +18,8 @@ NODE = {"class_type": "EmptyImage", "inputs": {}}
 
 
 def node(class_type: str, title: str = "", /, **inputs: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {"class_type": class_type, "inputs": inputs}
-    return {**made, "_meta": {"title": title}} if title else made
+    entry: dict[str, Any] = {"class_type": class_type, "inputs": inputs}
+    return {**entry, "_meta": {"title": title}} if title else entry
 
 
 def text(content: str, title: str = "") -> dict[str, Any]:
@@ -34,7 +34,7 @@ def places(graph: Mapping[str, Any]) -> set[tuple[str, str]]:
     return {(target.node, target.name) for target in find_prompt(from_mapping(graph).graph)}
 
 
-def unclear(graph: Mapping[str, Any]) -> WorkflowError:
+def ambiguity(graph: Mapping[str, Any]) -> WorkflowError:
     with pytest.raises(WorkflowError) as caught:
         from_mapping(graph).with_prompt("a dog")
     return caught.value
@@ -59,23 +59,23 @@ PROMPTS = {
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_the_prompt_of_exported_files(name: str) -> None:
-    made = load(DATA / f"{name}.api.json")
-    assert {tuple(target) for target in find_prompt(made.graph)} == PROMPTS[name]
-    changed = made.with_prompt("a dog")
+    workflow = load(DATA / f"{name}.api.json")
+    assert {tuple(target) for target in find_prompt(workflow.graph)} == PROMPTS[name]
+    changed = workflow.with_prompt("a dog")
     differs = {
         (key, field)
         for key, entry in changed.graph.items()
         for field, value in entry["inputs"].items()
-        if value != made.graph[key]["inputs"][field]
+        if value != workflow.graph[key]["inputs"][field]
     }
     assert differs == PROMPTS[name]
-    assert changed.manifest() == made.manifest()
-    assert list(changed.graph) == list(made.graph)
+    assert changed.manifest() == workflow.manifest()
+    assert list(changed.graph) == list(workflow.graph)
 
 
-def test_a_prompt_is_made_fit_for_utf_8() -> None:
-    made = from_mapping({"2": text("a cat"), "3": sampler(["2", 0])})
-    assert made.with_prompt("caf\udce9").graph["2"]["inputs"]["text"] == "caf?"
+def test_a_lone_surrogate_in_a_prompt_is_replaced() -> None:
+    workflow = from_mapping({"2": text("a cat"), "3": sampler(["2", 0])})
+    assert workflow.with_prompt("caf\udce9").graph["2"]["inputs"]["text"] == "caf?"
 
 
 CONDITIONED = {
@@ -230,13 +230,15 @@ def test_zeroed_text_is_taken_only_if_there_is_no_other() -> None:
 
 
 def test_a_sampler_without_positive_input_does_not_get_the_negative_text() -> None:
-    assert "no text node feeds" in unclear({"neg": text("blurry"), "s": node("KSampler", negative=["neg", 0])}).message
+    assert (
+        "no text node feeds" in ambiguity({"neg": text("blurry"), "s": node("KSampler", negative=["neg", 0])}).message
+    )
 
 
 @pytest.mark.parametrize("name", ["model", "clip", "image", "latent_image", "negative"])
 def test_what_is_no_conditioning_is_not_followed(name: str) -> None:
     graph = {"pos": text("no"), "x": node("Custom", **{name: ["pos", 0]}), "s": sampler(["x", 0])}
-    assert "no text node feeds" in unclear(graph).message
+    assert "no text node feeds" in ambiguity(graph).message
 
 
 def test_without_sampler_the_only_text_is_taken() -> None:
@@ -246,21 +248,21 @@ def test_without_sampler_the_only_text_is_taken() -> None:
         "3": node("SaveVideo", video=["2", 0], filename_prefix="x"),
     }
     assert places(graph) == {("2", "prompt")}
-    error = unclear({**graph, "4": node("GeminiNode", prompt="a dog")})
+    error = ambiguity({**graph, "4": node("GeminiNode", prompt="a dog")})
     assert "several places" in error.message
 
 
 def test_a_switch_that_cannot_be_read_leaves_all_its_inputs() -> None:
     switch = node("ImpactSwitch", sel_mode=True, select=["n", 0], input1=["1", 0], input2=["2", 0])
     graph = {"1": text("a cat"), "2": text("a dog"), "x": switch, "s": sampler(["x", 0])}
-    assert "several places" in unclear(graph).message
+    assert "several places" in ambiguity(graph).message
     graph["x"]["inputs"]["select"] = 3
-    assert "several places" in unclear(graph).message
+    assert "several places" in ambiguity(graph).message
 
 
-def test_where_nothing_is_found_the_title_tells() -> None:
+def test_where_nothing_is_found_the_title_decides() -> None:
     graph = {"1": node("PrimitiveString", value="a"), "2": node("Show", source=["1", 0])}
-    assert "no node that takes a prompt" in unclear(graph).message
+    assert "no node that takes a prompt" in ambiguity(graph).message
     graph["1"]["_meta"] = {"title": "Prompt"}
     assert places(graph) == {("1", "value")}
     graph["2"]["_meta"] = {"title": "Prompt"}
@@ -278,13 +280,13 @@ def test_a_title_or_the_same_text_decides_between_several() -> None:
     assert places(combined(text("a cat"), text("a dog", "POSITIVE "))) == {("2", "text")}
     assert places(combined(text("a cat"), text("a dog", "Negative"))) == {("1", "text")}
     assert places(combined(text("a cat"), text(" a cat"))) == {("1", "text"), ("2", "text")}
-    assert "several" in unclear(combined(text(""), text(""))).message
-    assert "several" in unclear(combined(text("a", "Prompt"), text("b", "Prompt"))).message
+    assert "several" in ambiguity(combined(text(""), text(""))).message
+    assert "several" in ambiguity(combined(text("a", "Prompt"), text("b", "Prompt"))).message
 
 
 def test_several_texts_are_listed() -> None:
     graph = combined(text("a\tcat\x1b[0m\u202e" + "x" * 50, "Left"), text("a dog"))
-    error = unclear({**graph, "neg": text("blurry")})
+    error = ambiguity({**graph, "neg": text("blurry")})
     assert error.message.splitlines() == [
         "the prompt could go to several places in the workflow (1 text, 2 text); its text nodes:",
         r'  1 CLIPTextEncode "Left": "a\tcat\x1b[0m\u202e' + "x" * 20 + '…"',
@@ -295,26 +297,26 @@ def test_several_texts_are_listed() -> None:
 
 
 def test_a_text_that_is_joined_from_literals_is_listed_and_left() -> None:
-    error = unclear(load(DATA / "links_on_widgets.api.json").graph)
+    error = ambiguity(load(DATA / "links_on_widgets.api.json").graph)
     assert "(11 string_a, 11 string_b)" in error.message
 
 
 def test_a_long_list_is_cut() -> None:
     graph = {str(n): node("SaveText", text=f"text {n}") for n in range(50)}
-    lines = unclear(graph).message.splitlines()
+    lines = ambiguity(graph).message.splitlines()
     assert len(lines) == 22
     assert lines[-1] == "  and 30 more"
 
 
 def test_a_workflow_without_text_says_so() -> None:
-    error = unclear({"1": NODE})
+    error = ambiguity({"1": NODE})
     assert error.message == "the workflow has no node that takes a prompt"
     assert "Leave the prompt out" in error.hint
-    error = unclear(load(DATA / "3d_hunyuan3d_multiview_to_model.api.json").graph)
+    error = ambiguity(load(DATA / "3d_hunyuan3d_multiview_to_model.api.json").graph)
     assert "no text node feeds the positive conditioning" in error.message
 
 
-def test_text_nodes_tell_where_text_is() -> None:
+def test_text_nodes_name_the_inputs_with_text() -> None:
     graph = from_mapping(
         {
             "1": node("LoadImage", image="a.png"),
