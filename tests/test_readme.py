@@ -20,7 +20,7 @@ import jsonschema
 import pytest
 
 from comfyreport import NodeProgress, NodeRef, run_generation, to_line
-from comfyreport.cli.arguments import COMMANDS, parser
+from comfyreport.cli.arguments import COMMANDS, build_parser
 from comfyreport.cli.listing import describe
 from comfyreport.events import EXIT_CODES, EXIT_REPORTER_FAILED
 from comfyreport.events.schema import json_schema
@@ -250,7 +250,7 @@ def test_json_line() -> None:
 
 def test_options_exist() -> None:
     known = set(FOREIGN_OPTIONS)
-    for each in (*map(parser, COMMANDS), benchmarks_parser()):
+    for each in (*map(build_parser, COMMANDS), benchmarks_parser()):
         known.update(re.findall(r"--[a-z][a-z-]+", each.format_help()))
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
 
