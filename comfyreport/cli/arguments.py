@@ -1,4 +1,4 @@
-"""The command line's arguments: parsers and nothing else, so that completion and documentation can be made of them."""
+"""The command line's arguments: parsers and nothing else, so that completion and documentation can use them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from comfyreport._version import __version__
 COMMANDS = ("run", "attach", "replay", "reporters", "simulate", "schema")
 COLORS = ("auto", "always", "never")
 
-_ABOUT = {
+_DESCRIPTIONS = {
     "run": "Run a ComfyUI workflow and report its progress.",
     "attach": (
         "Follow a prompt that is already queued, running or finished. ComfyUI tells the progress of a prompt only to "
@@ -44,42 +44,42 @@ exit codes:
 
 
 class ArgumentsError(Exception):
-    """argparse found the arguments wanting."""
+    """The arguments can't be parsed; the message is argparse's."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that leaves telling and exiting to its caller."""
+    """An ArgumentParser that neither prints errors nor exits."""
 
     def error(self, message: str) -> NoReturn:
         """Raise ArgumentsError instead of exiting."""
-        # What was given where nothing belongs may be secret.
+        # A value for a flag that takes none may be secret.
         raise ArgumentsError(re.sub(r"(?s)ignored explicit argument .*", "it takes no value", message))
 
 
 def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
-    """The arguments of *command*; ArgumentsError names a word that means nothing before what is missing."""
-    made = parser(command)
+    """The arguments of *command*. ArgumentsError names an unknown word rather than a missing flag."""
+    parser = build_parser(command)
     if command == "run" and words and not words[0].startswith("-"):
         near = difflib.get_close_matches(words[0], COMMANDS, 1)
         shown = repr(words[0]) if re.fullmatch(r"[\w./\\ -]{0,40}", words[0]) else "like the first word"
         raise ArgumentsError(f"there is no command {shown}" + (f"; did you mean {near[0]}?" if near else ""))
     try:
-        arguments, unknown = made.parse_known_args(words)
+        arguments, unknown = parser.parse_known_args(words)
     except ArgumentsError as error:
         if "are required" not in str(error):
             raise
-        _, unknown = made.parse_known_args([*words, "--workflow", "x"] if command == "run" else [*words, "x"])
+        _, unknown = parser.parse_known_args([*words, "--workflow", "x"] if command == "run" else [*words, "x"])
         if not unknown or unknown == ["x"]:
             raise
     if unknown:
-        shown = _shown(words, unknown) if command in ("run", "attach") else " ".join(unknown)
+        shown = _without_values(words, unknown) if command in ("run", "attach") else " ".join(unknown)
         raise ArgumentsError(f"unrecognized arguments: {shown}")
     arguments.command = command
     return arguments
 
 
-def _shown(words: Sequence[str], unknown: Sequence[str]) -> str:
-    """*unknown* without values, which may be secret: options by name, other words by the option that they follow."""
+def _without_values(words: Sequence[str], unknown: Sequence[str]) -> str:
+    """*unknown* without values, which may be secret: flags by name, other words by the flag before them."""
     shown, last, left = list[str](), "", list(unknown)
     for word in words:
         option = re.match(r"--[a-z]+(-[a-z]+)*(?=$|=)|-[A-Za-z]", word)
@@ -90,46 +90,50 @@ def _shown(words: Sequence[str], unknown: Sequence[str]) -> str:
     return ", ".join(dict.fromkeys(shown))
 
 
-def parser(command: str = "run") -> argparse.ArgumentParser:
-    """The parser of one command; it raises ArgumentsError."""
+def build_parser(command: str = "run") -> argparse.ArgumentParser:
+    """The parser of *command*; it raises ArgumentsError."""
     if command == "run":
-        made = Parser(
+        parser = Parser(
             prog="comfyreport",
             usage="comfyreport [run] --workflow FILE [options]",
-            description=_ABOUT[command],
+            description=_DESCRIPTIONS[command],
             epilog=_EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        made.add_argument("--version", action="version", version=f"comfyreport {__version__}")
+        parser.add_argument("--version", action="version", version=f"comfyreport {__version__}")
     else:
-        made = Parser(prog=f"comfyreport {command}", description=_ABOUT[command], allow_abbrev=False)
+        parser = Parser(prog=f"comfyreport {command}", description=_DESCRIPTIONS[command], allow_abbrev=False)
     if command in ("run", "attach"):
-        _add_run(made, attach=command == "attach")
-        _add_server(made, attach=command == "attach")
-        _add_time(made)
-        _add_reporting(made)
+        _add_run_flags(parser, attach=command == "attach")
+        _add_server_flags(parser, attach=command == "attach")
+        _add_time_flags(parser)
+        _add_reporting_flags(parser)
     elif command == "replay":
-        made.add_argument("recording", metavar="RECORDING", help="a file that --record wrote")
-        made.add_argument(
+        parser.add_argument("recording", metavar="RECORDING", help="a file that --record wrote")
+        parser.add_argument(
             "--speed",
             type=_not_negative,
             default=1.0,
             metavar="X",
             help="times the recorded pace; 0: at once (default 1)",
         )
-        _add_reporting(made)
+        _add_reporting_flags(parser)
     elif command == "reporters":
-        made.add_argument("name", nargs="?", metavar="NAME", help="tell everything about this one")
-        made.add_argument("--json", action="store_true", help="as JSON")
+        parser.add_argument("name", nargs="?", metavar="NAME", help="tell everything about this one")
+        parser.add_argument("--json", action="store_true", help="as JSON")
     elif command == "simulate":
-        made.add_argument("--port", type=_port, default=8188, metavar="N", help="port (default 8188; 0: any free one)")
-        made.add_argument("--speed", type=_positive, default=1.0, metavar="X", help="times the usual pace (default 1)")
-    return made
+        parser.add_argument(
+            "--port", type=_port, default=8188, metavar="N", help="port (default 8188; 0: any free one)"
+        )
+        parser.add_argument(
+            "--speed", type=_positive, default=1.0, metavar="X", help="times the usual pace (default 1)"
+        )
+    return parser
 
 
-def _add_run(made: argparse.ArgumentParser, *, attach: bool) -> None:
-    group = made.add_argument_group("the run")
+def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
+    group = parser.add_argument_group("the run")
     if attach:
         group.add_argument(
             "prompt_id", type=_prompt_id, metavar="PROMPT_ID", help="the prompt's id, as run_queued tells it"
@@ -157,8 +161,8 @@ def _add_run(made: argparse.ArgumentParser, *, attach: bool) -> None:
     group.add_argument("--record", metavar="FILE", help="keep what crosses the wire, for 'comfyreport replay'")
 
 
-def _add_server(made: argparse.ArgumentParser, *, attach: bool) -> None:
-    group = made.add_argument_group("the server")
+def _add_server_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
+    group = parser.add_argument_group("the server")
     simulated = "" if attach else "; sim: a simulated one"
     group.add_argument(
         "--server",
@@ -191,8 +195,8 @@ def _add_server(made: argparse.ArgumentParser, *, attach: bool) -> None:
     )
 
 
-def _add_time(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("time, in seconds")
+def _add_time_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("time, in seconds")
     group.add_argument("--timeout", type=_positive, metavar="S", help="limit for the whole run (default: none)")
     group.add_argument("--wait-for-server", type=_positive, metavar="S", help="wait so long for the server to come up")
     group.add_argument("--stall-warn", type=_positive, metavar="S", help="warn after so much silence (default 30)")
@@ -204,9 +208,9 @@ def _add_time(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_reporting(made: argparse.ArgumentParser) -> None:
-    """Add the arguments that choose reporters."""
-    group = made.add_argument_group("reporting")
+def _add_reporting_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that select reporters."""
+    group = parser.add_argument_group("reporting")
     group.add_argument(
         "--reporter",
         action="append",
@@ -223,8 +227,8 @@ def _add_reporting(made: argparse.ArgumentParser) -> None:
     group.add_argument("--color", choices=COLORS, default="auto", help="when to colour")
 
 
-def reporting_of(words: Sequence[str]) -> argparse.Namespace:
-    """The reporters that *words* ask for, whatever else is wrong with them."""
+def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
+    """The reporters that *words* select, whatever else is wrong with them."""
     lenient = Parser(allow_abbrev=False, add_help=False)
     lenient.add_argument("--reporter", action="append", nargs="?", default=[])
     lenient.add_argument("-p", action="append", nargs="?", default=[], dest="plugins")
@@ -232,17 +236,17 @@ def reporting_of(words: Sequence[str]) -> argparse.Namespace:
     lenient.add_argument("--json-progress", action="store_true")
     lenient.add_argument("--color", nargs="?")
     try:
-        found, _ = lenient.parse_known_args(words)
+        arguments, _ = lenient.parse_known_args(words)
     except ArgumentsError:
-        found = lenient.parse_args([])
-    found.reporter = [spec for spec in found.reporter if spec is not None]
-    found.plugins = [name for name in found.plugins if name is not None]
-    found.color = found.color if found.color in COLORS else "auto"
-    return found
+        arguments = lenient.parse_args([])
+    arguments.reporter = [spec for spec in arguments.reporter if spec is not None]
+    arguments.plugins = [name for name in arguments.plugins if name is not None]
+    arguments.color = arguments.color if arguments.color in COLORS else "auto"
+    return arguments
 
 
 def _prompt_id(text: str) -> str:
-    # Two dots would be another route, whatever is done to them.
+    # In a URL dots would lead to another route, even quoted.
     if not text.strip() or text in (".", ".."):
         raise argparse.ArgumentTypeError(f"{text!r} is no prompt's id")
     return text
@@ -255,7 +259,7 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
-def _whole(text: str) -> int:
+def _integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
@@ -277,11 +281,11 @@ def _positive(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    return int(_not_negative(str(_whole(text))))
+    return int(_not_negative(str(_integer(text))))
 
 
 def _port(text: str) -> int:
-    value = _whole(text)
+    value = _integer(text)
     if not 0 <= value < 65536:
         raise argparse.ArgumentTypeError(f"{text} is no port")
     return value

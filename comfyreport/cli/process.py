@@ -1,4 +1,4 @@
-"""What a command needs of its process: standard streams that no stray print can spoil, and the user's signals."""
+"""The process of a command: standard streams that no stray print can spoil, signals, and the exit."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from comfyreport.reporting.worker import call_within
 EXIT_INTERRUPTED = 130
 
 LEAVE_SECONDS = 0.7
-"""How long after the second signal the process is ended, whatever it is doing."""
+"""Seconds from the second signal until the process exits, whatever it is doing."""
 
 FINAL_WRITE_SECONDS = 0.5
-"""How long what was written last may take to go out, before it is given up: a pipe may be one that nobody reads."""
+"""Seconds for what was written last to be flushed, before it is dropped: a pipe may have no reader."""
 
 _RESTORE_SECONDS = 0.2
-_PIECE = 65536
+"""Seconds for terminals to be restored before the process exits."""
+
+_CHUNK = 65536
 
 
-def fill_descriptors() -> None:
-    """Give a process that was started without some of its standard streams null devices instead.
+def open_missing_descriptors() -> None:
+    """Open null devices for standard streams that the process was started without.
 
-    Otherwise the next file to be opened would take the place of stdout or stderr.
+    Otherwise the next file to be opened would become stdout or stderr.
     """
     for number in range(3):
         try:
@@ -41,14 +43,14 @@ def fill_descriptors() -> None:
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
-def leave(code: int) -> NoReturn:
-    """End the process at once, without waiting for any thread, once all that was written has gone out, if it can."""
+def exit_now(code: int) -> NoReturn:
+    """Flush the standard streams, if they can be, and exit without waiting for any thread."""
     _flush_standard_streams()
     os._exit(code)
 
 
 def report_stdout_failure(error: OSError, err: TextIO) -> None:
-    """Say that what was to stand on stdout is lost; a reader that went away doesn't want to know."""
+    """Write to *err* that stdout failed; nothing where its reader closed the pipe."""
     if not isinstance(error, BrokenPipeError):
         with contextlib.suppress(OSError, ValueError):
             err.write(f"comfyreport: stdout can't be written: {error.strerror or error}\n")
@@ -56,7 +58,7 @@ def report_stdout_failure(error: OSError, err: TextIO) -> None:
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
-    """stdout for reporters alone: descriptor 1 leads to stderr meanwhile, so that a stray print lands there."""
+    """stdout and stderr for reporters alone: meanwhile descriptor 1 is stderr, so that a stray print lands there."""
     _flush_standard_streams()
     before = os.dup(1)
     out = open(os.dup(1), "w", encoding=sys.stdout.encoding, errors="backslashreplace", newline="\n")  # noqa: SIM115
@@ -69,24 +71,24 @@ def standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
         os.dup2(before, 1)
         os.close(before)
         for stream in (out, err):
-            # A reporter that is stuck in writing to it holds its lock.
+            # A reporter that is stuck in a write holds its lock.
             with contextlib.suppress(OSError, ValueError):
                 call_within(FINAL_WRITE_SECONDS, stream.close)
 
 
 @contextlib.contextmanager
 def redirect_stray_output(write: Callable[[str], None]) -> Iterator[None]:
-    """Hand what anybody writes to descriptors 1 and 2 meanwhile to *write*, on a thread of its own.
+    """Pass what is written to descriptors 1 and 2 meanwhile to *write*, on a thread of its own.
 
-    What is drawn on a terminal would be torn by it otherwise. Standard streams of ours are other descriptors by then.
+    Otherwise it would break the lines that a reporter redraws. Reporters write to other descriptors.
     """
     _flush_standard_streams()
-    reading, writing = os.pipe()
+    read_end, write_end = os.pipe()
     before = {number: os.dup(number) for number in (1, 2)}
     for number in before:
-        os.dup2(writing, number)
-    os.close(writing)
-    thread = threading.Thread(target=_pump, args=(reading, write), name="comfyreport-strays", daemon=True)
+        os.dup2(write_end, number)
+    os.close(write_end)
+    thread = threading.Thread(target=_forward, args=(read_end, write), name="comfyreport-stray-output", daemon=True)
     thread.start()
     try:
         yield
@@ -95,7 +97,7 @@ def redirect_stray_output(write: Callable[[str], None]) -> Iterator[None]:
         for number, saved in before.items():
             os.dup2(saved, number)
             os.close(saved)
-        # A child process may keep its end of the pipe open for ever.
+        # A child process may hold the pipe open for ever.
         thread.join(FINAL_WRITE_SECONDS)
 
 
@@ -106,125 +108,124 @@ def _flush_standard_streams() -> None:
             call_within(FINAL_WRITE_SECONDS, stream.flush)
 
 
-def _pump(reading: int, write: Callable[[str], None]) -> None:
+def _forward(read_end: int, write: Callable[[str], None]) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    with open(reading, "rb", buffering=0) as pipe:
-        while data := pipe.read(_PIECE):
-            # A terminal that is gone is nobody's loss; the pipe must not fill up.
+    with open(read_end, "rb", buffering=0) as pipe:
+        while data := pipe.read(_CHUNK):
+            # Where the terminal is gone, reading goes on: the pipe must not fill up.
             with contextlib.suppress(OSError, ValueError):
                 write(decoder.decode(data))
 
 
 class Signals:
-    """SIGINT and SIGTERM from `take` to `give_back`: each calls what was last given to `use`.
+    """Handles SIGINT and SIGTERM from `install` to `restore`: each calls the callback that `use` set last.
 
-    One that came before there was anything to call is kept for the first `use`. After the second the process ends
-    within a second, whatever the main thread waits for. SIGHUP and SIGQUIT end it as they always do. Where the process
-    ends in the midst of its work, `restore_terminals` is called before. Outside the main thread signals are the
-    program's own affair.
+    A signal that comes before the first `use` calls its callback then. After the second signal the process exits
+    within a second, whatever the main thread waits for. SIGHUP and SIGQUIT end it as by default. Before the process
+    exits in the midst of its work, `restore_terminals` is called. Outside the main thread nothing is handled.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.restore_terminals: Callable[[], None] = lambda: None
-        self._told = 0
-        self._act: Callable[[], None] | None = None
-        self._kept: int | None = None
-        self._before: dict[signal.Signals, object] = {}
+        self._handled = 0
+        self._callback: Callable[[], None] | None = None
+        self._last_number: int | None = None
+        self._old_handlers: dict[signal.Signals, object] = {}
         self._wakeup: tuple[int, int] | None = None
-        self._over = threading.Event()
+        self._restored = threading.Event()
 
-    def use(self, act: Callable[[], None]) -> None:
-        """Call *act*, which must be safe in a signal handler, from now on."""
-        self._act = act
-        if self.count > self._told:
-            self._tell()
+    def use(self, callback: Callable[[], None]) -> None:
+        """Call *callback*, which must be safe in a signal handler, at each signal from now on."""
+        self._callback = callback
+        if self.count > self._handled:
+            self._call_back()
 
-    def take(self) -> Signals:
-        """Take the signals over."""
+    def install(self) -> Signals:
+        """Set the handlers."""
         if threading.current_thread() is threading.main_thread():
-            self._watch()
+            self._start_watching()
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+                self._old_handlers[number] = signal.signal(number, self._handle)
             for name in ("SIGHUP", "SIGQUIT"):
-                self._take_over(name)
+                self._handle_if_default(name)
         return self
 
-    def _take_over(self, name: str) -> None:
-        """Handle a signal that the system has, unless whoever started this process has it ignored (nohup)."""
+    def _handle_if_default(self, name: str) -> None:
+        """Handle a signal that exists here, unless it is ignored (nohup)."""
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            self._before[number] = signal.signal(number, _reset)
+            self._old_handlers[number] = signal.signal(number, _set_default)
 
-    def give_back(self, *, kept: bool = False) -> None:
-        """Let the signals be as they were before; *kept*: with one that came and that nothing was called for."""
-        for number, handler in self._before.items():
+    def restore(self, *, raise_pending: bool = False) -> None:
+        """Put the old handlers back; *raise_pending*: raise a signal again for them that no callback was called for."""
+        for number, handler in self._old_handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-        self._before.clear()
-        self._over.set()
+        self._old_handlers.clear()
+        self._restored.set()
         if self._wakeup is not None:
-            writing, before = self._wakeup
+            write_end, before = self._wakeup
             self._wakeup = None
             signal.set_wakeup_fd(before)
-            os.close(writing)
-        if kept and self._kept is not None and self.count > self._told:
-            self._told = self.count
-            signal.raise_signal(self._kept)
+            os.close(write_end)
+        if raise_pending and self._last_number is not None and self.count > self._handled:
+            self._handled = self.count
+            signal.raise_signal(self._last_number)
 
     def __enter__(self) -> Signals:
-        return self.take()
+        return self.install()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.give_back()
+        self.restore()
 
     # --- in the handlers
 
     def _handle(self, number: int, frame: object) -> None:
         self.count += 1
-        self._kept = number
-        self._tell()
+        self._last_number = number
+        self._call_back()
 
-    def _tell(self) -> None:
-        if self._act is not None:
-            self._told = self.count
-            self._act()
+    def _call_back(self) -> None:
+        if self._callback is not None:
+            self._handled = self.count
+            self._callback()
 
     # --- on a thread of its own
 
-    def _watch(self) -> None:
-        """Let a thread hear of signals too: no handler is called while the main thread waits for a file's lock."""
-        reading, writing = os.pipe()
+    def _start_watching(self) -> None:
+        """Watch signals on a thread too: Python calls no handler while the main thread waits for a file's lock."""
+        read_end, write_end = os.pipe()
         if os.name == "posix":
-            os.set_blocking(writing, False)
-        self._wakeup = writing, signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        _forget_wakeup_in_children()
-        threading.Thread(target=self._listen, args=(reading,), name="comfyreport-signals", daemon=True).start()
+            os.set_blocking(write_end, False)
+        self._wakeup = write_end, signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        _reset_wakeup_in_children()
+        threading.Thread(target=self._listen, args=(read_end,), name="comfyreport-signals", daemon=True).start()
 
-    def _listen(self, reading: int) -> None:
+    def _listen(self, read_end: int) -> None:
         count = 0
-        with open(reading, "rb", buffering=0) as pipe:
-            while numbers := pipe.read(_PIECE):
+        with open(read_end, "rb", buffering=0) as pipe:
+            while numbers := pipe.read(_CHUNK):
                 for number in numbers:
                     if number in (signal.SIGINT, signal.SIGTERM):
                         count += 1
-                    elif number in self._before:
-                        self._die(number)
+                    elif number in self._old_handlers:
+                        self._end_by_signal(number)
                 if count > 1:
-                    self._end()
+                    self._exit_after_second()
 
-    def _end(self) -> None:
-        if not self._over.wait(LEAVE_SECONDS):
+    def _exit_after_second(self) -> None:
+        if not self._restored.wait(LEAVE_SECONDS):
             self._restore_terminals()
             os._exit(EXIT_INTERRUPTED)
 
-    def _die(self, number: int) -> None:
-        """Die of a signal, as soon as the main thread has come to let it do what it does by itself; else just end."""
+    def _end_by_signal(self, number: int) -> None:
+        """End by the signal itself, once the main thread has run `_set_default`; else exit with its code."""
         self._restore_terminals()
         for _ in range(10):
             os.kill(os.getpid(), number)
-            if self._over.wait(LEAVE_SECONDS / 10):
+            if self._restored.wait(LEAVE_SECONDS / 10):
                 return
         os._exit(128 + number)
 
@@ -233,15 +234,15 @@ class Signals:
             call_within(_RESTORE_SECONDS, self.restore_terminals)
 
 
-def _reset(number: int, frame: object) -> None:
+def _set_default(number: int, frame: object) -> None:
     signal.signal(number, signal.SIG_DFL)
 
 
-_in_children: list[None] = []
+_registered: list[None] = []
 
 
-def _forget_wakeup_in_children() -> None:
-    """See to it that a forked child's signals are not taken for this process's: it would write to the same pipe."""
-    if not _in_children and hasattr(os, "register_at_fork"):
-        _in_children.append(None)
+def _reset_wakeup_in_children() -> None:
+    """In a forked child, write no signals to this process's pipe."""
+    if not _registered and hasattr(os, "register_at_fork"):
+        _registered.append(None)
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from comfyreport import __version__
-from comfyreport.cli.arguments import COMMANDS, ArgumentsError, parser, reporting_of
+from comfyreport.cli.arguments import COMMANDS, ArgumentsError, build_parser, parse_reporting
 from comfyreport.cli.main import main
-from comfyreport.cli.process import Signals, fill_descriptors, report_stdout_failure, standard_streams
+from comfyreport.cli.process import Signals, open_missing_descriptors, report_stdout_failure, standard_streams
 from comfyreport.events import EXIT_CODES
 from comfyreport.recording.replay import Stop
 
@@ -63,12 +63,12 @@ def test_the_version(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_command_run_may_be_left_out() -> None:
-    assert parser().parse_args(["--workflow", "w"]) == parser("run").parse_args(["--workflow", "w"])
+    assert build_parser().parse_args(["--workflow", "w"]) == build_parser("run").parse_args(["--workflow", "w"])
 
 
 def test_no_flag_may_be_abbreviated() -> None:
     with pytest.raises(ArgumentsError, match="--json"):
-        parser().parse_args(["--workflow", "w", "--json"])
+        build_parser().parse_args(["--workflow", "w", "--json"])
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_no_flag_may_be_abbreviated() -> None:
     ],
 )
 def test_reporters_are_found_among_bad_arguments(words: list[str], reporters: list[str], color: str) -> None:
-    found = reporting_of(words)
+    found = parse_reporting(words)
     assert (found.reporter, found.color) == (reporters, color)
 
 
@@ -178,7 +178,7 @@ def test_a_stray_write_lands_on_stderr(capfd: pytest.CaptureFixture[str]) -> Non
 def test_missing_streams_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
-    fill_descriptors()
+    open_missing_descriptors()
     filled: list[Any] = [sys.stdout, sys.stderr]
     assert [stream.fileno() for stream in filled] == [1, 2]
     for stream in filled:
@@ -229,11 +229,11 @@ def test_a_signal_that_comes_too_early_is_kept() -> None:
 
 @pytest.mark.usefixtures("handlers")
 def test_a_signal_that_was_kept_is_given_back() -> None:
-    signals = Signals().take()
+    signals = Signals().install()
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        signals.give_back(kept=True)
-    signals.give_back(kept=True)
+        signals.restore(raise_pending=True)
+    signals.restore(raise_pending=True)
 
 
 @pytest.mark.usefixtures("handlers")

@@ -1,0 +1,64 @@
+"""What a command prints of its runs' results, behind what its reporters wrote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+
+from comfyreport.engine.output_files import worth_saving
+from comfyreport.engine.session import Session
+from comfyreport.events import RunFinished
+from comfyreport.render.wording import summarize_result
+from comfyreport.reporting.plugins import Plugins, StandardStreams
+from comfyreport.reporting.streams import Stream
+from comfyreport.reporting.worker import Worker
+from comfyreport.text import printable
+
+LINES_PER_WRITE = 20
+"""So few lines of results are written at once, so that a slow reader can be told from one that reads no more."""
+
+
+def print_results(session: Session, plugins: Plugins, streams: StandardStreams) -> None:
+    """Print the outputs to stdout unless a reporter writes there; and a failure that no person has seen to stderr."""
+    used = [reporter.stream for reporter in plugins.reporters if reporter.stream is not None]
+    for result in session.results:
+        if streams.stdout not in used:
+            _print_outputs(session, result, streams.stdout)
+        visible = [stream for stream in used if stream is streams.stderr or stream.tty]
+        if result.exit_code and not any(stream.has_written(_message_start(result)) for stream in visible):
+            session.complain(summarize_result(result))
+
+
+def _print_outputs(session: Session, result: RunFinished, stdout: Stream) -> None:
+    """Print where the outputs are, one a line: their paths, or URLs where they weren't saved."""
+    outputs = [result.outputs[index] for index in worth_saving(result.outputs)]
+    failure = _write_lines(stdout, [str(output.path or output.url) for output in outputs], session.timing.close_limit)
+    if failure:
+        session.fail_beside_run(f"stdout can't be written: {failure}")
+
+
+def _message_start(result: RunFinished) -> str:
+    """What every reporter that shows the failure has written: the beginning of its message."""
+    message = result.error.message if result.error is not None else ""
+    return re.split(r'["\\\n]', printable(message.strip()))[0][:30].strip() or str(result.status)
+
+
+def _write_lines(stream: Stream, lines: Sequence[str], limit: float) -> str:
+    """Write *lines*; why that failed, or nothing. A write has *limit* seconds; a closed pipe is no failure."""
+    worker = Worker()
+
+    def write(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    for start in range(0, len(lines), LINES_PER_WRITE):
+        text = "".join(f"{line}\n" for line in lines[start : start + LINES_PER_WRITE])
+        try:
+            if not worker.run(partial(write, text), limit):
+                return "nobody reads it"
+        except BrokenPipeError:
+            return ""
+        except (OSError, ValueError) as error:
+            return getattr(error, "strerror", None) or str(error)
+    return ""

@@ -1,0 +1,137 @@
+"""Runs the session of a command: opens its streams and reporters, does its work, and ends the stream on every path."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TextIO
+
+from comfyreport.cli.process import FINAL_WRITE_SECONDS, Signals, redirect_stray_output, standard_streams
+from comfyreport.cli.results import print_results
+from comfyreport.engine.session import Session
+from comfyreport.errors import ReporterError
+from comfyreport.reporting.plugins import Plugins, StandardStreams
+from comfyreport.reporting.streams import Stream, Terminals
+from comfyreport.reporting.worker import call_within
+from comfyreport.timing import Timing
+
+
+def run_session(
+    arguments: Namespace,
+    command: str,
+    server: str,
+    signals: Signals | None = None,
+    *,
+    work: Callable[[Session], object] | None = None,
+    error: Exception | None = None,
+) -> int:
+    """Open the reporters, do *work* or report *error*, close the reporters; the exit code.
+
+    :param signals: None: they are taken for the length of this call.
+    """
+    terminals = Terminals()
+    with contextlib.ExitStack() as outer, standard_streams() as (out, err), contextlib.ExitStack() as inner:
+        signals = signals or outer.enter_context(Signals())
+        signals.restore_terminals = terminals.restore
+        streams = _open_streams(out, err, arguments, terminals)
+        plugins, load_error = _load_plugins(arguments, streams)
+        write = _stderr_writer(err, terminals)
+        if terminals.drawing_streams:
+            inner.enter_context(redirect_stray_output(write))
+
+        def complain(line: str) -> None:
+            write(f"comfyreport: {line}\n")
+
+        session = Session(
+            plugins,
+            command=command,
+            server=server,
+            timing=_timing(arguments),
+            complain=complain,
+            trace=_trace(complain),
+        )
+        error = error or load_error
+        if error is not None:
+            session.fail(error)
+        elif work is not None:
+            work(session)
+        # A signal that came before anything could be stopped doesn't cut the closing short either.
+        signals.use(lambda: None)
+        session.hurry = session.hurry or signals.count > 1
+        signals.use(session.leave)
+        code = session.finish(lambda: print_results(session, plugins, streams))
+        _release(terminals)
+        return code
+
+
+def _open_streams(out: TextIO, err: TextIO, arguments: Namespace, terminals: Terminals) -> StandardStreams:
+    streams = StandardStreams(
+        Stream(out, name="stdout", color=arguments.color, terminals=terminals),
+        Stream(err, name="stderr", color=arguments.color, terminals=terminals),
+    )
+    for stream in streams:
+        stream.remember_writes()
+    return streams
+
+
+def _stderr_writer(err: TextIO, terminals: Terminals) -> Callable[[str], None]:
+    """Writes to stderr what isn't a reporter's: messages of comfyreport, and stray output."""
+    stream = Stream(err, name="stderr", terminals=terminals)
+
+    def write(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    return write
+
+
+def _timing(arguments: Namespace) -> Timing:
+    """The waits, with those that the flags set."""
+    flags = {
+        "stall_warn": getattr(arguments, "stall_warn", None),
+        "lost_after": getattr(arguments, "lost_after", None),
+        "lost_after_refused": getattr(arguments, "lost_after", None),
+    }
+    return replace(Timing.of(os.environ), **{name: value for name, value in flags.items() if value is not None})
+
+
+def _load_plugins(arguments: Namespace, streams: StandardStreams) -> tuple[Plugins, ReporterError | None]:
+    """The selected reporters and plugins; and the error of the first that can't be loaded."""
+    error: ReporterError | None = None
+    plugins = Plugins(streams, {name[3:] for name in arguments.plugins if name.startswith("no:")})
+    for add, name in _selected(arguments, plugins):
+        try:
+            add(name)
+        except ReporterError as raised:
+            error = error or raised
+    return plugins, error
+
+
+def _selected(arguments: Namespace, plugins: Plugins) -> Iterator[tuple[Callable[[str], None], str]]:
+    """What to load: each name with the method that loads it. Plugins come first: a reporter may need one."""
+    names = [name for name in arguments.plugins if not name.startswith("no:")]
+    for name in [*re.split(r"[\s,]+", os.environ.get("COMFYREPORT_PLUGINS", "")), *names]:
+        if name:
+            yield plugins.add_plugin, name
+    specs = list(arguments.reporter)
+    specs += ["quiet"] * arguments.quiet + ["jsonl"] * arguments.json_progress
+    for spec in specs or os.environ.get("COMFYREPORT_REPORTER", "").split() or ["console"]:
+        yield plugins.add_spec, spec
+
+
+def _trace(complain: Callable[[str], None]) -> Callable[[str, str, float], None] | None:
+    """With `COMFYREPORT_DEBUG`: a function that writes how long each call of a hook took."""
+    if not os.environ.get("COMFYREPORT_DEBUG"):
+        return None
+    return lambda name, hook, seconds: complain(f"debug: {name}.{hook} took {seconds * 1000:.3f} ms")
+
+
+def _release(terminals: Terminals) -> None:
+    """Release terminals on which a reporter still draws: it is stuck, or the user didn't wait for it."""
+    for stream in terminals.drawing_streams:
+        with contextlib.suppress(OSError, ValueError):
+            call_within(FINAL_WRITE_SECONDS, stream.release)
