@@ -1,7 +1,7 @@
 """The `console` reporter: plain lines for logs and pipes, and a region that is drawn over on a terminal.
 
-What is told is decided by `Console`; what stands in the region by `frame`, a pure function of the run, the time and
-the terminal.
+`Console` decides which lines are written; `frame` makes the lines of the region, a pure function of the run, the time
+and the terminal.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ from comfyreport import (
     stderr,
 )
 
-# All in seconds of the events' clock.
-TELL_AFTER = 5.0
-TELL_SILENCE_AFTER = 30.0
+PROGRESS_SECONDS = 5.0
+PROGRESS_PERCENT = 5.0
+"""A progress line is written when so much time has passed, or the bar has moved so far, since the last one."""
+HEARTBEAT_SECONDS = 30.0
+"""A heartbeat is written when no line was for so long. All seconds are of the events' clock."""
+MAX_NODE_LINES = 8
+BAR_WIDTHS = (30, 20, 10)
+"""Columns of a bar, the widest that there is room for."""
+MIN_TITLE_BESIDE_WIDE_BAR = 20
+MIN_TITLE = 8
+TITLE_LIMIT = 120
 
-TELL_AFTER_PERCENT = 5.0
-MOST_NODES = 8
-BARS = (30, 20, 10)
-"""Columns of a bar, where there is room for it."""
-ROOMY_TITLE = 20
-SMALLEST_TITLE = 8
-LONGEST_TITLE = 120
-
-# Heartbeats come on a timer of their own; one that is a moment early still counts.
+# Heartbeats come on a timer of their own; one that comes a moment early counts too.
 _SLACK = 1e-3
 _CYAN, _GREEN = 36, 32
 _BAR = re.compile(r"█+░*|░+|\[#*-*\]")
@@ -69,7 +69,7 @@ _BAR = re.compile(r"█+░*|░+|\[#*-*\]")
 
 
 def frame(run: RunView, elapsed: float, width: int, height: int, *, unicode: bool, color: bool) -> list[str]:
-    """What stands in the region at *elapsed* seconds: a line for each running node, and one for the whole run.
+    """The lines of the region at *elapsed* seconds: a line for each running node, and one for the whole run.
 
     No line is wider than *width* - 1 columns: terminals differ in what they do when the last one is filled. There
     are at most *height* - 2 lines, and always one.
@@ -79,30 +79,30 @@ def frame(run: RunView, elapsed: float, width: int, height: int, *, unicode: boo
         return []
     if run.status == "queued":
         words = describe_waiting(run.position)
-        seconds = _since(run.queued_at, elapsed)
-        return [fit(" ".join([words, *_connection(run), f"[{format_seconds(seconds, 0)}]"]), room)]
+        seconds = _seconds_since(run.queued_at, elapsed)
+        return [fit(" ".join([words, *_connection_words(run), f"[{format_seconds(seconds, 0)}]"]), room)]
     if run.status != "running":
         words = "Submitting the workflow" if run.connection == "connected" else "Connecting"
         return [fit(f"{words} [{format_seconds(elapsed, 0)}]", room)]
-    nodes = _shown(run, min(MOST_NODES, height - 3))
-    twins = Counter(node.title for node in nodes)
-    lines = _table([_cells(node, elapsed, twin=twins[node.title] > 1) for node in nodes], room, unicode=unicode)
-    whole = _whole(run, elapsed, room, hidden=len(run.active) - len(nodes), unicode=unicode)
+    nodes = _visible_nodes(run, min(MAX_NODE_LINES, height - 3))
+    titles = Counter(node.title for node in nodes)
+    lines = _table([_cells(node, elapsed, same_title=titles[node.title] > 1) for node in nodes], room, unicode=unicode)
+    run_line = _run_line(run, elapsed, room, hidden=len(run.active) - len(nodes), unicode=unicode)
     if color:
-        return [*(_colored(line, _CYAN) for line in lines), _colored(whole, _GREEN)]
-    return [*lines, whole]
+        return [*(_colored(line, _CYAN) for line in lines), _colored(run_line, _GREEN)]
+    return [*lines, run_line]
 
 
-def _shown(run: RunView, most: int) -> list[NodeView]:
-    """The nodes that have a line: if there are too many, those with a bar, and the latest ones."""
-    if len(run.active) <= most:
+def _visible_nodes(run: RunView, limit: int) -> list[NodeView]:
+    """The nodes that have a line: if there are too many, those with a bar first, then those that started last."""
+    if len(run.active) <= limit:
         return list(run.active)
     ranked = sorted(enumerate(run.active), key=lambda item: (item[1].step is not None, item[0]), reverse=True)
-    return [node for _, node in sorted(ranked[: max(0, most)], key=lambda item: item[0])]
+    return [node for _, node in sorted(ranked[: max(0, limit)], key=lambda item: item[0])]
 
 
 class _Cells(NamedTuple):
-    """The line of one node in its parts; one without a bar has its time in the place of the bar."""
+    """The line of one node in its parts; without a bar (`part` is None), `steps` is the time that it has run."""
 
     title: str
     part: float | None
@@ -112,20 +112,20 @@ class _Cells(NamedTuple):
     text: str
 
 
-def _cells(node: NodeView, elapsed: float, *, twin: bool) -> _Cells:
-    """The cells of a node; one that shares its title with another running one has its id behind it."""
-    title = printable(f"{node.title} #{node.ref.id}" if twin else node.title, LONGEST_TITLE)
-    text = printable(node.text.strip(), LONGEST_TITLE)
+def _cells(node: NodeView, elapsed: float, *, same_title: bool) -> _Cells:
+    """The cells of a node; where another running node has the *same_title*, its id is added to the title."""
+    title = printable(f"{node.title} #{node.ref.id}" if same_title else node.title, TITLE_LIMIT)
+    text = printable(node.text.strip(), TITLE_LIMIT)
     if node.step is None or node.max_steps is None:
-        return _Cells(title, None, format_seconds(_since(node.started, elapsed), 0), "", "", text)
+        return _Cells(title, None, format_seconds(_seconds_since(node.started, elapsed), 0), "", "", text)
     if node.pass_number > 1:
         title += f" (pass {node.pass_number})"
     eta = f"ETA {format_seconds(node.eta_seconds or 0.0, 0)}"
     steps = format_steps(node.step, node.max_steps)
-    return _Cells(title, min(1.0, node.step / node.max_steps), steps, _speed(node.steps_per_second), eta, text)
+    return _Cells(title, min(1.0, node.step / node.max_steps), steps, _format_speed(node.steps_per_second), eta, text)
 
 
-def _speed(steps_per_second: float | None) -> str:
+def _format_speed(steps_per_second: float | None) -> str:
     if not steps_per_second:
         return ""
     return f"{steps_per_second:.1f} it/s" if steps_per_second >= 0.95 else f"{1 / steps_per_second:.1f} s/it"
@@ -133,8 +133,8 @@ def _speed(steps_per_second: float | None) -> str:
 
 # What a node's line shows, from the widest terminal to the narrowest: columns of the bar, and which cells.
 _LAYOUTS = (
-    *((columns, ("steps", "speed", "eta")) for columns in BARS),
-    (BARS[-1], ("steps", "eta")),
+    *((columns, ("steps", "speed", "eta")) for columns in BAR_WIDTHS),
+    (BAR_WIDTHS[-1], ("steps", "eta")),
     (0, ("steps", "eta")),
     (0, ("steps",)),
     (0, ()),
@@ -142,55 +142,55 @@ _LAYOUTS = (
 
 
 def _table(rows: list[_Cells], room: int, *, unicode: bool) -> list[str]:
-    """The nodes' lines, one below the other: what matters least goes where the terminal is narrow."""
+    """The nodes' lines, aligned; where the terminal is narrow, the least important cells are left out."""
     longest = max((cell_width(row.title) for row in rows), default=0)
     shown: list[str] = []
     for columns, names in _LAYOUTS:
         shown = _details(rows, columns, names, unicode=unicode)
         taken = max((cell_width(each) for each in shown), default=0)
-        if taken + min(longest, ROOMY_TITLE if columns > BARS[-1] else SMALLEST_TITLE) <= room:
+        if taken + min(longest, MIN_TITLE_BESIDE_WIDE_BAR if columns > BAR_WIDTHS[-1] else MIN_TITLE) <= room:
             break
     width = max(0, min(longest, room - max((cell_width(each) for each in shown), default=0)))
     lines = []
     for row, details in zip(rows, shown, strict=True):
         line = pad(shorten(row.title, width, unicode=unicode), width) + details
         spare = room - cell_width(line) - 2
-        if row.text and spare >= SMALLEST_TITLE:
+        if row.text and spare >= MIN_TITLE:
             line += "  " + shorten(row.text, spare, unicode=unicode)
         lines.append(fit(line.rstrip(), room))
     return lines
 
 
 def _details(rows: list[_Cells], columns: int, names: tuple[str, ...], *, unicode: bool) -> list[str]:
-    """What stands behind the titles, in columns; each begins with the gap to what is before it."""
+    """What follows the titles, aligned; each begins with the gap behind the title."""
     widths = {name: max((len(getattr(row, name)) for row in rows if row.part is not None), default=0) for name in names}
-    found = []
+    lines = []
     for row in rows:
         cells = [f"{getattr(row, name):>{widths[name]}}" for name in names if widths[name]]
         if row.part is None:
             cells = [row.steps] if names else []
         elif columns:
             cells.insert(0, bar(row.part, columns, unicode=unicode))
-        found.append("".join(f"  {cell}" for cell in cells))
-    return found
+        lines.append("".join(f"  {cell}" for cell in cells))
+    return lines
 
 
-def _whole(run: RunView, elapsed: float, room: int, *, hidden: int, unicode: bool) -> str:
+def _run_line(run: RunView, elapsed: float, room: int, *, hidden: int, unicode: bool) -> str:
     """The line of the whole run."""
     parts = {
-        "bar": bar(run.fraction, BARS[0], unicode=unicode),
+        "bar": bar(run.fraction, BAR_WIDTHS[0], unicode=unicode),
         "percent": f"{percentage(run.fraction):3d}%",
         "activity": "" if run.active else _activity(run),
         "nodes": f"{run.done}/{run.total} nodes" if run.total else "",
         "left": _run_eta(run),
         "hidden": f"+{hidden} running" if hidden else "",
-        "connection": "".join(_connection(run)),
-        "time": f"[{format_seconds(_since(run.queued_at, elapsed), 0)}]",
+        "connection": "".join(_connection_words(run)),
+        "time": f"[{format_seconds(_seconds_since(run.queued_at, elapsed), 0)}]",
     }
-    short = [("bar", bar(run.fraction, columns, unicode=unicode)) for columns in BARS[1:]]
-    yielding = (("nodes", ""), ("hidden", ""), ("time", ""), ("bar", ""), ("left", ""), ("activity", ""))
-    for name, shorter in (*short, *yielding, ("connection", "")):
-        if _columns(parts) <= room:
+    short = [("bar", bar(run.fraction, columns, unicode=unicode)) for columns in BAR_WIDTHS[1:]]
+    removable = (("nodes", ""), ("hidden", ""), ("time", ""), ("bar", ""), ("left", ""), ("activity", ""))
+    for name, shorter in (*short, *removable, ("connection", "")):
+        if _joined_width(parts) <= room:
             break
         parts[name] = shorter
     return fit(" ".join(part for part in parts.values() if part), room)
@@ -201,7 +201,7 @@ def _activity(run: RunView) -> str:
     return "Finishing" if 0 < run.total <= run.done else "Working" if run.done else "Starting"
 
 
-def _columns(parts: dict[str, str]) -> int:
+def _joined_width(parts: dict[str, str]) -> int:
     shown = [part for part in parts.values() if part]
     return sum(cell_width(part) for part in shown) + len(shown) - 1
 
@@ -215,11 +215,11 @@ def _run_eta(run: RunView) -> str:
     return f"({low} left)" if low == high else f"({low} to {high} left)"
 
 
-def _connection(run: RunView) -> list[str]:
+def _connection_words(run: RunView) -> list[str]:
     return {"lost": ["(connection lost)"], "polling": ["(polling)"]}.get(run.connection, [])
 
 
-def _since(start: float | None, elapsed: float) -> float:
+def _seconds_since(start: float | None, elapsed: float) -> float:
     return 0.0 if start is None else max(0.0, elapsed - start)
 
 
@@ -228,10 +228,10 @@ def _colored(line: str, color: int) -> str:
     return _BAR.sub(f"\x1b[{color}m\\g<0>\x1b[0m", line, count=1)
 
 
-# --- what is told
+# --- the reporter
 
 
-class _Told(NamedTuple):
+class _ProgressLine(NamedTuple):
     """The progress line that was written last for a node."""
 
     pass_number: int
@@ -244,19 +244,19 @@ class Console:
 
     def __init__(self, out: Stream, *, live: bool) -> None:
         self._out = out
-        # What the region shows needs no lines.
+        # What the region shows isn't written as lines too.
         self._live = live
         self._screen = Region(out) if live else Lines(out)
-        self._forget()
+        self._reset()
         self._last_line = 0.0
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._cached = 0
         self._position: int | None = None
-        self._progress: dict[str, _Told] = {}
+        self._progress: dict[str, _ProgressLine] = {}
         self._texts: dict[str, float] = {}
 
-    def _tell(self, event: Event, run: RunView, lines: list[str], *, urgent: bool = False) -> None:
+    def _write(self, event: Event, run: RunView, lines: list[str], *, urgent: bool = False) -> None:
         if self._cached:
             lines = [f"[INFO] {self._cached} node{'' if self._cached == 1 else 's'} cached", *lines]
             self._cached = 0
@@ -272,104 +272,105 @@ class Console:
             lines = frame(run, elapsed, out.width(), out.height(), unicode=out.unicode, color=out.color)
             self._screen.draw(lines, elapsed)
 
-    def _tell_plain(self, event: Event, run: RunView, *, worth: bool = True) -> None:
-        self._tell(event, run, describe_event(event) if worth and not self._live else [])
+    def _write_plain(self, event: Event, run: RunView, *, wanted: bool = True) -> None:
+        self._write(event, run, describe_event(event) if wanted and not self._live else [])
 
     @hookimpl
     def comfyreport_connection_changed(self, event: ConnectionChanged, run: RunView) -> None:
-        """The connection came, went, or came back."""
-        self._tell(event, run, describe_event(event), urgent=True)
+        """The connection was made, lost, or restored."""
+        self._write(event, run, describe_event(event), urgent=True)
 
     @hookimpl
     def comfyreport_run_queued(self, event: RunQueued, run: RunView) -> None:
-        """The place in the queue, where there is one to wait in."""
-        self._tell_position(event, run)
+        """The place in the queue, if the prompt has to wait."""
+        self._write_position(event, run)
 
     @hookimpl
     def comfyreport_queue_changed(self, event: QueueChanged, run: RunView) -> None:
-        """The new place in the queue; that others joined behind is no news."""
-        self._tell_position(event, run)
+        """The new place in the queue, if it has changed."""
+        self._write_position(event, run)
 
-    def _tell_position(self, event: RunQueued | QueueChanged, run: RunView) -> None:
+    def _write_position(self, event: RunQueued | QueueChanged, run: RunView) -> None:
         moved = event.position != self._position and bool(event.position) and run.status == "queued"
         self._position = event.position
-        self._tell(event, run, [f"[INFO] {describe_waiting(event.position)}"] if moved and not self._live else [])
+        self._write(event, run, [f"[INFO] {describe_waiting(event.position)}"] if moved and not self._live else [])
 
     @hookimpl
     def comfyreport_run_started(self, event: RunStarted, run: RunView) -> None:
-        """The server began."""
-        self._tell(event, run, describe_event(event))
+        """The server started the prompt."""
+        self._write(event, run, describe_event(event))
 
     @hookimpl
     def comfyreport_node_cached(self, event: NodeCached) -> None:
-        """Counted: they come one by one and make one line."""
+        """Count it: all cached nodes together are one line."""
         self._cached += 1
 
     @hookimpl
     def comfyreport_node_started(self, event: NodeStarted, run: RunView) -> None:
         """A node began."""
         self._progress.pop(event.node.id, None)
-        self._tell_plain(event, run)
+        self._write_plain(event, run)
 
     @hookimpl
     def comfyreport_node_progress(self, event: NodeProgress, run: RunView) -> None:
         """A line for each 5 % or 5 s, and for the first and the last step of each pass."""
         percent = 100 * event.step / event.max_steps
         last = self._progress.get(event.node.id)
-        worth = (
+        wanted = (
             last is None
             or last.pass_number != event.pass_number
-            or percent - last.percent >= TELL_AFTER_PERCENT - _SLACK
-            or event.elapsed - last.elapsed >= TELL_AFTER - _SLACK
+            or percent - last.percent >= PROGRESS_PERCENT - _SLACK
+            or event.elapsed - last.elapsed >= PROGRESS_SECONDS - _SLACK
             or (event.step >= event.max_steps and last.percent < percent)
         )
-        if worth:
-            self._progress[event.node.id] = _Told(event.pass_number, percent, event.elapsed)
-        self._tell_plain(event, run, worth=worth)
+        if wanted:
+            self._progress[event.node.id] = _ProgressLine(event.pass_number, percent, event.elapsed)
+        self._write_plain(event, run, wanted=wanted)
 
     @hookimpl
     def comfyreport_node_text(self, event: NodeText, run: RunView) -> None:
-        """What a node says of its work, every few seconds at most."""
-        worth = event.elapsed - self._texts.get(event.node.id, -math.inf) >= TELL_AFTER and bool(event.text.strip())
-        if worth:
+        """A node's own text, every few seconds at most."""
+        since_last = event.elapsed - self._texts.get(event.node.id, -math.inf)
+        wanted = since_last >= PROGRESS_SECONDS and bool(event.text.strip())
+        if wanted:
             self._texts[event.node.id] = event.elapsed
-        self._tell_plain(event, run, worth=worth)
+        self._write_plain(event, run, wanted=wanted)
 
     @hookimpl
     def comfyreport_node_finished(self, event: NodeFinished, run: RunView) -> None:
         """A node ended."""
-        self._tell(event, run, describe_event(event))
+        self._write(event, run, describe_event(event))
 
     @hookimpl
     def comfyreport_output_saved(self, event: OutputSaved, run: RunView) -> None:
-        """A file is on disk; on a terminal that stands in what is told at the end."""
-        self._tell_plain(event, run)
+        """A file is on disk; on a terminal the summary at the end has it."""
+        self._write_plain(event, run)
 
     @hookimpl
     def comfyreport_heartbeat(self, event: Heartbeat, run: RunView) -> None:
-        """A sign of life where no line was written for a while."""
+        """A heartbeat, if no line was written for a while."""
         quiet_for = event.elapsed - self._last_line
-        self._tell_plain(event, run, worth=quiet_for >= TELL_SILENCE_AFTER - _SLACK)
+        self._write_plain(event, run, wanted=quiet_for >= HEARTBEAT_SECONDS - _SLACK)
 
     @hookimpl
     def comfyreport_warning(self, event: Warning, run: RunView) -> None:
         """A warning."""
-        self._tell(event, run, describe_event(event), urgent=True)
+        self._write(event, run, describe_event(event), urgent=True)
 
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished, run: RunView) -> None:
-        """How it ended, and the next step; on a terminal also what it made and took."""
-        self._tell(event, run, describe_event(event) + (describe_work(run) if self._live else []), urgent=True)
-        self._forget()
+        """How the run ended, and the next step; on a terminal also its outputs and times."""
+        self._write(event, run, describe_event(event) + (describe_work(run) if self._live else []), urgent=True)
+        self._reset()
 
     @hookimpl
     def comfyreport_tick(self, elapsed: float, run: RunView) -> None:
-        """Time passed."""
+        """Update the times in the region."""
         self._draw(run, elapsed)
 
     @hookimpl
     def comfyreport_close(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the region, or close the file."""
         self._screen.close()
 
 

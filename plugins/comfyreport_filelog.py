@@ -12,7 +12,7 @@ from comfyreport import AnyEvent, Event, ReporterError, Thinner, describe_event,
 
 # One progress line a second for each node, and the last of each pass.
 _RATE = 1.0
-_LONGEST = 2_000
+_LINE_LIMIT = 2_000
 _LEVELS = {"WARN": logging.WARNING, "ERROR": logging.ERROR}
 
 
@@ -63,12 +63,12 @@ def _timestamp(time: float) -> str:
 
 
 def _level_and_text(event: Event) -> tuple[int, str]:
-    """The event in words, on one line, without the tag that the level takes the place of."""
+    """The event in words, on one line, without the tag that the level replaces."""
     first, *more = describe_event(event)
     tag, _, text = first.removeprefix("[").partition("] ")
     text = " | ".join([text, *(line.strip() for line in more)])
-    if len(text) > _LONGEST:
-        text = text[: _LONGEST - 1] + "…"
+    if len(text) > _LINE_LIMIT:
+        text = text[: _LINE_LIMIT - 1] + "…"
     return _LEVELS.get(tag, logging.INFO), text
 
 

@@ -9,7 +9,7 @@ from comfyreport import AnyEvent, Event, ReporterError, Stream, Thinner, hookimp
 
 Detail = Literal["summary", "nodes", "steps"]
 
-# Every output stands in run_finished too, so a summary doesn't tell of those that are yet to be saved.
+# run_finished has every output too, so a summary leaves out output_ready.
 _SUMMARY = frozenset(
     {
         "stream_started",
@@ -22,7 +22,7 @@ _SUMMARY = frozenset(
     }
 )
 _NODES = _SUMMARY | {"node_cached", "node_started", "node_text", "node_finished", "output_ready"}
-_WANTED: dict[Detail, frozenset[str] | None] = {"summary": _SUMMARY, "nodes": _NODES, "steps": None}
+_TYPES: dict[Detail, frozenset[str] | None] = {"summary": _SUMMARY, "nodes": _NODES, "steps": None}
 
 
 class JsonLines:
@@ -30,15 +30,15 @@ class JsonLines:
 
     def __init__(self, out: Stream, detail: Detail, rate: float) -> None:
         self._out = out
-        self._wanted = _WANTED[detail]
-        # For a large workflow, what is told of each node would outweigh all the rest of a summary.
+        self._types = _TYPES[detail]
+        # For a large workflow, these would be longer than all the rest of a summary.
         self._without = ("nodes", "node_seconds") if detail == "summary" else ()
         self._thinner = Thinner(rate)
 
     @hookimpl
     def comfyreport_event(self, event: AnyEvent) -> None:
         """Write *event*, or hold it back if it is a progress that comes too soon."""
-        if self._wanted is None or event.type in self._wanted:
+        if self._types is None or event.type in self._types:
             self._write(self._thinner.feed(event))
 
     @hookimpl

@@ -1,4 +1,4 @@
-"""The `quiet` reporter: not a word on success, and what went wrong otherwise."""
+"""The `quiet` reporter: nothing on success, otherwise what went wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Quiet:
 
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished) -> None:
-        """Tell what went wrong and the next step."""
+        """Write what went wrong and the next step."""
         if event.status == "success":
             return
         lines = describe_result(event)

@@ -41,7 +41,7 @@ def test_what_is_no_utf_8_is_cut_too(data: bytes, limit: int) -> None:
 
 
 @pytest.mark.parametrize("value", [nested(100_000), [10**5000], 10**5000], ids=["deep", "a list", "a number"])
-def test_what_str_raises_for_is_a_text_too(value: Any) -> None:
+def test_what_str_raises_for_becomes_a_text(value: Any) -> None:
     with pytest.raises((RecursionError, ValueError)):
         str(value)
     assert text_of(value)
@@ -64,9 +64,9 @@ def test_a_large_value_becomes_a_text_that_is_cut() -> None:
 
 @pytest.mark.parametrize("depth", [DEPTH_LIMIT + 1, 253, 255, 500, 990, 1000, 1023, 100_000])
 def test_a_deep_value_becomes_a_text(depth: int) -> None:
-    found = bounded(nested(depth))
-    assert isinstance(found, str)
-    assert 0 < len(found) <= TEXT_LIMIT
+    shortened = bounded(nested(depth))
+    assert isinstance(shortened, str)
+    assert 0 < len(shortened) <= TEXT_LIMIT
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Does a reporter keep what reporters promise? For authors: one call that tries it all, and says what is wrong."""
+"""Does a reporter keep what reporters promise? For authors: one call that tries it and lists what is wrong."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from comfyreport import events as ev
 from comfyreport.errors import ComfyReportError, one_line
 from comfyreport.recording.shipped import recordings, stream_of
 from comfyreport.reporting.signature import signature_of
-from comfyreport.testing.harness import FakeStream, Harness, is_factory
-from comfyreport.testing.samples import sample_streams, usual
+from comfyreport.testing.harness import FakeStream, Harness, destination_argument, is_factory
+from comfyreport.testing.samples import each_type, sample_streams
 from comfyreport.timing import Timing
 
 STREAM_KINDS: tuple[Mapping[str, Any], ...] = (
@@ -35,26 +35,26 @@ STREAM_KINDS: tuple[Mapping[str, Any], ...] = (
 )
 """The streams that a reporter is tried on: a file, one of ASCII, terminals of several sizes."""
 
-# What of a server's text can do something to a terminal.
-_HARM = ("\x1b[31mevil", "\x1b]0;evil", "\x9b2J", "\u202e", "\u2066")
+# Parts of the samples' hostile text that act on a terminal.
+_UNSAFE = ("\x1b[31mevil", "\x1b]0;evil", "\x9b2J", "\u202e", "\u2066")
 
 
 class ConformanceError(AssertionError):
-    """What a reporter doesn't keep, one line for each thing; `faults` has them one by one."""
+    """What is wrong with a reporter, one line for each fault; `faults` is the list of them."""
 
     def __init__(self, name: str, faults: list[str]) -> None:
         self.faults = faults
         super().__init__(f"{name} doesn't conform:\n" + "\n".join(f"  - {fault}" for fault in faults))
 
 
-class FullStream(FakeStream):
+class DiskFullStream(FakeStream):
     """A stream whose disk is full."""
 
-    tried = False
+    write_attempted = False
 
     def write(self, text: str) -> None:
         """Never succeeds."""
-        self.tried = True
+        self.write_attempted = True
         raise OSError(28, "No space left on device")
 
     def write_bytes(self, data: bytes) -> None:
@@ -62,37 +62,37 @@ class FullStream(FakeStream):
         self.write("")
 
 
-class _Closable(FakeStream):
-    """A stream that notes what is written behind the reporter's close."""
+class _CloseCheckingStream(FakeStream):
+    """A stream that notes whether anything is written after the reporter was closed."""
 
-    over = False
-    late = False
+    reporter_closed = False
+    written_after_close = False
 
     def write(self, text: str) -> None:
-        """Write, and note when."""
-        self.late = self.late or self.over
+        """Write, and note whether the reporter was closed before."""
+        self.written_after_close = self.written_after_close or self.reporter_closed
         super().write(text)
 
     def write_bytes(self, data: bytes) -> None:
-        """Write, and note when."""
-        self.late = self.late or self.over
+        """Write, and note whether the reporter was closed before."""
+        self.written_after_close = self.written_after_close or self.reporter_closed
         super().write_bytes(data)
 
 
-class _Trial:
-    """One reporter, made anew for each try."""
+class _Subject:
+    """The reporter under test; each run gets a new one, if there is a factory."""
 
     def __init__(self, reporter: Any, destination: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> None:
         self.name = getattr(reporter, "__name__", type(reporter).__name__)
-        self.renewable = is_factory(reporter)
-        self.kind = signature_of(reporter, self.name).destination if self.renewable else "none"
+        self.has_factory = is_factory(reporter)
+        self.destination_kind = signature_of(reporter, self.name).destination if self.has_factory else "none"
         self._reporter = reporter
         self._destination = destination
         self._options = options
-        if self.renewable:
-            # What the author gave wrongly is no fault of the reporter's.
-            places = {"stream": [None], "path": [None]}.get(self.kind, [] if destination is None else [None])
-            inspect.signature(reporter).bind(*places, **options)
+        if self.has_factory:
+            # Options that don't fit the signature are a mistake of the caller, not a fault of the reporter.
+            has_destination = self.destination_kind in ("stream", "path") or destination is not None
+            inspect.signature(reporter).bind(*[None] * has_destination, **options)
         self._folder = Path(tempfile.mkdtemp(prefix="comfyreport-"))
         self._numbers = itertools.count(1)
 
@@ -101,44 +101,44 @@ class _Trial:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def make(self, out: FakeStream) -> tuple[Harness, Callable[[], str]]:
-        """A new reporter on its harness, and what will tell what it wrote."""
-        if not self.renewable:
+        """A harness with a new reporter, and a function that returns what it wrote."""
+        if not self.has_factory:
             return Harness(self._reporter, self.name), lambda: ""
-        if self.kind == "stream":
+        if self.destination_kind == "stream":
             return Harness(self._reporter(out, **self._options), self.name), lambda: out.text
-        if self.kind == "path":
+        if self.destination_kind == "path":
             path = self._folder / str(next(self._numbers)) / "file"
             path.parent.mkdir()
             reporter = self._reporter(path, **self._options)
             return Harness(reporter, self.name), lambda: _content(path.parent)
-        given = () if self.kind == "none" or self._destination is None else (os.fspath(self._destination),)
-        return Harness(self._reporter(*given, **self._options), self.name), lambda: ""
+        arguments = destination_argument(self.destination_kind, self._destination)
+        return Harness(self._reporter(*arguments, **self._options), self.name), lambda: ""
 
 
 def conforms(reporter: Any, *, destination: str | os.PathLike[str] | None = None, **options: Any) -> None:
-    """Try *reporter* in all that can happen to it; ConformanceError, with everything that is wrong, if something is.
+    """Try *reporter* in every situation; ConformanceError, with everything that is wrong, if something is.
 
-    It is told made-up streams (an event of each type, odd and hostile values, types of a newer version, a run that
-    ends at once, hundreds of nodes side by side) and all recordings that ship, on streams of several kinds.
+    It gets the sample streams (an event of each type, odd and hostile values, types of a newer version, a run that
+    ends at once, hundreds of nodes side by side) and all recordings that ship, on output streams of several kinds.
 
     :param reporter: its factory, as the entry point names it; or a module or an object, of which less can be tried.
     :param destination: what a factory with `url` gets: a place that answers.
     :param options: the factory's options, as values of Python; TypeError where they don't fit its signature.
     """
     __tracebackhide__ = True
-    trial = _Trial(reporter, destination, options)
+    subject = _Subject(reporter, destination, options)
     places: dict[str, list[str]] = {}
     try:
-        for fault in _faults(trial):
+        for fault in _check(subject):
             places.setdefault(fault.what, []).append(fault.where)
     finally:
-        trial.clean()
+        subject.clean()
     if places:
-        raise ConformanceError(trial.name, [_fault_line(what, where) for what, where in places.items()])
+        raise ConformanceError(subject.name, [_fault_line(what, where) for what, where in places.items()])
 
 
 class _Fault(NamedTuple):
-    """What is wrong, and with which stream it showed; empty where it was no single one."""
+    """What is wrong, and the stream of events on which it showed, if it was a certain one."""
 
     what: str
     where: str = ""
@@ -149,25 +149,26 @@ def _fault_line(what: str, places: list[str]) -> str:
     return f"{places[0]}{more}: {what}" if places[0] else what
 
 
-def _faults(trial: _Trial) -> Iterator[_Fault]:
-    outs: list[_Closable] = []
+def _check(subject: _Subject) -> Iterator[_Fault]:
+    outs: list[_CloseCheckingStream] = []
     for title, events in _streams():
-        for around in STREAM_KINDS if trial.kind == "stream" else STREAM_KINDS[:1]:
-            outs.append(_Closable(**around))
-            yield from _one_run(trial, title, events, around, outs[-1])
-    # What is in a circle is gone only now.
+        for options in STREAM_KINDS if subject.destination_kind == "stream" else STREAM_KINDS[:1]:
+            outs.append(_CloseCheckingStream(**options))
+            yield from _check_run(subject, title, events, options, outs[-1])
+    # Reporters in a reference cycle are finalized only now, and may write then.
     gc.collect()
-    if any(out.late for out in outs):
+    if any(out.written_after_close for out in outs):
         yield _Fault("it writes behind comfyreport_close")
     with _captured_standard_streams(), contextlib.suppress(Exception):
-        # What it writes there, and raises anyhow, has been found by now.
-        if trial.renewable:
-            yield from _twice(trial, usual())
-        if trial.kind == "stream":
-            yield from _full(trial, usual())
+        # What it writes to them, and what it raises on any stream, has been reported above.
+        if subject.has_factory:
+            yield from _check_repeatability(subject, each_type())
+        if subject.destination_kind == "stream":
+            yield from _check_full_disk(subject, each_type())
 
 
 @functools.cache
+<<<<<<< HEAD
 def _streams() -> tuple[tuple[str, Sequence[ev.Event]], ...]:
     """All that is told, by what it is."""
     return (*sample_streams(), *((f"the recording {name}", list(stream_of(name))) for name in recordings()))
@@ -175,33 +176,42 @@ def _streams() -> tuple[tuple[str, Sequence[ev.Event]], ...]:
 
 def _one_run(
     trial: _Trial, title: str, events: Sequence[ev.Event], around: Mapping[str, Any], out: _Closable
+=======
+def _streams() -> tuple[tuple[str, list[ev.Event]], ...]:
+    """Every stream of events that a reporter is tried with, by its title."""
+    return (*sample_streams(), *((f"the recording {name}", list(stream_of(name))) for name in recordings()))
+
+
+def _check_run(
+    subject: _Subject, title: str, events: list[ev.Event], options: Mapping[str, Any], out: _CloseCheckingStream
+>>>>>>> wt-c
 ) -> Iterator[_Fault]:
-    """One stream from its start to its end: nothing raised, nothing slow, nothing written where it mustn't be."""
-    where = f"{title}{f' ({_words(around)})' if around else ''}"
+    """One stream from its start to its end: nothing raised, nothing slow, nothing written to streams of others."""
+    where = f"{title}{f' ({_option_text(options)})' if options else ''}"
     slow: list[str] = []
-    with _captured_standard_streams() as elsewhere:
+    with _captured_standard_streams() as written_streams:
         try:
-            harness, text = trial.make(out)
+            harness, text = subject.make(out)
             harness.run(_timed(harness, events, slow))
         except Exception as error:  # noqa: BLE001  a reporter may raise anything
             yield _Fault(_raised(error), where)
             return
-        out.over = True
-    for each in elsewhere():
+        out.reporter_closed = True
+    for each in written_streams():
         yield _Fault(f"it writes to {each}, which isn't its own", where)
     yield from (_Fault(each, where) for each in slow)
     written = text()
-    if trial.kind == "stream":
-        if not around.get("tty") and not around.get("color") and "\x1b" in written:
+    if subject.destination_kind == "stream":
+        if not options.get("tty") and not options.get("color") and "\x1b" in written:
             yield _Fault("it writes escape sequences to what is no terminal", where)
-        harm = [repr(each) for each in _HARM if each in written]
-        if harm:
-            what = f"text of the server reaches the terminal as it is: {', '.join(harm)}; use printable()"
+        unsafe = [repr(each) for each in _UNSAFE if each in written]
+        if unsafe:
+            what = f"text of the server reaches the terminal as it is: {', '.join(unsafe)}; use printable()"
             yield _Fault(what, where)
 
 
 def _raised(error: Exception) -> str:
-    """An exception with the place in the reporter where it came up, and the next step if it knows one."""
+    """An exception with the place in the reporter where it was raised, and its hint, if it has one."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = os.path.dirname(__file__)
     theirs = [frame for frame in frames if not frame.filename.startswith(ours)]
@@ -211,61 +221,79 @@ def _raised(error: Exception) -> str:
 
 
 def _timed(harness: Harness, events: Iterable[ev.Event], slow: list[str]) -> Iterator[ev.Event]:
+<<<<<<< HEAD
     """*events*, timing what is done between taking one and the next."""
     limit = Timing().slow_hook_warn
+=======
+    """*events*; what is done between one and the next is timed, and noted in *slow* if it takes too long."""
+    limit = Timing().slow_hook
+>>>>>>> wt-c
     for event in events:
         began = time.monotonic()
         yield event
         lasted = time.monotonic() - began
         if lasted > limit:
-            kind = getattr(event, "type", type(event).__name__)
-            slow.append(f"its hooks take {lasted:.1f} s for {kind}; all reporters wait meanwhile")
+            event_type = getattr(event, "type", type(event).__name__)
+            slow.append(f"its hooks take {lasted:.1f} s for {event_type}; all reporters wait meanwhile")
 
 
+<<<<<<< HEAD
 def _twice(trial: _Trial, events: Sequence[ev.Event]) -> Iterator[_Fault]:
     """The same run gives the same text, also to two reporters that are told it side by side."""
     around = {"tty": True}
     alone = []
+=======
+def _check_repeatability(subject: _Subject, events: list[ev.Event]) -> Iterator[_Fault]:
+    """The same run gives the same text, also where two reporters get it at the same time."""
+    options = {"tty": True}
+    texts = []
+>>>>>>> wt-c
     for _ in range(2):
-        harness, text = trial.make(FakeStream(**around))
+        harness, text = subject.make(FakeStream(**options))
         harness.run(events)
-        alone.append(text())
-    if alone[0] != alone[1]:
+        texts.append(text())
+    if texts[0] != texts[1]:
         yield _Fault(
             "the same run gives another text the second time; take the time from the events, not from a clock, "
             "and keep what it knows in the object, not in the module or class"
         )
         return
-    stages = [trial.make(FakeStream(**around)) for _ in range(2)]
+    harnesses = [subject.make(FakeStream(**options)) for _ in range(2)]
     for event in events:
-        for harness, _ in stages:
+        for harness, _ in harnesses:
             if not isinstance(event, ev.StreamFinished) or harness.carries_stream:
-                harness.tell(event)
-    for harness, _ in stages:
-        harness.call("close")
-    if any(text() != alone[0] for _, text in stages):
+                harness.deliver(event)
+    for harness, _ in harnesses:
+        harness.call_hook("close")
+    if any(text() != texts[0] for _, text in harnesses):
         yield _Fault(
             "two of it side by side disturb each other; keep what it knows in the object, not in the module or class"
         )
 
 
+<<<<<<< HEAD
 def _full(trial: _Trial, events: Sequence[ev.Event]) -> Iterator[_Fault]:
     """A stream that can't be written to is the core's affair, so the core has to hear of it."""
     out = FullStream()
+=======
+def _check_full_disk(subject: _Subject, events: list[ev.Event]) -> Iterator[_Fault]:
+    """The core deals with streams that can't be written to, so the OSError has to reach it."""
+    out = DiskFullStream()
+>>>>>>> wt-c
     try:
-        trial.make(out)[0].run(events)
+        subject.make(out)[0].run(events)
     except OSError:
         return
     except Exception as error:  # noqa: BLE001  a reporter may raise anything
         yield _Fault(f"{_raised(error)} instead of the OSError", "a full disk")
-    if out.tried:
+    if out.write_attempted:
         yield _Fault("it hides the OSError, so that nobody learns that its output is lost", "a full disk")
 
 
 @contextlib.contextmanager
 def _captured_standard_streams() -> Iterator[Callable[[], list[str]]]:
-    """Notes what is written to the process's own standard streams meanwhile, by whatever way."""
-    found: list[str] = []
+    """Notes which of the process's standard streams are written to meanwhile, by `sys.stdout` or by descriptor."""
+    written: list[str] = []
     with contextlib.ExitStack() as stack:
         files = {}
         _flush()
@@ -278,13 +306,13 @@ def _captured_standard_streams() -> Iterator[Callable[[], list[str]]]:
             os.dup2(file.fileno(), number)
             files[name] = file
             stack.callback(_restore, saved, number)
-        streams = {name: _Tap() for name in ("stdout", "stderr")}
+        streams = {name: _WriteDetector() for name in ("stdout", "stderr")}
         stack.enter_context(contextlib.redirect_stdout(streams["stdout"]))
         stack.enter_context(contextlib.redirect_stderr(streams["stderr"]))
-        yield lambda: found
-        for name, tap in streams.items():
-            if tap.used or (name in files and os.fstat(files[name].fileno()).st_size):
-                found.append(name)
+        yield lambda: written
+        for name, detector in streams.items():
+            if detector.written_to or (name in files and os.fstat(files[name].fileno()).st_size):
+                written.append(name)
 
 
 def _flush() -> None:
@@ -298,17 +326,17 @@ def _restore(saved: int, number: int) -> None:
     os.close(saved)
 
 
-class _Tap:
+class _WriteDetector:
     """Stands in for a standard stream and notes whether it was written to."""
 
     encoding = "utf-8"
 
     def __init__(self) -> None:
-        self.used = False
+        self.written_to = False
 
     def write(self, text: str) -> int:
-        """Note it."""
-        self.used = self.used or bool(text)
+        """Note that it was written to."""
+        self.written_to = self.written_to or bool(text)
         return len(text)
 
     def flush(self) -> None:
@@ -323,5 +351,5 @@ def _content(folder: Path) -> str:
     return "".join(path.read_text("utf-8", "replace") for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def _words(around: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in around.items())
+def _option_text(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())

@@ -1,4 +1,4 @@
-"""Reporters tried alone: a stream in memory, the hooks called as the core calls them, a recorded run played to them."""
+"""One reporter without the core: a stream in memory, its hooks called as the core calls them, a recording played."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from comfyreport.recording.player import Recording
 from comfyreport.recording.shipped import load_recording, stream_of
 from comfyreport.reporting.hookspecs import PREFIX
 from comfyreport.reporting.plugins import STREAM_HOOKS
-from comfyreport.reporting.signature import Signature, signature_of
+from comfyreport.reporting.signature import signature_of
 from comfyreport.reporting.streams import DEFAULT_HEIGHT, DEFAULT_WIDTH, Stream
 from comfyreport.reporting.validation import Manager, register
 from comfyreport.timing import Timing
 
-MOST_TICKS = 100
-"""In a gap without an event; a longer one has its ticks further apart."""
+MAX_TICKS = 100
+"""Between two events; in a longer gap the ticks are further apart."""
 
 
-class _File(io.TextIOWrapper):
-    """A text file in memory that may pass for a terminal."""
+class _MemoryFile(io.TextIOWrapper):
+    """A text file in memory that may say that it is a terminal."""
 
     def __init__(self, *, tty: bool, encoding: str) -> None:
         super().__init__(io.BytesIO(), encoding=encoding, newline="\n")
@@ -56,7 +56,7 @@ class FakeStream(Stream):
         unicode: bool = True,
     ) -> None:
         super().__init__(
-            _File(tty=tty, encoding="utf-8" if unicode else "ascii"),
+            _MemoryFile(tty=tty, encoding="utf-8" if unicode else "ascii"),
             name="stderr",
             environ={"TERM": "xterm"},
             color="always" if color else "never",
@@ -88,7 +88,7 @@ class Harness:
 
     @property
     def carries_stream(self) -> bool:
-        """Whether the reporter is closed only behind the end of the stream."""
+        """Whether the reporter is closed only after the end of the stream."""
         return any(hook in self.hooks for hook in STREAM_HOOKS)
 
     @property
@@ -97,36 +97,36 @@ class Harness:
         return f"{PREFIX}node_preview" in self.hooks
 
     def run(self, events: Iterable[ev.Event]) -> None:
-        """Tell a whole stream and close: the order and the times are those of the core."""
+        """Deliver a whole stream and close the reporter, in the order and with the ticks of the core."""
         for event in events:
             if isinstance(event, ev.StreamFinished) and not self.carries_stream:
                 break
-            self.tell(event)
-        self.call("close")
+            self.deliver(event)
+        self.call_hook("close")
 
-    def tell(self, event: ev.Event) -> None:
-        """The ticks up to *event*, and the event."""
+    def deliver(self, event: ev.Event) -> None:
+        """Call the hooks of the ticks up to *event*, then those of the event."""
         if self._run.result is None:
             for elapsed in _ticks(self._run.elapsed, event.elapsed):
-                self.call("tick", elapsed=elapsed, run=self._run)
+                self.call_hook("tick", elapsed=elapsed, run=self._run)
         self._run.apply(event)
         for name in ("event", event.type):  # type: ignore[attr-defined]
-            self.call(name, event=event, run=self._run)
+            self.call_hook(name, event=event, run=self._run)
 
-    def call(self, name: str, **known: Any) -> None:
-        """Call one hook, if the reporter has it, with the arguments that it wants."""
+    def call_hook(self, name: str, **arguments: Any) -> None:
+        """Call one hook, if the reporter has it, with those of *arguments* that it takes."""
         hook = self.hooks.get(PREFIX + name)
         if hook is not None:
-            hook.function(*[known[argument] for argument in hook.arguments])
+            hook.function(*[arguments[argument] for argument in hook.arguments])
 
 
-def _ticks(after: float, before: float) -> Iterator[float]:
+def _ticks(start: float, end: float) -> Iterator[float]:
     """The times of the ticks between two events, on whole tenths of a second."""
     tick = Timing().tick
-    stride = math.ceil((before - after) / tick / MOST_TICKS)
-    for number in range(int(after / tick) + 1, math.ceil(before / tick), max(1, stride)):
+    stride = math.ceil((end - start) / tick / MAX_TICKS)
+    for number in range(int(start / tick) + 1, math.ceil(end / tick), max(1, stride)):
         elapsed = round(number * tick, 6)
-        if after < elapsed < before:
+        if start < elapsed < end:
             yield elapsed
 
 
@@ -151,7 +151,7 @@ def play(
 ) -> str:
     """Play *recording* through *reporter*; what it wrote to its Stream, or to the file of its `path`.
 
-    :param reporter: a factory, or a reporter that is made already (then nothing is returned: look into it).
+    :param reporter: a factory, or a reporter object (then the text is empty: ask the object).
     :param recording: a shipped name (see `recordings`), a path, or a Recording.
     :param width: columns of the stream.
     :param tty: whether the stream is a terminal.
@@ -163,25 +163,25 @@ def play(
     """
     loaded = load_recording(recording)
     if not is_factory(reporter):
-        _perform(reporter, type(reporter).__name__, loaded, previews)
+        _run_recording(reporter, type(reporter).__name__, loaded, previews)
         return ""
     name = getattr(reporter, "__name__", type(reporter).__name__)
     signature = signature_of(reporter, name)
     if signature.destination == "stream":
         out = FakeStream(width=width, tty=tty, color=color, unicode=unicode)
-        _perform(reporter(out, **options), name, loaded, previews)
+        _run_recording(reporter(out, **options), name, loaded, previews)
         out.close()
         return out.text
     if signature.destination == "path":
         return _play_to_path(reporter, name, loaded, previews, destination, options)
-    arguments = _given(signature, destination)
-    _perform(reporter(*arguments, **options), name, loaded, previews)
+    arguments = destination_argument(signature.destination, destination)
+    _run_recording(reporter(*arguments, **options), name, loaded, previews)
     return ""
 
 
-def _given(signature: Signature, destination: str | os.PathLike[str] | None) -> tuple[str, ...]:
-    """The factory's first argument, where it has one that was given."""
-    return () if destination is None or signature.destination == "none" else (os.fspath(destination),)
+def destination_argument(kind: str, destination: str | os.PathLike[str] | None) -> tuple[str, ...]:
+    """The first argument of a factory whose signature has that *kind* of destination, if it takes one and has one."""
+    return () if destination is None or kind == "none" else (os.fspath(destination),)
 
 
 def _play_to_path(
@@ -195,11 +195,11 @@ def _play_to_path(
     with tempfile.TemporaryDirectory(prefix="comfyreport-") as folder:
         path = Path(folder, "destination") if destination is None else Path(destination)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _perform(factory(path, **options), name, recording, previews)
+        _run_recording(factory(path, **options), name, recording, previews)
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def _perform(plugin: object, name: str, recording: Recording, previews: bool | None) -> None:
+def _run_recording(plugin: object, name: str, recording: Recording, previews: bool | None) -> None:
     harness = Harness(plugin, name)
     harness.run(
         stream_of(recording, previews=harness.wants_previews if previews is None else previews, reporters=(name,))

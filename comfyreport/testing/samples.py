@@ -1,4 +1,4 @@
-"""Streams made up for trying reporters: an event of each type, values as odd as a server can send, newer versions."""
+"""Event streams to try reporters with: an event of each type, hostile values, a newer version, an early end."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from comfyreport import events as ev
 from comfyreport.events.records import record
 
 EVIL = "\x1b[31mevil\x1b]0;evil\x07\x9b2J\r\n\u202e\u2066"
-"""What a hostile server may put wherever it puts text: escape sequences, line ends, marks that turn text round."""
+"""What a hostile server may send as any text: escape sequences, line ends, marks that reverse its direction."""
 
 _TIME = 1772600767.25
 _SERVER = "http://127.0.0.1:8188"
 
 
 @record
-class SomethingNew(ev.Event):
-    """An event of a type that this version doesn't know, as a newer one may tell it."""
+class UnknownEvent(ev.Event):
+    """An event of a type that this version doesn't know, as a newer one may have it."""
 
     type: Literal["something_new"] = field(default="something_new", init=False)
     news: str = "unheard of"
 
 
 class EventScript:
-    """Events one after the other, each with the next number; time goes on by *step* seconds."""
+    """Builds a stream event by event; from each to the next are *step* seconds."""
 
     def __init__(self, step: float = 0.25) -> None:
         self.events: list[ev.Event] = []
@@ -34,7 +34,7 @@ class EventScript:
         self._sequence = itertools.count(1)
         self._prompt_id: str | None = None
 
-    def tell(self, cls: Callable[..., ev.Event], **details: Any) -> None:
+    def add(self, cls: Callable[..., ev.Event], **details: Any) -> None:
         """Add an event of *cls*."""
         if cls is ev.RunQueued:
             self._prompt_id = "3f7f4e6e-0000-4000-8000-000000000000"
@@ -51,19 +51,19 @@ class EventScript:
         )
 
     def begin(self) -> None:
-        """The stream's start."""
-        self.tell(ev.StreamStarted, comfyreport="9.9.9", server=_SERVER, reporters=("this",))
+        """Add the stream's start."""
+        self.add(ev.StreamStarted, comfyreport="9.9.9", server=_SERVER, reporters=("this",))
 
     def end(self, status: str, **details: Any) -> list[ev.Event]:
-        """The run's end and the stream's; the whole script."""
+        """Add the run's end and the stream's; returns the whole stream."""
         code = ev.EXIT_CODES.get(status, 99)
-        self.tell(ev.RunFinished, status=status, exit_code=code, **details)
-        self.tell(ev.StreamFinished, status=status, exit_code=code, failed=int(code != 0))
+        self.add(ev.RunFinished, status=status, exit_code=code, **details)
+        self.add(ev.StreamFinished, status=status, exit_code=code, failed=int(code != 0))
         return self.events
 
 
-def usual() -> list[ev.Event]:
-    """An event of each type, in an order that can be."""
+def each_type() -> list[ev.Event]:
+    """An event of each type, in a possible order."""
     node = ev.NodeRef(id="3", class_type="KSampler", title="KSampler")
     output = ev.Output(
         node=node, index=0, kind="image", filename="a.png", subfolder="", folder="output", url=f"{_SERVER}/view",
@@ -71,27 +71,27 @@ def usual() -> list[ev.Event]:
     )  # fmt: skip
     script = EventScript()
     script.begin()
-    script.tell(ev.ConnectionChanged, state="connected")
-    script.tell(ev.RunQueued, client_id="c", nodes=(node,), position=1, seed=7)
-    script.tell(ev.QueueChanged, position=1, remaining=2)
-    script.tell(ev.RunStarted)
-    script.tell(ev.NodeCached, node=ev.NodeRef(id="4", class_type="VAELoader", title="Load VAE"), nodes_total=1)
-    script.tell(ev.NodeStarted, node=node, nodes_total=1)
-    script.tell(
+    script.add(ev.ConnectionChanged, state="connected")
+    script.add(ev.RunQueued, client_id="c", nodes=(node,), position=1, seed=7)
+    script.add(ev.QueueChanged, position=1, remaining=2)
+    script.add(ev.RunStarted)
+    script.add(ev.NodeCached, node=ev.NodeRef(id="4", class_type="VAELoader", title="Load VAE"), nodes_total=1)
+    script.add(ev.NodeStarted, node=node, nodes_total=1)
+    script.add(
         ev.NodeProgress, step=1, max_steps=2, eta_seconds=0.5, node=node, steps_per_second=2.0, fraction=0.5,
         nodes_total=1,
     )  # fmt: skip
-    script.tell(ev.NodeText, node=node, text="half way")
-    script.tell(ev.NodePreview, node=node, media_type="image/png", image=b"\x89PNG")
-    script.tell(ev.Heartbeat, node=node, silent_seconds=5.0, node_seconds=6.0, state="running", fraction=0.5)
-    script.tell(ev.Warning, code="stalled", message="nothing heard for 30 s")
-    script.tell(ev.NodeFinished, node=node, seconds=1.5, outputs=(output,), fraction=0.99, nodes_done=1, nodes_total=1)
-    script.tell(ev.OutputReady, output=output)
-    script.tell(ev.OutputSaved, output=output)
+    script.add(ev.NodeText, node=node, text="half way")
+    script.add(ev.NodePreview, node=node, media_type="image/png", image=b"\x89PNG")
+    script.add(ev.Heartbeat, node=node, silent_seconds=5.0, node_seconds=6.0, state="running", fraction=0.5)
+    script.add(ev.Warning, code="stalled", message="nothing heard for 30 s")
+    script.add(ev.NodeFinished, node=node, seconds=1.5, outputs=(output,), fraction=0.99, nodes_done=1, nodes_total=1)
+    script.add(ev.OutputReady, output=output)
+    script.add(ev.OutputSaved, output=output)
     return script.end("success", outputs=(output,), executed=("3",), cached=("4",), node_seconds={"3": 1.5})
 
 
-def odd() -> list[ev.Event]:
+def hostile_values() -> list[ev.Event]:
     """Values at the edge of what the contract allows: hostile text, nothing where something may be absent, extremes."""
     long = "x" * 5_000
     nodes = tuple(
@@ -105,24 +105,24 @@ def odd() -> list[ev.Event]:
     )
     script = EventScript()
     script.begin()
-    script.tell(ev.ConnectionChanged, state="lost", detail=EVIL)
-    script.tell(ev.ConnectionChanged, state="polling")
-    script.tell(ev.Warning, code=EVIL, message=EVIL, node=nodes[1])
-    script.tell(ev.RunQueued)
-    script.tell(ev.QueueChanged)
-    script.tell(ev.QueueChanged, position=123_456, remaining=123_457)
-    script.tell(ev.RunStarted)
-    script.tell(ev.NodeCached, node=ev.NodeRef(id="c", class_type=EVIL, title=EVIL))
+    script.add(ev.ConnectionChanged, state="lost", detail=EVIL)
+    script.add(ev.ConnectionChanged, state="polling")
+    script.add(ev.Warning, code=EVIL, message=EVIL, node=nodes[1])
+    script.add(ev.RunQueued)
+    script.add(ev.QueueChanged)
+    script.add(ev.QueueChanged, position=123_456, remaining=123_457)
+    script.add(ev.RunStarted)
+    script.add(ev.NodeCached, node=ev.NodeRef(id="c", class_type=EVIL, title=EVIL))
     for node in nodes:
-        script.tell(ev.NodeStarted, node=node)
+        script.add(ev.NodeStarted, node=node)
     for node in nodes:
         for step, most in ((2.4e-07, 1.5003), (1, 1), (1e15, 1e15), (1, 2**53)):
             steps = {"step": step, "max_steps": most, "eta_seconds": 1e9, "pass_number": 9, "run_eta_seconds": 1e9}
-            script.tell(ev.NodeProgress, node=node, **steps)
-        script.tell(ev.NodeText, node=node, text=EVIL + long)
-    script.tell(ev.NodePreview, media_type=EVIL, image=b"")
-    script.tell(ev.NodePreview, node=nodes[1], media_type=EVIL, image=b"")
-    script.tell(ev.Heartbeat)
+            script.add(ev.NodeProgress, node=node, **steps)
+        script.add(ev.NodeText, node=node, text=EVIL + long)
+    script.add(ev.NodePreview, media_type=EVIL, image=b"")
+    script.add(ev.NodePreview, node=nodes[1], media_type=EVIL, image=b"")
+    script.add(ev.Heartbeat)
     outputs = (
         ev.Output(node=nodes[0], index=0, kind="file"),
         ev.Output(node=nodes[1], index=0, kind="image", filename=EVIL, subfolder=EVIL, url=EVIL, path=EVIL, bytes=0),
@@ -130,10 +130,10 @@ def odd() -> list[ev.Event]:
         ev.Output(node=nodes[3], index=0, kind="text", value=long, filename=long, media_type=EVIL, bytes=2**62),
     )
     for output in outputs:
-        script.tell(ev.OutputReady, output=output)
+        script.add(ev.OutputReady, output=output)
     # Two nodes have ended, the others are still open when the run is over.
-    script.tell(ev.NodeFinished, node=nodes[0], outputs=outputs)
-    script.tell(ev.NodeFinished, node=nodes[1], seconds=1e9)
+    script.add(ev.NodeFinished, node=nodes[0], outputs=outputs)
+    script.add(ev.NodeFinished, node=nodes[1], seconds=1e9)
     error = ev.ErrorInfo(
         code="a_newer_code",
         message=EVIL + long,
@@ -146,49 +146,49 @@ def odd() -> list[ev.Event]:
     return script.end("error", error=error, outputs=outputs, executed=("", EVIL, "10", "12"), node_seconds={EVIL: 1e9})
 
 
-def newer() -> list[ev.Event]:
+def newer_version() -> list[ev.Event]:
     """A stream of a newer version: another event type, another status, other codes."""
     script = EventScript()
     script.begin()
-    script.tell(SomethingNew)
-    script.tell(ev.RunQueued)
-    script.tell(SomethingNew)
-    script.tell(ev.Warning, code="a_newer_code", message="")
+    script.add(UnknownEvent)
+    script.add(ev.RunQueued)
+    script.add(UnknownEvent)
+    script.add(ev.Warning, code="a_newer_code", message="")
     return script.end("a_newer_status", error=ev.ErrorInfo(code="a_newer_code", message=""))
 
 
-def early() -> list[ev.Event]:
+def early_end() -> list[ev.Event]:
     """A run that ended before anything was submitted."""
     script = EventScript()
     script.begin()
     return script.end("usage", error=ev.ErrorInfo(code="workflow", message="there is no such file"))
 
 
-def crowded(count: int = 400) -> list[ev.Event]:
+def many_nodes(count: int = 400) -> list[ev.Event]:
     """Many nodes that run side by side, each with a bar."""
     script = EventScript(step=0.001)
     script.begin()
     nodes = [ev.NodeRef(id=str(number), class_type="Load", title="Load") for number in range(count)]
-    script.tell(ev.RunQueued, nodes=tuple(nodes))
-    script.tell(ev.RunStarted)
+    script.add(ev.RunQueued, nodes=tuple(nodes))
+    script.add(ev.RunStarted)
     for node in nodes:
-        script.tell(ev.NodeStarted, node=node, nodes_total=count)
-        script.tell(ev.NodeProgress, step=1, max_steps=3, eta_seconds=2.0, node=node, nodes_total=count)
+        script.add(ev.NodeStarted, node=node, nodes_total=count)
+        script.add(ev.NodeProgress, step=1, max_steps=3, eta_seconds=2.0, node=node, nodes_total=count)
     for done, node in enumerate(nodes, 1):
-        script.tell(ev.NodeFinished, node=node, fraction=0.99 * done / count, nodes_done=done, nodes_total=count)
+        script.add(ev.NodeFinished, node=node, fraction=0.99 * done / count, nodes_done=done, nodes_total=count)
     return script.end("success", executed=tuple(node.id for node in nodes))
 
 
-SCRIPTS: dict[str, Callable[[], list[ev.Event]]] = {
-    "an event of each type": usual,
-    "odd values": odd,
-    "a newer version's stream": newer,
-    "an early end": early,
-    "a crowd of nodes": crowded,
+SAMPLES: dict[str, Callable[[], list[ev.Event]]] = {
+    "an event of each type": each_type,
+    "odd values": hostile_values,
+    "a newer version's stream": newer_version,
+    "an early end": early_end,
+    "a crowd of nodes": many_nodes,
 }
 
 
 def sample_streams() -> Iterator[tuple[str, list[ev.Event]]]:
-    """All of them, with what each is for."""
-    for title, make in SCRIPTS.items():
+    """All samples, each with its title."""
+    for title, make in SAMPLES.items():
         yield title, make()

@@ -1,4 +1,4 @@
-"""Runs made by hand, event by event, and a way to tell them to a reporter as the core does."""
+"""Event streams of made-up runs, and what delivers them to a reporter as the core does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALL_STEPS = tuple((step, step * 0.8) for step in range(1, 21))
 
 
 class EventBuilder:
-    """A run as it is told: `at` moves the clock, `tell` appends an event that bears the time and the next `seq`."""
+    """A run's events: `at` sets the clock, `add` appends an event with that time and the next `seq`."""
 
     def __init__(self) -> None:
         self.events: list[ev.Event] = []
@@ -40,11 +40,11 @@ class EventBuilder:
         self.prompt_id: str | None = None
 
     def at(self, elapsed: float) -> EventBuilder:
-        """Move the clock to *elapsed* seconds."""
+        """Set the clock to *elapsed* seconds."""
         self.now = elapsed
         return self
 
-    def tell(self, cls: Callable[..., _E], source: ev.Source = "ws", **details: Any) -> _E:
+    def add(self, cls: Callable[..., _E], source: ev.Source = "ws", **details: Any) -> _E:
         """Append an event of class *cls*."""
         event = cls(
             seq=len(self.events) + 1,
@@ -59,31 +59,31 @@ class EventBuilder:
 
     def begin(self, nodes: tuple[ev.NodeRef, ...] = TXT2IMG, position: int | None = 0) -> EventBuilder:
         """The command's start, the connection, and the prompt in the queue at 0.1 s."""
-        self.tell(ev.StreamStarted, "client", comfyreport="0.1.0", server=SERVER, reporters=("console",))
-        self.at(0.05).tell(ev.ConnectionChanged, "client", state="connected")
+        self.add(ev.StreamStarted, "client", comfyreport="0.1.0", server=SERVER, reporters=("console",))
+        self.at(0.05).add(ev.ConnectionChanged, "client", state="connected")
         self.prompt_id = PROMPT_ID
-        self.at(0.1).tell(ev.RunQueued, "http", client_id="f" * 32, nodes=nodes, position=position, seed=42)
+        self.at(0.1).add(ev.RunQueued, "http", client_id="f" * 32, nodes=nodes, position=position, seed=42)
         return self
 
     def node(self, ref: ev.NodeRef, seconds: float, done: int, total: int = 7) -> EventBuilder:
         """A node without a bar: it runs for *seconds*, as the last of *done* nodes."""
-        self.tell(ev.NodeStarted, node=ref, **progress(done - 1, total))
+        self.add(ev.NodeStarted, node=ref, **progress(done - 1, total))
         self.at(self.now + seconds)
-        self.tell(ev.NodeFinished, node=ref, seconds=seconds, **progress(done, total))
+        self.add(ev.NodeFinished, node=ref, seconds=seconds, **progress(done, total))
         return self
 
     def step(self, ref: ev.NodeRef, step: float, maximum: float, taken: float, **details: Any) -> ev.NodeProgress:
         """A step of a bar, *taken* seconds after its pass began."""
         details = {"eta_seconds": (maximum - step) * (taken / step), "steps_per_second": step / taken, **details}
-        return self.tell(ev.NodeProgress, step=step, max_steps=maximum, node=ref, **details)
+        return self.add(ev.NodeProgress, step=step, max_steps=maximum, node=ref, **details)
 
     def end(self, status: ev.Status = "success", error: ev.ErrorInfo | None = None, **details: Any) -> list[ev.Event]:
         """The run's end and the stream's; returns the whole stream."""
         code = ev.EXIT_CODES[status]
         seconds = round(max(0.0, self.now - 0.1), 6)
         details = {"seconds": seconds, "submitted": "yes", "prompt_state": "finished", **details}
-        self.tell(ev.RunFinished, "http", status=status, exit_code=code, error=error, **details)
-        self.at(self.now + 0.01).tell(
+        self.add(ev.RunFinished, "http", status=status, exit_code=code, error=error, **details)
+        self.at(self.now + 0.01).add(
             ev.StreamFinished, "client", status=status, exit_code=code, failed=int(status != "success")
         )
         return self.events
@@ -95,7 +95,7 @@ def progress(done: float, total: int) -> dict[str, Any]:
 
 
 def image(**details: Any) -> ev.Output:
-    """The picture that the saver made."""
+    """The image that the Save Image node wrote."""
     url = f"{SERVER}/view?filename=ComfyUI_00001_.png&subfolder=&type=output"
     return ev.Output(
         node=SAVER, index=0, kind="image", filename="ComfyUI_00001_.png", subfolder="", folder="output", url=url,
@@ -106,9 +106,9 @@ def image(**details: Any) -> ev.Output:
 def sampling(steps: Iterable[tuple[int, float]] = REQUIRED_STEPS) -> EventBuilder:
     """A txt2img run up to the sampler's last step of *steps*; the sampler begins at 4 s."""
     builder = EventBuilder().begin()
-    builder.at(0.12).tell(ev.RunStarted)
+    builder.at(0.12).add(ev.RunStarted)
     builder.node(LOADER, 2.4, 1).node(LATENT, 0.01, 2).node(POSITIVE, 1.2, 3).node(NEGATIVE, 0.2, 4)
-    builder.at(4.0).tell(ev.NodeStarted, node=SAMPLER, **progress(4, 7))
+    builder.at(4.0).add(ev.NodeStarted, node=SAMPLER, **progress(4, 7))
     for step, taken in steps:
         builder.at(4.0 + taken)
         builder.step(SAMPLER, step, 20, taken, **progress(4 + step / 20, 7))
@@ -118,11 +118,11 @@ def sampling(steps: Iterable[tuple[int, float]] = REQUIRED_STEPS) -> EventBuilde
 def txt2img(steps: Iterable[tuple[int, float]] = REQUIRED_STEPS) -> list[ev.Event]:
     """A run of twenty steps and 23.4 s that saves a picture."""
     builder = sampling(steps)
-    builder.at(20.0).tell(ev.NodeFinished, node=SAMPLER, seconds=16.0, **progress(5, 7))
+    builder.at(20.0).add(ev.NodeFinished, node=SAMPLER, seconds=16.0, **progress(5, 7))
     builder.node(DECODER, 2.6, 6).node(SAVER, 0.4, 7)
-    builder.at(23.1).tell(ev.OutputReady, "http", output=image())
+    builder.at(23.1).add(ev.OutputReady, "http", output=image())
     saved = image(bytes=123456, path="/tmp/sunset.png")
-    builder.at(23.4).tell(ev.OutputSaved, "client", output=saved)
+    builder.at(23.4).add(ev.OutputSaved, "client", output=saved)
     seconds = {"4": 2.4, "5": 0.01, "6": 1.2, "7": 0.2, "3": 16.0, "8": 2.6, "9": 0.4}
     return builder.at(23.5).end(outputs=(saved,), executed=tuple(seconds), node_seconds=seconds, queue_seconds=0.02)
 
@@ -130,10 +130,10 @@ def txt2img(steps: Iterable[tuple[int, float]] = REQUIRED_STEPS) -> list[ev.Even
 def fully_cached() -> list[ev.Event]:
     """A run in which nothing had to be done."""
     builder = EventBuilder().begin()
-    builder.at(0.12).tell(ev.RunStarted)
+    builder.at(0.12).add(ev.RunStarted)
     for ref in TXT2IMG:
-        builder.tell(ev.NodeCached, node=ref, **progress(0, 1))
-    builder.at(0.2).tell(ev.OutputReady, "http", output=image(cached=True))
+        builder.add(ev.NodeCached, node=ref, **progress(0, 1))
+    builder.at(0.2).add(ev.OutputReady, "http", output=image(cached=True))
     return builder.end(cached=tuple(ref.id for ref in TXT2IMG), outputs=(image(cached=True),))
 
 
@@ -150,18 +150,18 @@ def failed() -> list[ev.Event]:
     return sampling(REQUIRED_STEPS[:2]).at(9.0).end("error", error, executed=("4", "5", "6", "7", "3"))
 
 
-def tell(reporter: object, events: Iterable[ev.Event], run: RunView | None = None) -> RunView:
+def deliver(reporter: object, events: Iterable[ev.Event], run: RunView | None = None) -> RunView:
     """Call the hooks that *reporter* has, each with the arguments that it names; then `comfyreport_close`."""
     run = run or RunView()
     for event in events:
         run.apply(event)
         for hook in ("event", str(getattr(event, "type", ""))):
-            call(reporter, hook, event=event, run=run)
-    call(reporter, "close")
+            call_hook(reporter, hook, event=event, run=run)
+    call_hook(reporter, "close")
     return run
 
 
-def call(reporter: object, hook: str, **arguments: Any) -> None:
+def call_hook(reporter: object, hook: str, **arguments: Any) -> None:
     """Call one hook, if *reporter* has it."""
     method = getattr(reporter, f"comfyreport_{hook}", None)
     if method is not None:

@@ -43,7 +43,7 @@ def connecting() -> EventBuilder:
 
 def submitting() -> EventBuilder:
     builder = EventBuilder()
-    builder.tell(ev.ConnectionChanged, "client", state="connected")
+    builder.add(ev.ConnectionChanged, "client", state="connected")
     return builder
 
 
@@ -53,13 +53,13 @@ def queued() -> EventBuilder:
 
 def starting() -> EventBuilder:
     builder = EventBuilder().begin()
-    builder.tell(ev.RunStarted)
+    builder.add(ev.RunStarted)
     return builder
 
 
 def loading() -> EventBuilder:
     builder = starting()
-    builder.at(1.0).tell(ev.NodeStarted, node=LOADER, **progress(0, 7))
+    builder.at(1.0).add(ev.NodeStarted, node=LOADER, **progress(0, 7))
     return builder.at(10.0)
 
 
@@ -70,32 +70,32 @@ def half() -> EventBuilder:
 def whole_run() -> EventBuilder:
     builder = half()
     details = {**progress(4.5, 7), "run_eta_seconds": 15.0, "run_eta_low": 12.0, "run_eta_high": 20.0}
-    builder.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", **details)
+    builder.add(ev.Heartbeat, "client", node=SAMPLER, state="running", **details)
     return builder
 
 
 def parallel() -> EventBuilder:
     builder = half()
     for ref in (SAVER, DECODER):
-        builder.tell(ev.NodeStarted, node=ref, **progress(4.5, 7))
+        builder.add(ev.NodeStarted, node=ref, **progress(4.5, 7))
     return builder
 
 
 def lost() -> EventBuilder:
     builder = half()
-    builder.tell(ev.ConnectionChanged, "client", state="lost", detail="reset")
+    builder.add(ev.ConnectionChanged, "client", state="lost", detail="reset")
     return builder
 
 
 def talking() -> EventBuilder:
     builder = loading()
-    builder.tell(ev.NodeText, node=LOADER, text="shard 3 of 5\n")
+    builder.add(ev.NodeText, node=LOADER, text="shard 3 of 5\n")
     return builder
 
 
 def finishing() -> EventBuilder:
     builder = sampling()
-    builder.tell(ev.NodeFinished, node=SAMPLER, seconds=16.0, **progress(7, 7))
+    builder.add(ev.NodeFinished, node=SAMPLER, seconds=16.0, **progress(7, 7))
     return builder
 
 

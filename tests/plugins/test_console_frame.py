@@ -116,7 +116,7 @@ def test_time_is_drawn_without_events() -> None:
 
 def test_a_whole_run_estimate_without_a_range() -> None:
     builder = half()
-    builder.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", run_eta_seconds=15.0, **progress(4.5, 7))
+    builder.add(ev.Heartbeat, "client", node=SAMPLER, state="running", run_eta_seconds=15.0, **progress(4.5, 7))
     assert "(15s left)" in lines(builder, 80)[-1]
 
 
@@ -126,12 +126,12 @@ def test_after_the_end_there_is_nothing() -> None:
     assert frame(fold(builder), 99.0, 80, 24, unicode=True, color=True) == []
 
 
-def crowd(count: int) -> EventBuilder:
+def many_nodes(count: int) -> EventBuilder:
     """Many nodes side by side, two of them with the same title; the third one has a bar."""
     builder = starting()
     for number in range(count):
         ref = ev.NodeRef(id=str(number), title=f"Node {min(number, count - 2)}")
-        builder.tell(ev.NodeStarted, node=ref, **progress(0, count))
+        builder.add(ev.NodeStarted, node=ref, **progress(0, count))
         if number == 2:
             builder.step(ref, 1, 4, 1.0, **progress(0, count))
     return builder
@@ -139,16 +139,16 @@ def crowd(count: int) -> EventBuilder:
 
 @pytest.mark.parametrize(("height", "shown"), [(24, 8), (8, 5), (5, 2), (4, 1), (3, 0), (1, 0)])
 def test_no_more_lines_than_the_terminal_has_room_for(height: int, shown: int) -> None:
-    found = lines(crowd(20), 80, height)
-    assert len(found) == shown + 1
-    assert f"+{20 - shown} running" in found[-1]
+    shown_lines = lines(many_nodes(20), 80, height)
+    assert len(shown_lines) == shown + 1
+    assert f"+{20 - shown} running" in shown_lines[-1]
     if shown:
-        assert found[0].startswith("Node 2 "), "one with a bar stays"
+        assert shown_lines[0].startswith("Node 2 "), "one with a bar stays"
 
 
-def test_nodes_of_the_same_title_are_told_apart() -> None:
-    found = lines(crowd(3))
-    assert [line.split("  ")[0] for line in found[:-1]] == ["Node 0", "Node 1 #1", "Node 1 #2"]
+def test_nodes_of_the_same_title_have_their_ids() -> None:
+    shown_lines = lines(many_nodes(3))
+    assert [line.split("  ")[0] for line in shown_lines[:-1]] == ["Node 0", "Node 1 #1", "Node 1 #2"]
 
 
 TITLES = st.text(st.characters(), max_size=40) | st.sampled_from(
@@ -170,13 +170,13 @@ def test_no_frame_is_larger_than_the_terminal(
 ) -> None:
     builder = starting()
     ref = ev.NodeRef(id="1", class_type="X", title=title)
-    builder.tell(ev.NodeStarted, node=ref, **progress(0, 7))
-    builder.tell(ev.NodeStarted, node=DECODER, **progress(0, 7))
-    builder.tell(ev.NodeText, node=DECODER, text=title)
+    builder.add(ev.NodeStarted, node=ref, **progress(0, 7))
+    builder.add(ev.NodeStarted, node=DECODER, **progress(0, 7))
+    builder.add(ev.NodeText, node=DECODER, text=title)
     details = {"run_eta_seconds": 5000.0, "run_eta_low": 4000.0, "run_eta_high": 9000.0} if eta else {}
     builder.step(ref, 123456.0, 1234567.0, 1.0, **details, **progress(0.5, 7))
     if state:
-        builder.tell(ev.ConnectionChanged, "client", state=state)
+        builder.add(ev.ConnectionChanged, "client", state=state)
     shown = lines(builder, width, height, unicode=unicode)
     assert 1 <= len(shown) <= max(1, height - 1)
     for line in shown:

@@ -16,11 +16,11 @@ from comfyreport.text import cell_width
 from tests.plugins.events import (
     SAMPLER,
     EventBuilder,
-    call,
+    call_hook,
+    deliver,
     failed,
     progress,
     sampling,
-    tell,
     txt2img,
 )
 from tests.plugins.frames import half, lines, loading, starting
@@ -29,7 +29,7 @@ from tests.plugins.terminal import Terminal
 
 def test_a_whole_run() -> None:
     out = Terminal()
-    tell(console(out), txt2img())
+    deliver(console(out), txt2img())
     assert out.screen == [
         "[INFO] Connected to progress stream",
         "[INFO] Generation started",
@@ -47,30 +47,30 @@ def test_a_whole_run() -> None:
     ]
 
 
-def begin(out: Terminal, builder: EventBuilder) -> tuple[Console, RunView]:
-    """A console that was told all of *builder* and isn't closed."""
+def start_console(out: Terminal, builder: EventBuilder) -> tuple[Console, RunView]:
+    """A console that got all events of *builder* and isn't closed."""
     reporter, run = console(out), RunView()
     for event in builder.events:
-        hear(reporter, run, event)
+        deliver_next(reporter, run, event)
     return reporter, run
 
 
-def hear(reporter: Console, run: RunView, event: ev.Event) -> None:
+def deliver_next(reporter: Console, run: RunView, event: ev.Event) -> None:
     run.apply(event)
-    call(reporter, str(getattr(event, "type", "")), event=event, run=run)
+    call_hook(reporter, str(getattr(event, "type", "")), event=event, run=run)
 
 
 @pytest.mark.parametrize("columns", [20, 60, 80, 120])
-def test_the_region_stands_below_what_was_told(columns: int) -> None:
+def test_the_region_is_below_the_written_lines(columns: int) -> None:
     out = Terminal(columns)
-    begin(out, half())
+    start_console(out, half())
     assert out.screen[-3] == "[INFO] Done: Negative prompt in 0.2s"
     assert out.screen[-2:] == lines(half(), columns, unicode=True)
 
 
 def test_a_failure_leaves_no_bar() -> None:
     out = Terminal()
-    tell(console(out), failed())
+    deliver(console(out), failed())
     assert out.screen[-1] == ""
     assert out.screen[-2] == "  Hint: the text encoder doesn't fit the model"
     assert not any("█" in each for each in out.screen)
@@ -78,43 +78,45 @@ def test_a_failure_leaves_no_bar() -> None:
 
 def test_a_close_without_an_end_leaves_no_bar() -> None:
     out = Terminal()
-    reporter, _ = begin(out, half())
-    call(reporter, "close")
+    reporter, _ = start_console(out, half())
+    call_hook(reporter, "close")
     assert out.screen[-2:] == ["[INFO] Done: Negative prompt in 0.2s", ""]
 
 
 def test_what_waits_for_the_next_draw_is_written_at_the_close() -> None:
     out = Terminal()
     builder = half()
-    builder.at(builder.now + 0.01).tell(ev.NodeFinished, node=SAMPLER, seconds=8.0, **progress(5, 7))
-    reporter, _ = begin(out, builder)
+    builder.at(builder.now + 0.01).add(ev.NodeFinished, node=SAMPLER, seconds=8.0, **progress(5, 7))
+    reporter, _ = start_console(out, builder)
     assert "Done: KSampler" not in "".join(out.writes)
-    call(reporter, "close")
+    call_hook(reporter, "close")
     assert out.screen[-2:] == ["[INFO] Done: KSampler in 8.0s", ""]
 
 
 def test_at_most_ten_draws_a_second() -> None:
     out = Terminal()
     builder = sampling(())
-    reporter, run = begin(out, builder)
+    reporter, run = start_console(out, builder)
     before = len(out.writes)
     for step in range(1, 1001):
-        hear(reporter, run, builder.at(4.0 + step / 500).step(SAMPLER, step, 1000, step / 500, **progress(4, 7)))
-        call(reporter, "tick", elapsed=builder.now, run=run)
+        deliver_next(
+            reporter, run, builder.at(4.0 + step / 500).step(SAMPLER, step, 1000, step / 500, **progress(4, 7))
+        )
+        call_hook(reporter, "tick", elapsed=builder.now, run=run)
     assert 18 <= len(out.writes) - before <= 2 / DRAW_EVERY + 1
 
 
-def test_a_thousand_short_nodes_are_all_told_in_few_writes() -> None:
+def test_a_thousand_short_nodes_have_a_line_each_in_few_writes() -> None:
     out = Terminal()
     builder = starting()
-    reporter, run = begin(out, builder)
+    reporter, run = start_console(out, builder)
     before = len(out.writes)
     for number in range(1000):
         builder.at(1.0 + number / 1000).node(ev.NodeRef(id=str(number), title=f"Node {number}"), 0.0005, 1, 1000)
         for event in builder.events[-2:]:
-            hear(reporter, run, event)
+            deliver_next(reporter, run, event)
     assert len(out.writes) - before <= 11
-    call(reporter, "close")
+    call_hook(reporter, "close")
     done = [each for each in out.screen if each.startswith("[INFO] Done: Node ")]
     assert len(done) == 1000
 
@@ -122,17 +124,17 @@ def test_a_thousand_short_nodes_are_all_told_in_few_writes() -> None:
 def test_warnings_are_written_at_once() -> None:
     out = Terminal()
     builder = half()
-    reporter, run = begin(out, builder)
-    hear(reporter, run, builder.tell(ev.Warning, code="stalled", message="nothing heard"))
+    reporter, run = start_console(out, builder)
+    deliver_next(reporter, run, builder.add(ev.Warning, code="stalled", message="nothing heard"))
     assert out.screen[-3] == "[WARN] nothing heard"
     assert out.screen[-1].startswith("█")
 
 
 def test_ticks_keep_the_time_going() -> None:
     out = Terminal()
-    reporter, run = begin(out, loading())
+    reporter, run = start_console(out, loading())
     for tenth in range(101, 151):
-        call(reporter, "tick", elapsed=tenth / 10, run=run)
+        call_hook(reporter, "tick", elapsed=tenth / 10, run=run)
     assert out.screen[-2] == "Load Checkpoint  14s"
     assert out.screen[-1].endswith("[15s]")
     assert all(before != after for before, after in pairwise(out.writes)), "nothing new is nothing written"
@@ -140,25 +142,25 @@ def test_ticks_keep_the_time_going() -> None:
 
 def test_a_tick_before_anything_else() -> None:
     out = Terminal()
-    call(console(out), "tick", elapsed=3.0, run=RunView())
+    call_hook(console(out), "tick", elapsed=3.0, run=RunView())
     assert out.screen == ["Connecting [3s]"]
 
 
 def test_a_resize_is_followed_at_the_next_draw() -> None:
     out = Terminal(120)
     builder = half()
-    reporter, run = begin(out, builder)
+    reporter, run = start_console(out, builder)
     out.columns = 40
-    call(reporter, "tick", elapsed=builder.now + 1, run=run)
+    call_hook(reporter, "tick", elapsed=builder.now + 1, run=run)
     assert out.screen[-2:] == lines(builder, 40, unicode=True, after=1.0)
     out.columns = 100
-    call(reporter, "tick", elapsed=builder.now + 2, run=run)
+    call_hook(reporter, "tick", elapsed=builder.now + 2, run=run)
     assert cell_width(out.screen[-2]) > 40
 
 
 def test_only_known_escapes_and_the_cursor_is_never_hidden() -> None:
     out = Terminal(color="always")
-    tell(console(out), failed())
+    deliver(console(out), failed())
     assert set(re.findall(r"\x1b\[[0-9;?]*[A-Za-z]", "".join(out.writes))) <= {
         "\x1b[J", "\x1b[1A", "\x1b[?7l", "\x1b[?7h",
         "\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[34m", "\x1b[36m",
@@ -167,9 +169,9 @@ def test_only_known_escapes_and_the_cursor_is_never_hidden() -> None:
 
 def test_ascii_where_the_encoding_has_no_blocks() -> None:
     out = Terminal(encoding="ascii")
-    reporter, _ = begin(out, half())
+    reporter, _ = start_console(out, half())
     assert out.screen[-2:] == lines(half())
-    call(reporter, "close")
+    call_hook(reporter, "close")
 
 
 def test_two_consoles_on_one_terminal_are_refused() -> None:
@@ -182,7 +184,7 @@ def test_two_consoles_on_one_terminal_are_refused() -> None:
 
 def test_lines_wrap_again_behind_each_draw() -> None:
     out = Terminal()
-    tell(console(out), txt2img())
+    deliver(console(out), txt2img())
     text = "".join(out.writes)
     assert text.count("\x1b[?7l") == text.count("\x1b[?7h") > 5
     assert text.rindex("\x1b[?7h") > text.rindex("\x1b[?7l")

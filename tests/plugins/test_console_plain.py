@@ -17,11 +17,11 @@ from tests.plugins.events import (
     SAMPLER,
     SAVER,
     EventBuilder,
+    deliver,
     failed,
     fully_cached,
     progress,
     sampling,
-    tell,
     txt2img,
 )
 from tests.plugins.terminal import Plain, Terminal
@@ -29,14 +29,14 @@ from tests.plugins.terminal import Plain, Terminal
 
 def lines(events: list[ev.Event]) -> list[str]:
     out = Plain()
-    tell(console(out), events)
+    deliver(console(out), events)
     assert "\r" not in out.text
     assert "\x1b" not in out.text
     return out.text.splitlines()
 
 
-def told(builder: EventBuilder) -> list[str]:
-    """What came after the connection's line."""
+def run_lines(builder: EventBuilder) -> list[str]:
+    """The lines after that of the connection."""
     return lines(builder.events)[1:]
 
 
@@ -77,9 +77,9 @@ def test_a_fully_cached_run() -> None:
 
 def test_one_cached_node() -> None:
     builder = EventBuilder().begin()
-    builder.tell(ev.NodeCached, node=LOADER, **progress(0, 6))
+    builder.add(ev.NodeCached, node=LOADER, **progress(0, 6))
     builder.node(SAVER, 1.0, 1)
-    assert told(builder)[0] == "[INFO] 1 node cached"
+    assert run_lines(builder)[0] == "[INFO] 1 node cached"
 
 
 def test_a_failed_run() -> None:
@@ -100,21 +100,21 @@ def bars(times: list[float], maximum: float, **details: int) -> EventBuilder:
 
 
 def test_quick_progress_is_a_line_for_each_five_per_cent() -> None:
-    got = told(bars([1 + step / 1000 for step in range(1, 1001)], 1000))
-    assert len(got) == 21
-    assert got[0].startswith("[PROGRESS] VAE Decode: 1/1000 steps (0%)")
-    assert got[1].startswith("[PROGRESS] VAE Decode: 51/1000 steps (5%)")
-    assert got[-1].startswith("[PROGRESS] VAE Decode: 1000/1000 steps (100%)")
+    written = run_lines(bars([1 + step / 1000 for step in range(1, 1001)], 1000))
+    assert len(written) == 21
+    assert written[0].startswith("[PROGRESS] VAE Decode: 1/1000 steps (0%)")
+    assert written[1].startswith("[PROGRESS] VAE Decode: 51/1000 steps (5%)")
+    assert written[-1].startswith("[PROGRESS] VAE Decode: 1000/1000 steps (100%)")
 
 
 def test_slow_progress_is_a_line_every_five_seconds() -> None:
-    got = told(bars([float(step) for step in range(1, 32)], 10_000))
-    assert [line.split()[3] for line in got] == [f"{step}/10000" for step in range(1, 32, 5)]
+    written = run_lines(bars([float(step) for step in range(1, 32)], 10_000))
+    assert [line.split()[3] for line in written] == [f"{step}/10000" for step in range(1, 32, 5)]
 
 
 def test_all_of_twenty_steps() -> None:
-    got = [line for line in lines(txt2img(ALL_STEPS)) if line.startswith("[PROGRESS]")]
-    assert len(got) == 20
+    written = [line for line in lines(txt2img(ALL_STEPS)) if line.startswith("[PROGRESS]")]
+    assert len(written) == 20
 
 
 def test_first_and_last_of_each_pass() -> None:
@@ -122,28 +122,28 @@ def test_first_and_last_of_each_pass() -> None:
     for number in (1, 2):
         for step in range(1, 1001):
             builder.at(builder.now + 1e-5).step(SAMPLER, step, 1000, 1.0, pass_number=number)
-    got = told(builder)
-    assert sum(" 1/1000 " in line for line in got) == 2
-    assert sum(" 1000/1000 " in line for line in got) == 2
-    assert got[21].startswith("[PROGRESS] Sampling (pass 2): 1/1000")
+    written = run_lines(builder)
+    assert sum(" 1/1000 " in line for line in written) == 2
+    assert sum(" 1000/1000 " in line for line in written) == 2
+    assert written[21].startswith("[PROGRESS] Sampling (pass 2): 1/1000")
 
 
 def test_a_node_that_starts_again_has_a_first_step_again() -> None:
     builder = EventBuilder().begin()
     for _ in range(2):
-        builder.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
+        builder.add(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
         builder.step(SAMPLER, 1, 1000, 1.0)
-        builder.tell(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
-    assert sum(line.startswith("[PROGRESS]") for line in told(builder)) == 2
+        builder.add(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
+    assert sum(line.startswith("[PROGRESS]") for line in run_lines(builder)) == 2
 
 
-def test_the_queue_is_told_when_the_place_changes() -> None:
+def test_the_place_in_the_queue_is_written_when_it_changes() -> None:
     builder = EventBuilder().begin(position=3)
     for position, remaining in ((3, 4), (3, 5), (2, 4), (2, 4), (1, 3), (0, 2), (None, 2)):
-        builder.at(builder.now + 1).tell(ev.QueueChanged, position=position, remaining=remaining)
-    builder.tell(ev.RunStarted)
-    builder.tell(ev.QueueChanged, position=0, remaining=7)
-    assert told(builder) == [
+        builder.at(builder.now + 1).add(ev.QueueChanged, position=position, remaining=remaining)
+    builder.add(ev.RunStarted)
+    builder.add(ev.QueueChanged, position=0, remaining=7)
+    assert run_lines(builder) == [
         "[INFO] Waiting in the queue: 3 before this one",
         "[INFO] Waiting in the queue: 2 before this one",
         "[INFO] Waiting in the queue: 1 before this one",
@@ -151,34 +151,34 @@ def test_the_queue_is_told_when_the_place_changes() -> None:
     ]
 
 
-def test_silence_is_told_every_thirty_seconds() -> None:
+def test_heartbeats_are_written_every_thirty_seconds() -> None:
     builder = sampling(())
     started = builder.now
     for seconds in range(5, 101, 5):
-        builder.at(started + seconds).tell(
+        builder.at(started + seconds).add(
             ev.Heartbeat, "client", node=SAMPLER, silent_seconds=float(seconds), node_seconds=float(seconds),
             state="running", **progress(4, 7),
         )  # fmt: skip
-    got = [line for line in told(builder) if "Still" in line]
-    assert got == [
+    written = [line for line in run_lines(builder) if "Still" in line]
+    assert written == [
         f"[INFO] Still running: KSampler for {span}, nothing heard for {span}" for span in ("30s", "1m 00s", "1m 30s")
     ]
 
 
-def test_a_nodes_words_are_told_now_and_then() -> None:
+def test_a_nodes_text_is_written_every_few_seconds() -> None:
     builder = EventBuilder().begin()
     for second in range(12):
-        builder.at(float(second)).tell(ev.NodeText, node=SAVER, text=f"upload {second}")
-    builder.at(20.0).tell(ev.NodeText, node=SAVER, text="  \n")
-    assert told(builder) == [f"[INFO] Save Image: upload {second}" for second in (0, 5, 10)]
+        builder.at(float(second)).add(ev.NodeText, node=SAVER, text=f"upload {second}")
+    builder.at(20.0).add(ev.NodeText, node=SAVER, text="  \n")
+    assert run_lines(builder) == [f"[INFO] Save Image: upload {second}" for second in (0, 5, 10)]
 
 
 def test_warnings_and_the_connection() -> None:
     builder = EventBuilder().begin()
-    builder.tell(ev.Warning, code="stalled", message="nothing heard\x1b[2J")
-    builder.tell(ev.ConnectionChanged, "client", state="lost", detail="reset by peer")
-    builder.tell(ev.ConnectionChanged, "client", state="restored")
-    assert told(builder) == [
+    builder.add(ev.Warning, code="stalled", message="nothing heard\x1b[2J")
+    builder.add(ev.ConnectionChanged, "client", state="lost", detail="reset by peer")
+    builder.add(ev.ConnectionChanged, "client", state="restored")
+    assert run_lines(builder) == [
         "[WARN] nothing heard\\x1b[2J",
         "[WARN] Connection lost: reset by peer",
         "[INFO] Connection restored",
@@ -189,28 +189,28 @@ def test_titles_cant_move_the_cursor() -> None:
     evil = ev.NodeRef(id="1", class_type="X", title="\x1b]0;owned\x07\r\n[OK] Generation complete\u202e")
     builder = EventBuilder().begin()
     builder.node(evil, 1.0, 1)
-    assert told(builder)[0] == "[INFO] Node: \\x1b]0;owned\\x07\\r\\n[OK] Generation complete\\u202e"
-    assert len(told(builder)) == 2
+    assert run_lines(builder)[0] == "[INFO] Node: \\x1b]0;owned\\x07\\r\\n[OK] Generation complete\\u202e"
+    assert len(run_lines(builder)) == 2
 
 
 @pytest.mark.parametrize("status", list(ev.EXIT_CODES))
-def test_every_end_has_a_last_word(status: ev.Status) -> None:
-    got = lines(EventBuilder().begin().end(status))
+def test_every_end_has_a_line(status: ev.Status) -> None:
+    written = lines(EventBuilder().begin().end(status))
     tags = {"success": "[OK] ", "cancelled": "[WARN] ", "detached": "[WARN] "}
-    assert got[1].startswith(tags.get(status, "[ERROR] "))
+    assert written[1].startswith(tags.get(status, "[ERROR] "))
 
 
 def test_two_runs_share_nothing() -> None:
     out = Plain()
     reporter = console(out)
     for _ in range(2):
-        tell(reporter, bars([1.0], 1000).end())
+        deliver(reporter, bars([1.0], 1000).end())
     assert out.text.count("[PROGRESS]") == 2
 
 
 def test_colour_without_redraw() -> None:
     out = Plain(color="always")
-    tell(console(out), txt2img())
+    deliver(console(out), txt2img())
     assert "\x1b[34m[INFO]\x1b[0m Generation started\n" in out.text
     assert out.text.endswith("\x1b[32m[OK]\x1b[0m Generation complete in 23.4s\n")
     assert "\r" not in out.text
@@ -218,7 +218,7 @@ def test_colour_without_redraw() -> None:
 
 def test_plain_on_a_terminal_when_asked() -> None:
     out = Terminal()
-    tell(console(out, plain=True), txt2img())
+    deliver(console(out, plain=True), txt2img())
     assert "".join(out.writes).splitlines() == lines(txt2img())
 
 
@@ -226,10 +226,10 @@ def test_a_node_title_that_the_encoding_lacks() -> None:
     out = Plain(encoding="cp1252")
     builder = EventBuilder().begin()
     builder.node(ev.NodeRef(id="1", title="雪 é"), 1.0, 1)
-    tell(console(out), builder.events)
+    deliver(console(out), builder.events)
     assert "[INFO] Node: ? é" in out.text
 
 
 def test_to_a_file(tmp_path: Path) -> None:
-    tell(console(Stream.to_path(tmp_path / "run.txt")), txt2img())
+    deliver(console(Stream.to_path(tmp_path / "run.txt")), txt2img())
     assert (tmp_path / "run.txt").read_text(encoding="utf-8").splitlines() == lines(txt2img())

@@ -20,12 +20,12 @@ from tests.plugins.events import (
     EPOCH,
     SAMPLER,
     EventBuilder,
-    call,
+    call_hook,
+    deliver,
     failed,
     fully_cached,
     progress,
     sampling,
-    tell,
     txt2img,
 )
 
@@ -45,7 +45,7 @@ def half_hour_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def logged(path: Path, events: list[ev.Event]) -> list[str]:
-    tell(filelog(path), events)
+    deliver(filelog(path), events)
     lines = path.read_text(encoding="utf-8").splitlines()
     for line in lines:
         assert LINE.fullmatch(line), line
@@ -91,20 +91,20 @@ def test_an_error_is_one_line(tmp_path: Path) -> None:
 
 def test_warnings_have_their_level(tmp_path: Path) -> None:
     builder = EventBuilder().begin()
-    builder.tell(ev.Warning, code="stalled", message="nothing heard")
+    builder.add(ev.Warning, code="stalled", message="nothing heard")
     assert "WARNING nothing heard" in texts(logged(tmp_path / "run.log", builder.end()))
 
 
 def test_what_a_server_sends_stays_on_its_line(tmp_path: Path) -> None:
     builder = EventBuilder()
-    builder.tell(ev.NodeText, node=ev.NodeRef(id="1", title="雪\n[ERROR] forged"), text="a\r\n\x1b[2J\u2028b \ud800")
+    builder.add(ev.NodeText, node=ev.NodeRef(id="1", title="雪\n[ERROR] forged"), text="a\r\n\x1b[2J\u2028b \ud800")
     lines = logged(tmp_path / "run.log", builder.events)
     assert texts(lines) == ["INFO    雪\\n[ERROR] forged: a\\r\\n\\x1b[2J\\u2028b \\ud800"]
 
 
 def test_a_long_text_is_cut(tmp_path: Path) -> None:
     builder = EventBuilder()
-    builder.tell(ev.StreamFinished, status="success", exit_code=5, reporter_failures=("x" * 400,) * 50)
+    builder.add(ev.StreamFinished, status="success", exit_code=5, reporter_failures=("x" * 400,) * 50)
     (line,) = logged(tmp_path / "run.log", builder.events)
     assert len(line) < 2100
     assert line.endswith("…")
@@ -114,7 +114,7 @@ def test_progress_is_thinned_to_one_a_second(tmp_path: Path) -> None:
     builder = sampling(())
     for step in range(1, 1001):
         builder.at(4.0 + step / 100).step(SAMPLER, step, 2000, step / 100)
-    builder.tell(ev.NodeFinished, node=SAMPLER, **progress(5, 7))
+    builder.add(ev.NodeFinished, node=SAMPLER, **progress(5, 7))
     lines = [line for line in logged(tmp_path / "run.log", builder.end()) if "Sampling" in line]
     assert 10 <= len(lines) <= 12
     assert "1000/2000" in lines[-1]
@@ -125,16 +125,16 @@ def test_the_last_step_of_a_pass_is_there(tmp_path: Path) -> None:
     assert any("20/20" in line for line in lines)
 
 
-def test_a_tick_brings_a_held_line_out(tmp_path: Path) -> None:
+def test_a_tick_writes_a_held_line(tmp_path: Path) -> None:
     reporter = filelog(tmp_path / "run.log")
     builder = EventBuilder()
     for step in (1, 2):
-        call(reporter, "event", event=builder.step(SAMPLER, step, 20, 0.1))
-    call(reporter, "tick", elapsed=0.5, run=RunView())
+        call_hook(reporter, "event", event=builder.step(SAMPLER, step, 20, 0.1))
+    call_hook(reporter, "tick", elapsed=0.5, run=RunView())
     assert len((tmp_path / "run.log").read_text().splitlines()) == 1
-    call(reporter, "tick", elapsed=1.0, run=RunView())
+    call_hook(reporter, "tick", elapsed=1.0, run=RunView())
     assert len((tmp_path / "run.log").read_text().splitlines()) == 2
-    call(reporter, "close")
+    call_hook(reporter, "close")
 
 
 def test_it_is_appended_to(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_it_is_appended_to(tmp_path: Path) -> None:
 def test_rotation(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     for _ in range(4):
-        tell(filelog(path, max_bytes=1500, backups=2), txt2img())
+        deliver(filelog(path, max_bytes=1500, backups=2), txt2img())
     files = sorted(each.name for each in tmp_path.iterdir())
     assert files == ["run.log", "run.log.1", "run.log.2"]
     assert all(each.stat().st_size <= 1500 for each in tmp_path.iterdir())
@@ -155,12 +155,12 @@ def test_rotation(tmp_path: Path) -> None:
 
 
 def test_no_rotation(tmp_path: Path) -> None:
-    tell(filelog(tmp_path / "run.log", max_bytes=0, backups=0), txt2img())
+    deliver(filelog(tmp_path / "run.log", max_bytes=0, backups=0), txt2img())
     assert [each.name for each in tmp_path.iterdir()] == ["run.log"]
 
 
 @pytest.mark.parametrize(("max_bytes", "backups"), [(-1, 3), (1000, -1), (1000, 0)])
-def test_bounds_that_are_none(tmp_path: Path, max_bytes: int, backups: int) -> None:
+def test_unusable_limits(tmp_path: Path, max_bytes: int, backups: int) -> None:
     with pytest.raises(ReporterError, match="max_bytes="):
         filelog(tmp_path / "run.log", max_bytes=max_bytes, backups=backups)
     assert not (tmp_path / "run.log").exists()
@@ -171,19 +171,19 @@ def test_a_path_that_cant_be_written_fails_at_once(tmp_path: Path) -> None:
         filelog(tmp_path / "missing" / "run.log")
 
 
-def test_a_full_disk_is_the_cores_business(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_raised(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
     reporter = filelog(full, max_bytes=0, backups=0)
     with pytest.raises(OSError, match="No space left"):
-        call(reporter, "event", event=txt2img()[0])
+        call_hook(reporter, "event", event=txt2img()[0])
     with pytest.raises(OSError, match="No space left"):
-        call(reporter, "close")
+        call_hook(reporter, "close")
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_failing_rotation_is_the_cores_business(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_rotation_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reporter = filelog(tmp_path / "run.log", max_bytes=300, backups=1)
 
     def refuse(source: str, target: str) -> None:
@@ -191,7 +191,7 @@ def test_a_failing_rotation_is_the_cores_business(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr("os.rename", refuse)
     with pytest.raises(PermissionError):
-        tell(reporter, txt2img())
+        deliver(reporter, txt2img())
 
 
 def test_logging_is_left_alone(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.playing import check, executing, play, short, text, text_frame, the_e
 SERVER = "http://127.0.0.1:8188"
 
 
-def told(events: list[ev.Event]) -> list[str]:
+def described(events: list[ev.Event]) -> list[str]:
     return [short(event) for event in events]
 
 
@@ -36,7 +36,7 @@ def test_what_is_recorded_can_be_played(name: str, tmp_path: Path) -> None:
     assert recording.server == SERVER
     events = list(Player(recording).events())
     check(events)
-    assert told(events) == told(play(recordings.load(name)))
+    assert described(events) == described(play(recordings.load(name)))
     assert [event.time - recording.time for event in events] == pytest.approx(
         [event.elapsed for event in events], abs=1e-5
     )
@@ -50,9 +50,9 @@ HEADER = b'{"kind": "header", "recording": 1, "server": "http://h", "time": 1e9}
 
 def test_a_last_line_that_was_cut_off_is_left_out() -> None:
     for length in range(len(LINE)):
-        found = parse_recording(HEADER + b"\n" + LINE + b"\n" + LINE[:length], "r")
-        assert len(found.records) == 1
-        assert (found.server, found.time, found.duration) == ("http://h", 1e9, 1.5)
+        recording = parse_recording(HEADER + b"\n" + LINE + b"\n" + LINE[:length], "r")
+        assert len(recording.records) == 1
+        assert (recording.server, recording.time, recording.duration) == ("http://h", 1e9, 1.5)
 
 
 def test_a_recording_may_be_compressed(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-WILD = st.fixed_dictionaries(
+ANY_RECORD = st.fixed_dictionaries(
     {
         "kind": st.sampled_from(["http", "ws-open", "ws-close", "ws-text", "ws-binary", "note", "header"]) | st.text(),
         "dir": st.sampled_from(["in", "out", "note"]) | st.text(),
@@ -132,9 +132,9 @@ WILD = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(WILD, max_size=12))
-def test_a_recording_of_any_content_is_played_to_its_end(wild: list[dict[str, Any]]) -> None:
-    data = b"\n".join(json.dumps(each).encode() for each in wild)
+@given(st.lists(ANY_RECORD, max_size=12))
+def test_a_recording_of_any_content_is_played_to_its_end(records: list[dict[str, Any]]) -> None:
+    data = b"\n".join(json.dumps(each).encode() for each in records)
     try:
         recording = parse_recording(data, "wild")
     except UsageError:
@@ -181,9 +181,9 @@ def played(*more: dict[str, Any]) -> list[ev.Event]:
     return events
 
 
-def test_saved_outputs_are_told() -> None:
+def test_saved_outputs_are_played() -> None:
     events = played(HISTORY, note("saved", index=0, path="/x/a.png", bytes=7), note("saved", index=5, path="/x"))
-    assert told(events)[-3:] == ["output_ready", "output_saved", "run_finished"]
+    assert described(events)[-3:] == ["output_ready", "output_saved", "run_finished"]
     [output] = the_end(events).outputs
     assert (output.path, output.bytes, output.url) == (
         "/x/a.png",
@@ -203,7 +203,7 @@ ERROR = {"code": "download_failed", "message": "m", "hint": "h"}
 
 @pytest.mark.parametrize("before", [[], [HISTORY]])
 @pytest.mark.parametrize(("status", "code"), [("partial", 8), ("timeout", 7), ("unreachable", 3), ("internal", 70)])
-def test_the_recorded_end_is_the_last_word(before: list[dict[str, Any]], status: str, code: int) -> None:
+def test_the_recorded_end_decides(before: list[dict[str, Any]], status: str, code: int) -> None:
     """Outputs that could not be saved, a time limit, and the like: no wire shows them."""
     end = the_end(played(*before, note("end", status=status, error=ERROR, prompt_state="finished", submitted="yes")))
     assert (end.status, end.exit_code, end.prompt_state, end.submitted) == (status, code, "finished", "yes")
@@ -236,8 +236,8 @@ def test_the_play_can_be_stopped() -> None:
 def test_frames_of_other_clients_sockets_are_not_ours() -> None:
     other = {"dir": "out", "kind": "ws-open", "path": "/ws?clientId=other", "sock": "B"}
     frame = {"dir": "in", "kind": "ws-text", "text": executing("8", prompt_id="p")}
-    assert "node_started 8" not in told(played(other, {**frame, "sock": "B"}))
-    assert "node_started 8" in told(played(other, {**frame, "sock": "A"}))
+    assert "node_started 8" not in described(played(other, {**frame, "sock": "B"}))
+    assert "node_started 8" in described(played(other, {**frame, "sock": "A"}))
 
 
 def test_binary_frames_are_played() -> None:
@@ -247,4 +247,4 @@ def test_binary_frames_are_played() -> None:
         {"dir": "in", "kind": "ws-binary", "sock": "A", "b64": base64.b64encode(struct.pack(">II", 1, 1)).decode()},
         {"dir": "in", "kind": "ws-text", "sock": "A", "text": text("status", status={})},
     ]
-    assert told(played(*frames))[-4:] == ["node_started 8", "node_text 8", "node_preview 8", "run_finished"]
+    assert described(played(*frames))[-4:] == ["node_started 8", "node_text 8", "node_preview 8", "run_finished"]

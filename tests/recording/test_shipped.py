@@ -26,13 +26,13 @@ STATUSES = {
 }
 
 
-def test_they_are_small_and_named_for_what_they_show() -> None:
+def test_their_names_and_total_size() -> None:
     assert set(recordings()) == set(ship.NAMES)
     assert sum(path.stat().st_size for path in SHIPPED.glob("*.gz")) < 500_000
 
 
 @pytest.mark.parametrize("name", recordings())
-def test_they_are_those_of_the_tests(name: str) -> None:
+def test_they_hold_the_same_records_as_those_of_the_tests(name: str) -> None:
     assert list(load_recording(name).records) == list(ship.shipped(ship.NAMES[name]))[1:]
 
 
@@ -49,12 +49,12 @@ def test_each_is_a_whole_stream(name: str) -> None:
     assert all(later.elapsed >= earlier.elapsed for earlier, later in itertools.pairwise(events))
 
 
-def test_among_them_is_an_event_of_nearly_every_type() -> None:
+def test_they_have_events_of_all_types_but_heartbeats() -> None:
     types = {type(event) for name in recordings() for event in stream_of(name)}
     assert set(ev.EVENT_CLASSES) - types == {ev.Heartbeat}
 
 
-def test_what_each_is_for() -> None:
+def test_what_each_shows() -> None:
     def has(name: str, kind: type[ev.Event]) -> list[ev.Event]:
         return [event for event in stream_of(name) if isinstance(event, kind)]
 
@@ -68,12 +68,12 @@ def test_what_each_is_for() -> None:
 
 
 @pytest.mark.parametrize("name", recordings())
-def test_they_play_through_our_own_reporters(name: str) -> None:
+def test_our_own_reporters_play_them(name: str) -> None:
     for reporter in (console, quiet, jsonl, filelog):
         for tty in (True, False):
             assert play(reporter, name, tty=tty, width=60) or (reporter is quiet and name not in STATUSES)
 
 
-def test_one_that_is_not_there() -> None:
+def test_an_unknown_name() -> None:
     with pytest.raises(UsageError, match=r"^the recording nothing can't be read: No such file or directory$"):
         play(console, "nothing")

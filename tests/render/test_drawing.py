@@ -39,7 +39,7 @@ def test_it_holds_to_ten_draws_a_second() -> None:
     assert region.due(1.0), "a clock that was set back"
 
 
-def test_of_more_lines_than_there_is_room_for_the_last_ones_stand() -> None:
+def test_of_more_lines_than_fit_the_last_ones_are_drawn() -> None:
     out, _ = pair()
     region = Region(out)
     for number in range(3):
@@ -83,7 +83,7 @@ def test_tabs_of_others_end_at_columns_not_at_characters() -> None:
     assert out.screen[0] == "雪      x       \U0001f1ff\U0001f1fc      y"
 
 
-def test_of_others_nothing_can_move_the_cursor() -> None:
+def test_what_others_write_cant_move_the_cursor() -> None:
     out, other = pair()
     region = Region(out)
     region.draw(["bar"], 0.0)
@@ -92,7 +92,7 @@ def test_of_others_nothing_can_move_the_cursor() -> None:
     assert out.screen == ["\\x08\\x9b2Jx", "bar"]
 
 
-def test_what_was_kept_is_written_when_the_drawing_stream_is_let_go() -> None:
+def test_what_was_held_back_is_written_when_the_drawing_stream_is_released() -> None:
     out, other = pair()
     Region(out)
     other.write("kept\n")
@@ -152,17 +152,3 @@ def test_pad_counts_columns() -> None:
     assert pad("雪", 4) == "雪  "
     assert pad("\U0001f469\u200d\U0001f3a8", 4) == "\U0001f469\u200d\U0001f3a8  "
     assert pad("long", 2) == "long"
-
-
-def test_a_stream_knows_what_it_said_last_where_it_was_asked_to() -> None:
-    out = Plain()
-    out.write("Before")
-    assert not out.has_written("before")
-    out.remember_writes()
-    out.write("[ERROR] The workflow is empty\n")
-    out.write_bytes(b'{"message":"more"}\n')
-    assert out.has_written("the workflow is EMPTY")
-    assert out.has_written("more")
-    for _ in range(100):
-        out.write("x")
-    assert not out.has_written("workflow")

@@ -28,12 +28,12 @@ def test_what_stayed_on_the_server() -> None:
     assert summary(fully_cached()) == ["  Made: 1 image, on the server"]
 
 
-def test_a_part_from_the_cache() -> None:
+def test_some_nodes_from_the_cache() -> None:
     events = sampling().end(executed=("3",), cached=("4", "5"), node_seconds={"3": 16.0})
     assert summary(events)[-1] == "  Cached: 2 of 3 nodes"
 
 
-def test_behind_a_failure_nothing_leads_away_from_it() -> None:
+def test_after_a_failure_neither_times_nor_the_cache_are_shown() -> None:
     assert summary(failed()) == []
 
 
@@ -51,7 +51,7 @@ def test_many_files() -> None:
 def test_hostile_names() -> None:
     evil = ev.NodeRef(id="1", class_type="X", title="\x1b[31m\n")
     builder = EventBuilder().begin((evil,))
-    builder.tell(ev.RunStarted)
+    builder.add(ev.RunStarted)
     lines = summary(builder.end(executed=("1",), node_seconds={"1": 2.0}, outputs=(image(path="\x1b]0;x\x07"),)))
     assert len(lines) == 2
     assert all(line.isprintable() for line in lines)

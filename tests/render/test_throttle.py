@@ -19,7 +19,7 @@ def thinned(events: list[ev.Event], rate: float) -> list[ev.Event]:
 
 def bar(times: list[float], maximum: int = 1000) -> EventBuilder:
     builder = EventBuilder()
-    builder.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
+    builder.add(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
     for step, time in enumerate(times, 1):
         builder.at(time).step(SAMPLER, step, maximum, 1.0)
     return builder
@@ -49,7 +49,7 @@ def test_the_last_step_is_written_at_once() -> None:
 
 def test_a_held_step_is_written_before_its_node_ends() -> None:
     builder = bar([1.0, 1.1, 1.2])
-    builder.at(1.3).tell(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
+    builder.at(1.3).add(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
     written = thinned(builder.events, 1)
     assert steps(written) == [1, 3]
     assert isinstance(written[-1], ev.NodeFinished)
@@ -63,7 +63,7 @@ def test_a_held_step_is_written_before_the_next_pass() -> None:
     assert steps(thinned(builder.events, 1)) == [1, 3, 1, 2, 1]
 
 
-def test_time_alone_brings_it_out() -> None:
+def test_a_tick_writes_a_held_step() -> None:
     thinner = Thinner(10)
     for event in bar([1.0, 1.05]).events:
         thinner.feed(event)
@@ -72,9 +72,9 @@ def test_time_alone_brings_it_out() -> None:
     assert thinner.tick(9.0) == []
 
 
-def test_any_other_event_brings_it_out_first() -> None:
+def test_any_other_event_writes_a_held_step_first() -> None:
     builder = bar([1.0, 1.05])
-    builder.tell(ev.NodeText, node=LOADER, text="loading")
+    builder.add(ev.NodeText, node=LOADER, text="loading")
     assert [event.seq for event in thinned(builder.events, 10)] == [1, 2, 3, 4]
 
 
@@ -92,7 +92,7 @@ def test_previews_are_thinned_too() -> None:
     for number in range(100):
         builder.at(number / 100)
         builder.step(SAMPLER, number + 1, 1000, 1.0)
-        builder.tell(ev.NodePreview, node=SAMPLER, media_type="image/jpeg", image=b"", index=number)
+        builder.add(ev.NodePreview, node=SAMPLER, media_type="image/jpeg", image=b"", index=number)
     written = thinned(builder.events, 10)
     assert sum(isinstance(event, ev.NodePreview) for event in written) <= 12
     assert len(steps(written)) <= 12
@@ -100,8 +100,8 @@ def test_previews_are_thinned_too() -> None:
 
 def test_a_node_that_starts_again_begins_a_pass() -> None:
     builder = bar([1.0])
-    builder.at(1.01).tell(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
-    builder.tell(ev.NodeStarted, node=SAMPLER, **progress(1, 7))
+    builder.at(1.01).add(ev.NodeFinished, node=SAMPLER, **progress(1, 7))
+    builder.add(ev.NodeStarted, node=SAMPLER, **progress(1, 7))
     builder.at(1.02).step(SAMPLER, 1, 1000, 1.0)
     thinner = Thinner(1)
     assert steps([each for event in builder.events for each in thinner.feed(event)]) == [1, 1]
@@ -118,7 +118,7 @@ MOVES = st.lists(
 
 
 def interleave(moves: list[tuple[str, ev.NodeRef, float]], rate: float) -> tuple[list[ev.Event], list[ev.Event]]:
-    """What was told and what was written, for any interleaving of nodes, passes, other events and ticks."""
+    """All events and those that were written, for any interleaving of nodes, passes, other events and ticks."""
     builder, thinner, written = EventBuilder(), Thinner(rate), list[ev.Event]()
     counts = {ref.id: (1, 0) for ref in TXT2IMG}
     for move, ref, pause in moves:
@@ -135,11 +135,11 @@ def interleave(moves: list[tuple[str, ev.NodeRef, float]], rate: float) -> tuple
             builder.step(ref, 1, 5, 1.0, pass_number=number + 1)
         elif move == "finish":
             counts[ref.id] = (1, 0)
-            builder.tell(ev.NodeFinished, node=ref)
+            builder.add(ev.NodeFinished, node=ref)
         elif move == "preview":
-            builder.tell(ev.NodePreview, node=ref, media_type="image/png", image=b"")
+            builder.add(ev.NodePreview, node=ref, media_type="image/png", image=b"")
         else:
-            builder.tell(ev.NodeText, node=ref, text="…")
+            builder.add(ev.NodeText, node=ref, text="…")
         written += thinner.feed(builder.events[-1])
     return builder.events, written + thinner.flush()
 
@@ -147,16 +147,16 @@ def interleave(moves: list[tuple[str, ev.NodeRef, float]], rate: float) -> tuple
 @settings(deadline=None)
 @given(MOVES, st.sampled_from([0.5, 5.0, 10.0, 0.0]))
 def test_any_interleaving(moves: list[tuple[str, ev.NodeRef, float]], rate: float) -> None:
-    told, written = interleave(moves, rate)
+    events, written = interleave(moves, rate)
     assert all(before.seq < after.seq for before, after in pairwise(written))
     thinnable = (ev.NodeProgress, ev.NodePreview)
-    assert [event for event in told if not isinstance(event, thinnable)] == [
+    assert [event for event in events if not isinstance(event, thinnable)] == [
         event for event in written if not isinstance(event, thinnable)
     ]
-    # The last word of each pass is there: nothing of the node follows it that would make it old.
+    # The newest progress of each pass is written, unless a later event of the node made it outdated.
     last: dict[tuple[str, int], ev.Event] = {}
     needed: list[ev.Event] = []
-    for event in told:
+    for event in events:
         if isinstance(event, ev.NodeProgress):
             last[event.node.id, event.pass_number] = event
         elif isinstance(event, ev.NodeFinished):
@@ -164,7 +164,7 @@ def test_any_interleaving(moves: list[tuple[str, ev.NodeRef, float]], rate: floa
             last = {key: each for key, each in last.items() if key[0] != event.node.id}
     assert {event.seq for event in [*needed, *last.values()]} <= {event.seq for event in written}
     if rate == 0:
-        assert told == written
+        assert events == written
 
 
 @settings(deadline=None)

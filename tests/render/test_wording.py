@@ -27,10 +27,10 @@ def finished(status: ev.Status, error: ev.ErrorInfo | None = None, **details: An
     builder.prompt_id = PROMPT_ID
     details = {"seconds": 8.9, "submitted": "yes", **details}
     code = ev.EXIT_CODES[status]
-    return builder.tell(ev.RunFinished, status=status, exit_code=code, error=error, **details)
+    return builder.add(ev.RunFinished, status=status, exit_code=code, error=error, **details)
 
 
-def told(cls: type[ev.Event], **details: Any) -> list[str]:
+def described(cls: type[ev.Event], **details: Any) -> list[str]:
     return describe_event(cls(seq=1, time=0.0, elapsed=0.0, **details))
 
 
@@ -75,10 +75,10 @@ def test_every_event_has_words(cls: type[ev.Event], full: bool) -> None:
     ],
 )  # fmt: skip
 def test_lines(cls: type[ev.Event], details: dict[str, Any], line: str) -> None:
-    assert told(cls, **details) == [line]
+    assert described(cls, **details) == [line]
 
 
-def test_an_unknown_event_is_told_by_its_type() -> None:
+def test_an_unknown_event_is_described_by_its_type() -> None:
     assert describe_event(ev.Event(seq=1, time=0.0, elapsed=0.0)) == ["[INFO] Event"]
 
 
@@ -94,7 +94,7 @@ def test_an_unknown_event_is_told_by_its_type() -> None:
 )  # fmt: skip
 def test_progress(node: ev.NodeRef, step: float, maximum: float, eta: float, number: int, line: str) -> None:
     details = {"step": step, "max_steps": maximum, "eta_seconds": eta, "pass_number": number}
-    assert told(ev.NodeProgress, node=node, **details) == [f"[PROGRESS] {line}"]
+    assert described(ev.NodeProgress, node=node, **details) == [f"[PROGRESS] {line}"]
 
 
 def test_success() -> None:
@@ -127,10 +127,10 @@ def test_a_node_error_has_where_what_and_the_next_step() -> None:
 
 
 def test_a_traceback_begins_with_a_place() -> None:
-    frames = tuple(f'  File "{name}.py", line 1, in f\n    call()\n    ^^^~~^^\n' for name in "abc")
+    frames = tuple(f'  File "{name}.py", line 1, in f\n    call_hook()\n    ^^^~~^^\n' for name in "abc")
     error = ev.ErrorInfo(code="node_error", message="x", traceback=("    cut()\n", *frames, "    more()\n"))
     assert describe_result(finished("error", error))[1:-1] == [
-        '      File "c.py", line 1, in f', "        call()", "        more()",
+        '      File "c.py", line 1, in f', "        call_hook()", "        more()",
     ]  # fmt: skip
 
 

@@ -72,18 +72,18 @@ def ear(
 def one_of_each() -> list[ev.Event]:
     """A run with an event of each type, in an order that can be."""
     builder = EventBuilder().begin()
-    builder.tell(ev.QueueChanged, position=1, remaining=2)
-    builder.at(1.0).tell(ev.RunStarted)
-    builder.tell(ev.NodeCached, node=LATENT, **progress(0, 2))
-    builder.tell(ev.NodeStarted, node=SAMPLER, **progress(0, 2))
+    builder.add(ev.QueueChanged, position=1, remaining=2)
+    builder.at(1.0).add(ev.RunStarted)
+    builder.add(ev.NodeCached, node=LATENT, **progress(0, 2))
+    builder.add(ev.NodeStarted, node=SAMPLER, **progress(0, 2))
     builder.at(2.0).step(SAMPLER, 1, 2, 1.0, **progress(0.5, 2))
-    builder.tell(ev.NodeText, node=SAMPLER, text="half way")
-    builder.tell(ev.NodePreview, node=SAMPLER, media_type="image/png", image=b"png")
-    builder.tell(ev.Heartbeat, "client", node=SAMPLER, state="running", **progress(0.5, 2))
-    builder.tell(ev.Warning, "client", code="stalled", message="quiet here")
-    builder.at(3.0).tell(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 2))
-    builder.tell(ev.OutputReady, output=image())
-    builder.tell(ev.OutputSaved, output=image(path="/tmp/x.png", bytes=3))
+    builder.add(ev.NodeText, node=SAMPLER, text="half way")
+    builder.add(ev.NodePreview, node=SAMPLER, media_type="image/png", image=b"png")
+    builder.add(ev.Heartbeat, "client", node=SAMPLER, state="running", **progress(0.5, 2))
+    builder.add(ev.Warning, "client", code="stalled", message="quiet here")
+    builder.at(3.0).add(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 2))
+    builder.add(ev.OutputReady, output=image())
+    builder.add(ev.OutputSaved, output=image(path="/tmp/x.png", bytes=3))
     events = builder.end()
     assert {type(event) for event in events} == set(ev.EVENT_CLASSES)
     return events
@@ -92,9 +92,9 @@ def one_of_each() -> list[ev.Event]:
 def many_steps(count: int) -> EventBuilder:
     """A run up to its sampler's last of *count* steps, far apart."""
     builder = EventBuilder().begin()
-    builder.tell(ev.RunStarted)
+    builder.add(ev.RunStarted)
     builder.node(LOADER, 1.0, 1)
-    builder.tell(ev.NodeStarted, node=SAMPLER, **progress(1, 2))
+    builder.add(ev.NodeStarted, node=SAMPLER, **progress(1, 2))
     for step in range(1, count + 1):
         builder.at(builder.now + 1.0).step(SAMPLER, step, count, float(step), **progress(1 + step / count / 2, 2))
     return builder

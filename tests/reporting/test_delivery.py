@@ -260,7 +260,7 @@ def test_a_backlog_is_merged_and_loses_nothing_else() -> None:
     builder = many_steps(3000)
     builder.step(SAMPLER, 1, 5, 1.0, pass_number=2, **progress(1.5, 2))
     builder.step(SAMPLER, 2, 5, 2.0, pass_number=2, **progress(1.6, 2))
-    builder.tell(ev.NodeFinished, node=SAMPLER, seconds=9.0, **progress(2, 2))
+    builder.add(ev.NodeFinished, node=SAMPLER, seconds=9.0, **progress(2, 2))
     events = builder.end()
     started = threading.Event()
     with gate() as opened:
@@ -291,7 +291,7 @@ def test_merging_is_tried_again_only_when_much_more_waits() -> None:
     queue = EventQueue(backpressure=0.0)
     builder = EventBuilder().begin()
     for number in range(3 * MERGE_ABOVE):
-        queue.put([builder.tell(ev.NodeText, node=SAMPLER, text=str(number))])
+        queue.put([builder.add(ev.NodeText, node=SAMPLER, text=str(number))])
     assert queue._merge_above >= 2 * MERGE_ABOVE
     assert len(queue.take(None)) == 3 * MERGE_ABOVE
     assert queue._merge_above == MERGE_ABOVE
@@ -308,11 +308,11 @@ def test_merged_progress_is_said_again_by_a_later_one(plan: list[tuple[str, ev.N
         if kind == "progress":
             builder.step(ref, 1, 2, 1.0, pass_number=passes[ref.raw_id])
         elif kind == "started":
-            builder.tell(ev.NodeStarted, node=ref)
+            builder.add(ev.NodeStarted, node=ref)
         elif kind == "finished":
-            builder.tell(ev.NodeFinished, node=ref)
+            builder.add(ev.NodeFinished, node=ref)
         elif kind == "text":
-            builder.tell(ev.NodeText, node=ref, text="x")
+            builder.add(ev.NodeText, node=ref, text="x")
         else:
             passes[ref.raw_id] += 1
     kept = merge(builder.events)

@@ -22,6 +22,20 @@ from comfyreport.reporting.streams import (
 from tests.plugins.terminal import Plain, Terminal
 
 
+def test_a_stream_remembers_its_last_writes_where_it_was_asked_to() -> None:
+    out = Plain()
+    out.write("Before")
+    assert not out.has_written("before")
+    out.remember_writes()
+    out.write("[ERROR] The workflow is empty\n")
+    out.write_bytes(b'{"message":"more"}\n')
+    assert out.has_written("the workflow is EMPTY")
+    assert out.has_written("more")
+    for _ in range(100):
+        out.write("x")
+    assert not out.has_written("workflow")
+
+
 @pytest.mark.parametrize(
     ("choice", "environ", "tty", "expected"),
     [

@@ -1,4 +1,4 @@
-"""The conformance suite: our own reporters pass it, and each thing that it looks for is found."""
+"""The conformance suite: our own reporters pass it, and it finds each fault that it looks for."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_our_own_reporters_conform(reporter: Any, options: dict[str, Any]) -> No
 
 
 class Base:
-    """Writes the end of a run as it should be; those below do one thing wrong."""
+    """A correct reporter; those below do one thing wrong each."""
 
     def __init__(self, out: Stream) -> None:
         self.out = out
@@ -67,20 +67,20 @@ class Raises(Base):
         raise KeyError("node")
 
 
-class WantsANode(Base):
+class ExpectsANode(Base):
     @hookimpl
     def comfyreport_node_preview(self, event: ev.NodePreview) -> None:
         assert event.node is not None
         self.out.write(printable(event.node.title))
 
 
-class KnowsAllTypes(Base):
+class ExpectsKnownTypes(Base):
     @hookimpl
     def comfyreport_event(self, event: ev.AnyEvent) -> None:
         ev.EVENT_TYPES[event.type]
 
 
-class KnowsAllStatuses(Base):
+class ExpectsKnownStatuses(Base):
     @hookimpl
     def comfyreport_run_finished(self, event: ev.RunFinished) -> None:
         self.out.write(str(ev.EXIT_CODES[event.status]))
@@ -92,13 +92,13 @@ class TrustsTheServer(Base):
         self.out.write(f"{event.node.title}\n")
 
 
-class TrustsItAtTheEnd(Base):
+class TrustsTheServerAtTheEnd(Base):
     @hookimpl
     def comfyreport_node_finished(self, event: ev.NodeFinished) -> None:
         self.out.write(f"{event.node.title}\n")
 
 
-class TrustsItWhileItDraws(Base):
+class TrustsTheServerInTicks(Base):
     @hookimpl
     def comfyreport_tick(self, run: RunView) -> None:
         self.out.write("".join(node.title for node in run.active))
@@ -122,7 +122,7 @@ class WritesByDescriptor(Base):
         os.write(2, b"started\n")
 
 
-class LeavesItToAChild(Base):
+class WritesFromAChild(Base):
     @hookimpl
     def comfyreport_close(self) -> None:
         subprocess.run([sys.executable, "-c", "print('closed')"], check=True)
@@ -134,7 +134,7 @@ class WritesLate(Base):
             self.out.write("the end\n")
 
 
-class Shares(Base):
+class SharesState(Base):
     lines: list[str] = []  # noqa: RUF012  what it does wrong
 
     @hookimpl
@@ -147,7 +147,7 @@ class Shares(Base):
         self.lines.clear()
 
 
-class LooksAtAClock(Base):
+class DependsOnTheTime(Base):
     count = itertools.count()
 
     @hookimpl
@@ -189,48 +189,48 @@ class NeedsWidth(Base):
     ("reporter", "fault"),
     [
         (Raises, "an event of each type: it raises KeyError"),
-        (WantsANode, "odd values: it raises AssertionError"),
-        (KnowsAllTypes, "a newer version's stream: it raises KeyError: 'something_new'"),
-        (KnowsAllStatuses, "a newer version's stream: it raises KeyError: 'a_newer_status'"),
+        (ExpectsANode, "odd values: it raises AssertionError"),
+        (ExpectsKnownTypes, "a newer version's stream: it raises KeyError: 'something_new'"),
+        (ExpectsKnownStatuses, "a newer version's stream: it raises KeyError: 'a_newer_status'"),
         (TrustsTheServer, "odd values: text of the server reaches the terminal as it is"),
-        (TrustsItAtTheEnd, "odd values: text of the server reaches"),
-        (TrustsItWhileItDraws, "odd values: text of the server reaches"),
+        (TrustsTheServerAtTheEnd, "odd values: text of the server reaches"),
+        (TrustsTheServerInTicks, "odd values: text of the server reaches"),
         (Colors, "an event of each type: it writes escape sequences to what is no terminal"),
         (Prints, "an event of each type: it writes to stdout, which isn't its own"),
         (WritesByDescriptor, "an event of each type: it writes to stderr, which isn't its own"),
-        (LeavesItToAChild, "an event of each type: it writes to stdout, which isn't its own"),
+        (WritesFromAChild, "an event of each type: it writes to stdout, which isn't its own"),
         (WritesLate, "it writes behind comfyreport_close"),
-        (Shares, "two of it side by side disturb each other"),
-        (LooksAtAClock, "the same run gives another text the second time"),
+        (SharesState, "two of it side by side disturb each other"),
+        (DependsOnTheTime, "the same run gives another text the second time"),
         (HidesAFullDisk, "a full disk: it hides the OSError"),
         (TranslatesAFullDisk, "a full disk: it raises RuntimeError"),
         (DividesByTheSteps, "an event of each type: it raises ZeroDivisionError"),
         (NeedsWidth, "an event of each type (tty=True, width=1, height=1, unicode=False): it raises AssertionError"),
     ],
 )
-def test_what_is_wrong_is_said(reporter: type[Base], fault: str) -> None:
+def test_each_fault_is_reported(reporter: type[Base], fault: str) -> None:
     with pytest.raises(ConformanceError) as raised:
         conforms(reporter)
     where, _, what = fault.rpartition(": it ")
     where, what = (where, what) if where else (fault.partition(": ")[0], fault.partition(": ")[2])
     assert [each for each in raised.value.faults if each.startswith(where) and what in each], str(raised.value)
-    assert len(raised.value.faults) <= 3, "each is said once, not for each stream"
+    assert len(raised.value.faults) <= 3, "each is reported once, not for each stream"
     assert str(raised.value).startswith(f"{reporter.__name__} doesn't conform:\n  - ")
 
 
-def test_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_hooks_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = itertools.count()
     monkeypatch.setattr(time, "monotonic", lambda: 3.0 * next(moments))
     with pytest.raises(ConformanceError, match=r"its hooks take 3\.0 s for run_started; all reporters wait meanwhile"):
         conforms(Base)
 
 
-def test_where_it_came_up_is_said() -> None:
+def test_where_an_exception_was_raised_is_reported() -> None:
     with pytest.raises(ConformanceError, match=r"'node' at test_conformance\.py:\d+ in comfyreport_node_preview$"):
         conforms(Raises)
 
 
-def test_a_right_one_and_one_without_any_hook() -> None:
+def test_a_correct_reporter_and_one_without_any_hook_conform() -> None:
     conforms(Base)
 
     class Nothing:
@@ -239,7 +239,7 @@ def test_a_right_one_and_one_without_any_hook() -> None:
     conforms(Nothing)
 
 
-def test_one_that_is_no_reporter_is_refused() -> None:
+def test_what_is_no_reporter_is_refused() -> None:
     class Misspelt(Base):
         @hookimpl
         def comfyreport_run_finnished(self) -> None: ...
@@ -252,19 +252,19 @@ def test_one_that_is_no_reporter_is_refused() -> None:
         conforms(lambda out, more: None)
 
 
-def test_objects_and_files_and_urls(tmp_path: Path, received: tuple[str, list[bytes]]) -> None:
-    class Ear:
-        heard = 0
+def test_objects_paths_and_urls(tmp_path: Path, received: tuple[str, list[bytes]]) -> None:
+    class Counter:
+        count = 0
 
         @hookimpl
         def comfyreport_event(self) -> None:
-            self.heard += 1
+            self.count += 1
 
-    ear = Ear()
-    conforms(ear)
-    assert ear.heard > 1000
+    counter = Counter()
+    conforms(counter)
+    assert counter.count > 1000
 
-    class Note:
+    class FileWriter:
         def __init__(self, path: Path, *, word: str) -> None:
             self.path, self.word = path, word
 
@@ -275,11 +275,11 @@ def test_objects_and_files_and_urls(tmp_path: Path, received: tuple[str, list[by
             if self.word == "bad":
                 print(self.word)
 
-    conforms(Note, word="good")
+    conforms(FileWriter, word="good")
     with pytest.raises(ConformanceError, match="it writes to stdout"):
-        conforms(Note, word="bad")
+        conforms(FileWriter, word="bad")
 
-    class Post:
+    class Sender:
         def __init__(self, url: str) -> None:
             self.url = url
 
@@ -288,7 +288,7 @@ def test_objects_and_files_and_urls(tmp_path: Path, received: tuple[str, list[by
             request = urllib.request.Request(self.url, printable(event.status).encode())
             urllib.request.urlopen(request, timeout=5).close()
 
-    conforms(Post, destination=received[0])
+    conforms(Sender, destination=received[0])
     assert b"a_newer_status" in received[1]
 
 

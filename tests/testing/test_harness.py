@@ -17,7 +17,7 @@ from comfyreport.recording.player import read_recording
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.streams import Stream
 from comfyreport.testing import FakeStream, play, recordings
-from comfyreport.testing.harness import MOST_TICKS
+from comfyreport.testing.harness import MAX_TICKS
 from tests.recordings import ship
 
 SHIPPED = Path(ship.SHIPPED)
@@ -48,15 +48,15 @@ def test_a_recording_by_its_path_or_as_it_was_read() -> None:
     assert "7 nodes cached" in play(console, str(path))
 
 
-def test_the_stream_is_as_it_was_asked_for() -> None:
+def test_the_stream_has_the_properties_that_were_given() -> None:
     seen: list[Stream] = []
 
-    class Look:
+    class StreamTaker:
         def __init__(self, out: Stream) -> None:
             seen.append(out)
 
-    play(Look, "cached")
-    play(Look, "cached", width=42, tty=True, color=True, unicode=False)
+    play(StreamTaker, "cached")
+    play(StreamTaker, "cached", width=42, tty=True, color=True, unicode=False)
     plain, terminal = seen
     assert (plain.width(), plain.tty, plain.color, plain.unicode) == (80, False, False, True)
     assert (terminal.width(), terminal.tty, terminal.color, terminal.unicode) == (42, True, True, False)
@@ -68,7 +68,7 @@ def test_what_ascii_lacks_is_replaced() -> None:
     assert play(console, "text", unicode=False).isascii()
 
 
-def test_a_reporter_that_is_made_already() -> None:
+def test_a_reporter_object_keeps_its_own_stream() -> None:
     out = FakeStream()
     assert play(console(out), "cached") == ""
     assert out.text == play(console, "cached")
@@ -80,7 +80,7 @@ def test_a_path_is_a_temporary_file_or_the_one_that_was_given(tmp_path: Path) ->
     assert (tmp_path / "new" / "x.log").read_text() == text
 
 
-def test_other_destinations() -> None:
+def test_a_url_is_passed_on_and_a_factory_may_have_no_destination() -> None:
     urls: list[str] = []
 
     class Hook:
@@ -96,62 +96,62 @@ def test_other_destinations() -> None:
     assert urls == ["http://x/", "3"]
 
 
-class Ear:
-    """Notes all that it hears, and the view's own time."""
+class EventLog:
+    """Notes each call with its time."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, float]] = []
+        self.calls: list[tuple[str, float]] = []
 
     @hookimpl
     def comfyreport_event(self, event: ev.AnyEvent, run: RunView) -> None:
         assert run.elapsed == event.elapsed
-        self.heard.append((event.type, event.elapsed))
+        self.calls.append((event.type, event.elapsed))
 
     @hookimpl
     def comfyreport_tick(self, elapsed: float, run: RunView) -> None:
         assert run.result is None
-        self.heard.append(("tick", elapsed))
+        self.calls.append(("tick", elapsed))
 
     @hookimpl
     def comfyreport_close(self) -> None:
-        self.heard.append(("close", 0.0))
+        self.calls.append(("close", 0.0))
 
 
 @pytest.mark.parametrize("name", recordings())
 def test_ticks_come_between_the_events_of_an_open_run(name: str) -> None:
-    ear = Ear()
-    play(ear, name)
-    assert ear.heard.pop() == ("close", 0.0)
-    times = [elapsed for _, elapsed in ear.heard]
+    log = EventLog()
+    play(log, name)
+    assert log.calls.pop() == ("close", 0.0)
+    times = [elapsed for _, elapsed in log.calls]
     assert times == sorted(times)
-    kinds = [kind for kind, _ in ear.heard]
+    kinds = [kind for kind, _ in log.calls]
     if "tick" in kinds:
         assert kinds.index("stream_started") < kinds.index("tick")
         assert kinds.index("run_finished") > len(kinds) - kinds[::-1].index("tick") - 1
-    ticks = [elapsed for kind, elapsed in ear.heard if kind == "tick"]
+    ticks = [elapsed for kind, elapsed in log.calls if kind == "tick"]
     assert all(later - earlier > 0.0999 for earlier, later in itertools.pairwise(ticks))
     longest = max(len(list(group)) for _, group in itertools.groupby(kinds))
-    assert longest <= MOST_TICKS
+    assert longest <= MAX_TICKS
     if name == "txt2img":
         assert len(ticks) > 80
 
 
-def test_previews_are_there_where_they_are_wanted() -> None:
-    class Counter(Ear):
+def test_previews_come_where_the_reporter_has_their_hook_or_they_are_asked_for() -> None:
+    class Counter(EventLog):
         @hookimpl
         def comfyreport_node_preview(self, event: ev.NodePreview) -> None:
             assert event.image.startswith(b"\xff\xd8\xff")
-            self.heard.append(("picture", event.elapsed))
+            self.calls.append(("picture", event.elapsed))
 
-    def pictures(ear: Ear, previews: bool | None) -> int:
-        play(ear, "interrupted", previews=previews)
-        return [kind for kind, _ in ear.heard].count("node_preview")
+    def pictures(log: EventLog, previews: bool | None) -> int:
+        play(log, "interrupted", previews=previews)
+        return [kind for kind, _ in log.calls].count("node_preview")
 
-    assert pictures(Counter(), None) == pictures(Ear(), True) == 6
-    assert pictures(Ear(), None) == pictures(Counter(), False) == 0
+    assert pictures(Counter(), None) == pictures(EventLog(), True) == 6
+    assert pictures(EventLog(), None) == pictures(Counter(), False) == 0
 
 
-def test_one_that_does_not_carry_the_stream_is_closed_before_its_end() -> None:
+def test_a_reporter_without_stream_hooks_is_closed_before_the_end_of_the_stream() -> None:
     class End:
         def __init__(self, out: Stream) -> None:
             self.out = out
@@ -167,7 +167,7 @@ def test_one_that_does_not_carry_the_stream_is_closed_before_its_end() -> None:
     assert play(End, "cached") == "success closed"
 
 
-def test_faults_show_at_once() -> None:
+def test_exceptions_and_unknown_hooks_are_raised() -> None:
     class Failing:
         @hookimpl
         def comfyreport_run_finished(self) -> None:
@@ -182,4 +182,4 @@ def test_faults_show_at_once() -> None:
     with pytest.raises(ReporterError, match="there is no hook comfyreport_run_finnished"):
         play(Misspelt, "cached")
     with pytest.raises(ReporterError, match="first parameter says no destination"):
-        play(lambda name: Ear(), "cached")
+        play(lambda name: EventLog(), "cached")

@@ -9,12 +9,12 @@ import pytest
 from comfyreport import events as ev
 from comfyreport.events import RunView
 from comfyreport.events.schema import json_schema
-from comfyreport.testing.samples import SCRIPTS, SomethingNew, odd, usual
+from comfyreport.testing.samples import SAMPLES, UnknownEvent, each_type, hostile_values
 from tests.playing import check_view
 
 
-@pytest.mark.parametrize("make", SCRIPTS.values(), ids=SCRIPTS)
-def test_the_streams_are_streams(make: Callable[[], list[ev.Event]]) -> None:
+@pytest.mark.parametrize("make", SAMPLES.values(), ids=SAMPLES)
+def test_each_sample_is_a_whole_stream(make: Callable[[], list[ev.Event]]) -> None:
     events = make()
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert isinstance(events[0], ev.StreamStarted)
@@ -26,9 +26,9 @@ def test_the_streams_are_streams(make: Callable[[], list[ev.Event]]) -> None:
     assert run.result is events[-2]
 
 
-def test_each_type_is_told_and_the_view_agrees() -> None:
-    assert {type(event) for event in usual()} == set(ev.EVENT_CLASSES)
-    check_view([event for event in usual()[:-1] if not isinstance(event, ev.StreamStarted)])
-    assert SomethingNew not in ev.EVENT_CLASSES
+def test_each_event_type_is_in_a_sample_that_the_view_can_follow() -> None:
+    assert {type(event) for event in each_type()} == set(ev.EVENT_CLASSES)
+    check_view([event for event in each_type()[:-1] if not isinstance(event, ev.StreamStarted)])
+    assert UnknownEvent not in ev.EVENT_CLASSES
     assert "something_new" not in json_schema()["$defs"]
-    assert len(odd()) > 20
+    assert len(hostile_values()) > 20
