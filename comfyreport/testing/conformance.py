@@ -168,23 +168,13 @@ def _check(subject: _Subject) -> Iterator[_Fault]:
 
 
 @functools.cache
-<<<<<<< HEAD
 def _streams() -> tuple[tuple[str, Sequence[ev.Event]], ...]:
-    """All that is told, by what it is."""
-    return (*sample_streams(), *((f"the recording {name}", list(stream_of(name))) for name in recordings()))
-
-
-def _one_run(
-    trial: _Trial, title: str, events: Sequence[ev.Event], around: Mapping[str, Any], out: _Closable
-=======
-def _streams() -> tuple[tuple[str, list[ev.Event]], ...]:
     """Every stream of events that a reporter is tried with, by its title."""
     return (*sample_streams(), *((f"the recording {name}", list(stream_of(name))) for name in recordings()))
 
 
 def _check_run(
-    subject: _Subject, title: str, events: list[ev.Event], options: Mapping[str, Any], out: _CloseCheckingStream
->>>>>>> wt-c
+    subject: _Subject, title: str, events: Sequence[ev.Event], options: Mapping[str, Any], out: _CloseCheckingStream
 ) -> Iterator[_Fault]:
     """One stream from its start to its end: nothing raised, nothing slow, nothing written to streams of others."""
     where = f"{title}{f' ({_option_text(options)})' if options else ''}"
@@ -221,13 +211,8 @@ def _raised(error: Exception) -> str:
 
 
 def _timed(harness: Harness, events: Iterable[ev.Event], slow: list[str]) -> Iterator[ev.Event]:
-<<<<<<< HEAD
-    """*events*, timing what is done between taking one and the next."""
-    limit = Timing().slow_hook_warn
-=======
     """*events*; what is done between one and the next is timed, and noted in *slow* if it takes too long."""
-    limit = Timing().slow_hook
->>>>>>> wt-c
+    limit = Timing().slow_hook_warn
     for event in events:
         began = time.monotonic()
         yield event
@@ -237,17 +222,10 @@ def _timed(harness: Harness, events: Iterable[ev.Event], slow: list[str]) -> Ite
             slow.append(f"its hooks take {lasted:.1f} s for {event_type}; all reporters wait meanwhile")
 
 
-<<<<<<< HEAD
-def _twice(trial: _Trial, events: Sequence[ev.Event]) -> Iterator[_Fault]:
-    """The same run gives the same text, also to two reporters that are told it side by side."""
-    around = {"tty": True}
-    alone = []
-=======
-def _check_repeatability(subject: _Subject, events: list[ev.Event]) -> Iterator[_Fault]:
+def _check_repeatability(subject: _Subject, events: Sequence[ev.Event]) -> Iterator[_Fault]:
     """The same run gives the same text, also where two reporters get it at the same time."""
     options = {"tty": True}
     texts = []
->>>>>>> wt-c
     for _ in range(2):
         harness, text = subject.make(FakeStream(**options))
         harness.run(events)
@@ -271,15 +249,9 @@ def _check_repeatability(subject: _Subject, events: list[ev.Event]) -> Iterator[
         )
 
 
-<<<<<<< HEAD
-def _full(trial: _Trial, events: Sequence[ev.Event]) -> Iterator[_Fault]:
-    """A stream that can't be written to is the core's affair, so the core has to hear of it."""
-    out = FullStream()
-=======
-def _check_full_disk(subject: _Subject, events: list[ev.Event]) -> Iterator[_Fault]:
+def _check_full_disk(subject: _Subject, events: Sequence[ev.Event]) -> Iterator[_Fault]:
     """The core deals with streams that can't be written to, so the OSError has to reach it."""
     out = DiskFullStream()
->>>>>>> wt-c
     try:
         subject.make(out)[0].run(events)
     except OSError:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from comfyreport.cli.arguments import COMMANDS, parser
+from comfyreport.cli.arguments import COMMANDS, build_parser
 from tests.benchmarks.__main__ import parser as benchmarks_parser
 from tests.docs.pages import BY_NAME, PAGES, README, ROOT, Page
 from tests.faults.__main__ import parser as faults_parser
@@ -37,7 +37,7 @@ def options(text: str) -> set[str]:
 def own_options() -> Iterator[str]:
     """The options of comfyreport's commands."""
     for command in COMMANDS:
-        yield from options(parser(command).format_help())
+        yield from options(build_parser(command).format_help())
 
 
 def test_the_documentation_is_all_there() -> None:

@@ -48,19 +48,11 @@ def test_queued() -> None:
 
 def test_a_place_in_the_queue() -> None:
     builder = EventBuilder().begin(position=3)
-<<<<<<< HEAD
-    builder.at(5.0).tell(ev.QueueChanged, position=1, remaining=2)
+    builder.at(5.0).add(ev.QueueChanged, position=1, remaining=2)
     run = view_of(builder.events)
     assert (run.position, run.remaining) == (1, 2)
-    builder.at(6.0).tell(ev.RunStarted)
-    assert view_of(builder.events).position == 0
-=======
-    builder.at(5.0).add(ev.QueueChanged, position=1, remaining=2)
-    run = fold(builder.events)
-    assert (run.position, run.remaining) == (1, 2)
     builder.at(6.0).add(ev.RunStarted)
-    assert fold(builder.events).position == 0
->>>>>>> wt-c
+    assert view_of(builder.events).position == 0
 
 
 def test_in_the_middle_of_a_run() -> None:
@@ -102,19 +94,11 @@ def test_a_node_that_runs_again_begins_anew_and_adds_up() -> None:
     builder = EventBuilder().begin()
     builder.at(1.0).add(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
     builder.at(2.0).step(SAMPLER, 3, 4, 1.0, pass_number=2)
-<<<<<<< HEAD
-    builder.at(2.5).tell(ev.NodeText, node=SAMPLER, text="decoding")
-    assert view_of(builder.events).nodes["3"].text == "decoding"
-    builder.at(3.0).tell(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 7))
-    builder.at(4.0).tell(ev.NodeStarted, node=SAMPLER, **progress(1, 7))
-    node = view_of(builder.events).nodes["3"]
-=======
     builder.at(2.5).add(ev.NodeText, node=SAMPLER, text="decoding")
-    assert fold(builder.events).nodes["3"].text == "decoding"
+    assert view_of(builder.events).nodes["3"].text == "decoding"
     builder.at(3.0).add(ev.NodeFinished, node=SAMPLER, seconds=2.0, **progress(1, 7))
     builder.at(4.0).add(ev.NodeStarted, node=SAMPLER, **progress(1, 7))
-    node = fold(builder.events).nodes["3"]
->>>>>>> wt-c
+    node = view_of(builder.events).nodes["3"]
     assert (node.step, node.pass_number, node.text, node.seconds, node.started) == (None, 1, "", 2.0, 4.0)
     builder.node(SAMPLER, 1.5, 2)
     assert view_of(builder.events).nodes["3"].seconds == 3.5
@@ -123,43 +107,24 @@ def test_a_node_that_runs_again_begins_anew_and_adds_up() -> None:
 def test_nodes_side_by_side_are_active_in_the_order_of_their_start() -> None:
     builder = EventBuilder().begin()
     for ref in (DECODER, LOADER):
-<<<<<<< HEAD
-        builder.tell(ev.NodeStarted, node=ref, **progress(0, 7))
-    assert [node.ref.id for node in view_of(builder.events).active] == ["8", "4"]
-=======
         builder.add(ev.NodeStarted, node=ref, **progress(0, 7))
-    assert [node.ref.id for node in fold(builder.events).active] == ["8", "4"]
->>>>>>> wt-c
+    assert [node.ref.id for node in view_of(builder.events).active] == ["8", "4"]
 
 
 def test_a_node_that_the_manifest_lacks_is_added_by_its_first_event() -> None:
     builder = EventBuilder().begin(nodes=())
-<<<<<<< HEAD
-    builder.tell(ev.NodeStarted, node=ev.NodeRef(id="77"), **progress(0, 1))
-    assert [node.title for node in view_of(builder.events).active] == ["77"]
-=======
     builder.add(ev.NodeStarted, node=ev.NodeRef(id="77"), **progress(0, 1))
-    assert [node.title for node in fold(builder.events).active] == ["77"]
->>>>>>> wt-c
+    assert [node.title for node in view_of(builder.events).active] == ["77"]
 
 
 def test_silence_ends_with_the_servers_next_message() -> None:
     builder = EventBuilder().begin()
-<<<<<<< HEAD
-    builder.at(31.0).tell(ev.Heartbeat, "client", silent_seconds=30.0, state="running")
-    assert view_of(builder.events).silent_seconds == 30.0
-    builder.at(32.0).tell(ev.Warning, "client", code="stalled", message="nothing heard")
-    assert view_of(builder.events).silent_seconds == 30.0
-    builder.at(33.0).tell(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
-    assert view_of(builder.events).silent_seconds == 0.0
-=======
     builder.at(31.0).add(ev.Heartbeat, "client", silent_seconds=30.0, state="running")
-    assert fold(builder.events).silent_seconds == 30.0
+    assert view_of(builder.events).silent_seconds == 30.0
     builder.at(32.0).add(ev.Warning, "client", code="stalled", message="nothing heard")
-    assert fold(builder.events).silent_seconds == 30.0
+    assert view_of(builder.events).silent_seconds == 30.0
     builder.at(33.0).add(ev.NodeStarted, node=SAMPLER, **progress(0, 7))
-    assert fold(builder.events).silent_seconds == 0.0
->>>>>>> wt-c
+    assert view_of(builder.events).silent_seconds == 0.0
 
 
 def test_the_fraction_of_a_run_never_falls() -> None:
@@ -180,12 +145,6 @@ def test_outputs_of_two_nodes_with_one_index_stay_two() -> None:
     builder = EventBuilder().begin()
     other = ev.Output(node=DECODER, index=0, kind="text", value="x")
     for output in (image(), other):
-<<<<<<< HEAD
-        builder.tell(ev.OutputReady, "http", output=output)
-    builder.tell(ev.OutputSaved, "client", output=image(path="/tmp/a.png"))
-    assert [output.path for output in view_of(builder.events).outputs] == ["/tmp/a.png", None]
-=======
         builder.add(ev.OutputReady, "http", output=output)
     builder.add(ev.OutputSaved, "client", output=image(path="/tmp/a.png"))
-    assert [output.path for output in fold(builder.events).outputs] == ["/tmp/a.png", None]
->>>>>>> wt-c
+    assert [output.path for output in view_of(builder.events).outputs] == ["/tmp/a.png", None]
