@@ -12,7 +12,6 @@ from comfyreport._version import __version__
 
 if TYPE_CHECKING:
     from comfyreport.api import run_generation, wait_for_completion
-    from comfyreport.engine.tracker import ProgressTracker
     from comfyreport.errors import ReporterError
     from comfyreport.events import (
         SCHEMA,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
         Warning,  # noqa: A004  the event's name
     )
     from comfyreport.events.jsonlines import to_dict, to_line
+    from comfyreport.jobs.tracker import ProgressTracker
     from comfyreport.net.access import Access
     from comfyreport.render.drawing import Lines, Region, bar, pad, shorten
     from comfyreport.render.summary import describe_work, format_bytes
@@ -68,7 +68,7 @@ __getattr__, __dir__ = lazy(
             "run_generation",
             "wait_for_completion",
         ),
-        "comfyreport.engine.tracker": ("ProgressTracker",),
+        "comfyreport.jobs.tracker": ("ProgressTracker",),
         "comfyreport.errors": ("ReporterError",),
         "comfyreport.events": (
             "SCHEMA",

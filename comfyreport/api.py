@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.options import RunOptions
-from comfyreport.engine.session import Session, complain_to_stderr, default_plugins
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunFinished
+from comfyreport.jobs.job import Job, run_job
+from comfyreport.jobs.session import Session, complain_to_stderr, default_plugins
 from comfyreport.net.access import Access
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import stderr, stdout

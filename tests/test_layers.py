@@ -19,7 +19,7 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
 # Lowest first. A wing imports only from wings below its own; `ground` is the modules that stand in no folder.
 WINGS = (
-    "ground", "events", "protocol", "run", "net", "workflow", "reporting", "render", "simulator", "engine",
+    "ground", "events", "protocol", "run", "net", "workflow", "reporting", "render", "simulator", "engine", "jobs",
     "recording", "testing", "api", "cli",
 )  # fmt: skip
 GROUND = {"_lazy", "_version", "backpressure", "errors", "files", "text", "timing"}

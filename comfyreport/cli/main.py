@@ -15,7 +15,7 @@ from comfyreport.cli.process import EXIT_INTERRUPTED, Signals, exit_now, open_mi
 if TYPE_CHECKING:
     import argparse
 
-    from comfyreport.engine.session import Session
+    from comfyreport.jobs.session import Session
 
 EXIT_USAGE = 2
 
@@ -76,9 +76,9 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 def _run(arguments: argparse.Namespace, signals: Signals) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
     from comfyreport.cli.session_runner import run_session
-    from comfyreport.engine.job import Job, run_job
     from comfyreport.engine.options import RunOptions
     from comfyreport.errors import UsageError
+    from comfyreport.jobs.job import Job, run_job
     from comfyreport.net.access import Access, parse_extra_data, parse_headers
 
     attach = arguments.command == "attach"

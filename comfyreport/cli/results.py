@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from comfyreport.engine.output_files import worth_saving
-from comfyreport.engine.session import Session
 from comfyreport.events import RunFinished
+from comfyreport.jobs.session import Session
 from comfyreport.render.wording import summarize_result
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import Stream

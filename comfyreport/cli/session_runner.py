@@ -12,8 +12,8 @@ from typing import TextIO
 
 from comfyreport.cli.process import FINAL_WRITE_SECONDS, Signals, redirect_stray_output, standard_streams
 from comfyreport.cli.results import print_results
-from comfyreport.engine.session import Session
 from comfyreport.errors import ReporterError
+from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import Stream, Terminals
 from comfyreport.reporting.worker import call_within

@@ -1,6 +1,6 @@
 """Follows one prompt to its verdict: the only wing that decides, waits and acts.
 
-In go a `Job` (`job`) and the reporters; out come events, to `reporting`, and the run's end. `loop` is the core: it
-takes from one inbox what the socket and HTTP say (`sources`), feeds the `Run`, and asks, cancels and saves. `session`
-is the stream of a command around it, `tracker` the same for programs that iterate. `api`, `cli` and `recording` use it.
+In go a `Run`, the client of its server and the workflow; out come events, and the run's verdict. `loop` is the core: it
+takes from one inbox what the socket and HTTP say (`sources`), feeds the `Run`, and submits, polls, cancels and saves.
+Nothing in it blocks but the inbox, always with a time limit. `jobs` uses it.
 """

@@ -7,8 +7,8 @@ import queue
 import threading
 import time
 
-from comfyreport.engine.session import Session
 from comfyreport.events import ErrorInfo
+from comfyreport.jobs.session import Session
 from comfyreport.recording.player import Player, Recording
 from comfyreport.run.verdict import Verdict
 

@@ -165,7 +165,7 @@ if "SIGNAL" in os.environ:
         "argparse",
         "comfyreport.net.access",
         "requests",
-        "comfyreport.engine.session",
+        "comfyreport.jobs.session",
         "comfyreport_jsonl",
         "comfyreport.simulator",
     ],
@@ -181,7 +181,7 @@ def test_an_early_signal_cancels_with_a_whole_stream(driver: Driver, module: str
 def test_an_early_signal_cuts_no_stream_that_tells_an_error(driver: Driver) -> None:
     driver.path("sitecustomize.py", EARLY)
     number = str(int(signal.SIGINT))
-    env = {"PYTHONPATH": os.fspath(driver.folder), "SIGNAL_BEFORE": "comfyreport.engine.session", "SIGNAL": number}
+    env = {"PYTHONPATH": os.fspath(driver.folder), "SIGNAL_BEFORE": "comfyreport.jobs.session", "SIGNAL": number}
     ended = driver.run("--workflow", "nowhere.json", env=env, seconds=ENDS)
     assert (ended.code, ended.result["status"]) == (2, "usage")
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import requests
 
 from comfyreport.api import run_generation
-from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
-from comfyreport.engine.session import Session
 from comfyreport.events.schema import json_schema
+from comfyreport.jobs.job import Job, run_job
+from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import stderr as standard_error, stdout as standard_output
 from comfyreport.simulator import BegunFault, Breakpoint, Fault, RequestRecord, Script, Simulator

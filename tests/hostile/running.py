@@ -18,10 +18,10 @@ import comfyreport_console
 import jsonschema
 
 from comfyreport import events as ev
-from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.options import RunOptions
-from comfyreport.engine.session import Session
 from comfyreport.events.schema import json_schema
+from comfyreport.jobs.job import Job, run_job
+from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.text import is_safe
 from comfyreport.timing import Timing

@@ -18,12 +18,12 @@ import pytest
 
 from comfyreport.api import run_generation, wait_for_completion
 from comfyreport.engine import output_files
-from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.loop import Loop
-from comfyreport.engine.session import Session
-from comfyreport.engine.tracker import ProgressTracker
 from comfyreport.events import Instant
 from comfyreport.events.jsonlines import to_line
+from comfyreport.jobs.job import Job, run_job
+from comfyreport.jobs.session import Session
+from comfyreport.jobs.tracker import ProgressTracker
 from comfyreport.net.access import Access
 from comfyreport.net.address import parse_address
 from comfyreport.net.client import Client

@@ -13,8 +13,8 @@ from comfyreport import events as ev
 from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
 from comfyreport.engine.output_files import Target
-from comfyreport.engine.session import Session
 from comfyreport.errors import UsageError
+from comfyreport.jobs.session import Session
 from comfyreport.net.access import Access
 from comfyreport.net.address import DEFAULT_SERVER, Address, parse_address
 from comfyreport.net.client import Client

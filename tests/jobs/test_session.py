@@ -8,8 +8,8 @@ import pytest
 
 from comfyreport import events as ev
 from comfyreport._version import __version__
-from comfyreport.engine.session import Session
 from comfyreport.errors import ReporterError, UnreachableError, WorkflowError, describe_fault
+from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins
 from tests.packages import make_plugins
 from tests.reporting.deliveries import QUICK, Ear, Heard, delivery_threads, ear, gate

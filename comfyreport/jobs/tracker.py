@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Iterator
 
 from comfyreport import events as ev
-from comfyreport.engine.job import Job, run_job
 from comfyreport.engine.loop import Loop
-from comfyreport.engine.session import Session, complain_to_stderr, default_plugins
+from comfyreport.jobs.job import Job, run_job
+from comfyreport.jobs.session import Session, complain_to_stderr, default_plugins
 from comfyreport.net.access import Access
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
