@@ -12,7 +12,7 @@ from comfyreport import events as ev
 from comfyreport.engine.sources import CallKind
 from comfyreport.net.client import Response
 from comfyreport.net.frames import Skipped
-from tests.engine.world import PROMPT, World
+from tests.engine.world import PROMPT, World, outcome
 
 Patch = pytest.MonkeyPatch
 HISTORY = f"/history/{PROMPT}"
@@ -22,10 +22,6 @@ LOOKS = 5.2
 LATE = ("cancelled", "finished", "yes")
 DONE = ("cancelled", "cancelled", "yes")
 UNKNOWN = ("cancelled", "unknown", "yes")
-
-
-def outcome(end: ev.RunFinished) -> tuple[str, str, str]:
-    return end.status, end.prompt_state, end.submitted
 
 
 def idle(world: World, at: float) -> None:

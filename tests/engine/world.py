@@ -36,6 +36,8 @@ GRAPH = {
 }
 REFUSED = UnreachableError("nothing listens there", retryable=True, sent=False)
 BROKEN = UnreachableError("the connection broke", retryable=True)
+AUTH = Response(401, None, "no")
+ERROR = Response(500, None, "500 Internal Server Error")
 HANGS = "hangs"
 LATENCY = 0.01
 LONGEST = 900.0
@@ -295,3 +297,18 @@ def entry(
         },
         "meta": {},
     }
+
+
+def outcome(end: ev.RunFinished) -> tuple[str, str, str]:
+    """How a run ended: its status, where the prompt is, whether it was submitted."""
+    return end.status, end.prompt_state, end.submitted
+
+
+def code(end: ev.RunFinished) -> str:
+    """The error's code; empty where there is none."""
+    return end.error.code if end.error is not None else ""
+
+
+def words(end: ev.RunFinished) -> str:
+    """The error's message and hint; empty where there is none."""
+    return "" if end.error is None else f"{end.error.message} | {end.error.hint}"

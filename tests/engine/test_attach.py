@@ -1,0 +1,74 @@
+"""Following a prompt that was submitted by somebody else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from comfyreport import events as ev
+from comfyreport.net.client import Response
+from tests.engine.world import PROMPT, World, code, entry, words
+
+Patch = pytest.MonkeyPatch
+
+
+def test_a_finished_prompt_has_the_times_that_history_tells(monkeypatch: Patch) -> None:
+    world = World(monkeypatch, attach=True)
+    world.history[PROMPT] = entry(created=990_000, cached=("4",))
+    end = world.play()
+    assert (end.status, end.seconds, end.queue_seconds) == ("success", 33.456, 10.0)
+    assert end.cached == ("4",)
+    assert end.executed == ("3", "9")
+    assert dict(end.node_seconds) == {}
+    assert [event.seconds for event in world.of(ev.NodeFinished)] == [None, None]
+
+
+@pytest.mark.parametrize("odd", [{}, {"started": "x"}, {"ended": 10}, {"started": 10**400}, {"created": None}])
+def test_odd_times_in_history(monkeypatch: Patch, odd: dict[str, Any]) -> None:
+    world = World(monkeypatch, attach=True)
+    world.history[PROMPT] = entry(**odd)
+    end = world.play()
+    assert end.status == "success"
+    assert 0 <= end.seconds < 100
+
+
+def test_taking_over_a_waiting_prompt_tells_nothing_of_its_neighbour(monkeypatch: Patch) -> None:
+    world = World(monkeypatch, attach=True, take_over=True)
+    world.running, world.pending = ["other"], [PROMPT]
+    # What ComfyUI says to a client whose prompt runs when it connects: it is the other one.
+    world.say_of(0.2, "executing", node="3")
+    world.begin(20.0)
+    world.end(25.0)
+    assert world.play().status == "success"
+    assert world.of(ev.RunStarted)[0].elapsed >= 20
+    assert {event.state for event in world.of(ev.Heartbeat)} == {"queued"}
+
+
+def test_taking_over_what_has_finished_opens_no_socket(monkeypatch: Patch) -> None:
+    world = World(monkeypatch, attach=True, take_over=True)
+    world.history[PROMPT] = entry()
+    assert world.play().status == "success"
+    assert world.attempts == []
+
+
+def test_taking_over_goes_on_trying_to_learn_the_client(monkeypatch: Patch) -> None:
+    world = World(monkeypatch, attach=True, take_over=True)
+    world.running = [PROMPT]
+    world.clients[PROMPT] = "the tab"
+    world.answers["/queue"] = lambda body: Response(503, None, "") if world.now < 2 else None
+    world.answers[f"/history/{PROMPT}"] = lambda body: Response(503, None, "") if world.now < 2 else None
+    world.at(6.0, world.finish)
+    assert world.play().status == "success"
+    assert world.loop._sources.client_id == "the tab"
+    assert world.attempts
+    assert world.attempts[0] > 2
+    states = [event.state for event in world.of(ev.ConnectionChanged)]
+    assert states[0] == "connected"
+
+
+def test_an_id_that_nobody_knows(monkeypatch: Patch) -> None:
+    world = World(monkeypatch, attach=True)
+    end = world.play()
+    assert (end.status, code(end)) == ("lost", "prompt_vanished")
+    assert "check the id" in words(end)

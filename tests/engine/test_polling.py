@@ -1,0 +1,148 @@
+"""How often is asked over HTTP, and servers that answer, but not with what is needed."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from comfyreport import events as ev
+from comfyreport.errors import UnreachableError
+from comfyreport.net.client import Response
+from comfyreport.net.frames import Skipped
+from tests.engine.world import AUTH, ERROR, PROMPT, World, code, words
+
+Patch = pytest.MonkeyPatch
+
+
+# --- how often is asked
+
+
+def test_sockets_that_close_at_once(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.begin()
+    for number in range(2000):
+        world.drop(1.0 + number * 0.05)
+    world.at(100.0, world.finish)
+    assert world.play().status == "success"
+    assert world.most_in_a_minute() <= 60
+    assert len(world.attempts) < 25
+    assert world.now < 115
+
+
+def test_messages_behind_the_end_while_history_is_late(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.begin()
+    world.say(1.0, "execution_success", timestamp=1)
+    for number in range(400):
+        world.states(1.0 + number * 0.025, n3="running")
+    world.at(11.0, world.finish)
+    assert world.play().status == "success"
+    assert world.most_in_a_minute() <= 60
+    assert world.now < 14
+
+
+def test_an_end_that_was_none(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.begin()
+    world.say(1.0, "executing", node=None)
+    for number in range(1200):
+        world.states(1.0 + number * 0.05, n3="running")
+    world.end(61.0)
+    assert world.play().status == "success"
+    assert len(world.requests) < 12, "once the queue has shown it running, the socket is enough again"
+
+
+def test_many_messages_that_are_too_large(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.begin()
+    for number in range(600):
+        world.at(1.0 + number * 0.1, lambda: Skipped(10**8))
+    world.end(62.0)
+    assert world.play().status == "success"
+    assert world.most_in_a_minute() <= 60
+    assert len(world.of(ev.Warning)) <= 4
+
+
+def test_polling_grows_to_ten_seconds_in_silence(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.begin()
+    world.end(200.0)
+    assert world.play().status == "success"
+    looks = [at for at in world.asked("GET", "/history") if 50 < at < 199]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    assert min(gaps) > 7
+    assert max(gaps) <= 10.1
+    beats = [event.elapsed for event in world.of(ev.Heartbeat)]
+    assert all(4.9 < later - earlier < 5.3 for earlier, later in itertools.pairwise(beats))
+
+
+def test_a_queue_that_moves_behind_this_prompt(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.running = ["other"]
+    for number in range(700):
+        world.say_of(1.0 + number * 0.1, "status", status={"exec_info": {"queue_remaining": 2 + number % 50}})
+    world.begin(72.0)
+    world.end(80.0)
+    assert world.play().status == "success"
+    assert world.most_in_a_minute() <= 60
+    told = world.of(ev.QueueChanged)
+    assert len(told) < 80, "of seven hundred messages"
+    assert {event.position for event in told if 6 < event.elapsed < 72} == {1}
+
+
+# --- servers that answer, but not with what is needed
+
+
+def test_a_server_that_wants_credentials_in_mid_run(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.begin()
+    world.drop(2.0)
+
+    def closed() -> None:
+        world.accept = lambda: UnreachableError("http://server wants credentials (HTTP 401)", code="auth")
+        world.answers["/queue"] = world.answers[f"/history/{PROMPT}"] = AUTH
+
+    world.at(1.0, closed)
+    end = world.play()
+    assert (end.status, code(end)) == ("lost", "auth")
+    assert "HTTP 401" in words(end)
+    assert world.now < 22
+
+
+def test_a_server_whose_history_and_queue_fail_behind_the_end(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.begin()
+    world.answers["/queue"] = world.answers[f"/history/{PROMPT}"] = ERROR
+    world.say(5.0, "execution_success", timestamp=1)
+    end = world.play()
+    assert (end.status, code(end)) == ("lost", "no_history")
+    assert "HTTP 500" in words(end)
+    assert world.now < 25
+
+
+def test_a_proxy_without_a_server_behind_it_is_waited_for(monkeypatch: Patch) -> None:
+    world = World(monkeypatch, remote=True)
+    world.begin()
+    world.drop(2.0)
+    bad = Response(502, None, "Bad gateway")
+
+    def away() -> None:
+        world.accept = lambda: UnreachableError("HTTP 502", code="not_comfyui", retryable=True)
+        world.answers["/queue"] = world.answers[f"/history/{PROMPT}"] = bad
+
+    world.at(1.9, away)
+    end = world.play()
+    assert (end.status, code(end)) == ("lost", "server_gone")
+    assert 60 < world.now < 66
+
+
+def test_deleted_long_after_a_dropped_connection(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.running = ["other"]
+    world.drop(2.0)
+    for number in range(30):
+        world.say_of(3.0 + number, "status", status={"exec_info": {"queue_remaining": 2}})
+    world.at(20.0, world.pending.clear)
+    end = world.play()
+    assert (end.status, code(end), end.prompt_state) == ("lost", "deleted", "none")
