@@ -1,4 +1,4 @@
-"""Packages whose names are loaded on first use, so that importing one of them costs nothing that isn't needed."""
+"""Packages whose names are loaded on first use, so that importing one costs only what is needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lazy(package: str, names: Mapping[str, tuple[str, ...]]) -> tuple[Callable[[
         setattr(sys.modules[package], name, value)
         return value
 
-    def listed() -> list[str]:
+    def directory() -> list[str]:
         return sorted(set(vars(sys.modules[package])) | set(modules))
 
-    return load, listed
+    return load, directory

@@ -1,4 +1,4 @@
-"""Running workflows from Python. A failed run raises nothing: its end is the `RunFinished` that is returned.
+"""Runs workflows from Python. A failed run raises nothing: its end is the `RunFinished` that is returned.
 
 Signals and the file descriptors 0 to 2 are left alone. A KeyboardInterrupt cancels the prompt, tells the reporters,
 and is raised again.
@@ -49,7 +49,8 @@ def run_generation(
     :param expect_outputs: fewer files than these make a success partial.
     :param record: a file for what crosses the wire.
     :param access: credentials and certificates; None: the token in `COMFYREPORT_TOKEN`, if there is one.
-    :raises ReporterError: if a reporter can't be had in that form.
+    :param timing: waits and time limits; None: the defaults of `Timing`.
+    :raises ReporterError: if a reporter can't be loaded or used as it is given.
     """
     options = RunOptions(timeout=timeout, expect_outputs=expect_outputs)
     job = Job(
@@ -61,7 +62,7 @@ def run_generation(
         access=access,
         options=options,
     )
-    return _perform("run", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
+    return _run("run", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
 
 
 def wait_for_completion(
@@ -80,12 +81,12 @@ def wait_for_completion(
 
     :param client_id: the `client_id` that it was submitted with. Without it the server tells hardly anything over
         the socket, and the end is learned by asking.
-    :raises ReporterError: if a reporter can't be had in that form.
+    :raises ReporterError: if a reporter can't be loaded or used as it is given.
     """
     job = Job(
         server=server, prompt_id=prompt_id, client_id=client_id, access=access, options=RunOptions(timeout=timeout)
     )
-    return _perform("attach", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
+    return _run("attach", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
 
 
 def _plugins(reporters: Iterable[object] | None, *, quiet: bool, json_progress: bool) -> Plugins:
@@ -102,7 +103,7 @@ def _plugins(reporters: Iterable[object] | None, *, quiet: bool, json_progress: 
     return plugins
 
 
-def _perform(command: str, job: Job, plugins: Plugins, timing: Timing | None) -> RunFinished:
+def _run(command: str, job: Job, plugins: Plugins, timing: Timing | None) -> RunFinished:
     session = Session(
         plugins, command=command, server=job.shown_server, timing=timing or Timing(), complain=complain_to_stderr
     )

@@ -1,13 +1,13 @@
-"""What can go wrong before or around a run, as exceptions that know how to tell themselves.
+"""What can go wrong before or around a run, as exceptions with a message for users.
 
-`code` is one of the closed list of error codes in the event schema, `hint` the next step for the reader.
+`code` is one of the closed list of error codes in the event schema, `hint` the next step for the user.
 """
 
 from __future__ import annotations
 
 
 class ComfyReportError(Exception):
-    """A fault that a user can meet: its name (`code`), its cause (the message) and the next step (`hint`)."""
+    """An error for the user: its `code`, its cause (the message) and the next step (`hint`)."""
 
     code = "internal"
 
@@ -32,7 +32,7 @@ class WorkflowError(UsageError):
 
 
 class ReporterError(UsageError):
-    """A reporter was asked for that can't be had in that form (exit code 2)."""
+    """A selected reporter can't be loaded or used as it was given (exit code 2)."""
 
     code = "reporter"
 
@@ -54,7 +54,7 @@ class UnreachableError(ComfyReportError):
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's type and message on one line; the type alone where it has no message or can't tell it."""
+    """An exception's type and message on one line; the type alone where there is no message."""
     name = type(error).__name__
     try:
         text = " ".join(str(error).split())
@@ -64,7 +64,7 @@ def one_line(error: BaseException) -> str:
 
 
 def describe_fault(error: BaseException) -> str:
-    """An unexpected exception on one line, with the place where it came up."""
+    """An unexpected exception on one line, with the file and line that raised it."""
     import sys
     import traceback
 

@@ -1,4 +1,4 @@
-"""Opening files to write, without ever waiting."""
+"""Opens files for writing without ever blocking."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import BinaryIO
 
 
 def open_to_write(path: str | os.PathLike[str], *, append: bool = False) -> BinaryIO:
-    """A binary file, made anew unless *append*. OSError where it can't be opened, a FIFO that nobody reads too."""
-    return open(path, "ab" if append else "wb", opener=_open_at_once)
+    """A binary file, truncated unless *append*. OSError where it can't be opened; so is a FIFO that has no reader."""
+    return open(path, "ab" if append else "wb", opener=_open_nonblocking)
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Open *path* without waiting: where nobody reads a FIFO, that would be for ever."""
-    at_once: int = getattr(os, "O_NONBLOCK", 0)
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Open *path* without blocking, as a FIFO without a reader would for ever."""
+    nonblocking: int = getattr(os, "O_NONBLOCK", 0)
     try:
-        descriptor = os.open(path, flags | at_once, 0o666)
+        descriptor = os.open(path, flags | nonblocking, 0o666)
     except OSError as error:
         if error.errno == errno.ENXIO and is_fifo(path):
             raise OSError(errno.ENXIO, "nobody reads this FIFO", path) from error
         raise
-    if at_once:
+    if nonblocking:
         os.set_blocking(descriptor, True)
     return descriptor
 

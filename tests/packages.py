@@ -19,6 +19,15 @@ from comfyreport.reporting.hookspecs import PROJECT
 from comfyreport.reporting.plugins import Plugins, Reporter, StandardStreams
 from comfyreport.reporting.streams import Stream
 
+BROKEN_MODULES = (
+    ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+    ("raise SystemExit('no licence')", "SystemExit: no licence"),
+    ("raise BaseException", "BaseException"),
+    ("def (", "SyntaxError"),
+    ("x = 1", "AttributeError: module 'broken' has no attribute 'broken'"),
+)
+"""Sources of modules whose reporter `broken` can't be loaded, and the cause that is reported."""
+
 
 class Packages:
     """Installs distributions into a folder that is on `sys.path` as long as the test runs."""

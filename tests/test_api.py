@@ -33,8 +33,8 @@ WORKFLOW = Path(__file__).parents[1] / "workflows" / "sd15-txt2img.json"
 LIMIT = 60.0
 
 
-class Keeper:
-    """A reporter that keeps all that it is told."""
+class Collector:
+    """A reporter that keeps all events."""
 
     def __init__(self, act: Callable[[Any], None] = lambda event: None) -> None:
         self.events: list[Any] = []
@@ -78,7 +78,7 @@ def slow() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
+def _no_thread_or_socket_is_left() -> Iterator[None]:
     """No thread and no socket outlives a run; an unclosed one is a ResourceWarning, and that an error."""
     before = {thread.ident for thread in threading.enumerate()}
     yield
@@ -113,34 +113,34 @@ def submit(url: str, client_id: str) -> str:
 
 
 def test_reporters_as_objects(server: str, tmp_path: Path) -> None:
-    keeper, other = Keeper(), Keeper()
+    collector, other = Collector(), Collector()
     result = run_generation(
-        WORKFLOW, prompt="a kite", output=tmp_path / "kite.png", server=server, reporters=[keeper, other]
+        WORKFLOW, prompt="a kite", output=tmp_path / "kite.png", server=server, reporters=[collector, other]
     )
     assert isinstance(result, RunFinished)
     assert (result.status, result.exit_code) == ("success", 0)
     assert (tmp_path / "kite.png").read_bytes().startswith(b"\x89PNG")
-    assert keeper.types[0] == "stream_started"
-    assert keeper.types[-2:] == ["run_finished", "stream_finished"]
-    assert keeper.events[-2] is result
-    assert keeper.types == other.types
-    assert (keeper.closed, other.closed) == (1, 1)
-    assert len(keeper.threads) == 1
-    assert threading.current_thread().name not in keeper.threads
+    assert collector.types[0] == "stream_started"
+    assert collector.types[-2:] == ["run_finished", "stream_finished"]
+    assert collector.events[-2] is result
+    assert collector.types == other.types
+    assert (collector.closed, other.closed) == (1, 1)
+    assert len(collector.threads) == 1
+    assert threading.current_thread().name not in collector.threads
     _, _, graph, extra, _ = get(f"{server}/history/{result.prompt_id}")[str(result.prompt_id)]["prompt"]
     assert "a kite" in [node["inputs"].get("text") for node in graph.values()]
-    (queued,) = [event for event in keeper.events if event.type == "run_queued"]
+    (queued,) = [event for event in collector.events if event.type == "run_queued"]
     assert queued.client_id == extra["client_id"]
 
 
 def test_names_and_objects_together(server: str, tmp_path: Path) -> None:
-    keeper = Keeper()
+    collector = Collector()
     path = tmp_path / "run.jsonl"
-    result = run_generation(WORKFLOW, server=server, reporters=[f"jsonl={path},rate=0", keeper])
+    result = run_generation(WORKFLOW, server=server, reporters=[f"jsonl={path},rate=0", collector])
     assert result.status == "success"
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["type"] for line in lines] == keeper.types
-    assert keeper.events[0].reporters == ("jsonl", "Keeper")
+    assert [json.loads(line)["type"] for line in lines] == collector.types
+    assert collector.events[0].reporters == ("jsonl", "Collector")
 
 
 def test_a_workflow_as_an_object(server: str) -> None:
@@ -157,19 +157,19 @@ def test_no_reporters_at_all(server: str, capfd: pytest.CaptureFixture[str]) -> 
 
 def test_in_another_thread(server: str) -> None:
     results: list[RunFinished] = []
-    keepers = [Keeper() for _ in range(3)]
+    collectors = [Collector() for _ in range(3)]
 
-    def work(keeper: Keeper) -> None:
-        results.append(run_generation(WORKFLOW, server=server, reporters=[keeper]))
+    def work(collector: Collector) -> None:
+        results.append(run_generation(WORKFLOW, server=server, reporters=[collector]))
 
-    threads = [threading.Thread(target=work, args=(keeper,)) for keeper in keepers]
+    threads = [threading.Thread(target=work, args=(collector,)) for collector in collectors]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(LIMIT)
     assert [result.status for result in results] == ["success"] * 3
     assert len({result.prompt_id for result in results}) == 3
-    assert all(keeper.types[-1] == "stream_finished" for keeper in keepers)
+    assert all(collector.types[-1] == "stream_finished" for collector in collectors)
 
 
 @pytest.mark.parametrize(
@@ -188,17 +188,17 @@ def test_in_another_thread(server: str) -> None:
     ],
 )  # fmt: skip
 def test_a_run_that_fails_raises_nothing(server: str, workflow: Any, options: dict[str, Any], status: str) -> None:
-    keeper = Keeper()
-    result = run_generation(workflow, **{"server": server, "reporters": [keeper], **options})
+    collector = Collector()
+    result = run_generation(workflow, **{"server": server, "reporters": [collector], **options})
     assert result.status == status
     assert result.error is not None
-    assert keeper.types.count("run_finished") == 1
-    assert keeper.types[-1] == "stream_finished"
-    assert keeper.closed == 1
+    assert collector.types.count("run_finished") == 1
+    assert collector.types[-1] == "stream_finished"
+    assert collector.closed == 1
 
 
-@pytest.mark.parametrize("reporters", ["console", ["consol"], [Keeper], ["jsonl=/dev/null/x"], [object(), 3, None]])
-def test_reporters_that_can_not_be_had_are_an_error(reporters: Any) -> None:
+@pytest.mark.parametrize("reporters", ["console", ["consol"], [Collector], ["jsonl=/dev/null/x"], [object(), 3, None]])
+def test_reporters_that_cannot_be_loaded_are_an_error(reporters: Any) -> None:
     with pytest.raises(ReporterError):
         run_generation(WORKFLOW, server="127.0.0.1:1", reporters=reporters)
 
@@ -212,15 +212,15 @@ def test_a_reporter_that_raises_does_not_hurt_the_run(server: str, capsys: pytes
     def act(event: Event) -> None:
         raise ValueError("by design")
 
-    keeper = Keeper()
-    result = run_generation(WORKFLOW, server=server, reporters=[Keeper(act), keeper])
+    collector = Collector()
+    result = run_generation(WORKFLOW, server=server, reporters=[Collector(act), collector])
     assert result.status == "success"
-    assert keeper.events[-1].exit_code == 5
-    assert "Keeper: comfyreport_event raised ValueError: by design" in keeper.events[-1].reporter_failures[0]
+    assert collector.events[-1].exit_code == 5
+    assert "Collector: comfyreport_event raised ValueError: by design" in collector.events[-1].reporter_failures[0]
     assert "by design" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("reporters", [None, ["console"], [Keeper(lambda event: event.nothing)]])
+@pytest.mark.parametrize("reporters", [None, ["console"], [Collector(lambda event: event.nothing)]])
 def test_a_program_without_a_stderr(server: str, monkeypatch: pytest.MonkeyPatch, reporters: Any) -> None:
     monkeypatch.setattr("sys.stderr", None)
     assert run_generation(WORKFLOW, server=server, reporters=reporters).status == "success"
@@ -233,7 +233,7 @@ def test_file_descriptors_and_signals_are_left_alone(server: str, capfd: pytest.
     def act(event: Event) -> None:
         os.write(1, b".")
 
-    assert run_generation(WORKFLOW, server=server, reporters=[Keeper(act)]).status == "success"
+    assert run_generation(WORKFLOW, server=server, reporters=[Collector(act)]).status == "success"
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert [os.fstat(number).st_ino for number in range(3)] == identity
     assert set(capfd.readouterr().out) == {"."}
@@ -244,47 +244,47 @@ def test_a_keyboard_interrupt_cancels_and_is_raised_again(slow: str) -> None:
         if event.type == "node_progress" and event.step == 2:
             _thread.interrupt_main()
 
-    keeper = Keeper(act)
+    collector = Collector(act)
     with pytest.raises(KeyboardInterrupt):
-        run_generation(WORKFLOW, server=slow, reporters=[keeper])
-    (end,) = [event for event in keeper.events if event.type == "run_finished"]
+        run_generation(WORKFLOW, server=slow, reporters=[collector])
+    (end,) = [event for event in collector.events if event.type == "run_finished"]
     assert (end.status, end.prompt_state) == ("cancelled", "cancelled")
-    assert keeper.types[-1] == "stream_finished"
-    assert keeper.closed == 1
+    assert collector.types[-1] == "stream_finished"
+    assert collector.closed == 1
     queue = get(f"{slow}/queue")
     assert (queue["queue_running"], queue["queue_pending"]) == ([], [])
 
 
 def test_a_keyboard_interrupt_before_anything_is_submitted() -> None:
-    keeper = Keeper(lambda event: _thread.interrupt_main() if event.type == "stream_started" else None)
+    collector = Collector(lambda event: _thread.interrupt_main() if event.type == "stream_started" else None)
 
     class Slow(dict[str, Any]):
         """A workflow that takes its time to be read."""
 
         def items(self) -> Any:
-            until(lambda: "stream_started" in keeper.types, "the first event")
+            until(lambda: "stream_started" in collector.types, "the first event")
             time.sleep(LIMIT)
             return super().items()
 
     workflow = Slow({"1": {"class_type": "SaveImage", "inputs": {}}})
     with pytest.raises(KeyboardInterrupt):
-        run_generation(workflow, server="127.0.0.1:1", reporters=[keeper])
-    (end,) = [event for event in keeper.events if event.type == "run_finished"]
+        run_generation(workflow, server="127.0.0.1:1", reporters=[collector])
+    (end,) = [event for event in collector.events if event.type == "run_finished"]
     assert (end.status, end.submitted) == ("cancelled", "no")
-    assert keeper.types[-1] == "stream_finished"
+    assert collector.types[-1] == "stream_finished"
 
 
 # --- wait_for_completion
 
 
 def test_a_prompt_that_runs(server: str) -> None:
-    keeper = Keeper()
+    collector = Collector()
     client_id = uuid.uuid4().hex
     prompt_id = submit(server, client_id)
-    result = wait_for_completion(prompt_id, server=server, client_id=client_id, reporters=[keeper])
+    result = wait_for_completion(prompt_id, server=server, client_id=client_id, reporters=[collector])
     assert (result.status, result.prompt_id) == ("success", prompt_id)
-    assert keeper.events[0].command == "attach"
-    assert keeper.types.count("run_queued") == 1
+    assert collector.events[0].command == "attach"
+    assert collector.types.count("run_queued") == 1
 
 
 def test_a_prompt_that_has_ended(server: str) -> None:
@@ -318,7 +318,7 @@ def test_iterating_with_the_prompt_s_id_set_later(server: str) -> None:
     assert (result.status, result.prompt_id) == ("success", tracker.prompt_id)
 
 
-def test_what_came_before_the_prompt_was_known_is_told_with_its_nodes(server: str) -> None:
+def test_events_before_the_prompt_id_is_set_have_their_nodes(server: str) -> None:
     tracker = ProgressTracker(server, quiet=True).start()
     assert tracker.connected.wait(LIMIT)
     prompt_id = submit(server, tracker.client_id)

@@ -15,23 +15,23 @@ from comfyreport.reporting.signature import signature_of
 from comfyreport.reporting.streams import Stream
 from comfyreport.reporting.validation import HOOKS
 
-_PLACES = {"stream": "a path, - for stdout, or stderr", "path": "a path", "url": "a URL", "none": "none"}
+_DESTINATIONS = {"stream": "a path, - for stdout, or stderr", "path": "a path", "url": "a URL", "none": "none"}
 
 
 def describe(name: str) -> dict[str, Any]:
-    """All about one installed reporter, as `comfyreport reporters --json` tells it."""
+    """One installed reporter, as `comfyreport reporters --json` prints it."""
     point = entry_points()[name]
-    about: dict[str, Any] = {"name": name, "package": package_of(point), "value": point.value, "error": None}
+    description: dict[str, Any] = {"name": name, "package": package_of(point), "value": point.value, "error": None}
     try:
         value = load(point)
-        about["hooks"] = _hooks(value)
-        about["docs"] = _docs(value)
+        description["hooks"] = _hooks(value)
+        description["docs"] = _docs(value)
         if isinstance(value, ModuleType):
-            summary = about["docs"].partition("\n")[0]
-            return about | {"summary": summary, "destination": "none", "options": []}
+            summary = description["docs"].partition("\n")[0]
+            return description | {"summary": summary, "destination": "none", "options": []}
         signature = signature_of(value, name)
     except ComfyReportError as error:
-        return about | {"error": error.message}
+        return description | {"error": error.message}
     default = signature.default
     options = [
         {
@@ -43,9 +43,9 @@ def describe(name: str) -> dict[str, Any]:
         }
         for option in signature.options.values()
     ]
-    return about | {
+    return description | {
         "summary": signature.summary,
-        "destination": _PLACES[signature.destination],
+        "destination": _DESTINATIONS[signature.destination],
         "default_destination": None
         if default is None
         else default.name
@@ -57,57 +57,59 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def _hooks(value: Any) -> list[str] | None:
-    """The hooks of a module, of a class, or of the class that a factory says it returns; None where it doesn't say.
+    """The hooks of a module, a class, or the class that a factory's annotation says it returns; None without one.
 
-    Nothing is made to find out: that could open files, or take a terminal.
+    The factory isn't called for it: that could open files, or take a terminal.
     """
     target = value
     if not isinstance(value, (ModuleType, type)):
         try:
             target = typing.get_type_hints(value).get("return")
-        except Exception:  # noqa: BLE001  whatever a stranger's annotations raise
+        except Exception:  # noqa: BLE001  a package's annotations may raise anything
             target = None
     return sorted(hook for hook in dir(target) if hook in HOOKS) if isinstance(target, (ModuleType, type)) else None
 
 
 def _docs(value: Any) -> str:
-    """What a reporter says of itself, without what its options say."""
+    """A reporter's docstring without the part on its parameters."""
     lines = (inspect.getdoc(value) or "").splitlines()
-    ends = next((number for number, line in enumerate(lines) if line.startswith(":param ")), len(lines))
-    return "\n".join(lines[:ends]).strip()
+    end = next((number for number, line in enumerate(lines) if line.startswith(":param ")), len(lines))
+    return "\n".join(lines[:end]).strip()
 
 
 def list_reporters(name: str | None, *, as_json: bool) -> str:
     """All reporters, or one, as text; UsageError where there is none of that name."""
-    known = sorted(entry_points())
-    if name is not None and name not in known:
-        raise ReporterError(f"there is no reporter {name!r}", hint=f"installed: {', '.join(known) or 'none'}")
-    found = [describe(each) for each in ([name] if name is not None else known)]
+    installed = sorted(entry_points())
+    if name is not None and name not in installed:
+        raise ReporterError(f"there is no reporter {name!r}", hint=f"installed: {', '.join(installed) or 'none'}")
+    reporters = [describe(each) for each in ([name] if name is not None else installed)]
     if as_json:
-        return json.dumps(found[0] if name is not None else found, indent=2, default=str)
-    return "\n".join(line for about in found for line in _lines(about, in_full=name is not None))
+        return json.dumps(reporters[0] if name is not None else reporters, indent=2, default=str)
+    return "\n".join(line for description in reporters for line in _text_lines(description, in_full=name is not None))
 
 
-def _lines(about: dict[str, Any], *, in_full: bool) -> Iterator[str]:
-    summary = about.get("summary")
-    yield f"{about['name']}  ({about['package']})" + (f"  {summary}" if summary else "")
-    if about["error"]:
-        yield f"    can't be loaded: {about['error']}"
+def _text_lines(description: dict[str, Any], *, in_full: bool) -> Iterator[str]:
+    summary = description.get("summary")
+    yield f"{description['name']}  ({description['package']})" + (f"  {summary}" if summary else "")
+    if description["error"]:
+        yield f"    can't be loaded: {description['error']}"
         return
     if in_full:
-        yield from (f"    {line}".rstrip() for line in about["docs"].splitlines()[1:])
-        default = _default(about.get("default_destination"), required=about.get("destination_required", False))
-        yield f"    DEST: {about['destination']}{default}"
-    for option in about["options"]:
+        yield from (f"    {line}".rstrip() for line in description["docs"].splitlines()[1:])
+        default = _default(
+            description.get("default_destination"), required=description.get("destination_required", False)
+        )
+        yield f"    DEST: {description['destination']}{default}"
+    for option in description["options"]:
         default = _default(option["default"], required=option["required"])
         yield f"    ,{option['name']}={option['takes']}{default}" + (f"  {option['help']}" if in_full else "").rstrip()
     if in_full:
-        hooks = about["hooks"]
+        hooks = description["hooks"]
         yield f"    hooks: {'not told by its factory' if hooks is None else ', '.join(hooks) or 'none'}"
 
 
 def _default(value: object, *, required: bool) -> str:
-    """What holds where nothing is given, as it would be given."""
+    """The default as it would be written on the command line."""
     if value is None or value == "":
         return " (required)" if required else ""
     return f" (default {str(value).lower() if isinstance(value, bool) else value})"

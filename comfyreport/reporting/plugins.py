@@ -1,4 +1,4 @@
-"""Find, select, block and build reporters. Calling them is the delivery's part."""
+"""Finds, selects, blocks and builds reporters; `delivery` calls them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ STREAM_HOOKS = (f"{PREFIX}event", f"{PREFIX}stream_finished")
 class Reporter:
     """A registered reporter.
 
-    `failure` says why it was switched off, `stuck` that a thread was left behind in it, `reader_left` that its
-    reader went away.
+    `failure` says why it was switched off, `stuck` that an abandoned thread is in one of its hooks, `reader_left` that
+    the reader of its pipe closed it.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Reporter:
 
     @property
     def carries_stream(self) -> bool:
-        """Whether it carries the event stream, and so is told its end before it is closed."""
+        """Whether it carries the event stream, and so is closed only after `stream_finished`."""
         return any(hook in self.hooks for hook in STREAM_HOOKS)
 
     def __str__(self) -> str:
@@ -67,17 +67,17 @@ class StandardStreams(NamedTuple):
 
 def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     """All installed reporters and plugins, by name, not loaded. Of two of one name, the first one on the path."""
-    found: dict[str, importlib.metadata.EntryPoint] = {}
-    for point in _points():
-        found.setdefault(point.name, point)
-    return found
+    by_name: dict[str, importlib.metadata.EntryPoint] = {}
+    for point in _all_entry_points():
+        by_name.setdefault(point.name, point)
+    return by_name
 
 
-def _points() -> Iterator[importlib.metadata.EntryPoint]:
+def _all_entry_points() -> Iterator[importlib.metadata.EntryPoint]:
     try:
         yield from importlib.metadata.entry_points(group=GROUP)
-    except Exception:  # noqa: BLE001  whatever stands in the metadata of any installed package
-        # One of them can't be read: take them one by one, and do without that one.
+    except Exception:  # noqa: BLE001  any metadata of any installed package
+        # One package's metadata can't be read: skip that one.
         for distribution in importlib.metadata.distributions():
             with contextlib.suppress(Exception):
                 yield from distribution.entry_points.select(group=GROUP)
@@ -103,14 +103,14 @@ class Plugins:
         self.reporters: list[Reporter] = []
         self.blocked = frozenset(blocked)
         self._streams = streams
-        self._taken: dict[object, str] = {}
+        self._claimed: dict[object, str] = {}
 
-    # --- choosing
+    # --- selecting
 
     def add_spec(self, spec: str) -> None:
-        """Build and register what a `--reporter` value asks for, unless its name is blocked.
+        """Build and register the reporter of a `--reporter` value, unless its name is blocked.
 
-        Raises ReporterError (a usage error) where that can't be done.
+        Raises ReporterError (a usage error).
         """
         name, rest = split_name(spec)
         if name in self.blocked:
@@ -130,9 +130,9 @@ class Plugins:
                 hint=f"its package has to name one of these: {package_of(point) or point.value}",
             )
         signature = signature_of(value, name)
-        request = parse_spec(spec, signature)
-        options = arguments(request, signature)
-        stream, destination = self._destination(spec, name, request.destination, signature)
+        parsed = parse_spec(spec, signature)
+        options = arguments(parsed, signature)
+        stream, destination = self._destination(spec, name, parsed.destination, signature)
         try:
             self._register(name, _build(value, name, destination, options), package_of(point), stream)
         except BaseException:
@@ -168,72 +168,72 @@ class Plugins:
         self._register(name, module, "", None)
 
     def _find(self, name: str) -> importlib.metadata.EntryPoint:
-        known = entry_points()
-        point = known.get(name)
+        installed = entry_points()
+        point = installed.get(name)
         if point is not None:
             return point
-        near = difflib.get_close_matches(name, known, 3, 0.5)
-        if not known:
+        near = difflib.get_close_matches(name, installed, 3, 0.5)
+        if not installed:
             hint = (
                 "no reporters are installed at all: install comfyreport (pip install .), don't run it from its folder"
             )
         elif near:
             hint = f"did you mean {' or '.join(near)}? 'comfyreport reporters' lists what is installed"
         else:
-            hint = f"installed: {', '.join(sorted(known))}"
+            hint = f"installed: {', '.join(sorted(installed))}"
         raise ReporterError(f"there is no reporter {name!r}", hint=hint)
 
     # --- destinations
 
     def _destination(
-        self, spec: str, name: str, asked: str | None, signature: Signature
+        self, spec: str, name: str, dest: str | None, signature: Signature
     ) -> tuple[Stream | None, object]:
         """The stream to close at the end, and the factory's first argument (None: it has none, or its default)."""
         if signature.destination == "none":
-            if asked is not None:
+            if dest is not None:
                 raise ReporterError(f"reporter {name} takes no destination", hint=f"--reporter {name}")
             return None, None
-        if asked == "":
+        if dest == "":
             raise ReporterError(f"reporter {name}: the destination is empty", hint=f"--reporter {name}=PATH")
-        if asked is None and signature.required:
+        if dest is None and signature.required:
             raise ReporterError(f"reporter {name} needs a destination", hint=f"--reporter {name}=PATH")
         if signature.destination == "stream":
-            stream = self._stream(spec, name, asked, signature.default)
+            stream = self._stream(spec, name, dest, signature.default)
             return stream, stream
         if signature.destination == "url":
-            return None, asked
-        if asked is None:
-            asked = os.fspath(signature.default)
-        if asked in ("-", "stderr"):
-            raise ReporterError(f"reporter {name} writes to a file, not to {asked}", hint=f"--reporter {name}=PATH")
-        path = Path(asked)
+            return None, dest
+        if dest is None:
+            dest = os.fspath(signature.default)
+        if dest in ("-", "stderr"):
+            raise ReporterError(f"reporter {name} writes to a file, not to {dest}", hint=f"--reporter {name}=PATH")
+        path = Path(dest)
         _make_parent(path, name)
-        self._take(path, name)
+        self._claim_path(path, name)
         if is_fifo(path):
-            # Open until the reporter is closed: its reader would see an end when what was only a check is closed.
+            # Kept open until the reporter is closed: after a mere check, the FIFO's reader would see its end.
             return self._open(path, name), path
         _check_writable(path, name)
         return None, path
 
-    def _stream(self, spec: str, name: str, asked: str | None, default: object) -> Stream:
-        standard = asked
-        if asked is None and isinstance(default, Stream) and default.name in ("stdout", "stderr"):
+    def _stream(self, spec: str, name: str, dest: str | None, default: object) -> Stream:
+        standard = dest
+        if dest is None and isinstance(default, Stream) and default.name in ("stdout", "stderr"):
             standard = "-" if default.name == "stdout" else "stderr"
         if standard in ("-", "stderr"):
             stream = self._streams.stdout if standard == "-" else self._streams.stderr
             self._claim(stream.name, stream.name, name)
             stream.owner = spec
             return stream
-        if asked is None:
+        if dest is None:
             assert isinstance(default, Stream)
             return default
-        path = Path(asked)
+        path = Path(dest)
         _make_parent(path, name)
-        self._take(path, name)
+        self._claim_path(path, name)
         stream = self._open(path, name)
         stream.owner = spec
         status = os.fstat(stream.file.fileno())
-        self._taken.setdefault((status.st_dev, status.st_ino), name)
+        self._claimed.setdefault((status.st_dev, status.st_ino), name)
         return stream
 
     def _open(self, path: Path, name: str) -> Stream:
@@ -242,8 +242,8 @@ class Plugins:
         except (OSError, ValueError) as error:
             raise _unwritable(path, name, error) from error
 
-    def _take(self, path: Path, name: str) -> None:
-        """Refuse a file that another reporter has, under this name or (a hard link) another."""
+    def _claim_path(self, path: Path, name: str) -> None:
+        """Claim a file for one reporter, under every name that it has (hard links)."""
         try:
             real = os.path.realpath(path)
         except (OSError, ValueError) as error:
@@ -251,18 +251,18 @@ class Plugins:
         if real == os.devnull:
             return
         self._claim(real, str(path), name)
-        # Where it isn't there yet, or can't be had, that shows when it is opened.
+        # Where it doesn't exist yet, or can't be read, opening it will show that.
         with contextlib.suppress(OSError):
             status = os.stat(real)
             self._claim((status.st_dev, status.st_ino), str(path), name)
 
-    def _claim(self, key: object, shown: str, name: str) -> None:
-        if key in self._taken:
+    def _claim(self, key: object, label: str, name: str) -> None:
+        if key in self._claimed:
             raise ReporterError(
-                f"reporters {self._taken[key]} and {name} both write to {shown}",
+                f"reporters {self._claimed[key]} and {name} both write to {label}",
                 hint=f"give one of them another destination: --reporter {name}=PATH",
             )
-        self._taken[key] = name
+        self._claimed[key] = name
 
     def _register(self, name: str, plugin: object, package: str, stream: Stream | None) -> None:
         label = self._label(name)
@@ -318,7 +318,7 @@ def _make_parent(path: Path, name: str) -> None:
 
 
 def _check_writable(path: Path, name: str) -> None:
-    """Refuse what can't be opened for writing, and leave behind nothing that wasn't there."""
+    """Refuse what can't be opened for writing, and leave no new file behind."""
     try:
         existed = path.exists()
         path.open("ab").close()

@@ -1,7 +1,7 @@
-"""A reporter's factory: what its signature says about its destination and its options.
+"""A reporter's factory: its signature declares its destination and its options.
 
 The first positional parameter says what DEST is: `out: Stream` is opened by the core, `path: Path` has its folder
-made, `url: str` is taken as it is; without one a DEST is a usage error. The keyword-only parameters are the options.
+created, `url: str` is passed as it is; without one a DEST is a usage error. Keyword-only parameters are the options.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Option(NamedTuple):
 
     @property
     def values(self) -> str:
-        """What it takes, in words."""
-        return " or ".join(_names(self.type))
+        """The values that it accepts, in words."""
+        return " or ".join(_type_names(self.type))
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Signature:
 
 
 class ReporterSpec(NamedTuple):
-    """One `--reporter` value, taken apart: `NAME[=DEST][,OPTION=VALUE]…`."""
+    """One `--reporter` value, parsed: `NAME[=DEST][,OPTION=VALUE]…`."""
 
     name: str
     destination: str | None
@@ -65,7 +65,7 @@ class ReporterSpec(NamedTuple):
 
 
 def signature_of(factory: Callable[..., object], name: str) -> Signature:
-    """Read *factory*'s signature; ReporterError where it is none that a reporter can have."""
+    """Read *factory*'s signature. Raises ReporterError where it isn't that of a reporter's factory."""
     target = factory.__init__ if inspect.isclass(factory) else factory
     try:
         parameters = list(inspect.signature(factory).parameters.values())
@@ -123,7 +123,7 @@ def _parameter_docs(factory: Callable[..., object]) -> dict[str, str]:
 def _option(parameter: inspect.Parameter, hints: Mapping[str, Any], docs: Mapping[str, str], name: str) -> Option:
     hint = hints.get(parameter.name, str)
     required = parameter.default is parameter.empty
-    if any(kind not in (str, int, float, bool) and not isinstance(kind, tuple) for kind in _kinds(hint)):
+    if any(kind not in (str, int, float, bool) and not isinstance(kind, tuple) for kind in _alternatives(hint)):
         raise ReporterError(
             f"reporter {name}: option {parameter.name} has the type {hint}",
             hint="options are str, int, float, bool, Literal, or one of these or None",
@@ -132,20 +132,20 @@ def _option(parameter: inspect.Parameter, hints: Mapping[str, Any], docs: Mappin
     return Option(parameter.name, hint, default, required, docs.get(parameter.name, ""))
 
 
-def _kinds(hint: Any) -> Iterator[Any]:
+def _alternatives(hint: Any) -> Iterator[Any]:
     """The alternatives of a type: types, and Literals as tuples of their values; None is left out."""
     origin = typing.get_origin(hint)
     if origin is Literal:
         yield typing.get_args(hint)
     elif origin in (typing.Union, types.UnionType):
         for each in typing.get_args(hint):
-            yield from _kinds(each)
+            yield from _alternatives(each)
     elif hint is not type(None):
         yield hint
 
 
-def _names(hint: Any) -> Iterator[str]:
-    for kind in _kinds(hint):
+def _type_names(hint: Any) -> Iterator[str]:
+    for kind in _alternatives(hint):
         if isinstance(kind, tuple):
             yield from (str(value) for value in kind)
         else:
@@ -154,7 +154,7 @@ def _names(hint: Any) -> Iterator[str]:
 
 def convert(option: Option, text: str, name: str) -> Any:
     """*text* as the option's type; ReporterError that says what it takes."""
-    for kind in _kinds(option.type):
+    for kind in _alternatives(option.type):
         if isinstance(kind, tuple):
             for value in kind:
                 if str(value) == text:
@@ -179,75 +179,76 @@ def split_name(spec: str) -> tuple[str, str]:
 
 
 def parse_spec(spec: str, signature: Signature) -> ReporterSpec:
-    """Take a `--reporter` value apart by the options that the reporter declares.
+    """Parse a `--reporter` value by the options that the reporter declares.
 
     A comma begins an option only before a declared `name=`; two commas are one comma of the text.
     """
     name, rest = split_name(spec)
     declared = signature.options
-    pieces = _pieces(rest, declared, name)
-    first = next(pieces)
+    parts = _split_options(rest, declared, name)
+    first = next(parts)
     destination: str | None = None
     if first.startswith("="):
         destination = first[1:]
     elif first.startswith(","):
         raise _unknown_option(name, first[1:].partition("=")[0], declared)
     options: dict[str, str] = {}
-    for piece in pieces:
-        key, _, value = piece.partition("=")
+    for part in parts:
+        key, _, value = part.partition("=")
         if key in options:
             raise ReporterError(f"reporter {name}: option {key} is given twice", hint="give it once")
         options[key] = value
     return ReporterSpec(name, destination, options)
 
 
-def _pieces(rest: str, declared: Mapping[str, Option], name: str) -> Iterator[str]:
+def _split_options(rest: str, declared: Mapping[str, Option], name: str) -> Iterator[str]:
     """The destination, with its `=`, and then each `option=value`; doubled commas undone."""
-    piece, index = "", 0
+    part, index = "", 0
     while index < len(rest):
         if rest.startswith(",,", index):
-            piece += ","
+            part += ","
             index += 2
             continue
         match = _OPTION_START.match(rest, index)
         if match and match[1] in declared:
-            yield piece
-            piece = ""
-        elif match and _is_typo(match[1], piece.partition("=")[0], declared):
+            yield part
+            part = ""
+        elif match and _is_typo(match[1], part.partition("=")[0], declared):
             raise _unknown_option(name, match[1], declared)
         else:
-            piece += rest[index]
+            part += rest[index]
         index += 1
-    yield piece
+    yield part
 
 
 def _is_typo(word: str, current: str, declared: Mapping[str, Option]) -> bool:
-    """Whether `,word=` behind *current*, an option's name or nothing, is by all likelihood meant as an option.
+    """Whether `,word=` behind *current*, an option's name or nothing, is most likely a mistyped option.
 
-    By the rule it belongs to the text before it. But that is no text if it is a number, and
-    `out.jsonl,detial=nodes` is hardly a file's name.
+    By the rule it belongs to the value before it. But a number has no such end, and `out.jsonl,detial=nodes` is
+    hardly a file's name.
     """
-    if current in declared and str not in _kinds(declared[current].type):
+    if current in declared and str not in _alternatives(declared[current].type):
         return True
     return bool(difflib.get_close_matches(word, declared, 1, 0.7))
 
 
 def _unknown_option(name: str, word: str, declared: Mapping[str, Option]) -> ReporterError:
     near = difflib.get_close_matches(word, declared, 1)
-    known = ", ".join(f"{option.name}={'|'.join(_names(option.type))}" for option in declared.values())
+    declaration = ", ".join(f"{option.name}={'|'.join(_type_names(option.type))}" for option in declared.values())
     hint = f"did you mean {near[0]}=? " if near else ""
     return ReporterError(
         f"reporter {name} has no option {word!r}",
-        hint=hint + (f"its options: {known} (a comma within a path is written ,,)" if known else "it has no options"),
+        hint=hint
+        + (f"its options: {declaration} (a comma within a path is written ,,)" if declaration else "it has no options"),
     )
 
 
-def arguments(request: ReporterSpec, signature: Signature) -> dict[str, Any]:
-    """The options of *request* as keyword arguments; ReporterError where one is ill-typed or missing."""
+def arguments(spec: ReporterSpec, signature: Signature) -> dict[str, Any]:
+    """The options of *spec* as keyword arguments; ReporterError where one is ill-typed or missing."""
     for option in signature.options.values():
-        if option.required and option.name not in request.options:
+        if option.required and option.name not in spec.options:
             raise ReporterError(
-                f"reporter {request.name} needs the option {option.name}",
-                hint=f"--reporter {request.name},{option.name}=…  ({option.values})",
+                f"reporter {spec.name} needs the option {option.name}",
+                hint=f"--reporter {spec.name},{option.name}=…  ({option.values})",
             )
-    return {key: convert(signature.options[key], value, request.name) for key, value in request.options.items()}
+    return {key: convert(signature.options[key], value, spec.name) for key, value in spec.options.items()}

@@ -1,6 +1,6 @@
-"""Where text goes: terminals, files, standard streams; colour, width, encoding; who owns a terminal.
+"""Where text goes: terminals, files, standard streams; colour, width, encoding; which stream draws on a terminal.
 
-All decisions about the surroundings are taken here, so that reporters never look at the environment.
+What depends on the environment is decided here, so that reporters never look at it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ ColorChoice = Literal["auto", "always", "never"]
 DEFAULT_WIDTH = 80
 DEFAULT_HEIGHT = 24
 
-# So many writes, and so much of each, are remembered: the end of a run is told in the last ones.
-_REMEMBERED, _REMEMBERED_LENGTH = 16, 20_000
+# Writes, and characters of each, that `has_written` knows: the last ones hold the end of a run.
+_KEPT_WRITES, _KEPT_LENGTH = 16, 20_000
 
 CLEAR = "\r\x1b[J"
 """Clears from the beginning of the cursor's line to the end of the screen."""
@@ -41,30 +41,30 @@ def wants_color(choice: ColorChoice, environ: Mapping[str, str], tty: bool) -> b
 
 
 def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
-    """Whether lines may be drawn over: a terminal that isn't dumb, and not under `CI`. Colour is not asked."""
+    """Whether lines may be redrawn: on a terminal that isn't dumb, and not under `CI`, whatever holds for colour."""
     return tty and environ.get("TERM") != "dumb" and not environ.get("CI")
 
 
 class Terminal:
-    """One terminal: the stream that draws on it, and what others wrote there meanwhile, kept for that one to show."""
+    """One terminal: the stream that draws on it, and what others wrote there meanwhile, for that stream to show."""
 
     def __init__(self) -> None:
         self.drawn_by: Stream | None = None
-        self._listening = False
+        self._capturing = False
         self._kept: list[str] = []
         self._lock = threading.Lock()
 
     def keep(self, text: str) -> bool:
-        """Keep *text* for the drawn_by; False if it doesn't ask for such, so that it is to be written as it comes."""
+        """Keep *text* for the stream that draws; False where it captures nothing: then *text* is to be written."""
         with self._lock:
-            if self._listening:
+            if self._capturing:
                 self._kept.append(text)
-            return self._listening
+            return self._capturing
 
-    def take(self, *, listening: bool) -> str:
-        """All that was kept; *listening*: whether to go on with that."""
+    def take(self, *, capturing: bool) -> str:
+        """All that was kept; *capturing*: whether to keep what comes from now on."""
         with self._lock:
-            self._listening = listening
+            self._capturing = capturing
             text = "".join(self._kept)
             self._kept.clear()
             return text
@@ -76,13 +76,13 @@ class Terminals:
     def __init__(self) -> None:
         self._terminals: dict[object, Terminal] = {}
 
-    def terminal(self, terminal: object) -> Terminal:
-        """What is known of one terminal."""
-        return self._terminals.setdefault(terminal, Terminal())
+    def terminal(self, key: object) -> Terminal:
+        """The terminal of this key, which is the same for all streams that write to it."""
+        return self._terminals.setdefault(key, Terminal())
 
-    def take(self, terminal: object, stream: Stream) -> None:
-        """Note that *stream* draws on *terminal*; `ReporterError` if another one does already."""
-        terminal = self.terminal(terminal)
+    def claim(self, key: object, stream: Stream) -> None:
+        """Let *stream* draw on the terminal; ReporterError if another reporter's does already."""
+        terminal = self.terminal(key)
         if terminal.drawn_by is not None and terminal.drawn_by.owner != stream.owner:
             raise ReporterError(
                 f"reporters {terminal.drawn_by.owner} and {stream.owner} both want to draw on the same terminal",
@@ -96,10 +96,10 @@ class Terminals:
         return [terminal.drawn_by for terminal in self._terminals.values() if terminal.drawn_by is not None]
 
     def restore(self) -> None:
-        """Remove what is drawn, without waiting for anybody: the process is about to be ended."""
-        for drawn_by in self.drawing_streams:
+        """Clear what is drawn, without taking any lock: the process is about to exit."""
+        for stream in self.drawing_streams:
             with contextlib.suppress(OSError, ValueError, AttributeError):
-                os.write(drawn_by.file.fileno(), CLEAR.encode())
+                os.write(stream.file.fileno(), CLEAR.encode())
 
 
 class Stream:
@@ -127,13 +127,13 @@ class Stream:
         self._terminals = terminals or Terminals()
         self._closes = False
         self._terminal: tuple[TextIO | None, Terminal | None] = (None, None)
-        self._last: deque[str] | None = None
+        self._last_writes: deque[str] | None = None
 
     @classmethod
     def to_path(cls, path: str | os.PathLike[str], *, append: bool = False, like: Stream | None = None) -> Stream:
         """A UTF-8 text file, made anew unless *append*. OSError where it can't be opened.
 
-        A path may lead to a terminal: then colour, surroundings and who draws there are as for *like*.
+        If it is a terminal, colour, environment and the streams that draw there are those of *like*.
         """
         binary = open_to_write(path, append=append)  # closed by close()
         text = io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="\n")
@@ -141,7 +141,7 @@ class Stream:
             stream = cls(
                 text, name=os.fspath(path), environ=like._environ, color=like._color, terminals=like._terminals
             )
-            if like._last is not None:
+            if like._last_writes is not None:
                 stream.remember_writes()
         else:
             stream = cls(text, name=os.fspath(path), environ={})
@@ -150,15 +150,15 @@ class Stream:
 
     @property
     def file(self) -> TextIO:
-        """The text file below. The standard streams are looked up anew, so that replacing them works."""
+        """The underlying text file. Standard streams are looked up each time, so that replacing them works."""
         return self._file() if callable(self._file) else self._file
 
     @property
-    def _shared(self) -> Terminal | None:
-        """The terminal that this stream writes to, if another stream draws there."""
+    def _capturing_terminal(self) -> Terminal | None:
+        """The terminal that this stream writes to, unless this stream itself draws there."""
         file = self.file
-        known, terminal = self._terminal
-        if file is not known:
+        last_file, terminal = self._terminal
+        if file is not last_file:
             terminal = self._terminals.terminal(self._terminal_key()) if self.tty else None
             self._terminal = file, terminal
         return None if terminal is None or terminal.drawn_by in (None, self) else terminal
@@ -208,24 +208,24 @@ class Stream:
         if not may_redraw(self._environ, self.tty):
             return False
         key = self._terminal_key()
-        self._terminals.take(key, self)
+        self._terminals.claim(key, self)
         self._terminal = self.file, self._terminals.terminal(key)
         return True
 
     def take_stray_output(self) -> str:
-        """What others wrote to the terminal that is drawn on here, since the last call.
+        """What others wrote to the terminal that this stream draws on, since the last call.
 
-        From the first call on it is kept back, for the drawing not to be torn: it is to be written above it.
+        From the first call on it is held back, since it would break the drawing: the reporter writes it above.
         """
         _, terminal = self._terminal
-        return "" if terminal is None or terminal.drawn_by is not self else terminal.take(listening=True)
+        return "" if terminal is None or terminal.drawn_by is not self else terminal.take(capturing=True)
 
     def release(self) -> None:
-        """Draw here no more: what others wrote meanwhile is written now, and from now on as it comes."""
+        """Stop drawing: what others wrote meanwhile is written now, and what they write from now on as it comes."""
         _, terminal = self._terminal
         if terminal is not None and terminal.drawn_by is self:
             terminal.drawn_by = None
-            text = terminal.take(listening=False)
+            text = terminal.take(capturing=False)
             if text:
                 self.write(text)
                 self.flush()
@@ -237,19 +237,19 @@ class Stream:
             return id(self.file)
 
     def remember_writes(self) -> None:
-        """From now on, know what was written last."""
-        self._last = deque(maxlen=_REMEMBERED)
+        """Keep the last writes from now on, for `has_written`."""
+        self._last_writes = deque(maxlen=_KEPT_WRITES)
 
     def has_written(self, words: str) -> bool:
-        """Whether *words* are in what was written last, in whatever case."""
-        return any(words.casefold() in text.casefold() for text in self._last or ())
+        """Whether *words* are in one of the last writes; case is ignored."""
+        return any(words.casefold() in text.casefold() for text in self._last_writes or ())
 
     def write(self, text: str) -> None:
         """Write *text*; characters that the encoding lacks are replaced."""
-        if self._last is not None:
-            self._last.append(text[-_REMEMBERED_LENGTH:])
-        shared = self._shared
-        if shared is not None and shared.keep(text):
+        if self._last_writes is not None:
+            self._last_writes.append(text[-_KEPT_LENGTH:])
+        terminal = self._capturing_terminal
+        if terminal is not None and terminal.keep(text):
             return
         file = self.file
         try:
@@ -260,10 +260,10 @@ class Stream:
 
     def write_bytes(self, data: bytes) -> None:
         """Write *data*, which is UTF-8 text, whatever the stream's own encoding: for machine formats."""
-        if self._last is not None:
-            self._last.append(data[-_REMEMBERED_LENGTH:].decode("utf-8", "replace"))
-        shared = self._shared
-        if shared is not None and shared.keep(data.decode("utf-8", "replace")):
+        if self._last_writes is not None:
+            self._last_writes.append(data[-_KEPT_LENGTH:].decode("utf-8", "replace"))
+        terminal = self._capturing_terminal
+        if terminal is not None and terminal.keep(data.decode("utf-8", "replace")):
             return
         file = self.file
         binary = getattr(file, "buffer", None)

@@ -1,7 +1,7 @@
-"""What a reporter implements, checked when it is registered: whatever would never be called is refused then.
+"""Checks a reporter's hooks when it is registered, and refuses whatever would never be called.
 
-pluggy takes any attribute for a hook that bears its mark, and leaves all others alone. So a hook that is misspelt,
-unmarked, or a coroutine would be silence for ever; here each of them is a ReporterError that says what to write.
+pluggy registers the attributes that bear its mark and ignores all others. So a hook that is misspelt, unmarked, or a
+coroutine would silently do nothing; here each of them is a ReporterError that says what to write.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MARK = f"{PROJECT}_impl"
 
 
 class Hook(NamedTuple):
-    """One hook implementation: the function and the names of the arguments that it wants."""
+    """One hook implementation: the function and the names of its arguments."""
 
     function: Callable[..., object]
     arguments: tuple[str, ...]
@@ -42,7 +42,7 @@ class Manager(pluggy.PluginManager):
 
 
 def register(manager: Manager, plugin: object, name: str) -> Mapping[str, Hook]:
-    """Register *plugin*; its hooks. ReporterError where it isn't as a reporter has to be."""
+    """Register *plugin* and return its hooks. Raises ReporterError where one would never be called."""
     if plugin is None or inspect.isclass(plugin):
         what = "nothing" if plugin is None else f"the class {plugin.__name__}"
         raise ReporterError(f"reporter {name} is {what}, not an object", hint="its factory has to return the object")
@@ -53,7 +53,7 @@ def register(manager: Manager, plugin: object, name: str) -> Mapping[str, Hook]:
         if manager.has_plugin(name):
             manager.unregister(name=name)
         raise ReporterError(
-            f"reporter {name} doesn't fit the hooks: {_reason(error)}", hint=_known_arguments()
+            f"reporter {name} doesn't fit the hooks: {_reason(error)}", hint=_arguments_hint()
         ) from error
     except ValueError as error:
         raise ReporterError(f"reporter {name} is given twice", hint="give it once") from error
@@ -69,7 +69,7 @@ def _is_property(plugin: object, name: str) -> bool:
 
 
 def _check_names(plugin: object, name: str) -> None:
-    """Refuse attributes that look like hooks and are none: they would never be called, and nobody would notice."""
+    """Refuse attributes that look like hooks and aren't: they would never be called, and nobody would notice."""
     for attribute in dir(plugin):
         if not attribute.startswith(PREFIX) or _is_property(plugin, attribute):
             continue
@@ -118,7 +118,7 @@ def _implementations(manager: Manager, plugin: object) -> Iterator[tuple[str, pl
 
 
 def _check_callable(implementation: pluggy.HookImpl, hook: str, name: str) -> None:
-    """Refuse what would do nothing, or fail, however it is called."""
+    """Refuse a function that would do nothing, or fail, however it is called."""
     function = implementation.function
     for kind, what in (
         (inspect.iscoroutinefunction, "a coroutine"),
@@ -147,5 +147,5 @@ def _reason(error: pluggy.PluginValidationError) -> str:
     return " ".join(line for line in str(error).splitlines() if not line.startswith("hookimpl definition:"))
 
 
-def _known_arguments() -> str:
+def _arguments_hint() -> str:
     return "event hooks take event and run, comfyreport_tick takes elapsed and run, comfyreport_close takes nothing"

@@ -12,20 +12,20 @@ from comfyreport.errors import ReporterError, UnreachableError, WorkflowError, d
 from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins
 from tests.packages import make_plugins
-from tests.reporting.deliveries import QUICK, Ear, Heard, delivery_threads, ear, gate
+from tests.reporting.deliveries import QUICK, HookCall, Spy, delivery_threads, gate, spy
 
 EVENT = "comfyreport_event"
 CLOSE = "comfyreport_close"
 
 
 class Running:
-    """A session, what its first reporter heard, and its complaints."""
+    """A session, the hook calls of its first reporter, and its complaints."""
 
-    def __init__(self, *reporters: Ear) -> None:
-        self.heard: list[Heard] = []
+    def __init__(self, *reporters: Spy) -> None:
+        self.hook_calls: list[HookCall] = []
         self.complaints: list[str] = []
         self.plugins: Plugins = make_plugins()
-        for reporter in (ear("stream", self.heard, {EVENT, CLOSE}), *reporters):
+        for reporter in (spy("stream", self.hook_calls, {EVENT, CLOSE}), *reporters):
             self.plugins.add_object(reporter, reporter._name)
         self.session = Session(
             self.plugins,
@@ -53,7 +53,7 @@ class Running:
     @property
     def events(self) -> list[ev.AnyEvent]:
         """The events, once the session is finished; the stream's promises hold."""
-        events = [call.about for call in self.heard if call.hook == EVENT]
+        events = [call.about for call in self.hook_calls if call.hook == EVENT]
         assert isinstance(events[0], ev.StreamStarted)
         assert isinstance(events[-1], ev.StreamFinished)
         ends = (ev.StreamStarted, ev.StreamFinished)
@@ -70,16 +70,16 @@ class Running:
         return last
 
 
-def failing(name: str, hook: str) -> Ear:
+def failing(name: str, hook: str) -> Spy:
     def act(called: str, about: object) -> None:
         if called == hook:
             raise ValueError("no")
 
-    return ear(name, [], {hook, CLOSE}, act)
+    return spy(name, [], {hook, CLOSE}, act)
 
 
 def test_a_run_that_is_fine() -> None:
-    running = Running(ear("other", [], {CLOSE}))
+    running = Running(spy("other", [], {CLOSE}))
     running.end_run()
     assert running.session.finish() == 0
     first = running.events[0]
@@ -138,7 +138,7 @@ def test_a_reporter_that_fails_at_the_very_end_still_costs_code_5(hook: str) -> 
         if called == hook:
             raise ValueError("no")
 
-    running = Running(ear("bad", [], {"comfyreport_stream_finished", CLOSE}, act))
+    running = Running(spy("bad", [], {"comfyreport_stream_finished", CLOSE}, act))
     running.end_run()
     assert running.session.finish() == 5
     assert running.last.exit_code == 0
@@ -176,12 +176,12 @@ def test_a_fault_is_described_on_one_line_with_its_place() -> None:
 
 def test_the_end_does_not_wait_for_a_user_in_a_hurry() -> None:
     with gate() as opened:
-        running = Running(ear("stuck", [], {"comfyreport_run_finished"}, lambda *_: opened.wait()))
+        running = Running(spy("stuck", [], {"comfyreport_run_finished"}, lambda *_: opened.wait()))
         running.end_run()
         running.session.leave()
         assert running.session.finish() == 0
-    assert isinstance(running.heard[-2].about, ev.StreamFinished)
-    assert running.heard[-1].hook == CLOSE
+    assert isinstance(running.hook_calls[-2].about, ev.StreamFinished)
+    assert running.hook_calls[-1].hook == CLOSE
 
 
 def test_another_clock_tells_the_time() -> None:

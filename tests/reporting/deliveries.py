@@ -1,4 +1,4 @@
-"""Deliveries to look into: reporters that note what they hear, a run with one event of each type, and no waiting."""
+"""Deliveries to look into: reporters that note their hook calls, a run with one event of each type, and no waiting."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from tests.packages import make_plugins
 from tests.plugins.events import LATENT, LOADER, SAMPLER, EventBuilder, image, progress
 
 # Far more than anything here takes, and short enough to wait for.
-PATIENCE = 20.0
+TIMEOUT = 20.0
+EVENT, CLOSE = "comfyreport_event", "comfyreport_close"
 QUICK = Timing(tick=0.005, hook_limit=0.4, close_limit=0.6, slow_hook_warn=0.1)
 
 
-class Heard(NamedTuple):
+class HookCall(NamedTuple):
     """One call of a hook: who was called, which hook, the event or the elapsed seconds, and the run's status then."""
 
     name: str
@@ -31,42 +32,47 @@ class Heard(NamedTuple):
     status: str
 
 
-class Ear:
-    """Notes what it hears; `act`, if given, is called with each hook's name and event first."""
+class Spy:
+    """A reporter that notes its hook calls; `act`, if given, is called with each hook's name and event first."""
 
-    def __init__(self, name: str, heard: list[Heard], act: Callable[[str, Any], object] | None = None) -> None:
+    def __init__(self, name: str, hook_calls: list[HookCall], act: Callable[[str, Any], object] | None = None) -> None:
         self._name = name
-        self._heard = heard
+        self._hook_calls = hook_calls
         self._act = act
 
-    def hear(self, hook: str, about: Any, run: Any) -> None:
+    def note_call(self, hook: str, about: Any, run: Any) -> None:
         """Called by each hook."""
-        self._heard.append(Heard(self._name, hook, about, "" if run is None else run.status))
+        self._hook_calls.append(HookCall(self._name, hook, about, "" if run is None else run.status))
         if self._act is not None:
             self._act(hook, about)
 
 
 def _method(hook: str) -> Callable[..., None]:
-    def tick(self: Ear, elapsed: float, run: Any) -> None:
-        self.hear(hook, elapsed, run)
+    def tick(self: Spy, elapsed: float, run: Any) -> None:
+        self.note_call(hook, elapsed, run)
 
-    def close(self: Ear) -> None:
-        self.hear(hook, None, None)
+    def close(self: Spy) -> None:
+        self.note_call(hook, None, None)
 
-    def told(self: Ear, event: ev.Event, run: Any) -> None:
-        self.hear(hook, event, run)
+    def event(self: Spy, event: ev.Event, run: Any) -> None:
+        self.note_call(hook, event, run)
 
     own: dict[str, Callable[..., None]] = {"comfyreport_tick": tick, "comfyreport_close": close}
-    return hookimpl(own.get(hook, told))
+    return hookimpl(own.get(hook, event))
 
 
-def ear(
-    name: str, heard: list[Heard], hooks: Iterable[str] = HOOKS, act: Callable[[str, Any], object] | None = None
-) -> Ear:
-    """An Ear with these hooks."""
-    kind = type("Ear", (Ear,), {hook: _method(hook) for hook in hooks})
-    made: Ear = kind(name, heard, act)
-    return made
+def spy(
+    name: str, hook_calls: list[HookCall], hooks: Iterable[str] = HOOKS, act: Callable[[str, Any], object] | None = None
+) -> Spy:
+    """A reporter that implements *hooks* and notes their calls."""
+    kind = type("Spy", (Spy,), {hook: _method(hook) for hook in hooks})
+    reporter: Spy = kind(name, hook_calls, act)
+    return reporter
+
+
+def events_of(hook_calls: list[HookCall], name: str) -> list[object]:
+    """The events that the reporter of this name got."""
+    return [call.about for call in hook_calls if call.name == name and call.hook == EVENT]
 
 
 def one_of_each() -> list[ev.Event]:
@@ -124,7 +130,7 @@ class Session:
     def until(self, condition: Callable[[], object]) -> None:
         """Watch, as the main thread does, until *condition* holds."""
         pause = threading.Event()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not condition():
             assert time.monotonic() < deadline, "that never happened"
             self.warnings += self.delivery.watch()
@@ -166,4 +172,4 @@ def gate() -> Iterator[threading.Event]:
     finally:
         opened.set()
         for thread in set(delivery_threads()) - before:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)

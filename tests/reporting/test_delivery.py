@@ -1,4 +1,4 @@
-"""The delivery: who is told what, in which order; ticks; merging; the end. What goes wrong: `test_isolation.py`."""
+"""The delivery: who is told what, in which order; ticks; merging; the end. What goes wrong: `test_isolation*.py`."""
 
 from __future__ import annotations
 
@@ -16,45 +16,49 @@ from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
 from tests.plugins.events import LOADER, SAMPLER, EventBuilder, progress
 from tests.reporting.deliveries import (
+    CLOSE,
+    EVENT,
     QUICK,
-    Heard,
+    HookCall,
     delivery_threads,
-    ear,
     gate,
     many_steps,
     one_of_each,
     play,
     session_of,
+    spy,
 )
 
 TICK = "comfyreport_tick"
 
 
-def told(heard: list[Heard], name: str = "a") -> list[tuple[str, object]]:
-    return [(call.hook, call.about) for call in heard if call.name == name and call.hook != TICK]
+def hooks_and_events(hook_calls: list[HookCall], name: str = "a") -> list[tuple[str, object]]:
+    return [(call.hook, call.about) for call in hook_calls if call.name == name and call.hook != TICK]
 
 
-def steps_of(heard: list[Heard], name: str = "a") -> list[float]:
-    return [call.about.step for call in heard if call.name == name and call.hook == "comfyreport_node_progress"]
+def steps_of(hook_calls: list[HookCall], name: str = "a") -> list[float]:
+    return [call.about.step for call in hook_calls if call.name == name and call.hook == "comfyreport_node_progress"]
 
 
 # --- order
 
 
 def test_each_event_comes_to_the_general_hook_and_then_to_its_own() -> None:
-    heard: list[Heard] = []
+    hook_calls: list[HookCall] = []
     events = one_of_each()
-    play(ear("a", heard), events=events)
+    play(spy("a", hook_calls), events=events)
     wanted = [(f"comfyreport_{name}", event) for event in events for name in ("event", event.type)]  # type: ignore[attr-defined]
-    assert told(heard) == [*wanted, ("comfyreport_close", None)]
+    assert hooks_and_events(hook_calls) == [*wanted, ("comfyreport_close", None)]
 
 
-def test_all_reporters_hear_an_event_before_the_next_one() -> None:
-    heard: list[Heard] = []
+def test_all_reporters_get_an_event_before_the_next_one() -> None:
+    hook_calls: list[HookCall] = []
     events = one_of_each()
     hooks = {"comfyreport_event"}
-    play(*(ear(name, heard, hooks) for name in "abc"), events=events)
-    assert [(call.name, call.about.seq) for call in heard] == [(name, event.seq) for event in events for name in "abc"]
+    play(*(spy(name, hook_calls, hooks) for name in "abc"), events=events)
+    assert [(call.name, call.about.seq) for call in hook_calls] == [
+        (name, event.seq) for event in events for name in "abc"
+    ]
 
 
 def test_only_the_arguments_that_were_named_are_passed() -> None:
@@ -106,24 +110,24 @@ def test_the_view_matches_the_event_being_told() -> None:
 
 def test_hooks_are_called_on_one_thread_that_is_not_the_publishers() -> None:
     threads: set[threading.Thread] = set()
-    play(ear("a", [], act=lambda hook, about: threads.add(threading.current_thread())), events=one_of_each())
+    play(spy("a", [], act=lambda hook, about: threads.add(threading.current_thread())), events=one_of_each())
     assert len(threads) == 1
     assert threading.current_thread() not in threads
 
 
 def test_events_may_be_published_one_by_one_or_not_at_all() -> None:
-    heard: list[Heard] = []
-    session = session_of(ear("a", heard))
+    hook_calls: list[HookCall] = []
+    session = session_of(spy("a", hook_calls))
     events = one_of_each()
     session.delivery.publish([])
     for event in events:
         session.delivery.publish([event])
     session.finish()
-    assert [about for hook, about in told(heard) if hook == "comfyreport_event"] == events
+    assert [about for hook, about in hooks_and_events(hook_calls) if hook == "comfyreport_event"] == events
 
 
 def test_an_event_type_is_wanted_as_long_as_a_living_reporter_has_its_hook() -> None:
-    session = session_of(ear("a", [], {"comfyreport_node_preview"}), ear("b", [], {"comfyreport_event"}))
+    session = session_of(spy("a", [], {"comfyreport_node_preview"}), spy("b", [], {"comfyreport_event"}))
     assert session.delivery.wants("node_preview")
     assert not session.delivery.wants("node_text")
     session.reporters[0].failure = "gone"
@@ -131,39 +135,47 @@ def test_an_event_type_is_wanted_as_long_as_a_living_reporter_has_its_hook() -> 
     session.finish()
 
 
+def test_every_call_is_traced() -> None:
+    session = play(spy("a", [], {EVENT, CLOSE}), events=one_of_each())
+    assert [hook for _, hook, _ in session.traced] == [EVENT] * len(one_of_each()) + [CLOSE]
+    assert all(name == "a" and seconds >= 0 for name, _, seconds in session.traced)
+
+
 # --- the end
 
 
 def test_reporters_that_carry_the_stream_are_closed_after_the_others() -> None:
-    heard: list[Heard] = []
+    hook_calls: list[HookCall] = []
     only_event = {"comfyreport_event", "comfyreport_close"}
     only_end = {"comfyreport_stream_finished", "comfyreport_close"}
     others = {"comfyreport_run_finished", "comfyreport_close"}
-    session = session_of(ear("event", heard, only_event), ear("end", heard, only_end), ear("others", heard, others))
+    session = session_of(
+        spy("event", hook_calls, only_event), spy("end", hook_calls, only_end), spy("others", hook_calls, others)
+    )
     *events, last = one_of_each()
     session.delivery.publish(events)
     session.finish(everybody=False)
-    assert [call.name for call in heard if call.hook == "comfyreport_close"] == ["others"]
+    assert [call.name for call in hook_calls if call.hook == "comfyreport_close"] == ["others"]
     session.delivery.publish([last])
     session.finish()
-    assert [call.name for call in heard if call.hook == "comfyreport_close"] == ["others", "event", "end"]
-    assert [call.name for call in heard if call.about is last] == ["event", "end"]
+    assert [call.name for call in hook_calls if call.hook == "comfyreport_close"] == ["others", "event", "end"]
+    assert [call.name for call in hook_calls if call.about is last] == ["event", "end"]
 
 
 def test_close_is_called_once_and_nothing_after_it() -> None:
-    heard: list[Heard] = []
-    session = session_of(ear("a", heard, {"comfyreport_close", "comfyreport_run_finished", TICK}))
+    hook_calls: list[HookCall] = []
+    session = session_of(spy("a", hook_calls, {"comfyreport_close", "comfyreport_run_finished", TICK}))
     session.delivery.publish(one_of_each())
     session.finish(everybody=False)
     session.delivery.publish(one_of_each())
     session.finish()
-    assert heard[-1].hook == "comfyreport_close"
-    assert [call.hook for call in heard].count("comfyreport_close") == 1
+    assert hook_calls[-1].hook == "comfyreport_close"
+    assert [call.hook for call in hook_calls].count("comfyreport_close") == 1
 
 
 def test_no_thread_is_left() -> None:
     before = set(delivery_threads())
-    play(ear("a", []), events=one_of_each())
+    play(spy("a", []), events=one_of_each())
     assert set(delivery_threads()) == before
 
 
@@ -174,26 +186,26 @@ def test_without_reporters() -> None:
 
 
 def test_the_user_is_in_a_hurry() -> None:
-    heard: list[Heard] = []
+    hook_calls: list[HookCall] = []
     with gate() as opened:
-        session = session_of(ear("stuck", [], act=lambda hook, about: opened.wait()), ear("a", heard))
+        session = session_of(spy("stuck", [], act=lambda hook, about: opened.wait()), spy("a", hook_calls))
         session.delivery.publish(one_of_each())
         assert not session.delivery.close(everybody=True, hurry=lambda: True)
-    assert told(heard)[-1] == ("comfyreport_close", None)
+    assert hooks_and_events(hook_calls)[-1] == ("comfyreport_close", None)
 
 
 # --- ticks
 
 
 def test_ticks_come_from_the_first_event_to_the_end_of_the_run_and_not_too_often() -> None:
-    heard: list[Heard] = []
-    session = session_of(ear("a", heard, {TICK, "comfyreport_event"}), ear("b", [], {"comfyreport_event"}))
+    hook_calls: list[HookCall] = []
+    session = session_of(spy("a", hook_calls, {TICK, "comfyreport_event"}), spy("b", [], {"comfyreport_event"}))
     events = one_of_each()
     during, after = events[:-2], events[-2:]
     assert isinstance(after[0], ev.RunFinished)
 
     def ticks() -> list[float]:
-        return [call.about for call in heard if call.hook == TICK]
+        return [call.about for call in hook_calls if call.hook == TICK]
 
     pause = threading.Event()
     pause.wait(10 * QUICK.tick)
@@ -201,7 +213,7 @@ def test_ticks_come_from_the_first_event_to_the_end_of_the_run_and_not_too_often
     session.delivery.publish(during)
     session.until(lambda: len(ticks()) >= 5)
     session.delivery.publish(after)
-    session.until(lambda: heard[-1].about is after[-1])
+    session.until(lambda: hook_calls[-1].about is after[-1])
     count = len(ticks())
     pause.wait(10 * QUICK.tick)
     session.finish()
@@ -210,53 +222,55 @@ def test_ticks_come_from_the_first_event_to_the_end_of_the_run_and_not_too_often
 
 
 def test_a_flood_of_events_does_not_hasten_or_stop_the_ticks() -> None:
-    heard: list[Heard] = []
-    session = session_of(ear("a", heard, {TICK}), timing=replace(QUICK, tick=0.02))
+    hook_calls: list[HookCall] = []
+    session = session_of(spy("a", hook_calls, {TICK}), timing=replace(QUICK, tick=0.02))
     builder = many_steps(2)
     session.delivery.publish(builder.events)
 
     def flooded() -> bool:
         session.delivery.publish(builder.events[-1:])
-        return len(heard) >= 5
+        return len(hook_calls) >= 5
 
     session.until(flooded)
     session.finish()
-    assert all(later.about - earlier.about >= 0.02 for earlier, later in itertools.pairwise(heard))
+    assert all(later.about - earlier.about >= 0.02 for earlier, later in itertools.pairwise(hook_calls))
 
 
-def test_ten_ticks_a_second_are_the_most() -> None:
+def test_there_are_at_most_ten_ticks_a_second() -> None:
     assert Timing().tick == 0.1
 
 
-def test_ticks_tell_the_time_of_the_stream() -> None:
-    heard: list[Heard] = []
-    session = session_of(ear("a", heard, {TICK}))
+def test_ticks_have_the_time_of_the_stream() -> None:
+    hook_calls: list[HookCall] = []
+    session = session_of(spy("a", hook_calls, {TICK}))
     session.delivery._clock = lambda: 1234.5
     session.delivery.publish(many_steps(1).events)
-    session.until(lambda: heard)
+    session.until(lambda: hook_calls)
     session.finish()
-    assert heard == [Heard("a", TICK, 1234.5, "running")]
+    assert hook_calls == [HookCall("a", TICK, 1234.5, "running")]
 
 
 # --- merging
 
 
 def test_nothing_is_merged_up_to_a_thousand() -> None:
-    heard: list[Heard] = []
+    hook_calls: list[HookCall] = []
     # The order to close waits too.
     events = many_steps(MERGE_ABOVE - 8).events
     assert len(events) == MERGE_ABOVE - 1
     with gate() as opened:
-        session = session_of(ear("slow", [], {"comfyreport_stream_started"}, lambda *_: opened.wait()), ear("a", heard))
+        session = session_of(
+            spy("slow", [], {"comfyreport_stream_started"}, lambda *_: opened.wait()), spy("a", hook_calls)
+        )
         for event in events:
             session.delivery.publish([event])
         opened.set()
         session.finish()
-    assert [about for hook, about in told(heard) if hook == "comfyreport_event"] == events
+    assert [about for hook, about in hooks_and_events(hook_calls) if hook == "comfyreport_event"] == events
 
 
 def test_a_backlog_is_merged_and_loses_nothing_else() -> None:
-    heard: list[Heard] = []
+    hook_calls: list[HookCall] = []
     builder = many_steps(3000)
     builder.step(SAMPLER, 1, 5, 1.0, pass_number=2, **progress(1.5, 2))
     builder.step(SAMPLER, 2, 5, 2.0, pass_number=2, **progress(1.6, 2))
@@ -270,20 +284,22 @@ def test_a_backlog_is_merged_and_loses_nothing_else() -> None:
             opened.wait()
 
         patient = replace(QUICK, hook_limit=20.0, close_limit=20.0)
-        session = session_of(ear("slow", [], {"comfyreport_stream_started"}, act), ear("a", heard), timing=patient)
+        session = session_of(spy("slow", [], {"comfyreport_stream_started"}, act), spy("a", hook_calls), timing=patient)
         session.delivery.publish(events[:1])
         session.until(started.is_set)
         for event in events[1:]:
             session.delivery.publish([event])
         opened.set()
         session.finish()
-    steps = steps_of(heard)
+    steps = steps_of(hook_calls)
     assert len(steps) < MERGE_ABOVE
     assert 3000 in steps
     assert steps[-1] == 2
     others = [event for event in events if not isinstance(event, ev.NodeProgress)]
     assert [
-        about for hook, about in told(heard) if hook == "comfyreport_event" and not isinstance(about, ev.NodeProgress)
+        about
+        for hook, about in hooks_and_events(hook_calls)
+        if hook == "comfyreport_event" and not isinstance(about, ev.NodeProgress)
     ] == others
 
 
@@ -302,7 +318,7 @@ KINDS = st.sampled_from(["progress", "progress", "progress", "started", "finishe
 
 
 @given(st.lists(st.tuples(KINDS, st.sampled_from([LOADER, SAMPLER, replace(SAMPLER, raw_id="3.0.1")])), max_size=40))
-def test_merged_progress_is_said_again_by_a_later_one(plan: list[tuple[str, ev.NodeRef]]) -> None:
+def test_merged_progress_is_repeated_by_a_later_one(plan: list[tuple[str, ev.NodeRef]]) -> None:
     builder, passes = EventBuilder(), dict.fromkeys((None, "3.0.1"), 1)
     for kind, ref in plan:
         if kind == "progress":

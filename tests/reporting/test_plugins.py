@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from comfyreport.cli.listing import describe, list_reporters
 from comfyreport.errors import ReporterError
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.plugins import Plugins
-from tests.packages import Packages, bell, chosen, error_of, make_plugins
+from tests.packages import BROKEN_MODULES, Packages, bell, chosen, error_of, make_plugins
 
 # --- entry points
 
@@ -49,16 +48,7 @@ def test_only_what_was_chosen_is_imported(packages: Packages, plugins: Plugins) 
     assert "unwanted" not in sys.modules
 
 
-@pytest.mark.parametrize(
-    ("source", "cause"),
-    [
-        ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
-        ("raise SystemExit('no licence')", "SystemExit: no licence"),
-        ("raise BaseException", "BaseException"),
-        ("def (", "SyntaxError"),
-        ("x = 1", "AttributeError: module 'broken' has no attribute 'broken'"),
-    ],
-)
+@pytest.mark.parametrize(("source", "cause"), BROKEN_MODULES)
 def test_a_broken_one_matters_only_if_it_is_chosen(
     packages: Packages, plugins: Plugins, source: str, cause: str
 ) -> None:
@@ -68,12 +58,6 @@ def test_a_broken_one_matters_only_if_it_is_chosen(
     error = error_of(plugins, "broken")
     assert error.message.startswith(f"reporter broken of broken 1.0 can't be loaded: {cause}")
     assert error.hint
-    listing = list_reporters(None, as_json=False)
-    assert "bell  (bell 1.0)  Rings at the end." in listing
-    assert (
-        f"broken  (broken 1.0)\n    can't be loaded: reporter broken of broken 1.0 can't be loaded: {cause}" in listing
-    )
-    assert describe("broken")["error"] == error.message
 
 
 def test_control_c_during_an_import_is_not_the_packages_fault(packages: Packages, plugins: Plugins) -> None:
@@ -89,7 +73,6 @@ def test_metadata_that_cannot_be_read_hides_only_its_own_package(
     packages.add("broken", metadata=metadata)
     bell(packages, default=" = stderr")
     assert chosen(plugins, "bell").package == "bell 1.0"
-    assert "console" in list_reporters(None, as_json=False)
 
 
 def test_a_package_without_metadata_of_its_own(packages: Packages, plugins: Plugins) -> None:
@@ -230,47 +213,3 @@ def test_one_reporter_several_times(packages: Packages, plugins: Plugins, tmp_pa
     for name in "abc":
         plugins.add_spec(f"bell={tmp_path}/{name}")
     assert [reporter.name for reporter in plugins.reporters] == ["bell", "bell-2", "bell-3"]
-
-
-# --- listing
-
-
-def test_the_listing_tells_what_a_value_may_be(packages: Packages) -> None:
-    bell(packages, default=" = stderr")
-    packages.add("needy", "def needy(url: str, *, key: str, loud: bool = False, n: int | None = None): ...")
-    assert list_reporters("bell", as_json=False).splitlines() == [
-        "bell  (bell 1.0)  Rings at the end.",
-        "    DEST: a path, - for stdout, or stderr (default stderr)",
-        "    ,times=a whole number (default 1)",
-        "    hooks: not told by its factory",
-    ]
-    assert list_reporters("needy", as_json=False).splitlines() == [
-        "needy  (needy 1.0)",
-        "    DEST: a URL (required)",
-        "    ,key=text (required)",
-        "    ,loud=true or false (default false)",
-        "    ,n=a whole number",
-        "    hooks: not told by its factory",
-    ]
-    with pytest.raises(ReporterError, match="there is no reporter 'bel'"):
-        list_reporters("bel", as_json=False)
-
-
-def test_the_listing_tells_hooks_and_docs(packages: Packages) -> None:
-    packages.add(
-        "told",
-        "from comfyreport import Stream, hookimpl, stderr\n"
-        "class Told:\n    @hookimpl\n    def comfyreport_close(self): ...\n"
-        "def told(out: Stream = stderr, *, n: int = 1) -> Told:\n"
-        '    """Tells.\n\n    More of it.\n\n    :param n: how much\n    """\n',
-    )
-    assert list_reporters("told", as_json=False).splitlines() == [
-        "told  (told 1.0)  Tells.",
-        "",
-        "    More of it.",
-        "    DEST: a path, - for stdout, or stderr (default stderr)",
-        "    ,n=a whole number (default 1)  how much",
-        "    hooks: comfyreport_close",
-    ]
-    assert describe("told")["hooks"] == ["comfyreport_close"]
-    assert describe("told")["docs"] == "Tells.\n\nMore of it."
