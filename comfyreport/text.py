@@ -1,4 +1,4 @@
-"""What makes any text safe, bounded and measured: what a server says, before it is kept, drawn or written. Pure."""
+"""Text from anywhere made safe to draw, cut to a limit, and measured in columns of a terminal. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NAME_LIMIT = 1000
 FILE_NAME_LIMIT = 4096
 """Characters of a file's name or folder, beyond what any file system takes: a longer one is cut."""
 ID_LIMIT = TEXT_LIMIT
-"""Characters: a longer id is none. Those of nodes that recursion makes have thousands."""
+"""Characters: a longer id is ignored. Those of nodes that recursion makes have thousands."""
 PROMPT_ID_LIMIT = 8 * 1024
-"""Characters: a longer id of a prompt or a client is none. Each event bears a prompt's."""
+"""Characters: a longer id of a prompt or a client is ignored. Each event has a prompt's."""
 DEPTH_LIMIT = 64
 """Lists and objects in one another: Python's own `str`, `==` and `copy` raise for some hundreds."""
 
@@ -31,7 +31,7 @@ def cut(text: str, limit: int) -> str:
 
 
 def decode_cut(data: bytes, start: int, limit: int) -> str:
-    """The UTF-8 text that *data* holds from *start* on, cut as `cut` does; no more is looked at than that needs."""
+    """The UTF-8 text in *data* from *start* on, cut as `cut` does, without decoding more than that needs."""
     # A character has four bytes at most: one that this cuts through is beyond the limit.
     return cut(data[start : start + 4 * (limit + 1)].decode("utf-8", "replace"), limit)
 
@@ -45,7 +45,7 @@ def text_of(value: object) -> str:
 
 
 def bounded(value: Any) -> Any:
-    """A value that JSON told, as it is; a text in its place, if it is too large or too deep."""
+    """A value from JSON, as it is; if it is too large or too deep, a text in its place."""
     if isinstance(value, str):
         return cut(value, TEXT_LIMIT)
     if not isinstance(value, (list, dict)):
