@@ -18,9 +18,9 @@ from comfyreport.run import Run
 from comfyreport.run.verdict import timed_out_while_saving
 
 # Errors that the server itself made: it is there.
-_ANSWERS = ("auth", "not_comfyui")
+_SERVER_ANSWERED = ("auth", "not_comfyui")
 # Names of files that one message tells.
-_NAMES = 10
+_NAMES_SHOWN = 10
 
 
 class Downloader:
@@ -30,7 +30,7 @@ class Downloader:
     `Timing.lost_after` seconds is asked for no more.
 
     :param on_turn: called several times a second meanwhile.
-    :param overtime: the user's limit for the whole run in seconds, once it is over.
+    :param exceeded_limit: the user's limit for the whole run in seconds, once it is over.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Downloader:
         clock: Callable[[], Instant],
         on_turn: Callable[[], None],
         recorder: Recorder | None,
-        overtime: Callable[[], float | None],
+        exceeded_limit: Callable[[], float | None],
     ) -> None:
         self._run = run
         self._sources = sources
@@ -50,11 +50,11 @@ class Downloader:
         self._clock = clock
         self._on_turn = on_turn
         self._recorder = recorder
-        self._overtime = overtime
+        self._exceeded_limit = exceeded_limit
         self._timing = sources.client.timing
         self._limit: float | None = None
         self._unanswered: float | None = None
-        self._heard = self._told = clock().elapsed
+        self._last_data_at = self._last_event_at = clock().elapsed
         self._stopped = False
 
     def save(self, target: Target) -> None:
@@ -68,43 +68,45 @@ class Downloader:
             error = self._save_one(index, output, path)
             if error is not None and (not self._stopped or self._unanswered is not None):
                 failed.append(str(output.filename))
-                self._warn(f"{output.filename} could not be saved to {path}: {self._silence or error}", output.node)
+                self._warn(
+                    f"{output.filename} could not be saved to {path}: {self._silence_reason or error}", output.node
+                )
         if waiting and self._unanswered is not None:
             failed += [str(self._run.outputs[index].filename) for index in waiting]
-            self._warn(f"{len(waiting)} more files were not saved: {self._silence}")
-        self._amend(failed)
+            self._warn(f"{len(waiting)} more files were not saved: {self._silence_reason}")
+        self._amend_verdict(failed)
 
     def _save_one(self, index: int, output: ev.Output, path: Path) -> BaseException | None:
         done: list[CallDone] = []
-        self._sources.call(CallKind.SAVE, lambda: save(output, path, self._pieces), done.append)
+        self._sources.call(CallKind.SAVE, lambda: save(output, path, self._chunks), done.append)
         while not done:
             self._on_turn()
-            self._look_at_the_time(self._clock())
+            self._check_time(self._clock())
             for item in self._sources.receive(0.1):
                 if isinstance(item, (StopRequested, LeaveRequested)):
-                    self._end()
+                    self._stop_saving()
                 elif isinstance(item, CallDone) and item.kind is CallKind.SAVE:
                     self._sources.finish(item)
         error = done[0].error
-        if error is None or getattr(error, "code", "") in _ANSWERS:
-            self._heard = self._clock().elapsed
+        if error is None or getattr(error, "code", "") in _SERVER_ANSWERED:
+            self._last_data_at = self._clock().elapsed
         if error is None:
             self._saved(index, done[0].value)
         return error
 
-    def _look_at_the_time(self, at: Instant) -> None:
+    def _check_time(self, at: Instant) -> None:
         """Whether there is still time for it, and whether it is time for a heartbeat."""
-        silent = max(0.0, at.elapsed - self._heard)
+        silent = max(0.0, at.elapsed - self._last_data_at)
         if not self._stopped:
-            self._limit = self._overtime()
+            self._limit = self._exceeded_limit()
             if silent > self._timing.lost_after:
                 self._unanswered = silent
             if self._limit is not None or self._unanswered is not None:
-                self._end()
-        if at.elapsed - self._told >= self._timing.silence:
-            self._tell(self._run.heartbeat(at, silent))
+                self._stop_saving()
+        if at.elapsed - self._last_event_at >= self._timing.silence:
+            self._emit(self._run.heartbeat(at, silent))
 
-    def _end(self) -> None:
+    def _stop_saving(self) -> None:
         """Save no more; what is half saved goes."""
         self._stopped = True
         self._sources.client.cut()
@@ -112,30 +114,30 @@ class Downloader:
     def _saved(self, index: int, saved: ev.Output) -> None:
         if self._recorder is not None:
             self._recorder.note("saved", index=index, path=saved.path, bytes=saved.bytes)
-        self._tell(self._run.saved(index, saved, self._clock()))
+        self._emit(self._run.saved(index, saved, self._clock()))
 
     @property
-    def _silence(self) -> str:
+    def _silence_reason(self) -> str:
         """Why nothing more is saved, if it is the server's silence."""
         return "" if self._unanswered is None else f"the server has not answered for {self._unanswered:.0f} s"
 
     def _warn(self, message: str, node: ev.NodeRef | None = None) -> None:
-        self._tell(self._run.emit(ev.Warning, self._clock(), code="download_failed", message=message, node=node))
+        self._emit(self._run.emit(ev.Warning, self._clock(), code="download_failed", message=message, node=node))
 
-    def _tell(self, events: Sequence[ev.Event]) -> None:
-        self._told = self._clock().elapsed
+    def _emit(self, events: Sequence[ev.Event]) -> None:
+        self._last_event_at = self._clock().elapsed
         self._publish(events)
 
-    def _pieces(self, filename: str, subfolder: str, folder: str) -> Generator[bytes, None, None]:
+    def _chunks(self, filename: str, subfolder: str, folder: str) -> Generator[bytes, None, None]:
         # SocketClosed at once, not when the exception that ended it is forgotten: it holds a connection.
-        with contextlib.closing(self._sources.client.download(filename, subfolder, folder)) as pieces:
-            for piece in pieces:
+        with contextlib.closing(self._sources.client.download(filename, subfolder, folder)) as chunks:
+            for chunk in chunks:
                 if self._stopped:
                     raise UnreachableError("stopped", code="cancelled")
-                self._heard = self._clock().elapsed
-                yield piece
+                self._last_data_at = self._clock().elapsed
+                yield chunk
 
-    def _amend(self, failed: list[str]) -> None:
+    def _amend_verdict(self, failed: list[str]) -> None:
         """Change the verdict by what saving showed."""
         verdict = self._run.verdict
         if verdict is None or verdict.status not in ("success", "partial"):
@@ -146,7 +148,9 @@ class Downloader:
             error = ErrorInfo(code="cancelled", message="stopped by the user before all outputs were saved")
             self._run.verdict = verdict._replace(status="cancelled", error=error)
         elif failed and verdict.status == "success":
-            names = ", ".join(failed[:_NAMES]) + (f" and {len(failed) - _NAMES} more" if len(failed) > _NAMES else "")
+            names = ", ".join(failed[:_NAMES_SHOWN]) + (
+                f" and {len(failed) - _NAMES_SHOWN} more" if len(failed) > _NAMES_SHOWN else ""
+            )
             error = ErrorInfo(
                 code="download_failed",
                 message=f"the run succeeded, but these outputs could not be saved: {names}",

@@ -89,7 +89,7 @@ class Loop:
         self._reconnect = timers.add(self._sources.connect)
         self._next_ping = timers.add(self._ping)
         self._cancel_limit = timers.add(self._on_cancel_unconfirmed)
-        self._held: list[messages.Message] | None = None
+        self._held_messages: list[messages.Message] | None = None
         self._attached = False
         self._liveness = Liveness(run, self._timing, clock().elapsed, loopback=client.address.loopback)
         self._submission = Submission(run, client)
@@ -97,8 +97,8 @@ class Loop:
             run, client, self._sources, self._timers, self._liveness, self._submission, publish=publish, clock=clock
         )
         self._state_decoder = ProgressStateDecoder(run)
-        self._signals = 0
-        self._failure: UnreachableError | None = None
+        self._stop_requests = 0
+        self._connect_error: UnreachableError | None = None
         self._opened_at = 0.0
         self._skipped_at = -math.inf
         self._reconnect_delay = self._timing.reconnect_first
@@ -119,7 +119,7 @@ class Loop:
         Without a body the prompt is one that was submitted already.
         """
         # Until the first look has told which prompt it is, its messages would be told without its nodes' names.
-        self._held = [] if body is None else None
+        self._held_messages = [] if body is None else None
         # A tracker may be there before there is a prompt.
         self._attached = body is None and self.on_ready is None
         self._upkeep.arm(0.0)
@@ -160,7 +160,7 @@ class Loop:
             clock=self._clock,
             on_turn=self._look_after_reporters,
             recorder=self._recorder,
-            overtime=lambda: self._options.timeout if self._time_limit.is_due else None,
+            exceeded_limit=lambda: self._options.timeout if self._time_limit.is_due else None,
         )
         downloader.save(target)
 
@@ -168,13 +168,13 @@ class Loop:
 
     def _until(self, reached: Callable[[], bool]) -> None:
         while self.run.verdict is None and not reached():
-            self._take(self._receive())
+            self._process(self._receive())
             self._run_timers()
 
-    def _take(self, items: list[Any]) -> None:
+    def _process(self, items: list[Any]) -> None:
         for together, group in groupby(items, lambda item: type(item) is Batch):
             if together:
-                decode = self._state_decoder.decode if self._held is None else decode_text
+                decode = self._state_decoder.decode if self._held_messages is None else decode_text
                 self._feed(decoded(list(group), decode))
                 continue
             for item in group:
@@ -185,8 +185,8 @@ class Loop:
         return self._sources.receive(self._timers.wait())
 
     def _feed(self, messages: Iterable[messages.Message]) -> None:
-        if self._held is not None:
-            self._held = merge_messages([*self._held, *messages])
+        if self._held_messages is not None:
+            self._held_messages = merge_messages([*self._held_messages, *messages])
             return
         now = self._clock()
         run = self.run
@@ -197,7 +197,7 @@ class Loop:
             events += run.feed(message, now)
             of_run = of_run or getattr(message, "prompt_id", None) == run.prompt_id
         self._publish(events)
-        self._publish(self._liveness.frames(now, of_run=of_run))
+        self._publish(self._liveness.messages_received(now, of_run=of_run))
         if run.ending:
             if not ended or not self._poller.next_look.armed:
                 self._poller.next_look.arm_sooner(0.0 if run.outcome.worker_done else self._timing.history_poll)
@@ -215,16 +215,16 @@ class Loop:
         elif isinstance(item, Skipped):
             self._on_skipped(item)
         elif isinstance(item, StopRequested):
-            self._on_signal()
+            self._on_stop_requested()
         elif isinstance(item, LeaveRequested):
-            self.run.conclude(verdict.detached(self._command, *self._state()))
+            self.run.conclude(verdict.detached(self._attach_command, *self._prompt_state()))
         elif isinstance(item, CallDone):
             if not isinstance(item.error, (UnreachableError, OSError, type(None))):
                 raise item.error
             self._sources.finish(item)
-            if item.kind in (CallKind.LOOK, CallKind.CANCEL) and self._held is not None:
+            if item.kind in (CallKind.LOOK, CallKind.CANCEL) and self._held_messages is not None:
                 # The first look has told which prompt it is.
-                held, self._held = self._held, None
+                held, self._held_messages = self._held_messages, None
                 self._feed(held)
 
     def _on_skipped(self, item: Skipped) -> None:
@@ -232,7 +232,7 @@ class Loop:
         if now - self._skipped_at >= self._timing.stall_warn:
             self._skipped_at = now
             message = f"a message of {item.size} bytes was not read; HTTP tells how the run goes"
-            self._tell(ev.Warning, code="frame_too_large", message=message)
+            self._emit(ev.Warning, code="frame_too_large", message=message)
         self._poller.next_look.arm_sooner(0.0)
 
     # --- timers
@@ -253,13 +253,13 @@ class Loop:
         self._look_after_reporters()
         if self._liveness.silent(now) and not self._silence.armed:
             self._on_silence()
-        unanswered = self._liveness.gone(now) if self.run.sent else None
+        unanswered = self._liveness.unanswered_too_long(now) if self.run.sent else None
         if unanswered is not None:
             self.run.conclude(verdict.server_gone(self.run.outcome, self.run.nodes, unanswered))
 
     def _look_after_reporters(self) -> None:
         for warning in self._watch():
-            self._tell(ev.Warning, code="slow_reporter", message=warning)
+            self._emit(ev.Warning, code="slow_reporter", message=warning)
 
     def _on_silence(self) -> None:
         """A heartbeat; and a look over HTTP, which others follow at their own pace."""
@@ -272,15 +272,15 @@ class Loop:
     def _on_time_limit(self) -> None:
         assert self._options.timeout is not None
         if not self.run.outcome.cancelling:
-            self.run.conclude(verdict.timed_out(self._options.timeout, self._command, *self._state()))
+            self.run.conclude(verdict.timed_out(self._options.timeout, self._attach_command, *self._prompt_state()))
 
-    def _state(self) -> tuple[ev.PromptState, ev.Submitted]:
+    def _prompt_state(self) -> tuple[ev.PromptState, ev.Submitted]:
         run = self.run
         sent = run.sent or self._attached
         return verdict.prompt_state_of(run.outcome, run.started, run.queued, sent=sent, absent=self._poller.absent)
 
     @property
-    def _command(self) -> str:
+    def _attach_command(self) -> str:
         return attach_command(self.run.prompt_id, self._client.address.base)
 
     # --- the socket
@@ -299,7 +299,7 @@ class Loop:
         if not self._liveness.ever_open and not waiting:
             self.run.conclude(verdict.unreachable(error, sent=self._attached))
             return
-        self._failure = error
+        self._connect_error = error
         now = self._clock()
         if self._liveness.open and now.elapsed - self._opened_at > self._timing.reconnect_max:
             # It had stood for a while; one that breaks again and again is tried ever less often.
@@ -313,7 +313,7 @@ class Loop:
     def _on_server_wait_over(self) -> None:
         """The server was waited for long enough."""
         if not self._liveness.ever_open:
-            error = self._failure or no_answer(self._client.address.base)
+            error = self._connect_error or no_answer(self._client.address.base)
             self.run.conclude(verdict.unreachable(error, sent=self._attached))
 
     def _ping(self) -> None:
@@ -325,7 +325,7 @@ class Loop:
     def _take_over(self) -> None:
         """Find out under which client id the prompt was submitted, and follow it under that one."""
         self.run.sent = True
-        self._liveness.begin(self._clock().elapsed)
+        self._liveness.start(self._clock().elapsed)
         self._poller.next_look.arm(0.0)
         self._until(lambda: self.run.queued)
         if self.run.client_id is not None:
@@ -335,7 +335,7 @@ class Loop:
 
     def _submit(self, body: messages.Json) -> None:
         self.run.sent = True
-        self._liveness.begin(self._clock().elapsed)
+        self._liveness.start(self._clock().elapsed)
         if body is None:
             self.run.missed_messages = True
             self._poller.look()
@@ -355,21 +355,21 @@ class Loop:
 
     # --- the user's signals
 
-    def _on_signal(self) -> None:
-        self._signals += 1
-        state, submitted = self._state()
-        if self._signals > 1:
+    def _on_stop_requested(self) -> None:
+        self._stop_requests += 1
+        state, submitted = self._prompt_state()
+        if self._stop_requests > 1:
             self.hurry = True
             message = "left at once; whether the prompt was cancelled is not known"
-            self.run.conclude(verdict.cancelled(message, "unknown", submitted, command=self._command))
+            self.run.conclude(verdict.cancelled(message, "unknown", submitted, command=self._attach_command))
         elif submitted == "no":
             message = "cancelled by the user before anything was submitted"
             self.run.conclude(verdict.cancelled(message, "none", "no"))
         elif self._options.on_interrupt == "detach":
-            self.run.conclude(verdict.detached(self._command, state, submitted))
+            self.run.conclude(verdict.detached(self._attach_command, state, submitted))
         elif not self.run.sent:
             message = "stopped by the user before the server was reached; the prompt was left as it is"
-            self.run.conclude(verdict.cancelled(message, state, submitted, command=self._command))
+            self.run.conclude(verdict.cancelled(message, state, submitted, command=self._attach_command))
         else:
             self.run.outcome.cancelling = True
             if self._recorder is not None:
@@ -379,12 +379,12 @@ class Loop:
 
     def _on_cancel_unconfirmed(self) -> None:
         message = f"the server did not confirm within {self._timing.cancel_timeout:g} s that the prompt was cancelled"
-        if self._poller.tried:
-            message += f": {self._poller.tried}"
-        self._tell(ev.Warning, code="cancel_unconfirmed", message=message)
-        self.run.conclude(verdict.cancelled(message, "unknown", self._state()[1], command=self._command))
+        if self._poller.cancel_attempt:
+            message += f": {self._poller.cancel_attempt}"
+        self._emit(ev.Warning, code="cancel_unconfirmed", message=message)
+        self.run.conclude(verdict.cancelled(message, "unknown", self._prompt_state()[1], command=self._attach_command))
 
-    # --- telling
+    # --- events
 
-    def _tell(self, cls: Callable[..., ev.Event], **fields: Any) -> None:
+    def _emit(self, cls: Callable[..., ev.Event], **fields: Any) -> None:
         self._publish(self.run.emit(cls, self._clock(), **fields))

@@ -27,7 +27,7 @@ CHECK_DISK_EVERY = 16 * 1024 * 1024
 KEEP_FREE = 64 * 1024 * 1024
 """Bytes: a download may leave no less of the disk. Nothing else limits its size: films and models are large."""
 
-Pieces = Callable[[str, str, str], Generator[bytes, None, None]]
+Fetch = Callable[[str, str, str], Generator[bytes, None, None]]
 
 
 def safe_name(name: str) -> str:
@@ -77,14 +77,14 @@ class Target:
         """Where *output* goes: a path that no other output of this run has."""
         if self.folder:
             wanted = self._path / safe_name(output.filename or "output")
-            return self._free(wanted, 1)
+            return self._free_name(wanted, 1)
         if not self._used:
             self._used.add(self._path)
             return self._path
         suffix = Path(safe_name(output.filename or "")).suffix or self._path.suffix
-        return self._free(self._path.with_suffix(suffix), 2)
+        return self._free_name(self._path.with_suffix(suffix), 2)
 
-    def _free(self, wanted: Path, number: int) -> Path:
+    def _free_name(self, wanted: Path, number: int) -> Path:
         """*wanted* with the first free number from *number* on; 1 is told as none."""
         # Lower ones were found taken before: for many equal names they must not be tried again each time.
         number = self._last.get(wanted, number - 1) + 1
@@ -99,17 +99,17 @@ def _numbered(path: Path, number: int) -> Path:
     return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def save(output: Output, path: Path, pieces: Pieces) -> Output:
+def save(output: Output, path: Path, chunks: Fetch) -> Output:
     """Fetch *output* to *path*, whole or not at all; the output with its path and size in bytes.
 
-    Raises OSError, also before the disk is full, and what *pieces* raises.
+    Raises OSError, also before the disk is full, and what *chunks* raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.part")
     try:
-        got = pieces(output.filename or "", output.subfolder or "", output.folder or "output")
+        got = chunks(output.filename or "", output.subfolder or "", output.folder or "output")
         with contextlib.closing(got), open(part, "xb") as file:
-            size = _write(file.write, _while_there_is_room(got, path.parent))
+            size = _write(file.write, _while_disk_has_space(got, path.parent))
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -118,21 +118,21 @@ def save(output: Output, path: Path, pieces: Pieces) -> Output:
     return replace(output, path=str(path), bytes=size)
 
 
-def _while_there_is_room(pieces: Iterable[bytes], folder: Path) -> Iterator[bytes]:
-    """*pieces*, as long as they leave something of the disk to others: a server may send without end."""
+def _while_disk_has_space(chunks: Iterable[bytes], folder: Path) -> Iterator[bytes]:
+    """*chunks*, as long as they leave something of the disk to others: a server may send without end."""
     since = CHECK_DISK_EVERY
-    for piece in pieces:
-        since += len(piece)
+    for chunk in chunks:
+        since += len(chunk)
         if since >= CHECK_DISK_EVERY:
             since = 0
             if shutil.disk_usage(folder).free < KEEP_FREE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        yield piece
+        yield chunk
 
 
-def _write(write: Callable[[bytes], int], pieces: Iterable[bytes]) -> int:
+def _write(write: Callable[[bytes], int], chunks: Iterable[bytes]) -> int:
     size = 0
-    for piece in pieces:
-        write(piece)
-        size += len(piece)
+    for chunk in chunks:
+        write(chunk)
+        size += len(chunk)
     return size

@@ -1,4 +1,4 @@
-"""The second witness as the loop asks it: where the prompt is, its place in the queue, and to cancel it.
+"""Polling over HTTP: where the prompt is, its place in the queue, and to cancel it.
 
 Nothing here blocks: each look is a call in the background that comes back through the inbox. What it means for the run
 is decided here, on the loop's thread.
@@ -11,7 +11,8 @@ from functools import partial
 
 from comfyreport import events as ev
 from comfyreport.engine.liveness import Liveness
-from comfyreport.engine.lookup import Lookup, PollSchedule, RequestBudget, cancel_and_look_up, look_up
+from comfyreport.engine.lookup import Lookup, cancel_and_look_up, look_up
+from comfyreport.engine.schedule import PollSchedule, RequestBudget
 from comfyreport.engine.sources import CallDone, CallKind, Sources
 from comfyreport.engine.submission import Submission
 from comfyreport.engine.timers import Timers
@@ -24,7 +25,7 @@ from comfyreport.run import Run, verdict
 # How many requests a call makes.
 _LOOK, _CANCEL, _QUEUE = 2, 4, 1
 # What says that the server answers, and will not tell.
-_REFUSALS = ("auth", "not_comfyui", "server_error")
+_FINAL_ERRORS = ("auth", "not_comfyui", "server_error")
 
 
 class Poller:
@@ -57,13 +58,13 @@ class Poller:
         self._timing = client.timing
         self._schedule = PollSchedule(client.timing)
         self._budget = RequestBudget(client.timing.request_interval)
-        self._tried = ""
-        self._unasked = ""
+        self._cancel_attempt = ""
+        self._cancel_error = ""
 
     @property
-    def tried(self) -> str:
+    def cancel_attempt(self) -> str:
         """What was done to cancel the prompt, in words; why nothing could be, where that is so."""
-        return self._tried or self._unasked
+        return self._cancel_attempt or self._cancel_error
 
     @property
     def absent(self) -> bool:
@@ -83,9 +84,9 @@ class Poller:
         cancelling = self._run.outcome.cancelling
         call: Callable[[Client, str], Lookup] = look_up
         kind, count = CallKind.LOOK, _LOOK
-        unknown = self._submission.look(self._sources.client_id)
-        if unknown is not None:
-            call = unknown
+        submission_lookup = self._submission.look(self._sources.client_id)
+        if submission_lookup is not None:
+            call = submission_lookup
         elif cancelling:
             kind, count, call = CallKind.CANCEL, _CANCEL, partial(cancel_and_look_up, runs=self._run.started)
         if kind in busy:
@@ -123,12 +124,12 @@ class Poller:
             # The server has told meanwhile that it has the prompt under another id: this tells nothing of that one.
             self._publish(self._liveness.answered(self._clock(), in_queue=None))
         elif error is None:
-            self._found(item.value, began)
-        elif isinstance(error, UnreachableError) and error.code in _REFUSALS and not error.retryable:
-            self._found(Lookup(None, None, readable=False, refusal=error), began)
+            self._take(item.value, began)
+        elif isinstance(error, UnreachableError) and error.code in _FINAL_ERRORS and not error.retryable:
+            self._take(Lookup(None, None, readable=False, error=error), began)
         else:
-            self._liveness.unanswered(error)
-            self._unasked = f"the server could not be asked to cancel it ({error})"
+            self._liveness.call_failed(error)
+            self._cancel_error = f"the server could not be asked to cancel it ({error})"
         if run.verdict is not None:
             return
         cancelling = run.outcome.cancelling
@@ -138,43 +139,43 @@ class Poller:
     def _queue_done(self, item: CallDone) -> None:
         """The queue was read."""
         if item.error is not None:
-            self._liveness.unanswered(item.error)
+            self._liveness.call_failed(item.error)
         if not isinstance(item.value, responses.Queue):
             return
-        there = item.value.position(self._run.prompt_id) is not None
-        self._publish(self._liveness.answered(self._clock(), in_queue=there))
+        in_queue = item.value.position(self._run.prompt_id) is not None
+        self._publish(self._liveness.answered(self._clock(), in_queue=in_queue))
         if not self._run.started:
-            if there:
+            if in_queue:
                 self._present(item.value)
             else:
                 self._publish(self._run.feed(item.value, self._clock()))
                 self.next_look.arm_sooner(0.0)
 
-    def _found(self, found: Lookup, began: float) -> None:
+    def _take(self, result: Lookup, began: float) -> None:
         run = self._run
-        if found.before is not None and found.before.position(run.prompt_id) is not None:
+        if result.queue_before is not None and result.queue_before.position(run.prompt_id) is not None:
             # Wherever it is now: the server had it, and perhaps had begun with it, which the socket may not have told.
             self._publish(self._liveness.answered(self._clock(), in_queue=True))
-            self._present(found.before)
-        self._tried = found.tried or self._tried
-        where = found.where(run.prompt_id)
-        in_queue = None if found.queue is None else where == "queue"
+            self._present(result.queue_before)
+        self._cancel_attempt = result.cancel_attempt or self._cancel_attempt
+        location = result.location(run.prompt_id)
+        in_queue = None if result.queue is None else location == "queue"
         self._publish(self._liveness.answered(self._clock(), in_queue=in_queue))
-        if found.history is not None:
-            self._publish(run.feed(found.history, self._clock()))
-        elif found.queue is not None and where == "queue":
+        if result.history is not None:
+            self._publish(run.feed(result.history, self._clock()))
+        elif result.queue is not None and location == "queue":
             # An end without a word on how it ended was none of this prompt's.
             run.outcome.worker_done = False
-            self._present(found.queue)
-        elif found.given is not None:
-            self._publish(run.feed(responses.Accepted(found.given), self._clock()))
+            self._present(result.queue)
+        elif result.assigned_id is not None:
+            self._publish(run.feed(responses.Accepted(result.assigned_id), self._clock()))
             self.next_look.arm(0.0)
-        elif found.deleted:
+        elif result.deleted:
             self._cancelled()
-        elif where == "nowhere":
+        elif location == "nowhere":
             self._absent(began)
         elif self._schedule.unreadable(self._clock().elapsed):
-            run.conclude(verdict.unreadable(run.outcome, run.nodes, found.refusal))
+            run.conclude(verdict.unreadable(run.outcome, run.nodes, result.error))
 
     def _present(self, queue: responses.Queue) -> None:
         """The prompt is in *queue*."""
@@ -188,7 +189,7 @@ class Poller:
             # The server may take its time to check a workflow before it takes it.
             return
         was_down, dropped = liveness.was_down, liveness.dropped
-        refusal = self._submission.refusal
+        refusal = self._submission.proxy_error
         if refusal is not None and not run.queued and not run.outcome.cancelling:
             run.conclude(verdict.unreachable(refusal))
         elif run.queued and not run.started and not was_down and not dropped:

@@ -20,12 +20,12 @@ from comfyreport.run import Run, verdict
 class Submission:
     """What became of the POST. `pending`: it was sent, and neither its answer nor its failure has come yet.
 
-    `refusal`: a proxy said that it found no server for it. That is looked into, but most likely it is so.
+    `proxy_error`: a proxy said that it found no server for it. That is looked into, but most likely it is so.
     """
 
     def __init__(self, run: Run, client: Client) -> None:
         self.pending = False
-        self.refusal: UnreachableError | None = None
+        self.proxy_error: UnreachableError | None = None
         self._run = run
         self._client = client
         self._unanswered = False
@@ -50,15 +50,15 @@ class Submission:
         refused = responses.read_refused(answer.body, refs) if answer.status in (400, 422) else None
         if fact := accepted or refused:
             return run.feed(fact, at)
-        refusal = answer.as_error(self._client.address.base)
-        if run.queued or refusal.retryable:
+        proxy_error = answer.as_error(self._client.address.base)
+        if run.queued or proxy_error.retryable:
             # Frames of the run have come, or a proxy had no answer from the server, which may have it all the same.
-            self.refusal = refusal if answer.status in (429, 502, 503) else None
-            return self._lost(refusal, at)
+            self.proxy_error = proxy_error if answer.status in (429, 502, 503) else None
+            return self._lost(proxy_error, at)
         if answer.status == 500:
             run.conclude(verdict.server_failed(answer.text))
         else:
-            run.conclude(verdict.unreachable(refusal))
+            run.conclude(verdict.unreachable(proxy_error))
         return ()
 
     def failed(self, error: BaseException, at: Instant) -> Sequence[ev.Event]:

@@ -63,7 +63,7 @@ def saved(run: Run, sources: Instantly, folder: Path) -> list[ev.Event]:
         clock=lambda: Instant(2.0, 2.0),
         on_turn=lambda: None,
         recorder=None,
-        overtime=lambda: None,
+        exceeded_limit=lambda: None,
     )
     downloader.save(Target(folder))
     return told

@@ -23,7 +23,7 @@ class _Table:
 
 
 def _look(table: _Table) -> str | None:
-    return look_up_submission(cast(Client, table), "mine", "me").given
+    return look_up_submission(cast(Client, table), "mine", "me").assigned_id
 
 
 def _job(prompt_id: str, client_id: str) -> list[Any]:
