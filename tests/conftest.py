@@ -49,6 +49,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     grouped = config.pluginmanager.hasplugin("xdist")
     for item in items:
         real, e2e, slow = (item.get_closest_marker(name) is not None for name in ("real", "e2e", "slow"))
+        # Hundreds of examples each.
+        slow = slow or getattr(getattr(item, "function", None), "is_hypothesis_test", False)
         if not (real or e2e or slow or _SLOW_FOLDERS & set(item.path.relative_to(_TESTS).parts)):
             item.add_marker("quick")
         if grouped and (real or e2e):

@@ -14,6 +14,8 @@ import comfyreport
 import generate
 from comfyreport.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(generate.__file__).parent
 LIMIT = 60.0
 

@@ -56,6 +56,7 @@ def in_part(run: Run) -> Callable[[bytes], Message]:
     return ProgressStateDecoder(run).decode
 
 
+@pytest.mark.slow
 def test_values_too_deep_to_be_compared_are_parsed() -> None:
     deep = "[" * 1000 + "]" * 1000
     nodes = {str(number): {**entry(str(number), "finished", 4), "more": "DEEP"} for number in range(40)}
@@ -136,6 +137,7 @@ def test_a_node_that_runs_again_is_decoded_again() -> None:
     assert ends.count("2") == 2
 
 
+@pytest.mark.slow
 def test_a_large_run_is_hardly_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     frames = [str(line).replace(PROMPT, "p").encode() for line in chain(300).messages()]

@@ -27,6 +27,8 @@ from comfyreport.reporting.streams import Stream
 from comfyreport.testing.conformance import ConformanceError, conforms
 from comfyreport.text import printable
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("reporter", "options"),

@@ -18,7 +18,7 @@ from tests.benchmarks.loads import PROMPT, Load, Message, chain, flood, plateau,
 from tests.benchmarks.profiling import kind_of
 from tests.benchmarks.table import compared, markdown
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LOADS = {"chain": chain(3), "chain with steps": chain(3, 2), "plateau": plateau(4, 3), "flood": flood(3)}
 SHORT_LIMIT = 120
 
