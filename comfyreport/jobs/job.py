@@ -69,9 +69,7 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
         try:
             access = job.access or Access.of(os.environ)
             workflow = _workflow(job)
-            target = None if job.output is None else Target(job.output)
-            if target is not None:
-                target.prepare()
+            target = _target(job)
             address = _address(job, stack)
             run = _run(session, job, workflow, address)
             recorder = _recorder(session, job, address.base, access.secrets(address), stack)
@@ -109,6 +107,15 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
         if interrupted is not None:
             raise interrupted
         return session.results[-1]
+
+
+def _target(job: Job) -> Target | None:
+    """Where outputs are to be saved; UsageError where nothing can be written there."""
+    if job.output is None:
+        return None
+    target = Target(job.output)
+    target.prepare()
+    return target
 
 
 def _workflow(job: Job) -> Workflow | None:
