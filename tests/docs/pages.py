@@ -169,6 +169,7 @@ class Place:
             variables = {
                 "COMFYREPORT_SERVER": simulator.url,
                 "COMFYREPORT_SIM_SPEED": f"{SPEED:g}",
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
                 "PATH": f"{self._venv.root / 'bin'}{os.pathsep}{os.environ['PATH']}",
             }
             shell = _Shell(folder, self._venv.environ(variables), simulator.url, self._receiver)

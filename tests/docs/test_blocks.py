@@ -28,7 +28,7 @@ SAID = {
         "saved:": "saved: ['out.png']",
         "class Slow": "KSampler took ",
         "wait_for_completion": "success ['http://127.0.0.1:",
-        "event.type ==": " s\n",
+        # Titles and seconds come only where the run isn't over before the tracker knows of it.
         "tracker.result.status": "\nsuccess\n",
         "Access(": "success",
         "Timing(": "success",
