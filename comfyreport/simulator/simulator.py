@@ -157,22 +157,31 @@ class Simulator:
         server = self._server = Server(self._worker)
         runner = web.AppRunner(server.app(), handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
-        tasks: list[asyncio.Future[None]] = []
-        site = web.TCPSite(runner, self._host, self._port)
+        assert runner.server is not None
         try:
-            await site.start()
-            self._port = runner.addresses[0][1]
-            tasks += [asyncio.ensure_future(self._worker.run()), asyncio.ensure_future(server.sockets.publish_loop())]
+            listener = await asyncio.get_running_loop().create_server(runner.server, self._host, self._port)
+            self._port = listener.sockets[0].getsockname()[1]
+            tasks = [asyncio.ensure_future(self._worker.run()), asyncio.ensure_future(server.sockets.publish_loop())]
             on_ready(f"http://{self._host}:{self._port}")
             await self._stopped.wait()
-        finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            with contextlib.suppress(RuntimeError):  # it could not be started
-                await site.stop()
+            await close_listener(listener)
+        finally:
             server.cut_sockets()
             await runner.cleanup()
+
+
+async def close_listener(listener: asyncio.Server) -> None:
+    """Stops listening. What has just been accepted still gets to its protocol, which takes two turns of the event loop;
+    a listener that is closed in between loses it, and never closes it (python/cpython#109564)."""
+    for socket in listener.sockets:
+        with contextlib.suppress(NotImplementedError):  # the event loop of Windows
+            asyncio.get_running_loop().remove_reader(socket.fileno())
+    for _ in range(2):
+        await asyncio.sleep(0)
+    listener.close()
 
 
 def serve(port: int, speed: float, announce: Callable[[str], None]) -> None:

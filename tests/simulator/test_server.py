@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from comfyreport.simulator import Simulator, serve
+from comfyreport.simulator.simulator import close_listener
 
 from .client import DEADLINE, Client, Socket, connected, until
 from .prompts import picture, probe
@@ -195,6 +198,26 @@ def test_server_stops_at_once_and_starts_anew_on_the_same_port() -> None:
     with Simulator(port=int(url.rsplit(":", 1)[1])) as again, connected(again) as client:
         assert client.get("/queue") == {"queue_running": [], "queue_pending": []}
         assert client.get("/history") == {}
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_connection_that_comes_while_the_server_stops_is_not_left_open(turns: int) -> None:
+    class Closing(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            transport.close()
+
+    async def accept_and_stop(client: socket.socket) -> None:
+        listener = await asyncio.get_running_loop().create_server(Closing, "127.0.0.1", 0)
+        client.connect(listener.sockets[0].getsockname())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await close_listener(listener)
+
+    with socket.socket() as client:
+        client.settimeout(DEADLINE)
+        asyncio.run(accept_and_stop(client))
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
 
 
 def test_reader_that_reads_nothing_does_not_keep_the_server_from_stopping() -> None:
