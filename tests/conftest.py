@@ -41,10 +41,12 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the quick tests; and keep those together, where several processes share the work, that share what is costly.
 
-    The real ComfyUI is started once in a session, and what tests of processes set up once in a file.
+    The real ComfyUI is started once in a session, and what tests of processes set up once in a file. This hook comes
+    first, for pytest-xdist reads the groups in the same one.
     """
     grouped = config.pluginmanager.hasplugin("xdist")
     for item in items:

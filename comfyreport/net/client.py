@@ -26,7 +26,7 @@ from comfyreport.net.address import Address
 from comfyreport.net.cookies import Cookies, read_cookies
 from comfyreport.net.failures import NETWORK_ERRORS, is_body_ignored, no_answer, status_error, unreachable
 from comfyreport.net.limits import Call, LimitedAdapter
-from comfyreport.net.proxies import proxy_of
+from comfyreport.net.proxies import environ_proxy, proxy_of
 from comfyreport.net.redaction import PLACEHOLDER, Redactor
 from comfyreport.protocol.decode import loads
 from comfyreport.protocol.messages import Json
@@ -88,8 +88,9 @@ class Client:
             self._session.mount(scheme, LimitedAdapter())
         # HTTP and handshakes share one store: `cookies`.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Without an auth callable, requests would look into .netrc.
         self._session.auth = self._authorize
+        # Proxies and certificates are given with each request: nothing else of the environment counts, .netrc neither.
+        self._session.trust_env = False
         if self.access.insecure:
             # comfyreport has a warning of its own.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -146,7 +147,7 @@ class Client:
 
         *timeout* is for the beginning of the response and for each chunk, *whole* for all of it.
         """
-        server, proxy = self.address.base, proxy_of(url)
+        server, proxy, proxy_url = self.address.base, proxy_of(url), environ_proxy(url)
         connect_timeout = self.timing.connect_timeout
         headers = {"Content-Type": "application/json"} if body is not None else {}
         with Call.within(connect_timeout + timeout, connect_timeout + max(timeout, whole)) as call:
@@ -163,6 +164,7 @@ class Client:
                     allow_redirects=False,
                     stream=True,
                     verify=self.verify,
+                    proxies={"all": proxy_url} if proxy_url else {},
                 ) as response:
                     self.cookies.take(response.raw.headers.getlist("Set-Cookie"), urlsplit(url).path)
                     yield response, call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from typing import NamedTuple
@@ -11,6 +12,8 @@ import requests.utils
 
 from comfyreport.errors import UnreachableError
 
+# Readings of an environment that changes meanwhile; one that always does names no proxy.
+_ATTEMPTS = 100
 _PORTS = {"http": 80, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
 
 
@@ -34,9 +37,18 @@ class Proxy(NamedTuple):
         return self.scheme != "http"
 
 
+def environ_proxy(url: str) -> str:
+    """The proxy that the environment names for *url*, as requests chooses it; empty where it names none."""
+    for _ in range(_ATTEMPTS):
+        # A program may change its environment while urllib reads it: a variable that goes meanwhile is a KeyError.
+        with contextlib.suppress(KeyError):
+            return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
+    return ""
+
+
 def proxy_of(url: str) -> Proxy | None:
     """The proxy on the way to *url*, as requests chooses it. UnreachableError where it can't be used."""
-    text = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
+    text = environ_proxy(url)
     if not text:
         return None
     try:

@@ -91,7 +91,7 @@ def test_block_runs(block: Block, place: Place, received: tuple[str, list[bytes]
 
 
 def test_each_block_is_of_a_language_that_is_run_or_read() -> None:
-    assert {block.language for block in BLOCKS if not block.file} <= {"bash", "console", "python", "json"}
+    assert {block.language for block in BLOCKS if not block.file} <= {"bash", "console", "python", "json", "text"}
     assert all(page.text.count("\n```") == 2 * len(page.blocks) for page in PAGES)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from comfyreport.errors import UnreachableError
-from comfyreport.net.proxies import Proxy, parse_proxy, proxy_of
+from comfyreport.net.proxies import Proxy, environ_proxy, parse_proxy, proxy_of
 
 URL = "http://comfy.invalid:8188/queue"
 
@@ -71,3 +72,25 @@ def test_no_proxy_and_other_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "nonsense://x")
     monkeypatch.setenv("no_proxy", "comfy.invalid")
     assert proxy_of(URL) is None
+
+
+class ChangingEnviron(dict[str, str]):
+    """An environment from which another thread removes a variable while it is read, the first *times*."""
+
+    times = 2
+
+    def __iter__(self) -> Iterator[str]:
+        yield from super().__iter__()
+        self.times -= 1
+        if self.times >= 0:
+            raise KeyError("GONE")
+
+    def items(self) -> Iterator[tuple[str, str]]:  # type: ignore[override]
+        return ((name, self[name]) for name in self)
+
+
+def test_an_environment_that_changes_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = ChangingEnviron(http_proxy="http://proxy:3128")
+    monkeypatch.setattr("os.environ", environ)
+    assert environ_proxy(URL) == "http://proxy:3128"
+    assert environ.times < 0
