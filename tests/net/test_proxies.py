@@ -85,6 +85,10 @@ class ChangingEnviron(dict[str, str]):
         if self.times >= 0:
             raise KeyError("GONE")
 
+    # Which of them urllib calls depends on Python's version.
+    def keys(self) -> Iterator[str]:  # type: ignore[override]
+        return iter(self)
+
     def items(self) -> Iterator[tuple[str, str]]:  # type: ignore[override]
         return ((name, self[name]) for name in self)
 
