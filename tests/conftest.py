@@ -41,22 +41,14 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the quick tests; and keep those together, where several processes share the work, that share what is costly.
-
-    The real ComfyUI is started once in a session, and what tests of processes set up once in a file. This hook comes
-    first, for pytest-xdist reads the groups in the same one.
-    """
-    grouped = config.pluginmanager.hasplugin("xdist")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the quick tests: those that nothing says otherwise of."""
     for item in items:
-        real, e2e, slow = (item.get_closest_marker(name) is not None for name in ("real", "e2e", "slow"))
+        slow = any(item.get_closest_marker(name) is not None for name in ("real", "e2e", "slow"))
         # Hundreds of examples each.
         slow = slow or getattr(getattr(item, "function", None), "is_hypothesis_test", False)
-        if not (real or e2e or slow or _SLOW_FOLDERS & set(item.path.relative_to(_TESTS).parts)):
+        if not (slow or _SLOW_FOLDERS & set(item.path.relative_to(_TESTS).parts)):
             item.add_marker("quick")
-        if grouped and (real or e2e):
-            item.add_marker(pytest.mark.xdist_group("real" if real else str(item.path.relative_to(_TESTS))))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
