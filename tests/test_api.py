@@ -29,6 +29,8 @@ from comfyreport import (
 from comfyreport.simulator import Simulator
 from comfyreport.timing import Timing
 
+pytestmark = pytest.mark.slow
+
 WORKFLOW = Path(__file__).parents[1] / "workflows" / "sd15-txt2img.json"
 LIMIT = 60.0
 

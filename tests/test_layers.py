@@ -90,6 +90,12 @@ def test_each_module_is_in_a_wing() -> None:
     assert {wing_of(module) for module in INSIDE} == set(WINGS)
 
 
+@pytest.mark.parametrize("wing", [wing for wing in WINGS if wing not in ("ground", "api")])
+def test_each_wing_has_tests_that_are_quick(wing: str) -> None:
+    files = list((Path(__file__).parent / wing).glob("test_*.py"))
+    assert any("pytestmark = pytest.mark.slow" not in path.read_text(encoding="utf-8") for path in files)
+
+
 @pytest.mark.parametrize("module", INSIDE)
 def test_no_import_points_up(module: str) -> None:
     own = WINGS.index(wing_of(module))

@@ -132,6 +132,7 @@ def test_servers_of_other_protocols(answer: bytes) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "beginning"), [("http", UNFINISHED_HEAD), ("https", UNFINISHED_SERVER_HELLO)])
+@pytest.mark.slow
 def test_an_answer_byte_by_byte(scheme: str, beginning: bytes) -> None:
     with stranger(sends_byte_by_byte(beginning)) as server:
         url = server.url.replace("http", scheme)

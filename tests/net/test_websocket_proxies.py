@@ -28,6 +28,7 @@ from tests.net.sockets import (
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.slow
 def test_a_proxy_that_answers_byte_by_byte(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     with stranger(sends_byte_by_byte(UNFINISHED_HEAD)) as proxy:
         monkeypatch.setenv(f"{scheme}_proxy", proxy.url)
@@ -123,6 +124,7 @@ def test_through_socks(monkeypatch: pytest.MonkeyPatch, start_server: Any) -> No
     assert seen == [b"kim:pw:1", b"comfy.invalid"] * 2
 
 
+@pytest.mark.slow
 def test_a_socks_proxy_that_answers_byte_by_byte(monkeypatch: pytest.MonkeyPatch, start_server: Any) -> None:
     pytest.importorskip("socks", reason="SOCKS NOT TESTED: PySocks isn't installed")
     port = start_server(socks_proxy("http://127.0.0.1:1", [], byte_by_byte=True))

@@ -354,6 +354,7 @@ def test_one_long_text_is_parsed() -> None:
     assert decode.loads(b'["' + b"x" * 30_000_000 + b'"]') == ["x" * 30_000_000]
 
 
+@pytest.mark.slow
 def test_the_largest_messages_of_real_servers_are_parsed() -> None:
     states = {str(number): {**STATE, "node_id": str(number), "parent_node_id": None} for number in range(100_000)}
     message = decode.decode_text(frame("progress_state", prompt_id="p", nodes=states).encode())

@@ -173,6 +173,7 @@ def test_outputs_beyond_the_limit_are_left_out() -> None:
     assert outputs_of(NODE, {"images": [{"filename": "a.png"}]}, BASE, limit=limit) == ()
 
 
+@pytest.mark.slow
 def test_the_limit_is_enough_for_very_many_files() -> None:
     images = [
         {"filename": f"ComfyUI_{number:06}_.png", "subfolder": "x/y", "type": "output"} for number in range(100_000)

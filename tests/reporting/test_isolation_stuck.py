@@ -26,6 +26,8 @@ from tests.reporting.deliveries import (
     spy,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def threads_are_gone() -> bool:
     return not delivery_threads()
