@@ -22,7 +22,7 @@ WINGS = (
     "ground", "events", "protocol", "run", "net", "workflow", "reporting", "render", "simulator", "engine", "jobs",
     "recording", "testing", "api", "cli",
 )  # fmt: skip
-GROUND = {"_lazy", "_version", "backpressure", "errors", "files", "text", "timing"}
+GROUND = {"_lazy", "_version", "errors", "files", "text", "timing"}
 
 NETWORK = {"aiohttp", "asyncio", "http", "requests", "socket", "urllib3", "websocket"}
 

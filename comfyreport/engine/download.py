@@ -129,7 +129,7 @@ class Downloader:
         self._publish(events)
 
     def _chunks(self, filename: str, subfolder: str, folder: str) -> Generator[bytes, None, None]:
-        # SocketClosed at once, not when the exception that ended it is forgotten: it holds a connection.
+        # Closed at once, not when the exception that ended it is forgotten: it holds a connection.
         with contextlib.closing(self._sources.client.download(filename, subfolder, folder)) as chunks:
             for chunk in chunks:
                 if self._stopped:

@@ -1,4 +1,4 @@
-"""What waits for the loop: the reader's messages, what errands came back with, the user's options."""
+"""What waits for the loop: the reader's messages, what calls in the background came back with, the user's requests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from comfyreport.backpressure import Backpressure
 from comfyreport.net import frames
 from comfyreport.protocol.decode import decode_binary, decode_text
 from comfyreport.protocol.messages import Message
+from comfyreport.reporting.backpressure import Backpressure
 from comfyreport.run.merging import merge_messages
 
 MERGE_ABOVE_MESSAGES = 1000

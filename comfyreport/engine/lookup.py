@@ -63,7 +63,7 @@ def look_up(client: Client, prompt_id: str) -> Lookup:
 def look_up_submission(client: Client, prompt_id: str, client_id: str) -> Lookup:
     """Look for a prompt whose POST had no answer: servers before `prompt_id` was added give it an id of their own.
 
-    Nobody else has its client id. Raises UnreachableError as `look` does.
+    Nobody else has its client id. Raises UnreachableError as `look_up` does.
     """
     result = look_up(client, prompt_id)
     if result.queue is None or result.location(prompt_id) != "nowhere":
@@ -101,8 +101,9 @@ def cancel_and_look_up(client: Client, prompt_id: str, *, runs: bool) -> Lookup:
 def _deleted(queue_before: responses.Queue | None, after: responses.Queue | None, prompt_id: str) -> bool:
     """Whether it is certain, from two looks at the queue, that a prompt was deleted from it and will never run.
 
-    To wait *before* and to be in neither queue nor history *after* isn't enough: it may have begun before its deletion
-    came, and be on its way from one to the other. But while the same others run, no worker is free to begin with it.
+    To wait in *queue_before* and to be in neither queue nor history afterwards isn't enough: it may have begun before
+    its deletion came, and be on its way from one to the other. But while the same others run, no worker is free to
+    begin with it.
     """
     if queue_before is None or after is None or after.position(prompt_id) is not None:
         return False

@@ -1,4 +1,4 @@
-"""What feeds the loop: one inbox, the reader that fills it with frames, errands over HTTP, and the user's options.
+"""What feeds the loop: one inbox, the reader that fills it with messages, calls over HTTP, and the user's requests.
 
 Every blocking call is made on a thread of its own, which may be left behind; the loop waits for nothing but the inbox.
 """
@@ -68,7 +68,7 @@ class Sources:
         self._socket: Socket | None = None
 
     def put(self, item: StopRequested | LeaveRequested) -> None:
-        """Tell the loop of a wish. Safe in a signal handler and from any thread."""
+        """Tell the loop what the user or the program asks for. Safe in a signal handler and from any thread."""
         self._inbox.put(item)
 
     def receive(self, timeout: float) -> list[Any]:

@@ -26,7 +26,7 @@ from comfyreport.net.address import Address
 from comfyreport.net.cookies import Cookies, read_cookies
 from comfyreport.net.failures import NETWORK_ERRORS, is_body_ignored, no_answer, status_error, unreachable
 from comfyreport.net.limits import Call, LimitedAdapter
-from comfyreport.net.proxies import environ_proxy, proxy_of
+from comfyreport.net.proxies import environ_proxy, usable_proxy
 from comfyreport.net.redaction import PLACEHOLDER, Redactor
 from comfyreport.protocol.decode import loads
 from comfyreport.protocol.messages import Json
@@ -147,7 +147,8 @@ class Client:
 
         *timeout* is for the beginning of the response and for each chunk, *whole* for all of it.
         """
-        server, proxy, proxy_url = self.address.base, proxy_of(url), environ_proxy(url)
+        server, proxy_url = self.address.base, environ_proxy(url)
+        proxy = usable_proxy(proxy_url, url)
         connect_timeout = self.timing.connect_timeout
         headers = {"Content-Type": "application/json"} if body is not None else {}
         with Call.within(connect_timeout + timeout, connect_timeout + max(timeout, whole)) as call:

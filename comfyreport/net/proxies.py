@@ -48,7 +48,11 @@ def environ_proxy(url: str) -> str:
 
 def proxy_of(url: str) -> Proxy | None:
     """The proxy on the way to *url*, as requests chooses it. UnreachableError where it can't be used."""
-    text = environ_proxy(url)
+    return usable_proxy(environ_proxy(url), url)
+
+
+def usable_proxy(text: str, url: str) -> Proxy | None:
+    """The proxy that *text* from the environment names for *url*. UnreachableError where it can't be used."""
     if not text:
         return None
     try:

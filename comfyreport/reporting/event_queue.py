@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from comfyreport import events as ev
-from comfyreport.backpressure import Backpressure
+from comfyreport.reporting.backpressure import Backpressure
 
 MERGE_ABOVE = 1000
 

@@ -6,7 +6,7 @@ socket, `http` for responses, `client` for what comfyreport knows by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from comfyreport import events as ev
@@ -24,38 +24,7 @@ _EARLY_LIMIT = 1000
 
 
 class Run(RunState):
-    """One prompt from its submission to its end.
-
-    :param prompt_id: the id that the client chose; the server's answer may change it.
-    :param manifest: the nodes of the submitted workflow.
-    :param base_url: the server's address without credentials, for the URLs of outputs.
-    :param sequence: where the events' `seq` comes from; shared by all runs of a command.
-    :param previews: whether `node_preview` events are wanted.
-    """
-
-    def __init__(
-        self,
-        prompt_id: str,
-        manifest: Iterable[ev.NodeRef] = (),
-        *,
-        base_url: str = "",
-        client_id: str | None = None,
-        seed: int | None = None,
-        sequence: Iterator[int] | None = None,
-        previews: bool = False,
-        run_index: int | None = None,
-    ) -> None:
-        super().__init__(
-            prompt_id,
-            manifest,
-            base_url=base_url,
-            client_id=client_id,
-            seed=seed,
-            sequence=sequence,
-            previews=previews,
-            run_index=run_index,
-        )
-        self.finished = False
+    """One prompt from its submission to its end."""
 
     def feed(self, message: RunInput, at: Instant) -> list[ev.Event]:
         """Take one message or response in; the events that it makes, in order."""

@@ -21,20 +21,27 @@ class RunState:
     `attached`: the workflow is not known, for somebody else submitted the prompt. `sent` is to be set when the POST
     leaves: before that, events bear no prompt id. `missed_messages` is to be set when the socket was lost, or is
     opened only after the submission: what was not received is then filled in. `accepted`: the server has answered
-    which id the prompt has; messages under other ids are kept in `early_messages` until then.
+    which id the prompt has; messages under other ids are kept in `early_messages` until then. `finished`: its end is
+    emitted, and nothing follows.
+
+    :param prompt_id: the id that the client chose; the server's answer may change it.
+    :param manifest: the nodes of the submitted workflow.
+    :param base_url: the server's address without credentials, for the URLs of outputs.
+    :param sequence: where the events' `seq` comes from; shared by all runs of a command.
+    :param previews: whether `node_preview` events are wanted.
     """
 
     def __init__(
         self,
         prompt_id: str,
-        manifest: Iterable[ev.NodeRef],
+        manifest: Iterable[ev.NodeRef] = (),
         *,
-        base_url: str,
-        client_id: str | None,
-        seed: int | None,
-        sequence: Iterator[int] | None,
-        previews: bool,
-        run_index: int | None,
+        base_url: str = "",
+        client_id: str | None = None,
+        seed: int | None = None,
+        sequence: Iterator[int] | None = None,
+        previews: bool = False,
+        run_index: int | None = None,
     ) -> None:
         self.prompt_id = prompt_id
         self.manifest = tuple(manifest)
@@ -60,6 +67,7 @@ class RunState:
         self.node_events = NodeEvents(self.nodes, self.emitter, base_url)
         self.outcome = Outcome(submitted="unknown")
         self.verdict: Verdict | None = None
+        self.finished = False
 
     @property
     def outputs(self) -> list[ev.Output]:

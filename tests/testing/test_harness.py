@@ -21,13 +21,6 @@ from comfyreport.testing.harness import MAX_TICKS
 from tests.recordings import ship
 
 SHIPPED = Path(ship.SHIPPED)
-STATUSES = {
-    "blocked": "partial",
-    "interrupted": "interrupted",
-    "lost": "lost",
-    "node-error": "error",
-    "rejected": "rejected",
-}
 
 
 def test_a_factory_gets_a_stream_and_its_options() -> None:
