@@ -11,6 +11,7 @@ from comfyreport._lazy import lazy
 from comfyreport._version import __version__
 
 if TYPE_CHECKING:
+    from comfyreport.access.credentials import Access
     from comfyreport.api import run_generation, wait_for_completion
     from comfyreport.errors import ReporterError
     from comfyreport.events import (
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     )
     from comfyreport.events.jsonlines import to_dict, to_line
     from comfyreport.jobs.tracker import ProgressTracker
-    from comfyreport.net.access import Access
     from comfyreport.render.drawing import Lines, Region, bar, pad, shorten
     from comfyreport.render.summary import describe_work, format_bytes
     from comfyreport.render.throttle import Thinner
@@ -102,7 +102,7 @@ __getattr__, __dir__ = lazy(
             "to_dict",
             "to_line",
         ),
-        "comfyreport.net.access": ("Access",),
+        "comfyreport.access.credentials": ("Access",),
         "comfyreport.render.drawing": (
             "Lines",
             "Region",

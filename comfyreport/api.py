@@ -10,14 +10,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from comfyreport.access.credentials import Access
 from comfyreport.engine.options import RunOptions
-from comfyreport.errors import ReporterError
 from comfyreport.events import RunFinished
 from comfyreport.jobs.job import Job, run_job
-from comfyreport.jobs.session import Session, complain_to_stderr, default_plugins
-from comfyreport.net.access import Access
-from comfyreport.reporting.plugins import Plugins, StandardStreams
-from comfyreport.reporting.streams import stderr, stdout
+from comfyreport.jobs.session import Session, complain_to_stderr, load_reporters
 from comfyreport.timing import Timing
 
 
@@ -62,7 +59,7 @@ def run_generation(
         access=access,
         options=options,
     )
-    return _run("run", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
+    return _run("run", job, reporters, timing, quiet=quiet, json_progress=json_progress)
 
 
 def wait_for_completion(
@@ -86,28 +83,26 @@ def wait_for_completion(
     job = Job(
         server=server, prompt_id=prompt_id, client_id=client_id, access=access, options=RunOptions(timeout=timeout)
     )
-    return _run("attach", job, _plugins(reporters, quiet=quiet, json_progress=json_progress), timing)
+    return _run("attach", job, reporters, timing, quiet=quiet, json_progress=json_progress)
 
 
-def _plugins(reporters: Iterable[object] | None, *, quiet: bool, json_progress: bool) -> Plugins:
-    if reporters is None:
-        return default_plugins(quiet=quiet, json_progress=json_progress)
-    if isinstance(reporters, str):
-        raise ReporterError("reporters is a text", hint="give a list: reporters=['console']")
-    plugins = Plugins(StandardStreams(stdout, stderr))
-    for reporter in reporters:
-        if isinstance(reporter, str):
-            plugins.add_spec(reporter)
-        else:
-            plugins.add_object(reporter)
-    return plugins
-
-
-def _run(command: str, job: Job, plugins: Plugins, timing: Timing | None) -> RunFinished:
+def _run(
+    command: str,
+    job: Job,
+    reporters: Iterable[object] | None,
+    timing: Timing | None,
+    *,
+    quiet: bool,
+    json_progress: bool,
+) -> RunFinished:
+    plugins, interrupted = load_reporters(reporters, quiet=quiet, json_progress=json_progress)
     session = Session(
         plugins, command=command, server=job.shown_server, timing=timing or Timing(), complain=complain_to_stderr
     )
     try:
+        if interrupted is not None:
+            session.fail(interrupted)
+            raise interrupted
         return run_job(session, job)
     finally:
         session.finish()

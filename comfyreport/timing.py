@@ -31,6 +31,11 @@ class Timing:
     batch_pause: float = 0.001
     """Between two takes from a queue under load: waking a thread for each entry would cost more than the entry."""
 
+    # --- the recording
+
+    record_limit: float = 5.0
+    """For one write to a recording, and for the rest of it at the end, before it is given up: the run goes on."""
+
     # --- HTTP
 
     connect_timeout: float = 10.0

@@ -28,6 +28,7 @@ from comfyreport import (
 )
 from comfyreport.simulator import Simulator
 from comfyreport.timing import Timing
+from tests.packages import Packages
 
 pytestmark = pytest.mark.slow
 
@@ -274,6 +275,17 @@ def test_a_keyboard_interrupt_before_anything_is_submitted() -> None:
     (end,) = [event for event in collector.events if event.type == "run_finished"]
     assert (end.status, end.submitted) == ("cancelled", "no")
     assert collector.types[-1] == "stream_finished"
+
+
+def test_a_keyboard_interrupt_while_reporters_are_loaded(packages: Packages) -> None:
+    packages.add("stuck", "import _thread, time\ndef stuck():\n    _thread.interrupt_main()\n    time.sleep(1e6)")
+    before, behind = Collector(), Collector()
+    with pytest.raises(KeyboardInterrupt):
+        run_generation(WORKFLOW, server="127.0.0.1:1", reporters=[before, "stuck", behind])
+    for collector in (before, behind):
+        assert collector.types == ["stream_started", "run_finished", "stream_finished"]
+        assert (collector.events[1].status, collector.events[1].submitted) == ("cancelled", "no")
+        assert collector.closed == 1
 
 
 # --- wait_for_completion

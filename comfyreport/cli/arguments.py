@@ -186,6 +186,7 @@ def _add_server_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
             help="extra data for API nodes, such as keys",
         )
     group.add_argument("--cacert", metavar="FILE", help="trust this certificate authority")
+    group.add_argument("--client-cert", metavar="FILE[,KEY]", help="this client's own certificate, in PEM form")
     group.add_argument("--insecure", action="store_true", help="don't check the server's certificate")
     group.add_argument(
         "--ping-interval",

@@ -14,6 +14,7 @@ from comfyreport.cli.process import EXIT_INTERRUPTED, Signals, exit_now, open_mi
 # Whatever isn't needed to handle signals is imported where it is used: the sooner they are handled, the better.
 if TYPE_CHECKING:
     import argparse
+    from contextlib import AbstractContextManager
 
     from comfyreport.jobs.session import Session
 
@@ -75,25 +76,16 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 
 def _run(arguments: argparse.Namespace, signals: Signals) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
+    from dataclasses import replace
+
+    from comfyreport.access.credentials import Access
+    from comfyreport.cli.credentials import parse_extra_data, parse_headers
     from comfyreport.cli.session_runner import run_session
     from comfyreport.engine.options import RunOptions
     from comfyreport.errors import UsageError
     from comfyreport.jobs.job import Job, run_job
-    from comfyreport.net.access import Access, parse_extra_data, parse_headers
 
     attach = arguments.command == "attach"
-    error: UsageError | None = None
-    access = Access()
-    try:
-        access = Access.of(
-            os.environ,
-            headers=parse_headers(arguments.header),
-            extra_data={} if attach else parse_extra_data(arguments.extra_data),
-            cacert=arguments.cacert or "",
-            insecure=arguments.insecure,
-        )
-    except UsageError as raised:
-        error = raised
     job = Job(
         server=arguments.server,
         workflow=None if attach else arguments.workflow,
@@ -101,7 +93,6 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
         prompt=None if attach else arguments.prompt,
         output=arguments.output,
         record=arguments.record,
-        access=access,
         options=RunOptions(
             timeout=arguments.timeout,
             wait_for_server=arguments.wait_for_server or 0.0,
@@ -111,9 +102,25 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
             ping_interval=arguments.ping_interval,
         ),
     )
+    error: UsageError | None = None
+    try:
+        with _may_block(arguments, job.shown_server, signals):
+            access = Access.of(
+                os.environ,
+                headers=parse_headers(arguments.header),
+                extra_data={} if attach else parse_extra_data(arguments.extra_data),
+                cacert=arguments.cacert or "",
+                insecure=arguments.insecure,
+                client_cert=arguments.client_cert or "",
+            )
+        job = replace(job, access=access)
+    except UsageError as raised:
+        error = raised
 
-    def work(session: Session) -> None:
-        run_job(session, job, on_loop=lambda loop: signals.use(loop.stop))
+    def work(session: Session, preparing: AbstractContextManager[None]) -> None:
+        # Where a plugin has put Python's own handler back; the run's end is told by then.
+        with contextlib.suppress(KeyboardInterrupt):
+            run_job(session, job, preparing=preparing, on_loop=lambda loop: signals.use(loop.stop))
 
     return run_session(arguments, arguments.command, job.shown_server, signals, work=work, error=error)
 
@@ -121,17 +128,18 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
 def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
     from comfyreport.cli.session_runner import run_session
     from comfyreport.errors import ComfyReportError
+    from comfyreport.jobs.replay import Stop, replay
     from comfyreport.recording.player import Recording, read_recording
-    from comfyreport.recording.replay import Stop, replay
 
     recording: Recording | None = None
     error: ComfyReportError | None = None
     try:
-        recording = read_recording(arguments.recording)
+        with _may_block(arguments, "", signals):
+            recording = read_recording(arguments.recording)
     except ComfyReportError as raised:
         error = raised
 
-    def work(session: Session) -> None:
+    def work(session: Session, preparing: AbstractContextManager[None]) -> None:
         assert recording is not None
         stop = Stop()
         signals.use(stop.set)
@@ -139,6 +147,15 @@ def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
 
     server = "" if recording is None else recording.server
     return run_session(arguments, "replay", server, signals, work=work, error=error)
+
+
+def _may_block(arguments: argparse.Namespace, server: str, signals: Signals) -> AbstractContextManager[None]:
+    """For what may block before there is a session; one that only tells that it was cancelled takes its place."""
+    from comfyreport.cli.session_runner import run_session
+
+    return signals.may_block(
+        lambda: run_session(arguments, arguments.command, server, signals, error=KeyboardInterrupt())
+    )
 
 
 # --- the other commands

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NoReturn, TextIO
@@ -18,6 +19,9 @@ EXIT_INTERRUPTED = 130
 
 LEAVE_SECONDS = 0.7
 """Seconds from the second signal until the process exits, whatever it is doing."""
+
+BLOCKED_SECONDS = 0.4
+"""Seconds from a signal until a thread that is blocked before the run is left behind."""
 
 FINAL_WRITE_SECONDS = 0.5
 """Seconds for what was written last to be flushed, before it is dropped: a pipe may have no reader."""
@@ -123,6 +127,7 @@ class Signals:
     A signal that comes before the first `use` calls its callback then. After the second signal the process exits
     within a second, whatever the main thread waits for. SIGHUP and SIGQUIT end it as by default. Before the process
     exits in the midst of its work, `restore_terminals` is called. Outside the main thread nothing is handled.
+    What may block before there is such a callback belongs into `may_block`: there the first signal is enough.
     """
 
     def __init__(self) -> None:
@@ -133,6 +138,8 @@ class Signals:
         self._last_number: int | None = None
         self._old_handlers: dict[signal.Signals, object] = {}
         self._wakeup: tuple[int, int] | None = None
+        self._changed = threading.Condition()
+        self._go_on: Callable[[], int] | None = None
         self._restored = threading.Event()
 
     def use(self, callback: Callable[[], None]) -> None:
@@ -163,6 +170,8 @@ class Signals:
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._old_handlers.clear()
         self._restored.set()
+        with self._changed:
+            self._changed.notify_all()
         if self._wakeup is not None:
             write_end, before = self._wakeup
             self._wakeup = None
@@ -171,6 +180,28 @@ class Signals:
         if raise_pending and self._last_number is not None and self.count > self._handled:
             self._handled = self.count
             signal.raise_signal(self._last_number)
+
+    @contextlib.contextmanager
+    def may_block(self, go_on: Callable[[], int]) -> Iterator[None]:
+        """Where the context isn't left soon after a signal, call *go_on* on another thread and exit with its code.
+
+        So the command goes on, to its end, without what blocks. Raising in the main thread instead would end neither
+        a plugin that catches everything, nor a call that no signal interrupts (a hung disk, a library in C). Meanwhile
+        the thread that is left behind doesn't come out of the context.
+        """
+        with self._changed:
+            self._go_on = go_on
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                left_behind = self._go_on is not go_on
+                if not left_behind:
+                    self._go_on = None
+                    self._changed.notify_all()
+            while left_behind:
+                time.sleep(LEAVE_SECONDS)
 
     def __enter__(self) -> Signals:
         return self.install()
@@ -201,7 +232,7 @@ class Signals:
             os.set_blocking(write_end, False)
         self._wakeup = write_end, signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         _reset_wakeup_in_children()
-        threading.Thread(target=self._listen, args=(read_end,), name="comfyreport-signals", daemon=True).start()
+        _start_thread("comfyreport-signals", self._listen, read_end)
 
     def _listen(self, read_end: int) -> None:
         count = 0
@@ -210,10 +241,27 @@ class Signals:
                 for number in numbers:
                     if number in (signal.SIGINT, signal.SIGTERM):
                         count += 1
+                        if count == 1:
+                            _start_thread("comfyreport-signals", self._leave_blocked)
                     elif number in self._old_handlers:
                         self._end_by_signal(number)
                 if count > 1:
                     self._exit_after_second()
+
+    def _leave_blocked(self) -> None:
+        """From the first signal on: leave each thread behind that is blocked, and go on without it."""
+        while not self._restored.is_set():
+            with self._changed:
+                self._changed.wait_for(lambda: self._go_on is not None or self._restored.is_set())
+                go_on = self._go_on
+                if go_on is None or self._left_within(BLOCKED_SECONDS, go_on):
+                    continue
+                self._go_on = None
+            _start_thread("comfyreport-main", _go_on_and_exit, go_on)
+
+    def _left_within(self, seconds: float, go_on: Callable[[], int]) -> bool:
+        """Whether the context of *go_on* is left by then; the lock is held."""
+        return self._changed.wait_for(lambda: self._go_on is not go_on, seconds)
 
     def _exit_after_second(self) -> None:
         if not self._restored.wait(LEAVE_SECONDS):
@@ -232,6 +280,18 @@ class Signals:
     def _restore_terminals(self) -> None:
         with contextlib.suppress(Exception):
             call_within(_RESTORE_SECONDS, self.restore_terminals)
+
+
+def _start_thread(name: str, target: Callable[..., object], *arguments: object) -> None:
+    threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
+
+
+def _go_on_and_exit(go_on: Callable[[], int]) -> None:
+    code = EXIT_INTERRUPTED
+    try:
+        code = go_on()
+    finally:
+        exit_now(code)
 
 
 def _set_default(number: int, frame: object) -> None:

@@ -6,7 +6,9 @@ import contextlib
 import os
 import re
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TextIO
 
@@ -19,6 +21,9 @@ from comfyreport.reporting.streams import Stream, Terminals
 from comfyreport.reporting.worker import call_within
 from comfyreport.timing import Timing
 
+Work = Callable[[Session, AbstractContextManager[None]], object]
+"""What a command does with its session; the context is for what may block before there is anything to cancel."""
+
 
 def run_session(
     arguments: Namespace,
@@ -26,46 +31,92 @@ def run_session(
     server: str,
     signals: Signals | None = None,
     *,
-    work: Callable[[Session], object] | None = None,
-    error: Exception | None = None,
+    work: Work | None = None,
+    error: BaseException | None = None,
 ) -> int:
     """Open the reporters, do *work* or report *error*, close the reporters; the exit code.
 
     :param signals: None: they are taken for the length of this call.
     """
     terminals = Terminals()
-    with contextlib.ExitStack() as outer, standard_streams() as (out, err), contextlib.ExitStack() as inner:
-        signals = signals or outer.enter_context(Signals())
+    with contextlib.ExitStack() as stack, standard_streams() as (out, err):
+        signals = signals or stack.enter_context(Signals())
         signals.restore_terminals = terminals.restore
-        streams = _open_streams(out, err, arguments, terminals)
-        plugins, load_error = _load_plugins(arguments, streams)
-        write = _stderr_writer(err, terminals)
-        if terminals.drawing_streams:
-            inner.enter_context(redirect_stray_output(write))
+        return _Runner(arguments, command, server, signals, out, err, terminals).run(work, error)
 
-        def complain(line: str) -> None:
-            write(f"comfyreport: {line}\n")
 
-        session = Session(
-            plugins,
-            command=command,
-            server=server,
-            timing=_timing(arguments),
-            complain=complain,
-            trace=_trace(complain),
-        )
-        error = error or load_error
-        if error is not None:
-            session.fail(error)
-        elif work is not None:
-            work(session)
+class _Runner:
+    """Runs one session. Where a step of it is blocked when a signal comes, the rest is done on another thread."""
+
+    def __init__(
+        self,
+        arguments: Namespace,
+        command: str,
+        server: str,
+        signals: Signals,
+        out: TextIO,
+        err: TextIO,
+        terminals: Terminals,
+    ) -> None:
+        self._arguments = arguments
+        self._command = command
+        self._server = server
+        self._signals = signals
+        self._terminals = terminals
+        self._streams = _open_streams(out, err, arguments, terminals)
+        self._write = _stderr_writer(err, terminals)
+        self._plugins = Plugins(self._streams, {name[3:] for name in arguments.plugins if name.startswith("no:")})
+        self._to_load = deque(_selected(arguments, self._plugins))
+
+    def run(self, work: Work | None, error: BaseException | None) -> int:
+        """All steps, from the reporters that aren't loaded yet."""
+        load_error = self._load()
+        with contextlib.ExitStack() as stack:
+            if self._terminals.drawing_streams:
+                stack.enter_context(redirect_stray_output(self._write))
+            session = Session(
+                self._plugins,
+                command=self._command,
+                server=self._server,
+                timing=_timing(self._arguments),
+                complain=self._complain,
+                trace=_trace(self._complain),
+            )
+            error = error or load_error
+            if error is not None:
+                session.fail(error)
+            elif work is not None:
+                work(session, self._signals.may_block(lambda: self._cancel(session)))
+            return self._finish(session)
+
+    def _load(self) -> BaseException | None:
+        """Load the reporters and plugins; the error of the first that can't be loaded."""
+        error: BaseException | None = None
+        while self._to_load:
+            add, name = self._to_load.popleft()
+            try:
+                with self._signals.may_block(lambda: self.run(None, KeyboardInterrupt())):
+                    add(name)
+            except (ReporterError, KeyboardInterrupt) as raised:
+                error = error or raised
+        return error
+
+    def _cancel(self, session: Session) -> int:
+        session.fail(KeyboardInterrupt())
+        return self._finish(session)
+
+    def _finish(self, session: Session) -> int:
+        signals = self._signals
         # A signal that came before anything could be stopped doesn't cut the closing short either.
         signals.use(lambda: None)
         session.hurry = session.hurry or signals.count > 1
         signals.use(session.leave)
-        code = session.finish(lambda: print_results(session, plugins, streams))
-        _release(terminals)
+        code = session.finish(lambda: print_results(session, self._plugins, self._streams))
+        _release(self._terminals)
         return code
+
+    def _complain(self, line: str) -> None:
+        self._write(f"comfyreport: {line}\n")
 
 
 def _open_streams(out: TextIO, err: TextIO, arguments: Namespace, terminals: Terminals) -> StandardStreams:
@@ -97,18 +148,6 @@ def _timing(arguments: Namespace) -> Timing:
         "lost_after_refused": getattr(arguments, "lost_after", None),
     }
     return replace(Timing.of(os.environ), **{name: value for name, value in flags.items() if value is not None})
-
-
-def _load_plugins(arguments: Namespace, streams: StandardStreams) -> tuple[Plugins, ReporterError | None]:
-    """The selected reporters and plugins; and the error of the first that can't be loaded."""
-    error: ReporterError | None = None
-    plugins = Plugins(streams, {name[3:] for name in arguments.plugins if name.startswith("no:")})
-    for add, name in _selected(arguments, plugins):
-        try:
-            add(name)
-        except ReporterError as raised:
-            error = error or raised
-    return plugins, error
 
 
 def _selected(arguments: Namespace, plugins: Plugins) -> Iterator[tuple[Callable[[str], None], str]]:

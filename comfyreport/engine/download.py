@@ -12,8 +12,8 @@ from comfyreport.engine.output_files import Target, save
 from comfyreport.engine.sources import CallDone, CallKind, LeaveRequested, Sources, StopRequested
 from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant
-from comfyreport.net.recorder import Recorder
 from comfyreport.protocol.ui_outputs import worth_saving
+from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run
 from comfyreport.run.verdict import timed_out_while_saving
 

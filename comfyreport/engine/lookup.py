@@ -7,8 +7,9 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from comfyreport.errors import UnreachableError
-from comfyreport.net.client import Client, Response
+from comfyreport.net.client import Client
 from comfyreport.protocol import responses
+from comfyreport.protocol.statuses import Response
 
 # Prompts that may have ended between a submission and the look for it.
 _RECENT = 20

@@ -35,9 +35,9 @@ from comfyreport.events import Instant
 from comfyreport.net.client import Client
 from comfyreport.net.failures import no_answer
 from comfyreport.net.frames import Skipped
-from comfyreport.net.recorder import Recorder
 from comfyreport.protocol import messages
 from comfyreport.protocol.decode import decode_text
+from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run, verdict
 from comfyreport.run.merging import merge_messages
 from comfyreport.run.progress_state import ProgressStateDecoder
@@ -52,7 +52,7 @@ class Loop:
     :param clock: the time now.
 
     `on_ready` is called once the socket is open, and gives the id of the prompt to follow. `hurry` is set when the
-    user wants to leave at once.
+    user wants to leave at once, `stops` counts the requests to stop, heard or not.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Loop:
     ) -> None:
         self.run = run
         self.hurry = False
+        self.stops = 0
         self.on_ready: Callable[[], str] | None = None
         self._client = client
         self._timing: Timing = client.timing
@@ -107,6 +108,7 @@ class Loop:
 
     def stop(self) -> None:
         """The user wants to stop: the first time cancels, the second leaves. Safe in a signal handler."""
+        self.stops += 1
         self._sources.put(StopRequested())
 
     def leave(self) -> None:

@@ -5,7 +5,9 @@ Every blocking call is made on a thread of its own, which may be left behind; th
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple
 from comfyreport.engine.inbox import Inbox
 from comfyreport.errors import UnreachableError
 from comfyreport.net.client import Client
-from comfyreport.net.failures import NETWORK_ERRORS
+from comfyreport.net.failures import NETWORK_ERRORS, no_answer
 from comfyreport.net.frames import Skipped
 from comfyreport.net.websocket import Socket
 
@@ -64,39 +66,49 @@ class Sources:
         self.client = client
         self.busy: set[CallKind] = set()
         self.client_id = client_id
+        # Of a call that was given up, nothing more is heard: its key is gone.
+        self._calls: dict[object, tuple[CallKind, threading.Thread, Callable[[CallDone], None]]] = {}
         self._inbox = Inbox(client.timing.backpressure, client.timing.batch_pause)
         self._socket: Socket | None = None
+        self._open_until = math.inf
 
     def put(self, item: StopRequested | LeaveRequested) -> None:
         """Tell the loop what the user or the program asks for. Safe in a signal handler and from any thread."""
         self._inbox.put(item)
 
     def receive(self, timeout: float) -> list[Any]:
-        """All that waits, as soon as there is something; nothing after *timeout* seconds."""
+        """All that waits, as soon as there is something; nothing after *timeout* seconds.
+
+        What is late is given up: it is told as a failure, and whatever becomes of it later isn't told.
+        """
+        self._give_up_late()
         return self._inbox.receive(timeout)
 
     # --- the socket
 
     def connect(self) -> None:
         """Open the socket on a new reader thread. The one before has ended: it told so with `SocketClosed`."""
-        self._socket = Socket(self.client, self.client_id)
-        threading.Thread(target=self._read, args=(self._socket,), name="comfyreport-reader", daemon=True).start()
+        timing = self.client.timing
+        self._socket = connection = Socket(self.client, self.client_id)
+        self._open_until = time.monotonic() + timing.connect_timeout + timing.read_timeout
+        threading.Thread(target=self._read, args=(connection,), name="comfyreport-reader", daemon=True).start()
 
     def _read(self, connection: Socket) -> None:
         """The reader: on its own thread, it only receives."""
         error: UnreachableError | None = None
         fault: BaseException | None = None
-        put = self._inbox.put
         try:
             connection.open()
-            put(SocketOpened())
-            for messages in connection.frames():
-                if isinstance(messages, Skipped):
-                    put(messages)
-                else:
-                    self._inbox.put_messages(messages)
-                # A large one must not be held until the next is there.
-                del messages
+            if self._socket is connection:
+                self._open_until = math.inf
+                self._inbox.put(SocketOpened())
+                for messages in connection.frames():
+                    if isinstance(messages, Skipped):
+                        self._inbox.put(messages)
+                    else:
+                        self._inbox.put_messages(messages)
+                    # A large one must not be held until the next is there.
+                    del messages
         except UnreachableError as raised:
             error = raised
         except NETWORK_ERRORS as raised:
@@ -105,7 +117,9 @@ class Sources:
             fault = raised
         finally:
             connection.close()
-            put(SocketClosed(error, fault))
+            if self._socket is connection:
+                self._open_until = math.inf
+                self._inbox.put(SocketClosed(error, fault))
 
     def shut(self) -> None:
         """End the connection; returns at once."""
@@ -123,15 +137,31 @@ class Sources:
     def call(self, kind: CallKind, function: Callable[[], Any], on_done: Callable[[CallDone], None]) -> None:
         """Make a blocking call on a thread of its own; what came of it comes through the inbox as `CallDone`."""
         self.busy.add(kind)
+        key = object()
 
         def work() -> None:
             try:
                 done = CallDone(kind, function(), None, on_done)
             except BaseException as error:  # noqa: BLE001  whatever it is, the loop must hear of it
                 done = CallDone(kind, None, error, on_done)
-            self._inbox.put(done)
+            if self._calls.pop(key, None) is not None:
+                self._inbox.put(done)
 
-        threading.Thread(target=work, name=f"comfyreport-{kind.value}", daemon=True).start()
+        thread = threading.Thread(target=work, name=f"comfyreport-{kind.value}", daemon=True)
+        self._calls[key] = kind, thread, on_done
+        thread.start()
+
+    def _give_up_late(self) -> None:
+        error = no_answer(self.client.address.base)
+        for key, (kind, thread, on_done) in list(self._calls.items()):
+            if self.client.cut_late(thread.ident) and self._calls.pop(key, None) is not None:
+                self._inbox.put(CallDone(kind, None, error, on_done))
+        connection = self._socket
+        if connection is not None and time.monotonic() > self._open_until:
+            # In this order: what it says in the end isn't told any more.
+            self._socket, self._open_until = None, math.inf
+            connection.shut()
+            self._inbox.put(SocketClosed(error))
 
     def finish(self, done: CallDone) -> None:
         """Take what came of a call: another of its kind may be made now, and its own function is called with it."""

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from comfyreport import events as ev
+from comfyreport.access.address import DEFAULT_SERVER
 from comfyreport.engine.lookup import Lookup, look_up_submission
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
-from comfyreport.net.address import DEFAULT_SERVER
-from comfyreport.net.client import Client, Response
+from comfyreport.net.client import Client
 from comfyreport.protocol import responses
 from comfyreport.protocol.messages import Json
+from comfyreport.protocol.statuses import Response
 from comfyreport.run import Run, verdict
 
 

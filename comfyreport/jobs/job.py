@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from comfyreport import events as ev
+from comfyreport.access.address import DEFAULT_SERVER, Address, parse_address
+from comfyreport.access.credentials import Access
 from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
 from comfyreport.engine.output_files import Target
 from comfyreport.errors import UsageError
 from comfyreport.jobs.session import Session
-from comfyreport.net.access import Access
-from comfyreport.net.address import DEFAULT_SERVER, Address, parse_address
 from comfyreport.net.client import Client
-from comfyreport.net.recorder import Recorder
+from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run
 from comfyreport.workflow.files import Workflow, from_mapping, load
 
@@ -58,44 +58,47 @@ class Job:
             return ""
 
 
-def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lambda loop: None) -> ev.RunFinished:
+class _Prepared(NamedTuple):
+    access: Access
+    workflow: Workflow | None
+    target: Target | None
+    address: Address
+    recorder: Recorder | None
+
+
+def run_job(
+    session: Session,
+    job: Job,
+    *,
+    preparing: AbstractContextManager[object] | None = None,
+    on_loop: Callable[[Loop], None] = lambda loop: None,
+) -> ev.RunFinished:
     """Do *job* to its end, which is told on every path; raises nothing but KeyboardInterrupt.
 
+    :param preparing: is entered for what may block before there is a loop: files are read and opened.
     :param on_loop: is given the loop before it begins, so that it can be stopped.
     """
     with ExitStack() as stack:
         run: Run | None = None
         interrupted: KeyboardInterrupt | None = None
         try:
-            access = job.access or Access.of(os.environ)
-            workflow = _workflow(job)
-            target = _target(job)
-            address = _address(job, stack)
+            with preparing or nullcontext():
+                prepared = _prepare(session, job, stack)
+            access, workflow, target, address, recorder = prepared
             run = _run(session, job, workflow, address)
-            recorder = _recorder(session, job, address.base, access.secrets(address), stack)
-            tap = None if recorder is None else recorder.tap
-            client = Client(address, timing=session.timing, access=access, tap=tap)
-            stack.callback(client.close)
-            client_id = run.client_id or uuid.uuid4().hex
-            loop = Loop(
-                run,
-                client,
-                client_id=client_id,
-                publish=session.publish,
-                watch=session.watch,
-                clock=session.clock,
-                recorder=recorder,
-                options=job.options,
-            )
+            loop = _loop(session, job, run, prepared, stack)
             if access.insecure:
                 message = "the server's certificate is not checked (--insecure)"
                 session.publish(run.emit(ev.Warning, session.clock(), code="insecure", message=message))
             on_loop(loop)
-            body = _body(access, workflow, run, client_id)
+            body = _body(access, workflow, run)
             interrupted = _guarded(loop, lambda: loop.execute(body))
             if target is not None and not loop.hurry:
                 interrupted = _guarded(loop, lambda: loop.save(target)) or interrupted
             session.hurry = loop.hurry
+            if recorder is not None:
+                recorder.hurry = lambda: loop.stops > 1
+                interrupted = _guarded(loop, recorder.flush) or interrupted
             _finish(session, run, recorder)
         except Exception as error:  # noqa: BLE001  whatever it is, the run has an end
             session.fail(error, run)
@@ -107,6 +110,33 @@ def run_job(session: Session, job: Job, *, on_loop: Callable[[Loop], None] = lam
         if interrupted is not None:
             raise interrupted
         return session.results[-1]
+
+
+def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
+    """All that may block before there is a loop."""
+    access = job.access or Access.of(os.environ)
+    workflow = _workflow(job)
+    target = _target(job)
+    address = _address(job, stack)
+    recorder = _recorder(session, job, address.base, access.secrets(address), stack)
+    return _Prepared(access, workflow, target, address, recorder)
+
+
+def _loop(session: Session, job: Job, run: Run, prepared: _Prepared, stack: ExitStack) -> Loop:
+    recorder = prepared.recorder
+    tap = None if recorder is None else recorder.tap
+    client = Client(prepared.address, timing=session.timing, access=prepared.access, tap=tap)
+    stack.callback(client.close)
+    return Loop(
+        run,
+        client,
+        client_id=run.client_id or uuid.uuid4().hex,
+        publish=session.publish,
+        watch=session.watch,
+        clock=session.clock,
+        recorder=recorder,
+        options=job.options,
+    )
 
 
 def _target(job: Job) -> Target | None:
@@ -162,16 +192,20 @@ def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], s
         return None
     lost = f"the recording {os.fspath(job.record)} is not whole: "
     recorder = Recorder(
-        job.record, server=server, secrets=secrets, on_failure=lambda why: session.fail_beside_run(lost + why)
+        job.record,
+        server=server,
+        secrets=secrets,
+        on_failure=lambda why: session.fail_beside_run(lost + why),
+        timing=session.timing,
     )
     stack.callback(recorder.close)
     return recorder
 
 
-def _body(access: Access, workflow: Workflow | None, run: Run, client_id: str) -> dict[str, Any] | None:
+def _body(access: Access, workflow: Workflow | None, run: Run) -> dict[str, Any] | None:
     if workflow is None:
         return None
-    body: dict[str, Any] = {"prompt": workflow.graph, "client_id": client_id, "prompt_id": run.prompt_id}
+    body: dict[str, Any] = {"prompt": workflow.graph, "client_id": run.client_id, "prompt_id": run.prompt_id}
     return body | ({"extra_data": dict(access.extra_data)} if access.extra_data else {})
 
 

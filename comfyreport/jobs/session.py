@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from comfyreport import events as ev
 from comfyreport._version import __version__
-from comfyreport.errors import ComfyReportError, UnreachableError, UsageError, describe_fault
+from comfyreport.errors import ComfyReportError, ReporterError, UnreachableError, UsageError, describe_fault
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.reporting.delivery import Delivery
 from comfyreport.reporting.plugins import Plugins, StandardStreams
@@ -45,7 +45,9 @@ class Session:
         began = time.monotonic()
         self._elapsed: Callable[[], float] = lambda: time.monotonic() - began
         self._failed_beside_run = False
-        self._delivery = Delivery(plugins.reporters, timing=timing, complain=complain, clock=self.elapsed, trace=trace)
+        # A copy: one that is loaded too late, behind a signal, belongs to no session.
+        reporters = tuple(plugins.reporters)
+        self._delivery = Delivery(reporters, timing=timing, complain=complain, clock=self.elapsed, trace=trace)
         self._start = ev.StreamStarted(
             seq=next(self.sequence),
             time=round(time.time(), 6),
@@ -53,7 +55,7 @@ class Session:
             comfyreport=__version__,
             command=command,
             server=server,
-            reporters=tuple(reporter.name for reporter in plugins.reporters),
+            reporters=tuple(reporter.name for reporter in reporters),
             runs_total=runs_total,
         )
         self.publish([self._start])
@@ -160,8 +162,25 @@ def complain_to_stderr(line: str) -> None:
         stderr.flush()
 
 
-def default_plugins(*, quiet: bool, json_progress: bool) -> Plugins:
-    """The reporters that `quiet` and `json_progress` stand for: errors only, JSON lines, else the console."""
+def load_reporters(
+    reporters: Iterable[object] | None, *, quiet: bool, json_progress: bool
+) -> tuple[Plugins, KeyboardInterrupt | None]:
+    """The reporters, by names or as objects, and the KeyboardInterrupt that came meanwhile: it costs one alone.
+
+    :param reporters: None for what *quiet* and *json_progress* stand for: errors only, JSON lines, else the console.
+    :raises ReporterError: if one can't be loaded or used.
+    """
+    if isinstance(reporters, str):
+        raise ReporterError("reporters is a text", hint="give a list: reporters=['console']")
     plugins = Plugins(StandardStreams(stdout, stderr))
-    plugins.add_spec("jsonl" if json_progress else "quiet" if quiet else "console")
-    return plugins
+    interrupted: KeyboardInterrupt | None = None
+    default = "jsonl" if json_progress else "quiet" if quiet else "console"
+    for reporter in [default] if reporters is None else reporters:
+        try:
+            if isinstance(reporter, str):
+                plugins.add_spec(reporter)
+            else:
+                plugins.add_object(reporter)
+        except KeyboardInterrupt as error:
+            interrupted = error
+    return plugins, interrupted

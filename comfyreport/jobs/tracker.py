@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Iterator
 
 from comfyreport import events as ev
+from comfyreport.access.credentials import Access
 from comfyreport.engine.loop import Loop
 from comfyreport.jobs.job import Job, run_job
-from comfyreport.jobs.session import Session, complain_to_stderr, default_plugins
-from comfyreport.net.access import Access
+from comfyreport.jobs.session import Session, complain_to_stderr, load_reporters
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
 
@@ -122,7 +122,7 @@ class ProgressTracker:
             self._collector.events.put(None)
 
     def _follow_to_the_end(self) -> None:
-        plugins = default_plugins(quiet=self.quiet, json_progress=self.json_progress)
+        plugins, _ = load_reporters(None, quiet=self.quiet, json_progress=self.json_progress)
         plugins.add_object(self._collector, "tracker")
         job = Job(server=self.server, prompt_id=self._prompt_id or "", client_id=self.client_id, access=self.access)
         session = Session(

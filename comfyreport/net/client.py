@@ -1,64 +1,93 @@
 """HTTP with one server. Only this and `websocket` use the network, and all that crosses it goes to the tap.
 
 Calls block until they have a response or raise `UnreachableError`; they are made from threads that may be abandoned.
-What a response means for the run is decided elsewhere.
+What a response means for the run is decided elsewhere. Each wait for a piece of a call has a limit of its own; a call
+that is late as a whole is for another thread to `give_up`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
+import io
+import math
+import socket
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-import orjson
-import requests
-import urllib3
-import urllib3.exceptions
+from urllib3 import HTTPResponse
+from urllib3.connection import HTTPConnection
 
 from comfyreport._version import __version__
+from comfyreport.access.address import Address
+from comfyreport.access.credentials import Access
+from comfyreport.access.redaction import PLACEHOLDER, Redactor
 from comfyreport.errors import UnreachableError
-from comfyreport.net.access import Access
-from comfyreport.net.address import Address
-from comfyreport.net.cookies import Cookies, read_cookies
-from comfyreport.net.failures import NETWORK_ERRORS, is_body_ignored, no_answer, status_error, unreachable
-from comfyreport.net.limits import Call, LimitedAdapter
-from comfyreport.net.proxies import environ_proxy, usable_proxy
-from comfyreport.net.redaction import PLACEHOLDER, Redactor
-from comfyreport.protocol.decode import loads
+from comfyreport.net.connection import Connector, shut_down
+from comfyreport.net.cookies import Cookies
+from comfyreport.net.failures import NETWORK_ERRORS, no_answer, unreachable
+from comfyreport.net.proxies import Proxy
+from comfyreport.protocol.decode import dumps, read_json
 from comfyreport.protocol.messages import Json
+from comfyreport.protocol.statuses import Response, is_body_ignored, status_error
 from comfyreport.timing import Timing
 
 BODY_LIMIT = 256 * 1024 * 1024
-
-# Bytes. Small, since a compressed chunk may grow a thousandfold, and since each must come within a time limit.
 CHUNK = 64 * 1024
-# urllib3 before 2.6 decompresses a chunk all at once.
-COMPRESSED_CHUNK = 4 * 1024
+"""Bytes that are taken at once."""
+_SEND_BUFFER = 256 * 1024
 
 USER_AGENT = f"comfyreport/{__version__}"
 
 Tap = Callable[[dict[str, Any]], None]
 
 
-class Response(NamedTuple):
-    """An HTTP response: its status, its body as JSON (None if it is no JSON), and the beginning of its text.
+class _Call:
+    """One request and its response. It is late when the time is over that `allow` gave it last."""
 
-    `location` is where it redirects to; `is_html`: it is a web page.
-    """
+    def __init__(self, seconds: float) -> None:
+        self.connection: HTTPConnection | None = None
+        # http.client forgets it where an answer has begun that ends with the connection.
+        self.raw: socket.socket | None = None
+        self.cut_off = False
+        self._end = math.inf
+        self._due = time.monotonic() + seconds
 
-    status: int
-    body: Json
-    text: str
-    location: str = ""
-    is_html: bool = False
+    @property
+    def late(self) -> bool:
+        """Whether its time is over."""
+        return time.monotonic() > self._due
 
-    def as_error(self, server: str) -> UnreachableError:
-        """The error that it is where ComfyUI would answer otherwise."""
-        return status_error(self.status, self.location, server, is_html=self.is_html)
+    def allow(self, seconds: float) -> None:
+        """Give it so many seconds from now, but no more than it has in all; TimeoutError where it has no time left."""
+        if self.cut_off or self.late:
+            raise TimeoutError
+        self._due = min(self._end, time.monotonic() + seconds)
+
+    def limit(self, seconds: float) -> None:
+        """Give all the rest of it so many seconds from now."""
+        self._end = time.monotonic() + seconds
+
+    def cut(self) -> None:
+        """End it: whoever waits in it is woken. From any thread, returns at once."""
+        self.cut_off = True
+        if self.connection is not None:
+            shut_down(self.raw or self.connection.sock)
+
+
+class _Upload(io.BytesIO):
+    """A request's body, which may take its time as long as the server takes it."""
+
+    def __init__(self, data: bytes, on_read: Callable[[], None]) -> None:
+        super().__init__(data)
+        self._on_read = on_read
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes."""
+        self._on_read()
+        return super().read(size)
 
 
 class Client:
@@ -74,45 +103,24 @@ class Client:
         self.access = access or Access()
         self.timing = timing
         self.tap = tap
-        self.cookies = Cookies(address.host, secure=address.secure)
-        self._calls: set[Call] = set()
-        self._cut = False
+        self.connector = Connector(address, self.access, timing.connect_timeout)
+        self.cookies = Cookies()
         self.redactor = Redactor(self.access.secrets(address))
-        self._headers = self.access.headers_for(address)
-        if "user-agent" not in {name.lower() for name in self._headers}:
-            self._headers["User-Agent"] = USER_AGENT
-        # Compression wins nothing on pictures, and a small response could become a huge one.
-        self._session = _Session()
-        self._session.headers["Accept-Encoding"] = "identity"
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, LimitedAdapter())
-        # HTTP and handshakes share one store: `cookies`.
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.auth = self._authorize
-        # Proxies and certificates are given with each request: nothing else of the environment counts, .netrc neither.
-        self._session.trust_env = False
-        if self.access.insecure:
-            # comfyreport has a warning of its own.
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        given = self.access.headers_for(address)
+        names = {name.lower() for name in given}
+        usual = {"Host": address.host_port, "User-Agent": USER_AGENT}
+        self._headers = {name: value for name, value in usual.items() if name.lower() not in names} | given
+        self._idle: list[HTTPConnection] = []
+        # By the thread that makes it.
+        self._calls: dict[int, _Call] = {}
+        self._cut = False
 
-    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self.headers(urlsplit(request.url or "").path))
-        return request
-
-    def headers(self, path: str) -> dict[str, str]:
-        """The headers of a request or a handshake for *path*, which is that of its URL."""
+    def headers(self, url: str) -> dict[str, str]:
+        """The headers of a request or a handshake for *url*."""
         headers = {name: value for name, value in self._headers.items() if name.lower() != "cookie"}
         own = next((value for name, value in self._headers.items() if name.lower() == "cookie"), "")
-        cookies = read_cookies(own) | self.cookies.of(path)
-        return headers | ({"Cookie": "; ".join(map("=".join, cookies.items()))} if cookies else {})
-
-    @property
-    def verify(self) -> bool | str:
-        """The `verify` argument of requests: which certificates the server's is checked against."""
-        if self.access.insecure:
-            return False
-        environ = os.environ
-        return self.access.cacert or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
+        cookies = self.cookies.header(url, own)
+        return headers | ({"Cookie": cookies} if cookies else {})
 
     def get(self, path: str) -> Response:
         """GET a route that returns JSON."""
@@ -124,80 +132,124 @@ class Client:
 
     def _call(self, method: str, path: str, body: Json, timeout: float) -> Response:
         self._record({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
-        whole, url = self.timing.response_timeout, self.address.url(path)
+        whole, url = max(timeout, self.timing.response_timeout), self.address.url(path)
         try:
-            with self._request(method, url, body, timeout, whole) as (raw, _):
-                data = self.redactor.body(bytearray() if is_body_ignored(raw.status_code) else _read(raw))
+            with self._request(method, url, body, timeout, whole) as (answer, call):
+                ignored = is_body_ignored(answer.status)
+                data = self.redactor.body(bytearray() if ignored else _read(answer, lambda: call.allow(timeout)))
         except UnreachableError as error:
             self._record({"dir": "in", "kind": "http-error", "method": method, "path": path, "error": error.code})
             raise
         text = data[:2000].decode("utf-8", "replace")
-        is_html = "html" in raw.headers.get("Content-Type", "").lower()
-        location = self.redactor.text(raw.headers.get("Location", ""))
-        response = Response(raw.status_code, _from_json(data), text, location, is_html)
+        is_html = "html" in answer.headers.get("Content-Type", "").lower()
+        location = self.redactor.text(answer.headers.get("Location", ""))
+        response = Response(answer.status, read_json(data), text, location, is_html)
         record = {"dir": "in", "kind": "http", "method": method, "path": path, "status": response.status}
         self._record(record | ({"text": text} if response.body is None else {"response": response.body}))
         return response
 
     @contextlib.contextmanager
     def _request(
-        self, method: str, url: str, body: Json, timeout: float, whole: float = float("inf")
-    ) -> Iterator[tuple[requests.Response, Call]]:
+        self, method: str, url: str, body: Json, timeout: float, whole: float = math.inf
+    ) -> Iterator[tuple[HTTPResponse, _Call]]:
         """Send a request; the response can be read until the context ends, and what fails is an UnreachableError.
 
-        *timeout* is for the beginning of the response and for each chunk, *whole* for all of it.
+        *timeout* is for the beginning of the response and for each chunk, *whole* for all of the response. The request
+        may take its time, as long as the server takes a piece of it in *timeout*.
         """
-        server, proxy_url = self.address.base, environ_proxy(url)
-        proxy = usable_proxy(proxy_url, url)
-        connect_timeout = self.timing.connect_timeout
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        with Call.within(connect_timeout + timeout, connect_timeout + max(timeout, whole)) as call:
-            self._calls.add(call)
-            try:
-                if self._cut:
-                    call.cut()
-                with self._session.request(
-                    method,
-                    url,
-                    data=None if body is None else _to_json(body),
-                    headers=headers,
-                    timeout=(connect_timeout, timeout),
-                    allow_redirects=False,
-                    stream=True,
-                    verify=self.verify,
-                    proxies={"all": proxy_url} if proxy_url else {},
-                ) as response:
-                    self.cookies.take(response.raw.headers.getlist("Set-Cookie"), urlsplit(url).path)
-                    yield response, call
-                    if call.cut_off:
-                        raise no_answer(server)
-            except NETWORK_ERRORS as error:
-                raise (no_answer(server) if call.cut_off else unreachable(error, server, proxy)) from error
-            finally:
-                self._calls.discard(call)
+        server, proxy = self.address.base, self.connector.proxy()
+        call = self._calls[threading.get_ident()] = _Call(self.timing.connect_timeout + timeout)
+        response: HTTPResponse | None = None
+        try:
+            # A server may close an idle connection at any moment: what changes something isn't sent over one.
+            connection = self._connect(call, proxy, reuse=method == "GET")
+            connection.timeout, call.raw = timeout, connection.sock
+            response = self._send(call, connection, method, url, body, proxy)
+            call.limit(whole)
+            yield response, call
+            call.allow(0)
+            if response.closed and not connection.is_closed:
+                self._idle.append(connection)
+                call.connection = None
+        except NETWORK_ERRORS as error:
+            raise (no_answer(server) if call.cut_off or call.late else unreachable(error, server, proxy)) from error
+        finally:
+            del self._calls[threading.get_ident()]
+            if response is not None:
+                response.close()
+            if call.connection is not None:
+                call.connection.close()
+
+    def _connect(self, call: _Call, proxy: Proxy | None, *, reuse: bool) -> HTTPConnection:
+        """A connection for *call*: one that an earlier call left, else a new one."""
+        if self._cut:
+            call.cut()
+        while reuse and self._idle:
+            call.connection = idle = self._idle.pop()
+            if idle.is_connected:
+                call.allow(self.timing.read_timeout)
+                return idle
+            idle.close()
+        call.connection = connection = self.connector.connection(proxy, tunnel=False)
+        try:
+            connection.connect()
+        except NETWORK_ERRORS:
+            self.connector.forget()
+            raise
+        call.allow(self.timing.read_timeout)
+        return connection
+
+    def _send(
+        self, call: _Call, connection: HTTPConnection, method: str, url: str, body: Json, proxy: Proxy | None
+    ) -> HTTPResponse:
+        headers, target = self.headers(url), urlunsplit(("", "", *urlsplit(url)[2:4], ""))
+        if proxy is not None and not proxy.socks and not self.address.secure:
+            # Such a proxy isn't tunnelled through: it passes requests on.
+            headers, target = headers | proxy.headers, f"http://{self.address.host_port}{target}"
+        upload = None
+        if body is not None:
+            data = dumps(body)
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
+            if len(data) > _SEND_BUFFER:
+                # What the system holds counts as sent, and it would hold megabytes, which may be minutes.
+                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            upload = _Upload(data, lambda: call.allow(connection.timeout or 0))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            # A server may have answered, and closed, before it had it all.
+            connection.request(method, target, upload, headers, preload_content=False)
+        response = connection.getresponse()
+        self.cookies.take(response, url)
+        return response
 
     def download(self, filename: str, subfolder: str, folder: str) -> Generator[bytes, None, None]:
         """The chunks of a file that the server serves under `/view`. Raises UnreachableError."""
         url = self.address.url("/view", filename=filename, subfolder=subfolder, type=folder)
-        with self._request("GET", url, None, self.timing.read_timeout) as (response, call):
+        timeout = self.timing.read_timeout
+        with self._request("GET", url, None, timeout) as (response, call):
             media_type = response.headers.get("Content-Type", "")
             is_html = media_type.startswith("text/html") and not filename.lower().endswith((".html", ".htm"))
-            if response.status_code != 200 or is_html:
+            if response.status != 200 or is_html:
                 location = self.redactor.text(response.headers.get("Location", ""))
-                raise status_error(response.status_code, location, self.address.base, is_html=is_html)
-            size = 0
-            for chunk in _chunks(response):
-                call.allow(self.timing.read_timeout)
-                size += len(chunk)
+                raise status_error(response.status, location, self.address.base, is_html=is_html)
+            # Whole ones: a byte now and then is no progress.
+            for chunk in _chunks(response, response.read):
+                # What is done with it takes no time of the server's.
+                call.allow(math.inf)
                 yield chunk
-            length = response.headers.get("Content-Length", "")
-            if length.isdecimal() and int(length) != size and "Content-Encoding" not in response.headers:
-                raise UnreachableError(f"{size} of {length} bytes came", code="download_failed", retryable=True)
+                call.allow(timeout)
+
+    def cut_late(self, thread: int | None) -> bool:
+        """End the call that a thread makes, where its time is over; whether that was so. Returns at once."""
+        call = self._calls.get(thread or 0)
+        if call is None or not call.late:
+            return False
+        call.cut()
+        return True
 
     def cut(self) -> None:
         """End all calls in progress; they fail, and so do later ones. From any thread, returns at once."""
         self._cut = True
-        for call in list(self._calls):
+        for call in list(self._calls.values()):
             call.cut()
 
     def _record(self, record: dict[str, Any]) -> None:
@@ -211,29 +263,24 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        self._session.close()
+        self._cut = True
+        while self._idle:
+            self._idle.pop().close()
 
 
-class _Session(requests.Session):
-    """Follows no redirect: even with allow_redirects=False, requests would read the whole body of one."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """There is none, ever (requests calls this in Session.send, and in resolve_redirects)."""
-        return None
-
-
-def _chunks(response: requests.Response) -> Iterator[bytes]:
-    """The chunks of a response's body, decompressed where the server compressed it though it wasn't asked to."""
-    encoding = response.headers.get("Content-Encoding", "identity").lower()
-    if encoding not in ("identity", "gzip", "deflate"):
+def _chunks(response: HTTPResponse, read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """The chunks of a response's body that *read* gives, decompressed where the server compressed it though unasked."""
+    if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", "gzip", "deflate"):
         raise UnreachableError("the server's answer is compressed in a way that wasn't asked for", code="not_comfyui")
-    return response.iter_content(CHUNK if encoding == "identity" else COMPRESSED_CHUNK)
+    while chunk := read(CHUNK):
+        yield chunk
 
 
-def _read(response: requests.Response) -> bytearray:
+def _read(response: HTTPResponse, on_chunk: Callable[[], None]) -> bytearray:
     data = bytearray()
     try:
-        for chunk in _chunks(response):
+        for chunk in _chunks(response, response.read1):
+            on_chunk()
             data += chunk
             if len(data) > BODY_LIMIT:
                 raise UnreachableError(f"the server's answer is larger than {BODY_LIMIT} bytes", code="not_comfyui")
@@ -242,18 +289,3 @@ def _read(response: requests.Response) -> bytearray:
         data.clear()
         raise
     return data
-
-
-def _to_json(body: Json) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except TypeError:
-        # orjson refuses integers over 64 bits, which Python servers take.
-        return json.dumps(body).encode()
-
-
-def _from_json(data: bytes | bytearray) -> Json:
-    try:
-        return loads(data)
-    except ValueError:
-        return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from http.client import HTTPException
 
-import requests.exceptions
-import urllib3.exceptions
+from urllib3.exceptions import HTTPError
 
 from comfyreport.errors import UnreachableError
 from comfyreport.net.proxies import Proxy
@@ -24,8 +24,9 @@ def unreachable(error: BaseException, server: str, proxy: Proxy | None = None) -
     if isinstance(error, UnreachableError):
         return error
     chain = list(_causes(error))
-    names = {type(cause).__name__ for cause in chain}
-    if "ProxyError" in names or (proxy and names & {"ConnectionRefusedError", *_RESOLVER_ERRORS}):
+    names = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
+    refused = any("Tunnel connection failed" in str(cause) for cause in chain)
+    if "ProxyError" in names or (proxy and (refused or names & {"ConnectionRefusedError", *_RESOLVER_ERRORS})):
         return _proxy_failed(chain, server, proxy)
     if names & _TLS_ERRORS:
         return _tls_failed(chain, server)
@@ -106,71 +107,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [cause for cause in causes if isinstance(cause, BaseException)]
 
 
-def is_body_ignored(status: int) -> bool:
-    """Whether the status says all: the body isn't ComfyUI's, and may be endless."""
-    return status in (401, 403, 407) or 300 <= status < 400
-
-
-def status_error(status: int, location: str, server: str, *, is_html: bool = False) -> UnreachableError:
-    """The error for a response that isn't ComfyUI's normal one; *is_html*: it came with a web page."""
-    if status in (401, 407):
-        return UnreachableError(
-            f"{server} wants credentials (HTTP {status})",
-            hint="put them into the address (--server http://USER:PASSWORD@HOST), COMFYREPORT_TOKEN or --header",
-            code="auth",
-        )
-    if status == 403:
-        return UnreachableError(
-            f"{server} forbids it (HTTP 403)",
-            hint="either it wants credentials, or ComfyUI's check of the Origin header refused a proxy's",
-            code="auth",
-        )
-    if 300 <= status < 400:
-        target = f" to {_without_secrets(location)}" if location else ""
-        return UnreachableError(
-            f"{server} redirects{target}: this looks like a login page or another address",
-            hint="use the address that it redirects to, or give credentials",
-            code="auth",
-        )
-    if is_html and status == 200:
-        return UnreachableError(
-            f"{server} answers with a web page: this looks like a login page",
-            hint="give credentials (--header, COMFYREPORT_TOKEN), or check the address",
-            code="auth",
-        )
-    if status == 404:
-        return UnreachableError(
-            f"there is no ComfyUI at {server} (HTTP 404)",
-            hint="check the address and its path prefix",
-            code="not_comfyui",
-        )
-    if status == 413:
-        return UnreachableError(
-            f"{server} takes no request of this size (HTTP 413)",
-            hint="raise the limit of the proxy before it (nginx: client_max_body_size), or make the workflow smaller",
-            code="server_error",
-        )
-    if status == 429:
-        return UnreachableError(
-            f"{server} wants fewer requests (HTTP 429)", hint="try again later", code="server_error", retryable=True
-        )
-    return UnreachableError(
-        f"what answers at {server} is no ComfyUI, or it is out of order (HTTP {status})",
-        hint="check --server" if status < 500 else "check the server, and try again",
-        code="not_comfyui",
-        retryable=status in (502, 503, 504),
-    )
-
-
-def _without_secrets(location: str) -> str:
-    """A redirect's target without userinfo, query and fragment."""
-    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", location, maxsplit=1)[0])[:200]
-
-
-NETWORK_ERRORS: tuple[type[Exception], ...] = (
-    requests.exceptions.RequestException,
-    urllib3.exceptions.HTTPError,
-    OSError,
-    ValueError,
-)
+NETWORK_ERRORS: tuple[type[Exception], ...] = (HTTPError, HTTPException, OSError, ValueError)
 """What a library raises where a connection fails or breaks."""

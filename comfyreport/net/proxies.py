@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import urllib.request
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
-import requests.utils
+from urllib3.exceptions import LocationParseError
+from urllib3.util import make_headers, parse_url
 
+from comfyreport.access.address import Address
 from comfyreport.errors import UnreachableError
 
 # Readings of an environment that changes meanwhile; one that always does names no proxy.
@@ -36,58 +38,51 @@ class Proxy(NamedTuple):
         """Whether it speaks SOCKS."""
         return self.scheme != "http"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What an HTTP proxy is told with each request that is for it."""
+        known = self.username or self.password
+        return dict(make_headers(proxy_basic_auth=f"{self.username}:{self.password}")) if known else {}
 
-def environ_proxy(url: str) -> str:
+
+def proxy_of(address: Address) -> Proxy | None:
+    """The proxy on the way to *address*; none to this machine, as in browsers. UnreachableError for an unusable one."""
+    url = address.url("/")
+    text = "" if address.loopback else _environ_proxy(url)
+    if not text:
+        return None
+    with contextlib.suppress(LocationParseError):
+        parts = parse_url(text if "://" in text else f"http://{text}")
+        username, password = parts.auth_decoded
+        if parts.scheme in _PORTS and parts.host:
+            port = parts.port or _PORTS[parts.scheme]
+            proxy = Proxy(parts.scheme, parts.host.strip("[]"), port, username or "", password or "")
+            if proxy.socks and importlib.util.find_spec("socks") is None:
+                raise _unusable(text, "the package for SOCKS isn't installed", "pip install 'requests[socks]'")
+            return proxy
+    # Not https: the WebSocket's TLS would run inside the proxy's, which ssl can't nest.
+    raise _unusable(
+        text, "it is no address of a proxy that is supported", "give it as http://HOST:PORT or socks5h://HOST:PORT"
+    )
+
+
+def _environ_proxy(url: str) -> str:
     """The proxy that the environment names for *url*, as requests chooses it; empty where it names none."""
     for _ in range(_ATTEMPTS):
         # A program may change its environment while urllib reads it: a variable that goes meanwhile is a KeyError.
         with contextlib.suppress(KeyError):
+            if not urllib.request.getproxies():
+                return ""
+            # For the rules of NO_PROXY; dear to import, and needed by few.
+            import requests.utils
+
             return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
     return ""
 
 
-def proxy_of(url: str) -> Proxy | None:
-    """The proxy on the way to *url*, as requests chooses it. UnreachableError where it can't be used."""
-    return usable_proxy(environ_proxy(url), url)
-
-
-def usable_proxy(text: str, url: str) -> Proxy | None:
-    """The proxy that *text* from the environment names for *url*. UnreachableError where it can't be used."""
-    if not text:
-        return None
-    try:
-        proxy = parse_proxy(text)
-    except ValueError as error:
-        raise _unusable(url, text, str(error), "give it as http://HOST:PORT or socks5h://HOST:PORT") from None
-    if proxy.socks and importlib.util.find_spec("socks") is None:
-        raise _unusable(url, text, "the package for SOCKS isn't installed", "pip install 'requests[socks]'")
-    return proxy
-
-
-def parse_proxy(text: str) -> Proxy:
-    """The proxy that a variable names. ValueError, with nothing secret in it, where it isn't supported."""
-    try:
-        parts = urlsplit(text if "://" in text else f"http://{text}")
-    except ValueError:
-        # urllib's message may quote the credentials.
-        raise ValueError("it is no address") from None
-    if parts.scheme == "https":
-        # The WebSocket's TLS would run inside the proxy's: ssl can't nest them, and such proxies are rare.
-        raise ValueError("it begins with https://, and a proxy that is itself spoken to with TLS is not supported")
-    if parts.scheme not in _PORTS:
-        raise ValueError("it has no scheme of a proxy")
-    try:
-        port = parts.port or _PORTS[parts.scheme]
-    except ValueError:
-        raise ValueError("its port is no number") from None
-    if not parts.hostname:
-        raise ValueError("there is no host in it")
-    return Proxy(parts.scheme, parts.hostname, port, unquote(parts.username or ""), unquote(parts.password or ""))
-
-
-def _unusable(url: str, text: str, reason: str, hint: str) -> UnreachableError:
-    names = (f"{urlsplit(url).scheme}_proxy", "all_proxy")
-    variables = (name for each in names for name in (each, each.upper()) if os.environ.get(name) == text)
+def _unusable(text: str, reason: str, hint: str) -> UnreachableError:
+    """That a proxy can't be used, named by its variable: *text* may hold a password."""
+    variables = (name for name, value in os.environ.items() if value == text and name.lower().endswith("_proxy"))
     # On macOS and Windows it may come from the system's settings.
     source = next(variables, "the system's settings")
     return UnreachableError(

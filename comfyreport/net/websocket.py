@@ -1,31 +1,46 @@
-"""One WebSocket connection: its handshake, its messages, its end."""
+"""One WebSocket connection: its handshake, its messages, its end. The protocol is websocket-client's."""
 
 from __future__ import annotations
 
 import base64
-import selectors
+import contextlib
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from http.client import HTTPException
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
-from websocket import ABNF
+from urllib3.connection import HTTPConnection
+from websocket import ABNF, WebSocket, WebSocketException, WebSocketTimeoutException
 
 from comfyreport.errors import UnreachableError
-from comfyreport.net import handshake
 from comfyreport.net.client import Client
-from comfyreport.net.failures import NETWORK_ERRORS, no_answer, no_websocket, status_error, unreachable
-from comfyreport.net.frames import FrameError, Frames, Message, Skipped
-from comfyreport.net.limits import Call, shut_down
-from comfyreport.net.proxies import Proxy, proxy_of
+from comfyreport.net.connection import FinalResponse, shut_down
+from comfyreport.net.failures import NETWORK_ERRORS, no_answer, no_websocket, unreachable
+from comfyreport.net.frames import Frames, Message, Parts, Skipped
+from comfyreport.protocol.statuses import status_error
 
 UNANSWERED_PINGS = 3
 """With at least so many, and nothing received for `Timing.pong_timeout`, a connection counts as lost."""
+BATCH = 250
+"""Messages that are given together, at most."""
+TURN = 0.25
+"""Seconds that a reader waits before it looks whether it was shut down: not every system wakes it for that. A TLS
+connection can't be written to meanwhile."""
 
 FEATURE_FLAGS = '{"type": "feature_flags", "data": {"supports_preview_metadata": true}}'
+
+# websocket-client has one jar of cookies for all of a process, by host, and fails at odd ones (its issue 1061). No
+# cookie is for this host, and none comes with the heads that `_Wire` shows it. The true host is given beside.
+_NO_HOST = "host.invalid"
+# What of an answer's head WebSocket is about.
+_HANDSHAKE = ("Upgrade", "Connection", "Sec-WebSocket-Accept")
+_NOT_NOW = (TimeoutError, BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Socket:
@@ -34,16 +49,11 @@ class Socket:
     def __init__(self, client: Client, client_id: str) -> None:
         self._client = client
         self._client_id = client_id
-        self._tap = client.tap
-        self._raw: socket.socket | None = None
-        self._call: Call | None = None
-        self._buffered = b""
-        self._selector: selectors.BaseSelector | None = None
-        # A TLS connection must not be read and written at the same time.
-        self._lock = threading.Lock()
+        self._connection: HTTPConnection | None = None
+        self._websocket = _WebSocket(skip_utf8_validation=True)
+        self._websocket.cont_frame = Parts(fire_cont_frame=False, skip_utf8_validation=True)
+        self._wire: _Wire | None = None
         self._shut = False
-        self._received_at = 0.0
-        self._unanswered_pings = 0
         self._silent_seconds: float | None = None
 
     def open(self) -> None:
@@ -51,132 +61,204 @@ class Socket:
 
         Raises UnreachableError.
         """
-        client, timing = self._client, self._client.timing
+        client = self._client
         self._record({"dir": "out", "kind": "ws-open", "path": f"/ws?clientId={self._client_id}"})
-        server, proxy = client.address.base, proxy_of(client.address.url("/ws"))
-        with Call.within(timing.connect_timeout + timing.read_timeout) as call:
-            self._call = call
+        proxy = client.connector.proxy()
+        try:
+            self._connection = connection = client.connector.connection(proxy, tunnel=True)
+            connection.connect()
             if self._shut:
-                call.cut()
-            try:
-                self._connect(proxy)
-            except NETWORK_ERRORS as error:
-                raise no_answer(server) if call.cut_off else unreachable(error, server, proxy) from error
+                raise ConnectionAbortedError
+            self._wire = wire = _Wire(connection.sock, client.timing.read_timeout)
+            self._websocket.frame_buffer = self._frames = Frames(wire.recv)
+            self._handshake(wire)
+            self._websocket.send(FEATURE_FLAGS)
+        except NETWORK_ERRORS as error:
+            client.connector.forget()
+            server = client.address.base
+            raise (no_answer(server) if self._shut else unreachable(error, server, proxy)) from error
         self._record({"dir": "out", "kind": "ws-text", "text": FEATURE_FLAGS})
-        if self._shut:
-            self.shut()
 
-    def _connect(self, proxy: Proxy | None) -> None:
+    def _handshake(self, wire: _Wire) -> None:
         """The handshake. Redirects are not followed: credentials must not go to another host."""
         client = self._client
-        url = client.address.socket_url(self._client_id)
-        path, server = urlsplit(url).path, client.address.base
-        raw = self._raw = handshake.connect(url, proxy, client.verify, client.timing.connect_timeout)
-        head = handshake.ask(raw, url, client.headers(path))
-        client.cookies.take(head.headers.get("set-cookie", ()), path)
-        if not head.status:
-            raise no_websocket(server)
-        if head.status != 101:
-            is_html = "html" in head.get("content-type").lower()
-            raise status_error(head.status, client.redactor.text(head.get("location")), server, is_html=is_html)
-        self._buffered = head.rest
-        self._received_at = time.monotonic()
-        raw.sendall(ABNF.create_frame(FEATURE_FLAGS, ABNF.OPCODE_TEXT).format())
-        raw.settimeout(0)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(raw, selectors.EVENT_READ)
+        url = client.address.url("/ws", clientId=self._client_id)
+        parts, headers = urlsplit(url), client.headers(url)
+        host = headers.pop(next(name for name in headers if name.lower() == "host"))
+        try:
+            # ComfyUI answers 403 to an Origin that doesn't match the host (server.py, origin_only_middleware).
+            self._websocket.connect(  # type: ignore[no-untyped-call]
+                f"ws://{_NO_HOST}{parts.path}?{parts.query}",
+                socket=wire,
+                host=host,
+                header=[f"{name}: {value}" for name, value in headers.items()],
+                suppress_origin=True,
+            )
+        except WebSocketTimeoutException as error:
+            raise TimeoutError from error
+        except (WebSocketException, HTTPException) as error:
+            if isinstance(error, OSError):
+                # http.client's, where the connection ended without an answer.
+                raise
+            answer, server = wire.answer, client.address.base
+            if answer is None or answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                raise no_websocket(server) from error
+            is_html = "html" in answer.getheader("Content-Type", "").lower()
+            location = client.redactor.text(answer.getheader("Location", ""))
+            raise status_error(answer.status, location, server, is_html=is_html) from error
+        finally:
+            if wire.answer is not None:
+                client.cookies.take(wire.answer, url)
 
     def ping(self) -> None:
         """Send a ping, which keeps proxies from closing an idle connection; OSError where it is broken.
 
         Where several stayed unanswered for long, the connection is ended instead, and `frames` raises.
         """
-        silent = time.monotonic() - self._received_at
-        if self._unanswered_pings >= UNANSWERED_PINGS and silent >= self._client.timing.pong_timeout:
+        wire = self._wire
+        if wire is None:
+            return
+        silent = time.monotonic() - wire.received_at
+        if wire.unanswered_pings >= UNANSWERED_PINGS and silent >= self._client.timing.pong_timeout:
             self._silent_seconds = silent
             self.shut()
             return
-        self._unanswered_pings += 1
-        self._send(b"", ABNF.OPCODE_PING)
-
-    def _send(self, payload: bytes, opcode: int) -> None:
-        frame = ABNF.create_frame(payload, opcode).format()
-        with self._lock:
-            if self._raw is not None:
-                self._raw.sendall(frame)
+        wire.unanswered_pings += 1
+        self._websocket.ping()
 
     def frames(self) -> Iterator[list[Message] | Skipped]:
         """The messages as they come, in batches of those that came together; ends when the connection does.
 
-        Raises OSError or UnreachableError when the connection breaks.
+        Raises UnreachableError when the connection breaks.
         """
-        redactor = self._client.redactor
-        try:
-            for batch in Frames(self._receive, lambda payload: self._send(payload, ABNF.OPCODE_PONG)):
-                if isinstance(batch, Skipped):
-                    yield batch
-                    continue
-                if redactor.has_secrets:
-                    batch = [(text, redactor.body(data) if text else redactor.binary(data)) for text, data in batch]
-                if self._tap is not None:
-                    for message in batch:
-                        self._record(_as_record(*message))
-                yield batch
+        wire = self._wire
+        assert wire is not None
+        batch: list[Message] = []
+        broken: Exception | None = None
+        over = False
+        while not over:
+            message: Message | Skipped | None = None
+            wire.timeout(0.0 if batch else TURN)
+            try:
+                message = self._next()
+                over = message is None
+            except _NOT_NOW:
+                pass
+            except (OSError, WebSocketException) as error:
+                broken, over = error, True
+            if message is not None and not isinstance(message, Skipped):
+                batch.append(message)
+            if batch and (len(batch) >= BATCH or message is not batch[-1]):
+                yield self._tapped(batch)
                 # Not held while the next one is read: it may be large too.
-                del batch
-        except OSError as error:
-            reason: object = error
+                batch = []
+            if isinstance(message, Skipped):
+                yield message
+        if broken is not None:
+            reason: object = broken
             if self._silent_seconds is not None:
                 reason = f"nothing came for {self._silent_seconds:.0f} s, not even an answer to a ping"
-            elif not isinstance(error, FrameError):
-                raise
-            raise UnreachableError(f"the connection broke: {reason}", retryable=True) from error
+            raise UnreachableError(f"the connection broke: {reason}", retryable=True) from broken
 
-    def _receive(self, limit: int) -> bytes:
-        """Up to *limit* bytes, as soon as there are some; none at the end."""
-        raw, selector = self._raw, self._selector
-        assert raw is not None
-        assert selector is not None
-        if self._buffered:
-            buffered, self._buffered = self._buffered, b""
-            return buffered
-        while True:
-            try:
-                with self._lock:
-                    data = raw.recv(limit)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                selector.select()
-            else:
-                self._received_at, self._unanswered_pings = time.monotonic(), 0
-                return data
+    def _next(self) -> Message | Skipped | None:
+        """The next message; None at the end. Raises one of `_NOT_NOW` where nothing more has come yet."""
+        opcode, frame = self._websocket.recv_data_frame()
+        if opcode == ABNF.OPCODE_CLOSE:
+            return None
+        size = self._frames.size
+        return (opcode == ABNF.OPCODE_TEXT, bytes(frame.data)) if len(frame.data) == size else Skipped(size)
+
+    def _tapped(self, batch: list[Message]) -> list[Message]:
+        """What is shown of *batch*, without secrets."""
+        redactor = self._client.redactor
+        if redactor.has_secrets:
+            batch = [(text, redactor.body(data) if text else redactor.binary(data)) for text, data in batch]
+        for text, data in batch if self._client.tap is not None else ():
+            content = {"text": data.decode("utf-8", "replace")} if text else {"b64": base64.b64encode(data).decode()}
+            self._record({"dir": "in", "kind": "ws-text" if text else "ws-binary", **content})
+        return batch
 
     def _record(self, record: Mapping[str, Any]) -> None:
-        if self._tap is not None:
-            self._tap({**record, "sock": "A"})
+        if self._client.tap is not None:
+            self._client.tap({**record, "sock": "A"})
 
     def shut(self) -> None:
         """End the connection, which wakes the thread that reads it; from any thread, returns at once."""
         self._shut = True
-        raw, call = self._raw, self._call
-        if raw is not None:
-            shut_down(raw)
-        if call is not None:
-            # It may still be opening.
-            call.cut()
+        if self._connection is not None:
+            shut_down(self._connection.sock)
 
     def close(self) -> None:
         """Free the connection; only from the thread that reads it."""
         self._record({"dir": "in", "kind": "ws-close"})
-        if self._selector is not None:
-            self._selector.close()
+        if self._connection is not None:
+            self._connection.close()
+
+
+class _WebSocket(WebSocket):
+    def send_close(self, *args: Any, **options: Any) -> None:
+        """Answer a close frame, if the other end still listens."""
+        with contextlib.suppress(OSError):
+            super().send_close(*args, **options)
+
+
+class _Wire:
+    """What websocket-client takes for a socket: safe with TLS, and its answer to the handshake is read by http.client.
+
+    :param timeout: seconds for the answer to begin, and for the other end to take what is sent.
+    """
+
+    def __init__(self, raw: socket.socket, timeout: float) -> None:
+        self.answer: FinalResponse | None = None
+        self.received_at = time.monotonic()
+        self.unanswered_pings = 0
+        self._raw = raw
+        self._head = b""
+        self._send_timeout = self._timeout = timeout
+        # A TLS connection must not be read and written at the same time.
+        self._lock = threading.Lock()
+        raw.settimeout(timeout)
+
+    def timeout(self, seconds: float) -> None:
+        """So long `recv` may wait from now on."""
+        self._timeout = seconds
+
+    def gettimeout(self) -> float:
+        """That websocket-client needn't wait: this does."""
+        return 0.0
+
+    def recv(self, size: int) -> bytes:
+        """Up to *size* bytes; none at the end. Raises one of `_NOT_NOW` where nothing comes in time."""
+        if self.answer is None:
+            self._head = self._read_answer()
+        if self._head:
+            piece, self._head = self._head[:size], self._head[size:]
+            return piece
         with self._lock:
-            raw, self._raw = self._raw, None
-            if raw is not None:
-                raw.close()
+            self._raw.settimeout(self._timeout)
+            data = self._raw.recv(size)
+        self.received_at, self.unanswered_pings = time.monotonic(), 0
+        return data
 
+    def _read_answer(self) -> bytes:
+        """Read the server's answer to the handshake; of its head, what the protocol is about."""
+        # Unbuffered: what comes behind it are frames.
+        source: Any = SimpleNamespace(makefile=lambda mode: self._raw.makefile(mode, buffering=0))
+        answer = FinalResponse(source)
+        with contextlib.closing(answer):
+            answer.begin()
+        self.answer = answer
+        if answer.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            raise WebSocketException("refused")
+        lines = [f"{name}: {' '.join(answer.getheader(name, '').split())}\r\n" for name in _HANDSHAKE]
+        return "".join(["HTTP/1.1 101\r\n", *lines, "\r\n"]).encode()
 
-def _as_record(text: bool, data: bytes) -> dict[str, Any]:
-    """A message in the form of a recording."""
-    if text:
-        return {"dir": "in", "kind": "ws-text", "text": data.decode("utf-8", "replace")}
-    return {"dir": "in", "kind": "ws-binary", "b64": base64.b64encode(data).decode()}
+    def send(self, data: bytes) -> int:
+        """Send all of *data*. TimeoutError where the other end doesn't take it in time."""
+        with self._lock:
+            self._raw.settimeout(self._send_timeout)
+            self._raw.sendall(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Nothing: the connection is closed by who made it."""

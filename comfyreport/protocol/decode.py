@@ -84,6 +84,22 @@ def loads(data: bytes | bytearray | str, max_values: int = _MAX_VALUES) -> Json:
         raise ValueError("nested too deeply") from None
 
 
+def read_json(data: bytes | bytearray) -> Json:
+    """A body as JSON; None where it is none."""
+    try:
+        return loads(data)
+    except ValueError:
+        return None
+
+
+def dumps(value: Json) -> bytes:
+    """*value* as JSON: with integers of any size, which orjson refuses over 64 bits and Python servers take."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode()
+
+
 def _count_values(data: bytes | bytearray | str) -> int:
     """An upper bound of how many values JSON holds: each but the first follows one of these characters."""
     if isinstance(data, str):

@@ -18,8 +18,8 @@ from typing import NamedTuple, cast, get_args
 from comfyreport import events as ev
 from comfyreport.errors import ComfyReportError, UsageError
 from comfyreport.events import Instant
-from comfyreport.net.recorder import Record
 from comfyreport.protocol import decode, responses
+from comfyreport.recording.recorder import Record
 from comfyreport.run import Run, RunInput
 from comfyreport.run.verdict import Verdict, without_history
 from comfyreport.workflow.files import from_mapping

@@ -13,7 +13,7 @@ from comfyreport import __version__
 from comfyreport.cli.arguments import COMMANDS
 from comfyreport.cli.main import main
 from comfyreport.events import EXIT_CODES
-from comfyreport.recording.replay import Stop
+from comfyreport.jobs.replay import Stop
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "sd15-txt2img.json"
 LIMIT = 60.0

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from comfyreport.cli import process
 from comfyreport.cli.process import Signals, open_missing_descriptors, report_stdout_failure, standard_streams
 
 LIMIT = 60.0
@@ -122,3 +123,27 @@ def test_signals_are_left_alone_outside_the_main_thread() -> None:
     thread.start()
     thread.join(LIMIT)
     assert failures == []
+
+
+@pytest.mark.usefixtures("handlers")
+def test_what_is_over_soon_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tests/e2e/test_blocked_start.py` has what isn't: the process exits then."""
+    monkeypatch.setattr(process, "BLOCKED_SECONDS", LIMIT)
+    monkeypatch.setattr(process, "exit_now", lambda code: None)
+    went_on: list[str] = []
+    calls: list[str] = []
+
+    def go_on() -> int:
+        went_on.append("without it")
+        return 0
+
+    with Signals() as signals:
+        with signals.may_block(go_on):
+            signal.raise_signal(signal.SIGINT)
+        with signals.may_block(go_on):
+            pass
+        signals.use(lambda: calls.append("kept"))
+    for thread in [each for each in threading.enumerate() if each.name.startswith("comfyreport-")]:
+        thread.join(LIMIT)
+        assert not thread.is_alive()
+    assert (calls, went_on) == (["kept"], [])

@@ -183,8 +183,13 @@ class Authority:
             folder, *sign, "-in", "server.csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial",
             "-extfile", "server.ext", "-out", "server.pem",
         )  # fmt: skip
+        _openssl(folder, *new, "-keyout", "client.key", "-out", "client.csr", "-subj", "/CN=Test client")
+        _openssl(
+            folder, *sign, "-in", "client.csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-out", "client.pem"
+        )
         self.cacert = folder / "authority.pem"
         self.pair = (folder / "server.pem", folder / "server.key")
+        self.client_pair = (folder / "client.pem", folder / "client.key")
 
 
 class _ProxyHandler(BaseHTTPRequestHandler):

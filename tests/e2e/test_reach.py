@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,44 @@ def test_a_certificate_for_another_host(nginx: Make, watched: Run, tmp_path_fact
     other = Authority(tmp_path_factory.mktemp("authority") / "names", names="DNS:elsewhere.invalid")
     server = nginx(certificate=other.pair)
     assert_unreachable(watched("--server", server.url, "--cacert", other.cacert), "tls", "127.0.0.1")
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_an_authority_of_the_environment(nginx: Make, watched: Run, authority: Authority, variable: str) -> None:
+    server = nginx(certificate=authority.pair)
+    assert_success(watched("--server", server.url, env={variable: str(authority.cacert)}))
+
+
+def test_a_certificate_of_the_clients_own(nginx: Make, watched: Run, authority: Authority, tmp_path: Path) -> None:
+    wants = f"ssl_client_certificate {authority.cacert}; ssl_verify_client on;"
+    server = nginx(certificate=authority.pair, server=wants)
+    own, key = authority.client_pair
+    both = tmp_path / "both.pem"
+    both.write_bytes(own.read_bytes() + key.read_bytes())
+    for value in (f"{own},{key}", both):
+        assert_success(watched("--server", server.url, "--cacert", authority.cacert, "--client-cert", value))
+    ended = watched("--server", server.url, "--cacert", authority.cacert)
+    assert ended.result["status"] == "unreachable"
+    assert not ended.result["retryable"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("nowhere.pem", "No such file"), ("text.pem", "no certificate"), ("own.pem,locked.key", "password")],
+)
+def test_a_certificate_of_the_clients_own_that_is_of_no_use(
+    watched: Run, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, words: str
+) -> None:
+    (tmp_path / "text.pem").write_text("no certificate\n")
+    own, key = authority.client_pair
+    (tmp_path / "own.pem").write_bytes(own.read_bytes())
+    lock = ["openssl", "ec", "-aes256", "-passout", "pass:x", "-in", str(key), "-out", str(tmp_path / "locked.key")]
+    subprocess.run(lock, check=True, capture_output=True)
+    paths = ",".join(str(tmp_path / name) for name in given.split(","))
+    ended = watched("--server", "https://127.0.0.1:9", "--client-cert", paths)
+    assert (ended.code, ended.result["submitted"]) == (2, "no")
+    assert "--client-cert" in ended.err
+    assert words in ended.err
 
 
 # --- paths

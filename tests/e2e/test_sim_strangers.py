@@ -106,9 +106,9 @@ def test_tls_where_there_is_none(driver: Driver) -> None:
     ("variable", "proxy", "texts"),
     [
         ("ALL_PROXY", "socks5://kim:hunter2@127.0.0.1:1", ("ALL_PROXY", "pip install 'requests[socks]'")),
-        ("http_proxy", "http://kim:hunter2@127.0.0.1:abc", ("http_proxy", "port is no number")),
-        ("http_proxy", "https://kim:hunter2@127.0.0.1:1", ("http_proxy", "https://")),
-        ("http_proxy", "ftp://kim:hunter2@127.0.0.1:1", ("http_proxy", "no scheme of a proxy")),
+        ("http_proxy", "http://kim:hunter2@127.0.0.1:abc", ("http_proxy", "http://HOST:PORT")),
+        ("http_proxy", "https://kim:hunter2@127.0.0.1:1", ("http_proxy", "socks5h://HOST:PORT")),
+        ("http_proxy", "ftp://kim:hunter2@127.0.0.1:1", ("http_proxy", "http://HOST:PORT")),
     ],
 )
 def test_a_proxy_that_can_not_be_used(driver: Driver, variable: str, proxy: str, texts: tuple[str, ...]) -> None:

@@ -23,16 +23,21 @@ ENDS = 40.0
 """Seconds within which a run ends that takes a few."""
 
 
-@contextlib.contextmanager
-def full_pipe() -> Iterator[int]:
-    """The writing end of a pipe that takes nothing: it is full, and nobody reads it."""
-    reading, writing = os.pipe()
+def fill(writing: int) -> None:
+    """Write into a pipe until it takes no more."""
     os.set_blocking(writing, False)
     for size in (65536, 1):
         with contextlib.suppress(BlockingIOError):
             while True:
                 os.write(writing, bytes(size))
     os.set_blocking(writing, True)
+
+
+@contextlib.contextmanager
+def full_pipe() -> Iterator[int]:
+    """The writing end of a pipe that takes nothing: it is full, and nobody reads it."""
+    reading, writing = os.pipe()
+    fill(writing)
     try:
         yield writing
     finally:
@@ -121,16 +126,33 @@ file.flush()
 def test_signals_end_it_whatever_the_main_thread_waits_for(driver: Driver, number: signal.Signals) -> None:
     driver.path("clogged.py", CLOGGED)
     env = {"PYTHONPATH": os.fspath(driver.folder)}
-    running = driver.start("--workflow", WORKFLOW, "--server", "sim", "-p", "clogged", env=env, stream=False)
+    hangup = number == signal.SIGHUP
+    running = driver.start("--workflow", WORKFLOW, "--server", "sim", "-p", "clogged", env=env, stream=not hangup)
     wait_for_file(driver.folder / "clogged")
     running.signal(number)
-    if number != signal.SIGHUP:
-        with pytest.raises(TimeoutError):
-            wait_for_file(driver.folder / "never", seconds=0.3)
-        running.signal(number)
     ended = running.end(ENDS)
-    assert ended.code == (128 + number if number == signal.SIGHUP else 130)
-    assert ended.err == ""
+    assert ended.code == (128 + number if hangup else 130)
+    if hangup:
+        assert ended.err == ""
+    else:
+        assert ended.result["status"] == "cancelled"
+
+
+def test_a_recording_that_takes_nothing_costs_itself_alone(driver: Driver) -> None:
+    os.mkfifo(driver.folder / "fifo")
+    reading = os.open(driver.folder / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    writing = os.open(driver.folder / "fifo", os.O_WRONLY)
+    fill(writing)
+    ended = driver.run(
+        "--workflow", WORKFLOW, "--server", "sim", "--record", "fifo", "--output", "out.png", env=QUICK, seconds=ENDS
+    )
+    os.close(writing)
+    os.close(reading)
+    assert (ended.code, ended.result["status"], ended.out) == (5, "success", "out.png\n")
+    assert [event["code"] for event in ended.of("warning")] == ["record_failed"]
+    assert ended.err == (
+        "comfyreport: the recording fifo is not whole: it takes what is written too slowly, or not at all\n"
+    )
 
 
 def wait_for_file(path: Path, seconds: float = ENDS) -> None:
@@ -163,7 +185,7 @@ if "SIGNAL" in os.environ:
     "module",
     [
         "argparse",
-        "comfyreport.net.access",
+        "comfyreport.access.credentials",
         "requests",
         "comfyreport.jobs.session",
         "comfyreport_jsonl",

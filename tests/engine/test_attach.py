@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from comfyreport import events as ev
-from comfyreport.net.client import Response
+from comfyreport.protocol.statuses import Response
 from tests.engine.world import PROMPT, World, code, entry, words
 
 Patch = pytest.MonkeyPatch

@@ -10,8 +10,8 @@ import pytest
 
 from comfyreport import events as ev
 from comfyreport.engine.sources import CallKind
-from comfyreport.net.client import Response
 from comfyreport.net.frames import Skipped
+from comfyreport.protocol.statuses import Response
 from tests.engine.world import PROMPT, World, outcome
 
 Patch = pytest.MonkeyPatch

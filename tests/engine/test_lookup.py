@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from comfyreport.engine.lookup import look_up_submission
-from comfyreport.net.client import Client, Response
+from comfyreport.net.client import Client
+from comfyreport.protocol.statuses import Response
 
 
 class _Table:

@@ -8,8 +8,8 @@ import pytest
 
 from comfyreport import events as ev
 from comfyreport.errors import UnreachableError
-from comfyreport.net.client import Response
 from comfyreport.net.frames import Skipped
+from comfyreport.protocol.statuses import Response
 from tests.engine.world import AUTH, ERROR, PROMPT, World, code, words
 
 Patch = pytest.MonkeyPatch

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comfyreport.net.client import Response
+from comfyreport.protocol.statuses import Response
 from tests.engine.world import BROKEN, ERROR, PROMPT, REFUSED, World, hangs, outcome, words
 
 Patch = pytest.MonkeyPatch

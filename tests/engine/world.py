@@ -23,8 +23,9 @@ from comfyreport.engine.options import RunOptions
 from comfyreport.engine.sources import CallDone, CallKind, SocketClosed, SocketOpened, Sources, StopRequested
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
-from comfyreport.net.client import Client, Response
+from comfyreport.net.client import Client
 from comfyreport.protocol.responses import manifest_of
+from comfyreport.protocol.statuses import Response
 from comfyreport.run import Run
 from comfyreport.timing import Timing
 

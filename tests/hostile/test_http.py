@@ -16,6 +16,8 @@ from urllib.parse import quote
 
 import pytest
 
+from comfyreport.access.address import parse_address
+from comfyreport.access.credentials import Access
 from comfyreport.api import run_generation, wait_for_completion
 from comfyreport.engine import output_files
 from comfyreport.engine.loop import Loop
@@ -24,8 +26,6 @@ from comfyreport.events.jsonlines import to_line
 from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.tracker import ProgressTracker
-from comfyreport.net.access import Access
-from comfyreport.net.address import parse_address
 from comfyreport.net.client import Client
 from comfyreport.protocol import responses
 from comfyreport.render.wording import describe_event

@@ -7,12 +7,12 @@ import hashlib
 import re
 import socket
 import time
+from typing import Any
 
-import pytest
-
+from comfyreport.access.address import parse_address
+from comfyreport.access.credentials import Access
+from comfyreport.engine.sources import CallDone, CallKind, SocketClosed, Sources
 from comfyreport.errors import UnreachableError
-from comfyreport.net.access import Access
-from comfyreport.net.address import parse_address
 from comfyreport.net.client import Client
 from comfyreport.net.websocket import Socket
 from comfyreport.timing import Timing
@@ -58,24 +58,35 @@ def open_and_close(client: Client) -> None:
 
 def open_error(client: Client) -> UnreachableError:
     """The error with which opening a socket fails, which must be soon."""
-    before = time.monotonic()
-    opened = Socket(client, "me")
-    with pytest.raises(UnreachableError) as caught:
-        opened.open()
-    opened.close()
+    sources = Sources(client, "me")
+    sources.connect()
+    (closed,) = until(sources, SocketClosed)
+    assert closed.fault is None
+    assert closed.error is not None
+    sources.shut()
     client.close()
-    assert time.monotonic() - before < LIMIT
-    return caught.value
+    error: UnreachableError = closed.error
+    return error
 
 
 def request_times_out(client: Client) -> bool:
     """Whether an HTTP request fails soon, and for the time limit."""
-    before = time.monotonic()
-    with pytest.raises(UnreachableError) as caught:
-        client.get("/queue")
-    client.close()
-    assert time.monotonic() - before < LIMIT
-    return caught.value.code == "no_answer"
+    sources = Sources(client, "me")
+    sources.call(CallKind.LOOK, lambda: client.get("/queue"), lambda done: None)
+    (done,) = until(sources, CallDone)
+    client.cut()
+    assert isinstance(done.error, UnreachableError)
+    return done.error.code == "no_answer"
+
+
+def until(sources: Sources, kind: type[Any]) -> list[Any]:
+    """What comes, up to the first of *kind*, as the loop hears of it."""
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        items = sources.receive(0.05)
+        if found := [item for item in items if isinstance(item, kind)]:
+            return found
+    raise AssertionError(f"no {kind.__name__} came")
 
 
 def sends_byte_by_byte(beginning: bytes, seconds: float = 0.05) -> Answer:

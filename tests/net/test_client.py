@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from comfyreport.access.address import parse_address
 from comfyreport.errors import UnreachableError
-from comfyreport.net.address import parse_address
 from comfyreport.net.client import Client
 from comfyreport.simulator import Simulator
 from comfyreport.timing import Timing
@@ -121,6 +126,134 @@ def test_a_download_that_is_cut_off_is_an_error() -> None:
         with pytest.raises(UnreachableError):
             b"".join(client.download("x.png", "", "output"))
         client.close()
+
+
+# --- connections
+
+
+class Counting:
+    """A server that counts its connections; *ends*: it closes each behind its answer, without a word."""
+
+    def __init__(self, ends: bool) -> None:
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self._ends = ends
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            while request := connection.recv(65536):
+                self.requests.append(request)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                if self._ends:
+                    return
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_connection_is_used_again_unless_it_is_over(ends: bool) -> None:
+    server = Counting(ends)
+    client = client_of(server.url, timing=Timing())
+    for _ in range(5):
+        assert client.get("/queue").body == {}
+        time.sleep(0.02)
+    assert server.connections == (5 if ends else 1)
+    # What changes something never goes over one that the server may be closing just now.
+    assert client.post("/interrupt", {}).body == {}
+    assert server.connections == (6 if ends else 2)
+    client.close()
+    server.close()
+
+
+@pytest.mark.slow
+def test_a_request_may_take_as_long_as_the_server_takes_pieces_of_it() -> None:
+    """Slower than any limit for an answer, but never for a piece."""
+    size = 6 * 1024 * 1024
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        received = len(request)
+        while received < size:
+            received += len(connection.recv(16384))
+            time.sleep(0.01)
+        http("200 OK", b"{}")(connection, b"")
+
+    timing = Timing(connect_timeout=1.0, read_timeout=1.0, response_timeout=1.0)
+    with stranger(answer) as server:
+        client = client_of(server.url, timing=timing)
+        before = time.monotonic()
+        assert client.post("/prompt", {"prompt": "x" * size}).status == 200
+        assert time.monotonic() - before > 3 * timing.read_timeout, "the test was too quick to show anything"
+        client.close()
+
+
+def test_an_answer_that_comes_before_the_request_is_read() -> None:
+    def answer(connection: socket.socket, request: bytes) -> None:
+        http("413 Request Entity Too Large", b"too large")(connection, request)
+
+    with stranger(answer) as server:
+        client = client_of(server.url, timing=Timing())
+        with contextlib.suppress(UnreachableError):
+            # A reset may overtake the answer: then, too, it is no fault of ours.
+            assert client.post("/prompt", {"prompt": "x" * 5_000_000}).status == 413
+        client.close()
+
+
+def test_a_name_with_dead_addresses_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first address takes no connection and refuses none; the name is looked up anew once the good one is gone."""
+    asked: list[str] = []
+    resolve = socket.getaddrinfo
+
+    def answer(host: str, port: int, *args: Any, **options: Any) -> Any:
+        if host != "dual.example":
+            return resolve(host, port, *args, **options)
+        asked.append(host)
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*kind, ("192.0.2.1", port)), (*kind, ("127.0.0.1", port))]
+
+    class Dead(socket.socket):
+        def connect(self, address: Any) -> None:
+            if address[0] == "192.0.2.1":
+                time.sleep(self.gettimeout() or 60)
+                raise TimeoutError
+            super().connect(address)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    monkeypatch.setattr(socket, "socket", Dead)
+    with stranger(http("200 OK", b"{}")) as server:
+        client = client_of(server.url.replace("127.0.0.1", "dual.example"), timing=Timing())
+        began = time.monotonic()
+        for _ in range(4):
+            assert client.get("/queue").body == {}
+        assert time.monotonic() - began < Timing().connect_timeout, "as long as one wait for the dead address"
+        assert f"Host: dual.example:{server.url.rpartition(':')[2]}\r\n".encode() in server.requests[0]
+        looked_up = len(asked)
+    with pytest.raises(UnreachableError):
+        client.get("/queue")
+    client.close()
+    assert looked_up == 1
+
+
+def test_no_query_token_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with stranger(http("200 OK", b"{}")) as server:
+        client = client_of(f"{server.url}/?token=hunter3")
+        client.get("/queue")
+        client.close()
+        assert b"token=hunter3" in server.requests[0]
+    assert "hunter3" not in caplog.text
 
 
 def test_nothing_secret_reaches_the_tap_or_an_error(records: list[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfyreport.net.failures import status_error
+from comfyreport.protocol.statuses import status_error
 
 SECRET = "s3cr3t-pa55"
 

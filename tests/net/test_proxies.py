@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from comfyreport.access.address import parse_address
 from comfyreport.errors import UnreachableError
-from comfyreport.net.proxies import Proxy, environ_proxy, parse_proxy, proxy_of
+from comfyreport.net.proxies import Proxy, proxy_of
 
-URL = "http://comfy.invalid:8188/queue"
+SERVER = parse_address("http://comfy.invalid:8188")
 
 
 @pytest.mark.parametrize(
@@ -25,33 +26,32 @@ URL = "http://comfy.invalid:8188/queue"
         ("socks5h://u:p@proxy", Proxy("socks5h", "proxy", 1080, "u", "p")),
     ],
 )
-def test_proxies_that_are_supported(text: str, proxy: Proxy) -> None:
-    assert parse_proxy(text) == proxy
+def test_proxies_that_are_supported(monkeypatch: pytest.MonkeyPatch, text: str, proxy: Proxy) -> None:
+    monkeypatch.setenv("http_proxy", text)
+    assert proxy_of(SERVER) == proxy
     assert proxy.host_port.endswith(f":{proxy.port}")
 
 
 @pytest.mark.parametrize(
-    ("variable", "text", "words"),
+    ("variable", "text"),
     [
-        ("http_proxy", "http://u:SECRET@127.0.0.1:abc", "port"),
-        ("HTTP_PROXY", "http://u:SECRET@127.0.0.1:99999", "port"),
-        ("http_proxy", "https://u:SECRET@127.0.0.1:1", "https://"),
-        ("ALL_PROXY", "ftp://u:SECRET@127.0.0.1:1", "scheme"),
-        ("all_proxy", "socks://u:SECRET@127.0.0.1:1", "scheme"),
-        ("http_proxy", "http://:3128", "host"),
-        ("http_proxy", "http://u:SECRET@[::1", "no address"),
-        ("http_proxy", "http://u:SECRET@h\u2100st", "no address"),
+        ("http_proxy", "http://u:SECRET@127.0.0.1:abc"),
+        ("HTTP_PROXY", "http://u:SECRET@127.0.0.1:99999"),
+        ("http_proxy", "https://u:SECRET@127.0.0.1:1"),
+        ("ALL_PROXY", "ftp://u:SECRET@127.0.0.1:1"),
+        ("all_proxy", "socks://u:SECRET@127.0.0.1:1"),
+        ("http_proxy", "http://:3128"),
+        ("http_proxy", "http://u:SECRET@[::1"),
+        ("http_proxy", "http://u:SECRET@h\u2100st"),
     ],
 )
-def test_an_unusable_proxy_is_named_by_its_variable(
-    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, words: str
-) -> None:
+def test_an_unusable_proxy_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
     monkeypatch.setenv(variable, text)
     with pytest.raises(UnreachableError) as caught:
-        proxy_of(URL)
+        proxy_of(SERVER)
     error = caught.value
     assert variable in error.message
-    assert words in error.message
+    assert "http://HOST:PORT" in error.hint
     assert "SECRET" not in f"{error.message}{error.hint}"
     assert (error.code, error.retryable, error.sent) == ("usage", False, False)
     assert error.__context__ is None or error.__suppress_context__
@@ -61,17 +61,32 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "socks", None)
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
     with pytest.raises(UnreachableError, match="ALL_PROXY") as caught:
-        proxy_of(URL)
+        proxy_of(SERVER)
     assert "pip install 'requests[socks]'" in caught.value.hint
 
 
 def test_no_proxy_and_other_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert proxy_of(URL) is None
+    assert proxy_of(SERVER) is None
     monkeypatch.setenv("https_proxy", "nonsense://x")
-    assert proxy_of(URL) is None
+    assert proxy_of(SERVER) is None
     monkeypatch.setenv("http_proxy", "nonsense://x")
     monkeypatch.setenv("no_proxy", "comfy.invalid")
-    assert proxy_of(URL) is None
+    assert proxy_of(SERVER) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "comfy.localhost", "[::1]", "127.8.8.8", "0.0.0.0"])
+def test_this_machine_is_reached_without_one(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://proxy:3128")
+    assert proxy_of(parse_address(f"http://{host}:8188")) is None
+    assert proxy_of(parse_address("http://10.0.0.7:8188")) is not None
+
+
+@pytest.mark.parametrize("value", ["comfy.invalid", ".invalid", "comfy.invalid:8188", "*", "10.0.0.0/8,comfy.invalid"])
+def test_no_proxy(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", value)
+    assert proxy_of(SERVER) is None
+    assert (proxy_of(parse_address("http://10.0.0.7")) is None) == ("10." in value or value == "*")
 
 
 class ChangingEnviron(dict[str, str]):
@@ -96,5 +111,5 @@ class ChangingEnviron(dict[str, str]):
 def test_an_environment_that_changes_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     environ = ChangingEnviron(http_proxy="http://proxy:3128")
     monkeypatch.setattr("os.environ", environ)
-    assert environ_proxy(URL) == "http://proxy:3128"
+    assert proxy_of(SERVER) == Proxy("http", "proxy", 3128)
     assert environ.times < 0

@@ -9,9 +9,10 @@ import threading
 import time
 
 import pytest
+import websocket._handshake
 
+from comfyreport.access.credentials import Access
 from comfyreport.errors import UnreachableError
-from comfyreport.net.access import Access
 from comfyreport.net.websocket import Socket
 from comfyreport.timing import Timing
 from tests.e2e.strangers import Stranger, http, stranger
@@ -74,6 +75,26 @@ def test_cookies_are_not_carried_from_one_client_to_another() -> None:
         assert cookies_of(one) + cookies_of(two) == [[], [], []]
 
 
+def test_the_jar_that_websocket_client_has_for_a_process_is_neither_filled_nor_emptied_into_a_handshake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It fails where websocket-client keeps its cookies in another way, or reads them elsewhere."""
+    jar = websocket._handshake.CookieJar
+    monkeypatch.setattr(jar, "jar", {})
+    for host in ("127.0.0.1", "host.invalid"):
+        jar.add(f"theirs=1; Domain={host}")
+    before = dict(jar.jar)
+    assert set(before) == {".127.0.0.1", ".host.invalid"}
+    del jar.jar[".host.invalid"]
+    with stranger(accepts("Set-Cookie: ours=1; Domain=127.0.0.1; Path=/", "Set-Cookie: a@b=1; Domain=x")) as server:
+        client = client_of(server.url)
+        open_and_close(client)
+        client.close()
+        assert cookies_of(server) == [[]]
+    assert set(jar.jar) == {".127.0.0.1"}
+    assert "ours" not in str(jar.jar)
+
+
 def test_cookies_for_other_requests_are_not_sent() -> None:
     lines = ("s=1; Secure", "p=1; Path=/nowhere", "d=1; Domain=elsewhere.example", "g=1; Max-Age=0")
     with stranger(accepts(*(f"Set-Cookie: {line}" for line in lines))) as server:
@@ -96,6 +117,54 @@ def test_what_comes_with_the_handshake_is_not_lost() -> None:
         opened.close()
         client.close()
     assert [message for batch in batches for message in batch] == [(True, b"hello"), (True, b"again")]
+
+
+EARLY = [
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 102 Processing\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("early", [*EARLY, b"".join(EARLY)])
+def test_informational_answers_before_the_answer(early: bytes) -> None:
+    def answer(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(early)
+        accepts(rest=b"\x81\x05hello\x88\x00")(connection, request)
+
+    with stranger(answer) as server:
+        client = client_of(server.url, Timing())
+        opened = Socket(client, "me")
+        opened.open()
+        assert list(opened.frames()) == [[(True, b"hello")]]
+        opened.close()
+        assert client.get("/queue").body == {}
+        assert client.post("/prompt", {"prompt": {}}).status == 200
+        client.close()
+
+
+def test_informational_answers_without_an_end_are_given_up() -> None:
+    def answer(connection: socket.socket, request: bytes) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(EARLY[1] * 100)
+
+    with stranger(answer) as server:
+        assert open_error(client_of(server.url)).code == "no_answer"
+        assert request_times_out(client_of(server.url))
+
+
+@pytest.mark.parametrize("header", [b"Server: caf\xe9", b"X-Long: " + b"x" * 60_000, b"X-Folded: a\r\n  b"])
+def test_odd_headers_do_no_harm(header: bytes) -> None:
+    def answer(connection: socket.socket, request: bytes) -> None:
+        head, _, rest = handshake_response(request).partition(b"\r\n")
+        connection.sendall(head + b"\r\n" + header + b"\r\n" + rest)
+        connection.recv(1000)
+
+    with stranger(answer) as server:
+        client = client_of(server.url, Timing())
+        open_and_close(client)
+        client.close()
 
 
 def test_a_header_of_the_user_replaces_the_usual_one() -> None:

@@ -150,6 +150,6 @@ def test_a_tunnel_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with stranger(http("407 Proxy Authentication Required")) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url.replace("//", "//kim:pw@"))
         error = open_error(client_of("https://comfy.invalid"))
-        assert proxy.requests[0].startswith(b"CONNECT comfy.invalid:443 HTTP/1.1\r\n")
+        assert proxy.requests[0].startswith(b"CONNECT comfy.invalid:443 HTTP/1.")
         assert b"Basic " + base64.b64encode(b"kim:pw") in proxy.requests[0]
     assert (error.code, "407" in error.message) == ("auth", True)

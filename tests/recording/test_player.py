@@ -14,8 +14,8 @@ from hypothesis import given, strategies as st
 
 from comfyreport import events as ev
 from comfyreport.errors import UsageError
-from comfyreport.net.recorder import Recorder
 from comfyreport.recording.player import Player, Recording, parse_recording, read_recording
+from comfyreport.recording.recorder import Recorder
 from tests import recordings
 from tests.playing import check, executing, play, short, text, text_frame, the_end
 

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comfyreport.access.redaction import PLACEHOLDER
 from comfyreport.errors import UsageError
-from comfyreport.net.recorder import Recorder
-from comfyreport.net.redaction import PLACEHOLDER
+from comfyreport.recording import recorder as recorder_module
 from comfyreport.recording.player import read_recording
+from comfyreport.recording.recorder import Recorder
+from comfyreport.timing import Timing
 
 SERVER = "http://127.0.0.1:8188"
+LIMIT = 60.0
 
 
 def record(path: Path, *taps: dict[str, Any], secrets: tuple[str, ...] = ()) -> bytes:
@@ -31,6 +40,7 @@ def test_a_recording_is_written_as_it_happens(tmp_path: Path) -> None:
     """A process that is killed leaves all that it had heard."""
     recorder = Recorder(tmp_path / "r", server=SERVER)
     recorder.tap({"dir": "in", "kind": "ws-text", "text": "x"})
+    recorder.flush()
     assert (tmp_path / "r").read_bytes().count(b"\n") == 2
     recorder.close()
     recorder.close()
@@ -127,6 +137,105 @@ def test_a_fifo_that_nobody_reads_is_a_usage_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(UsageError, match="nobody reads this FIFO"):
         Recorder(tmp_path / "fifo", server=SERVER)
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """A FIFO, and the end of it that nobody reads; no thread of a recorder is left once that end is closed."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no FIFOs here")
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    yield path, reading
+    os.close(reading)
+    for thread in [each for each in threading.enumerate() if each.name == "comfyreport-recorder"]:
+        thread.join(LIMIT)
+        assert not thread.is_alive()
+
+
+SHORT = Timing().scaled(0.01)
+LONG = replace(SHORT, record_limit=1e6)
+"""With which nothing but what is tested ends a recording."""
+
+
+def test_what_takes_nothing_ends_the_recording(fifo: tuple[Path, int]) -> None:
+    told: list[str] = []
+    recorder = Recorder(fifo[0], server=SERVER, on_failure=told.append, timing=SHORT)
+    deadline = time.monotonic() + LIMIT
+    while recorder.failure is None and time.monotonic() < deadline:
+        recorder.tap({"dir": "in", "kind": "ws-text", "text": "x" * 1000})
+    recorder.note("end")
+    recorder.flush()
+    recorder.close()
+    assert recorder.failure == "it takes what is written too slowly, or not at all"
+    assert told == [recorder.failure]
+
+
+@pytest.mark.parametrize("act", [Recorder.flush, Recorder.close])
+def test_what_is_left_is_waited_for_with_a_limit(act: Callable[[Recorder], None], fifo: tuple[Path, int]) -> None:
+    told: list[str] = []
+    recorder = Recorder(fifo[0], server=SERVER, on_failure=told.append, timing=SHORT)
+    recorder.tap({"dir": "in", "kind": "ws-text", "text": "x" * 1_000_000})
+    act(recorder)
+    assert told == [recorder.failure] == ["it takes what is written too slowly, or not at all"]
+
+
+def test_a_user_in_a_hurry_is_not_kept(fifo: tuple[Path, int]) -> None:
+    recorder = Recorder(fifo[0], server=SERVER, timing=LONG)
+    recorder.tap({"dir": "in", "kind": "ws-text", "text": "x" * 1_000_000})
+    recorder.hurry = lambda: True
+    recorder.close()
+    assert recorder.failure is not None
+
+
+def test_no_more_waits_than_memory_should_hold(fifo: tuple[Path, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "MOST_WAITING", 100_000)
+    recorder = Recorder(fifo[0], server=SERVER, timing=LONG)
+    taken = 0
+    while recorder.failure is None:
+        recorder.tap({"dir": "in", "kind": "ws-text", "text": "x" * 10_000})
+        taken += 1
+    # What waits, and what a pipe holds.
+    assert 10 <= taken < 100
+
+
+def test_what_is_merely_slow_gets_all(fifo: tuple[Path, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "MOST_WAITING", 100_000)
+    path, reading = fifo
+    os.set_blocking(reading, True)
+    read: list[bytes] = []
+
+    def work() -> None:
+        while data := os.read(reading, 4096):
+            read.append(data)
+
+    thread = threading.Thread(target=work)
+    recorder = Recorder(path, server=SERVER, timing=replace(LONG, backpressure=LIMIT))
+    thread.start()
+    for _ in range(100):
+        recorder.tap({"dir": "in", "kind": "ws-text", "text": "x" * 10_000})
+    recorder.close()
+    thread.join(LIMIT)
+    assert recorder.failure is None
+    assert b"".join(read).count(b"\n") == 101
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no process is killed so here")
+def test_a_killed_process_leaves_whole_lines(tmp_path: Path) -> None:
+    source = (
+        "import sys\nfrom comfyreport.recording.recorder import Recorder\n"
+        "recorder = Recorder(sys.argv[1], server='x')\n"
+        "while recorder.failure is None: recorder.tap({'dir': 'in', 'kind': 'ws-text', 'text': 'x' * 300})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", source, os.fspath(tmp_path / "r")]) as process:
+        deadline = time.monotonic() + LIMIT
+        while not (tmp_path / "r").exists() or (tmp_path / "r").stat().st_size < 100_000:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    records = read_recording(tmp_path / "r").records
+    assert {each["text"] for each in records} == {"x" * 300}
 
 
 def test_many_threads_write_whole_lines(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from dataclasses import dataclass, field
@@ -38,20 +39,28 @@ class Address:
     @property
     def base(self) -> str:
         """The HTTP address without anything secret, without a slash at its end."""
-        return f"{'https' if self.secure else 'http'}://{self._host_port}{self.prefix}"
+        host = self.host.replace("%", "%25")
+        return f"{'https' if self.secure else 'http'}://{_joined(host, self.port)}{self.prefix}"
 
     @property
-    def _host_port(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port is None else f"{host}:{self.port}"
+    def place(self) -> tuple[str, int]:
+        """Host and port to connect to. UnicodeError where no such name can be."""
+        host = self.host if self.host.isascii() else self.host.encode("idna").decode()
+        return host, self.port or (443 if self.secure else 80)
+
+    @property
+    def host_port(self) -> str:
+        """The `Host` header: a zone is of this machine alone (RFC 6874)."""
+        return _joined(self.place[0].partition("%")[0], self.port)
 
     @property
     def loopback(self) -> bool:
         """Whether it is this machine."""
         try:
-            return ipaddress.ip_address(self.host).is_loopback
+            address = ipaddress.ip_address(self.host)
         except ValueError:
-            return self.host == "localhost" or self.host.endswith(".localhost")
+            return self.host.rstrip(".") == "localhost" or self.host.rstrip(".").endswith(".localhost")
+        return address.is_loopback or address.is_unspecified
 
     @property
     def credentials(self) -> tuple[str, str] | None:
@@ -63,10 +72,10 @@ class Address:
         query = urlencode((*self.query, *params.items()))
         return f"{self.base}{path}" + (f"?{query}" if query else "")
 
-    def socket_url(self, client_id: str) -> str:
-        """The URL of the WebSocket for *client_id*; not for showing."""
-        query = urlencode((*self.query, ("clientId", client_id)))
-        return f"{'wss' if self.secure else 'ws'}://{self._host_port}{self.prefix}/ws?{query}"
+
+def _joined(host: str, port: int | None) -> str:
+    host = f"[{host}]" if ":" in host else host
+    return host if port is None else f"{host}:{port}"
 
 
 def parse_address(text: str) -> Address:
@@ -79,6 +88,8 @@ def parse_address(text: str) -> Address:
     bare = _SCHEME.match(text) is None
     if bare and _BROKEN_SCHEME.match(text):
         raise UsageError(f"--server {_redacted(text)}: behind the scheme there must be ://", hint=_HINT)
+    with contextlib.suppress(ValueError):
+        text = f"[{ipaddress.IPv6Address(text)}]"
     full = f"http://{text}" if bare else text
     try:
         parts = urlsplit(full)
@@ -98,7 +109,7 @@ def parse_address(text: str) -> Address:
         port = DEFAULT_PORT
     return Address(
         secure=_SCHEMES[parts.scheme] == "https",
-        host=host,
+        host=host.replace("%25", "%"),
         port=port,
         prefix=quote(_TRAILING_ROUTES.sub("", parts.path), safe="/%:@!$&'()*+,;=~"),
         query=tuple(parse_qsl(parts.query, keep_blank_values=True)),

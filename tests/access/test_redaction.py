@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport.net.redaction import MIN_LENGTH, PLACEHOLDER, Redactor
+from comfyreport.access.redaction import MIN_LENGTH, PLACEHOLDER, Redactor
 
 
 def test_a_secret_within_another_leaves_no_rest() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import certifi
 import pytest
 
+from comfyreport.access.address import parse_address
+from comfyreport.access.credentials import Access
+from comfyreport.cli.credentials import parse_extra_data, parse_headers
 from comfyreport.errors import UsageError
-from comfyreport.net.access import Access, parse_extra_data, parse_headers
-from comfyreport.net.address import parse_address
 
 SECRET = "s3cr3t-pa55"
 

@@ -2,70 +2,83 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import given, strategies as st
 
+from comfyreport.access.address import DEFAULT_SERVER, Address, parse_address
 from comfyreport.errors import UsageError
-from comfyreport.net.address import DEFAULT_SERVER, Address, parse_address
 
 ACCEPTED = [
-    ("localhost", "http://localhost:8188", "ws://localhost:8188"),
-    ("10.0.0.5", "http://10.0.0.5:8188", "ws://10.0.0.5:8188"),
-    ("gpu.example.org:80", "http://gpu.example.org:80", "ws://gpu.example.org:80"),
-    ("  host:1234\n", "http://host:1234", "ws://host:1234"),
-    ("[::1]", "http://[::1]:8188", "ws://[::1]:8188"),
-    ("[::1]:9000", "http://[::1]:9000", "ws://[::1]:9000"),
-    ("http://[2001:db8::1]/x", "http://[2001:db8::1]/x", "ws://[2001:db8::1]/x"),
-    ("http://host", "http://host", "ws://host"),
-    ("https://host", "https://host", "wss://host"),
-    ("ws://host:1", "http://host:1", "ws://host:1"),
-    ("wss://host", "https://host", "wss://host"),
-    ("HTTPS://Host", "https://host", "wss://host"),
-    ("http://host:", "http://host", "ws://host"),
-    ("host/comfy", "http://host:8188/comfy", "ws://host:8188/comfy"),
-    ("http://host/", "http://host", "ws://host"),
-    ("http://host/ws", "http://host", "ws://host"),
-    ("ws://host/ws/", "http://host", "ws://host"),
-    ("http://host/api", "http://host", "ws://host"),
-    ("http://host/api/ws", "http://host", "ws://host"),
-    ("https://host/comfy/api///", "https://host/comfy", "wss://host/comfy"),
-    ("https://host/a/b/ws", "https://host/a/b", "wss://host/a/b"),
-    ("http://host/myapi", "http://host/myapi", "ws://host/myapi"),
-    ("http://host/ws/deep", "http://host/ws/deep", "ws://host/ws/deep"),
-    ("http://host/a%20ü", "http://host/a%20%C3%BC", "ws://host/a%20%C3%BC"),
-    ("http:8188/x", "http://http:8188/x", "ws://http:8188/x"),
-    ("ws:80", "http://ws:80", "ws://ws:80"),
-    ("ws/x", "http://ws:8188/x", "ws://ws:8188/x"),
-    ("http://host/@me/x", "http://host/@me/x", "ws://host/@me/x"),
-    ("http://host#part", "http://host", "ws://host"),
-    ("host?token=http://x", "http://host:8188", "ws://host:8188"),
-    ("host", "http://host:8188", "ws://host:8188"),
-    ("host:80", "http://host:80", "ws://host:80"),
-    (" host ", "http://host:8188", "ws://host:8188"),
-    ("ws://host/ws", "http://host", "ws://host"),
-    ("wss://host:444/ws", "https://host:444", "wss://host:444"),
-    ("HTTPS://Host/", "https://host", "wss://host"),
-    ("http://host/gpu/1/", "http://host/gpu/1", "ws://host/gpu/1"),
-    ("http://host/gpu/api/ws/", "http://host/gpu", "ws://host/gpu"),
-    ("http://host/wsx", "http://host/wsx", "ws://host/wsx"),
-    ("http://host/a%20b", "http://host/a%20b", "ws://host/a%20b"),
-    ("[::1]:8188", "http://[::1]:8188", "ws://[::1]:8188"),
-    ("http://[::1]", "http://[::1]", "ws://[::1]"),
-    ("user:password@host", "http://host:8188", "ws://host:8188"),
-    ("https://user:password@host/x?token=t#f", "https://host/x", "wss://host/x"),
-    (DEFAULT_SERVER, "http://127.0.0.1:8188", "ws://127.0.0.1:8188"),
+    ("localhost", "http://localhost:8188"),
+    ("10.0.0.5", "http://10.0.0.5:8188"),
+    ("gpu.example.org:80", "http://gpu.example.org:80"),
+    ("  host:1234\n", "http://host:1234"),
+    ("[::1]", "http://[::1]:8188"),
+    ("[::1]:9000", "http://[::1]:9000"),
+    ("::1", "http://[::1]:8188"),
+    ("2001:db8::7", "http://[2001:db8::7]:8188"),
+    ("[fe80::1%25eth0]", "http://[fe80::1%25eth0]:8188"),
+    ("[fe80::1%eth0]:80", "http://[fe80::1%25eth0]:80"),
+    ("fe80::1%eth0", "http://[fe80::1%25eth0]:8188"),
+    ("http://[2001:db8::1]/x", "http://[2001:db8::1]/x"),
+    ("http://host", "http://host"),
+    ("https://host", "https://host"),
+    ("ws://host:1", "http://host:1"),
+    ("wss://host", "https://host"),
+    ("HTTPS://Host", "https://host"),
+    ("http://host:", "http://host"),
+    ("host/comfy", "http://host:8188/comfy"),
+    ("http://host/", "http://host"),
+    ("http://host/ws", "http://host"),
+    ("ws://host/ws/", "http://host"),
+    ("http://host/api", "http://host"),
+    ("http://host/api/ws", "http://host"),
+    ("https://host/comfy/api///", "https://host/comfy"),
+    ("https://host/a/b/ws", "https://host/a/b"),
+    ("http://host/myapi", "http://host/myapi"),
+    ("http://host/ws/deep", "http://host/ws/deep"),
+    ("http://host/a%20ü", "http://host/a%20%C3%BC"),
+    ("http:8188/x", "http://http:8188/x"),
+    ("ws:80", "http://ws:80"),
+    ("ws/x", "http://ws:8188/x"),
+    ("http://host/@me/x", "http://host/@me/x"),
+    ("http://host#part", "http://host"),
+    ("host?token=http://x", "http://host:8188"),
+    ("host", "http://host:8188"),
+    ("host:80", "http://host:80"),
+    (" host ", "http://host:8188"),
+    ("ws://host/ws", "http://host"),
+    ("wss://host:444/ws", "https://host:444"),
+    ("HTTPS://Host/", "https://host"),
+    ("http://host/gpu/1/", "http://host/gpu/1"),
+    ("http://host/gpu/api/ws/", "http://host/gpu"),
+    ("http://host/wsx", "http://host/wsx"),
+    ("http://host/a%20b", "http://host/a%20b"),
+    ("[::1]:8188", "http://[::1]:8188"),
+    ("http://[::1]", "http://[::1]"),
+    ("user:password@host", "http://host:8188"),
+    ("https://user:password@host/x?token=t#f", "https://host/x"),
+    (DEFAULT_SERVER, "http://127.0.0.1:8188"),
 ]
 
 
-@pytest.mark.parametrize(("text", "base", "socket"), ACCEPTED)
-def test_accepted_forms(text: str, base: str, socket: str) -> None:
+@pytest.mark.parametrize(("text", "base"), ACCEPTED)
+def test_accepted_forms(text: str, base: str) -> None:
     address = parse_address(text)
     assert address.base == base
     assert address.url("/prompt").partition("?")[0] == f"{base}/prompt"
-    assert address.socket_url("me").partition("?")[0] == f"{socket}/ws"
+    assert address.host_port == re.sub("/.*|%25eth0", "", base.partition("://")[2])
     assert address.secure == base.startswith("https")
+
+
+def test_a_zone_and_a_foreign_name_as_the_network_takes_them() -> None:
+    assert parse_address("[fe80::1%25eth0]:9000").place == ("fe80::1%eth0", 9000)
+    address = parse_address("http://b\u00fccher.example")
+    assert (address.place, address.host_port) == (("xn--bcher-kva.example", 80), "xn--bcher-kva.example")
+    assert parse_address("https://host").place == ("host", 443)
 
 
 def test_the_query_goes_along_but_is_not_shown() -> None:
@@ -76,7 +89,6 @@ def test_the_query_goes_along_but_is_not_shown() -> None:
         *own,
         ("filename", "ü&.png"),
     ]
-    assert parse_qsl(urlsplit(address.socket_url("me")).query, keep_blank_values=True) == [*own, ("clientId", "me")]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +107,7 @@ def test_the_query_goes_along_but_is_not_shown() -> None:
 def test_userinfo(text: str, credentials: tuple[str, str] | None) -> None:
     address = parse_address(text)
     assert address.credentials == credentials
-    assert "@" not in address.base + address.url("/") + address.socket_url("me")
+    assert "@" not in address.base + address.url("/")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +145,6 @@ REFUSED = [
     "host:99999",
     "host:-1",
     "http://host:80:80",
-    "::1",
     "http://[::1",
     "http://ho st",
     "http://ho\tst",
@@ -222,5 +233,4 @@ def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
     assert address.host
     again = parse_address(address.base)
     assert (again.base, again.host, again.secure) == (address.base, address.host, address.secure)
-    for url in (address.url("/prompt"), address.socket_url("me")):
-        assert urlsplit(url).hostname
+    assert urlsplit(address.url("/prompt")).hostname

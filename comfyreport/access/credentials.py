@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import os
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from comfyreport.access.address import Address
 from comfyreport.errors import UsageError
-from comfyreport.net.address import Address
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -29,7 +31,7 @@ _LONG_USER_NAME = 16
 _SCHEME_LENGTH = 7
 """Characters: a word of letters alone, up to this long, in a header is an authentication scheme such as "Bearer"."""
 
-_HEADER_HINT = "--header 'NAME: VALUE', or --header @FILE with one such line each"
+HEADER_HINT = "--header 'NAME: VALUE', or --header @FILE with one such line each"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Access:
     :param extra_data: `extra_data` of the submission: keys of API nodes.
     :param cacert: a file of certificates in PEM form: those of a private authority.
     :param insecure: don't check the server's certificate.
+    :param client_cert: `FILE` or `FILE,KEY`: this client's own certificate, in PEM form.
     :raises UsageError: where one of them can't be used.
     """
 
@@ -49,12 +52,14 @@ class Access:
     extra_data: Mapping[str, str] = field(default_factory=dict, repr=False)
     cacert: str = ""
     insecure: bool = False
+    client_cert: str = ""
 
     def __post_init__(self) -> None:
         for name, value in self.headers.items():
-            _check_header(name, value)
+            check_header(name, value)
         _check_token(self.token)
-        _check_certificates(self.cacert)
+        if self.cacert or self.client_cert:
+            self.tls()
 
     @classmethod
     def of(cls, environ: Mapping[str, str], **more: Any) -> Access:
@@ -70,6 +75,36 @@ class Access:
             headers["Authorization"] = f"Bearer {self.token}"
         own = {name.lower() for name in self.headers}
         return {name: value for name, value in headers.items() if name.lower() not in own} | dict(self.headers)
+
+    def tls(self) -> ssl.SSLContext:
+        """What TLS connections to the server rest on: for certificates, the system's store and `SSL_CERT_FILE`, or
+        what `cacert` or the variables of requests and curl name instead. Raises UsageError.
+        """
+        # Needed for https alone, and dear to import.
+        import certifi
+        import truststore
+
+        environ = os.environ
+        bundle = self.cacert or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or ""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        with _pem("--cacert", bundle, "name a file of certificates in PEM form"):
+            if self.insecure:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            elif bundle:
+                context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
+            else:
+                context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                if sys.platform not in ("win32", "darwin"):
+                    # A small container has none of its own.
+                    context.load_verify_locations(certifi.where())
+        own, _, key = self.client_cert.partition(",")
+        with _pem(
+            "--client-cert", self.client_cert, "--client-cert FILE, or FILE,KEY, in PEM form, without a password"
+        ):
+            if own:
+                # A function, so that OpenSSL asks nobody for a password.
+                context.load_cert_chain(own, key or None, password=lambda: "")
+        return context
 
     def secrets(self, address: Address) -> list[str]:
         """All texts that must be redacted, the longest first: one may be a part of another."""
@@ -90,27 +125,12 @@ class Access:
         return sorted({secret for secret in secrets if secret}, key=len, reverse=True)
 
 
-def parse_headers(values: Iterable[str]) -> dict[str, str]:
-    """`--header` values as headers; `@FILE` reads them from a file, one a line. Raises UsageError."""
-    headers: dict[str, str] = {}
-    for value in values:
-        for line in _read_file(value[1:]) if value.startswith("@") else [value]:
-            name, colon, text = line.partition(":")
-            name, text = name.strip(), text.strip()
-            if not colon:
-                # Not shown: it may be a secret value without its name.
-                raise UsageError("--header without a colon is no header", hint=_HEADER_HINT)
-            _check_header(name, text)
-            headers = {key: value for key, value in headers.items() if key.lower() != name.lower()}
-            headers[name] = text
-    return headers
-
-
-def _check_header(name: str, value: str) -> None:
+def check_header(name: str, value: str) -> None:
+    """UsageError where a header can't be sent."""
     if not _NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
         # With the colon in the wrong place, the name may hold a part of the secret.
         subject = f"the value of header {name!r}" if _NAME.fullmatch(name) and len(name) <= 40 else "a header's name"
-        raise UsageError(f"{subject} holds characters that can't be sent", hint=_HEADER_HINT)
+        raise UsageError(f"{subject} holds characters that can't be sent", hint=HEADER_HINT)
 
 
 def _check_token(token: str) -> None:
@@ -118,31 +138,14 @@ def _check_token(token: str) -> None:
         raise UsageError("COMFYREPORT_TOKEN is no bearer token", hint="it must be one word of ASCII characters")
 
 
-def _read_file(name: str) -> list[str]:
+@contextlib.contextmanager
+def _pem(flag: str, value: str, hint: str) -> Iterator[None]:
+    """Files that *flag* names are read; what fails is a UsageError."""
     try:
-        lines = Path(name).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise UsageError(f"--header @{name}: {reason}", hint=_HEADER_HINT) from error
-    return [line for line in lines if line.strip() and not line.startswith("#")]
-
-
-def parse_extra_data(values: Iterable[str]) -> dict[str, str]:
-    """`--extra-data KEY=VALUE` values as a dictionary. Raises UsageError."""
-    extra: dict[str, str] = {}
-    for value in values:
-        key, equals, text = value.partition("=")
-        if not key or not equals:
-            # Not shown: it may be a secret value without its key.
-            raise UsageError("--extra-data without a key, or without =", hint="--extra-data KEY=VALUE")
-        extra[key] = text
-    return extra
-
-
-def _check_certificates(name: str) -> None:
-    if name:
-        try:
-            ssl.create_default_context(cafile=name)
-        except (OSError, ssl.SSLError) as error:
-            reason = "it holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror or error
-            raise UsageError(f"--cacert {name}: {reason}", hint="name a file of certificates in PEM form") from error
+        yield
+    except (OSError, ValueError) as error:
+        # Errors of ssl are OSErrors too.
+        reason = (
+            "it holds no certificates" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", "") or error
+        )
+        raise UsageError(f"{flag} {value}: {reason}", hint=hint) from error
