@@ -65,15 +65,14 @@ class Timing:
     handover: float = 1.5
     """Between two polls that both find the prompt in neither queue nor history, before it counts as gone: the server
     hands it from one to the other, and for a moment it is in neither."""
-    unknown_state: float = 15.0
-    """In which a server answers, but not in a way that tells where the prompt is, before the run is lost."""
 
     # --- silence and loss
 
     stall_warn: float = 30.0
     """Without any message before the `stalled` warning."""
     lost_after: float = 60.0
-    """Without any answer, without a break, before the run is lost, or before outputs are saved no more."""
+    """Without any answer, or none that tells of the run, without a break, before the run is lost; also from the
+    socket's word of an end until history must have it, and before outputs are saved no more."""
     lost_after_refused: float = 15.0
     """The same where loopback refuses connections: no network is in between, so the server is gone."""
     cancel_timeout: float = 10.0

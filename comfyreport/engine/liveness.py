@@ -90,6 +90,17 @@ class Liveness:
             events += self._emit(ev.ConnectionChanged, at, state="polling", detail="asking over HTTP how the run goes")
         return events
 
+    def sent(self, now: float) -> None:
+        """The server took a piece of what is being sent."""
+        self._last_answer_at = now
+
+    def slept(self, seconds: float) -> None:
+        """This process did nothing for so long: it was stopped, or the machine slept. Nobody was silent then."""
+        self._last_message_at += seconds
+        self._last_run_message_at += seconds
+        self._last_answer_at += seconds
+        self._opened_at += seconds
+
     def call_failed(self, error: BaseException) -> None:
         """A call over HTTP failed."""
         self._note_refusal(error)
@@ -127,15 +138,16 @@ class Liveness:
         limit = self._timing.lost_after_refused if refused else self._timing.lost_after
         return unanswered if unanswered > limit else None
 
-    def heartbeat(self, at: Instant) -> list[ev.Event]:
-        """The heartbeat, behind the warning of a stall when silence has lasted long."""
+    def heartbeat(self, at: Instant, upload: tuple[int, int] | None) -> list[ev.Event]:
+        """The heartbeat, behind the warning of a stall when silence has lasted long; *upload* as `Run` takes it."""
         silent = at.elapsed - self._last_message_at
         events: list[ev.Event] = []
         waits = self._run.queued and not self._run.started and self._answered_since and self._in_queue
-        if self._run.sent and silent >= self._timing.stall_warn and not self._stalled and not waits:
+        quiet = self._run.sent and upload is None and silent >= self._timing.stall_warn
+        if quiet and not self._stalled and not waits:
             self._stalled = True
             events += self._emit(ev.Warning, at, code="stalled", message=self._stall_message(at.elapsed, silent))
-        return events + self._run.heartbeat(at, silent)
+        return events + self._run.heartbeat(at, silent, upload)
 
     @property
     def _answered_since(self) -> bool:

@@ -102,6 +102,8 @@ class Loop:
         self._connect_error: UnreachableError | None = None
         self._opened_at = 0.0
         self._skipped_at = -math.inf
+        self._next_upkeep = self._finished_at = math.inf
+        self._upload: tuple[int, int] | None = None
         self._reconnect_delay = self._timing.reconnect_first
 
     # --- from outside
@@ -251,13 +253,33 @@ class Loop:
     def _keep_up(self) -> None:
         """What is looked after all the time: reporters, heartbeats, and whether the server must be given up."""
         now = self._clock().elapsed
+        overslept = now - self._next_upkeep
+        if overslept > self._timing.silence:
+            # The process was stopped, or the machine slept. The user's own limit goes on.
+            self._liveness.slept(overslept)
+            self._timers.postpone(overslept, but=self._time_limit)
+        self._next_upkeep = now + self._timing.tick * 2
         self._upkeep.arm(self._timing.tick * 2)
         self._look_after_reporters()
+        self._note_upload(now)
         if self._liveness.silent(now) and not self._silence.armed:
             self._on_silence()
         unanswered = self._liveness.unanswered_too_long(now) if self.run.sent else None
         if unanswered is not None:
             self.run.conclude(verdict.server_gone(self.run.outcome, self.run.nodes, unanswered))
+        if self.run.outcome.finished:
+            self._finished_at = min(self._finished_at, now)
+            if now - self._finished_at > self._timing.lost_after:
+                # Whatever else the socket tells: it leads nowhere.
+                self.run.conclude(verdict.unreadable(self.run.outcome, self.run.nodes, self._poller.refusal))
+
+    def _note_upload(self, now: float) -> None:
+        """A workflow with pictures in it may take minutes to send: as long as it goes on, nobody is silent."""
+        upload, self._upload = self._upload, self._client.upload
+        if upload is not None and self._upload is None:
+            self._liveness.start(now)
+        elif upload != self._upload:
+            self._liveness.sent(now)
 
     def _look_after_reporters(self) -> None:
         for warning in self._watch():
@@ -269,7 +291,7 @@ class Loop:
             self._silence.arm(self._timing.silence)
             if self.run.sent and not self._poller.next_look.armed:
                 self._poller.next_look.arm(0.0)
-            self._publish(self._liveness.heartbeat(self._clock()))
+            self._publish(self._liveness.heartbeat(self._clock(), self._upload))
 
     def _on_time_limit(self) -> None:
         assert self._options.timeout is not None

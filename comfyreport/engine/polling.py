@@ -32,6 +32,7 @@ class Poller:
     """Asks over HTTP how the run goes, politely.
 
     `next_look` is the timer of the next look for the prompt, `next_queue_look` that of its place in the queue.
+    `refusal` is what the server answered last in the place of its history or its queue.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Poller:
         self._budget = RequestBudget(client.timing.request_interval)
         self._cancel_attempt = ""
         self._cancel_error = ""
+        self.refusal: UnreachableError | None = None
 
     @property
     def cancel_attempt(self) -> str:
@@ -153,6 +155,7 @@ class Poller:
 
     def _take(self, result: Lookup, began: float) -> None:
         run = self._run
+        self.refusal = result.error
         if result.queue_before is not None and result.queue_before.position(run.prompt_id) is not None:
             # Wherever it is now: the server had it, and perhaps had begun with it, which the socket may not have told.
             self._publish(self._liveness.answered(self._clock(), in_queue=True))
@@ -189,9 +192,9 @@ class Poller:
             # The server may take its time to check a workflow before it takes it.
             return
         was_down, dropped = liveness.was_down, liveness.dropped
-        refusal = self._submission.proxy_error
-        if refusal is not None and not run.queued and not run.outcome.cancelling:
-            run.conclude(verdict.unreachable(refusal))
+        never_taken = self._submission.if_absent
+        if never_taken is not None and not run.queued and not run.outcome.cancelling:
+            run.conclude(never_taken)
         elif run.queued and not run.started and not was_down and not dropped:
             if run.outcome.cancelling:
                 self._cancelled()

@@ -76,7 +76,7 @@ class PollSchedule:
         self._absent_since = None
         if self._unknown_since is None:
             self._unknown_since = now
-        return now - self._unknown_since >= self._timing.unknown_state
+        return now - self._unknown_since >= self._timing.lost_after
 
     def next_delay(self, *, cancelling: bool, ending: bool) -> float:
         """Seconds until the next look."""
@@ -93,6 +93,6 @@ class PollSchedule:
         delay = self._delay
         self._delay = min(1.5 * delay, self._timing.poll_max)
         if self._unknown_since is not None:
-            # That must not last longer than it is borne.
-            delay = min(delay, self._timing.unknown_state / 5)
+            # A proxy may answer in the server's place for a while.
+            delay = min(delay, self._timing.lost_after / 20)
         return delay * random.uniform(0.8, 1.0)

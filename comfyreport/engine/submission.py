@@ -17,16 +17,23 @@ from comfyreport.protocol.messages import Json
 from comfyreport.protocol.statuses import Response
 from comfyreport.run import Run, verdict
 
+# Statuses that aren't ComfyUI's whatever the body says, those that keep everything out, and those that say that the
+# server, which got the prompt, was too slow (408 and 499 are a proxy's of its client, which is another proxy).
+_NOT_REFUSALS = (401, 404, 405, 407, 408, 499)
+_LOGINS = (401, 403, 404, 405, 407)
+_NO_ANSWER = (408, 499, 504, 524)
+
 
 class Submission:
     """What became of the POST. `pending`: it was sent, and neither its answer nor its failure has come yet.
 
-    `proxy_error`: a proxy said that it found no server for it. That is looked into, but most likely it is so.
+    `if_absent`: the verdict where the server then has the prompt in neither queue nor history, which an odd answer
+    leaves open; None where that isn't decided by the answer.
     """
 
     def __init__(self, run: Run, client: Client) -> None:
         self.pending = False
-        self.proxy_error: UnreachableError | None = None
+        self.if_absent: verdict.Verdict | None = None
         self._run = run
         self._client = client
         self._unanswered = False
@@ -43,24 +50,28 @@ class Submission:
         return None
 
     def answered(self, answer: Response, at: Instant) -> Sequence[ev.Event]:
-        """The server's answer: the prompt is taken or refused, or this is no ComfyUI."""
+        """The server's answer: the prompt is taken or refused, or it isn't known.
+
+        Whatever stands between may answer in the server's place after it had passed the prompt on. Only what ComfyUI
+        itself says is believed at once, and what keeps everything out (a login).
+        """
         self.pending = False
-        run = self._run
+        run, status = self._run, answer.status
         refs = run.nodes.refs()
-        accepted = responses.read_accepted(answer.body, refs) if answer.status == 200 else None
-        refused = responses.read_refused(answer.body, refs) if answer.status in (400, 422) else None
+        accepted = responses.read_accepted(answer.body, refs) if status == 200 else None
+        refusing = 400 <= status < 500 and status not in _NOT_REFUSALS
+        refused = responses.read_refused(answer.body, refs) if refusing else None
         if fact := accepted or refused:
             return run.feed(fact, at)
-        proxy_error = answer.as_error(self._client.address.base)
-        if run.queued or proxy_error.retryable:
-            # Frames of the run have come, or a proxy had no answer from the server, which may have it all the same.
-            self.proxy_error = proxy_error if answer.status in (429, 502, 503) else None
-            return self._lost(proxy_error, at)
-        if answer.status == 500:
-            run.conclude(verdict.server_failed(answer.text))
-        else:
-            run.conclude(verdict.unreachable(proxy_error))
-        return ()
+        error = answer.as_error(self._client.address.base)
+        if not run.queued and (status in _LOGINS or 300 <= status < 400):
+            run.conclude(verdict.unreachable(error))
+            return ()
+        if status == 500:
+            self.if_absent = verdict.server_failed(answer.text)
+        elif status not in _NO_ANSWER:
+            self.if_absent = verdict.unreachable(error)
+        return self._lost(error, at)
 
     def failed(self, error: BaseException, at: Instant) -> Sequence[ev.Event]:
         """The POST broke: unless it never left, it must be looked for whether the server has the prompt."""

@@ -50,6 +50,12 @@ class Timers:
         self._timers.append(timer)
         return timer
 
+    def postpone(self, seconds: float, *, but: Timer) -> None:
+        """Let all of them come so much later, *but* this one."""
+        for timer in self._timers:
+            if timer.due is not None and timer is not but:
+                timer.due += seconds
+
     def wait(self) -> float:
         """Seconds until the next moment; one where there is none."""
         now = self._clock()

@@ -51,6 +51,7 @@ class _Call:
         self.connection: HTTPConnection | None = None
         # http.client forgets it where an answer has begun that ends with the connection.
         self.raw: socket.socket | None = None
+        self.upload: _Upload | None = None
         self.cut_off = False
         self._end = math.inf
         self._due = time.monotonic() + seconds
@@ -78,11 +79,14 @@ class _Call:
 
 
 class _Upload(io.BytesIO):
-    """A request's body, which may take its time as long as the server takes it."""
+    """A request's body, which may take its time as long as the server takes it. `len` is its size."""
 
     def __init__(self, data: bytes, on_read: Callable[[], None]) -> None:
         super().__init__(data)
         self._on_read = on_read
+
+    def __len__(self) -> int:
+        return len(self.getbuffer())
 
     def read(self, size: int | None = -1) -> bytes:
         """The next bytes."""
@@ -135,7 +139,7 @@ class Client:
         whole, url = max(timeout, self.timing.response_timeout), self.address.url(path)
         try:
             with self._request(method, url, body, timeout, whole) as (answer, call):
-                ignored = is_body_ignored(answer.status)
+                ignored = is_body_ignored(answer.status, answer.headers.get("Content-Type", ""))
                 data = self.redactor.body(bytearray() if ignored else _read(answer, lambda: call.allow(timeout)))
         except UnreachableError as error:
             self._record({"dir": "in", "kind": "http-error", "method": method, "path": path, "error": error.code})
@@ -206,17 +210,16 @@ class Client:
         if proxy is not None and not proxy.socks and not self.address.secure:
             # Such a proxy isn't tunnelled through: it passes requests on.
             headers, target = headers | proxy.headers, f"http://{self.address.host_port}{target}"
-        upload = None
         if body is not None:
             data = dumps(body)
             headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
             if len(data) > _SEND_BUFFER:
                 # What the system holds counts as sent, and it would hold megabytes, which may be minutes.
                 connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            upload = _Upload(data, lambda: call.allow(connection.timeout or 0))
+            call.upload = _Upload(data, lambda: call.allow(connection.timeout or 0))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             # A server may have answered, and closed, before it had it all.
-            connection.request(method, target, upload, headers, preload_content=False)
+            connection.request(method, target, call.upload, headers, preload_content=False)
         response = connection.getresponse()
         self.cookies.take(response, url)
         return response
@@ -237,6 +240,12 @@ class Client:
                 call.allow(math.inf)
                 yield chunk
                 call.allow(timeout)
+
+    @property
+    def upload(self) -> tuple[int, int] | None:
+        """How many bytes of the request that is being sent are sent, and how many it has; None where none is."""
+        uploads = [call.upload for call in list(self._calls.values()) if call.upload is not None]
+        return next(((each.tell(), len(each)) for each in uploads if each.tell() < len(each)), None)
 
     def cut_late(self, thread: int | None) -> bool:
         """End the call that a thread makes, where its time is over; whether that was so. Returns at once."""

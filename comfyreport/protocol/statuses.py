@@ -26,9 +26,9 @@ class Response(NamedTuple):
         return status_error(self.status, self.location, server, is_html=self.is_html)
 
 
-def is_body_ignored(status: int) -> bool:
+def is_body_ignored(status: int, media_type: str) -> bool:
     """Whether the status says all: the body isn't ComfyUI's, and may be endless."""
-    return status in (401, 403, 407) or 300 <= status < 400
+    return status in (401, 407) or 300 <= status < 400 or (status == 403 and "json" not in media_type.lower())
 
 
 def status_error(status: int, location: str, server: str, *, is_html: bool = False) -> UnreachableError:

@@ -69,8 +69,12 @@ class Run(RunState):
         self.emitter.emit(cls, **fields)
         return self.emitter.take()
 
-    def heartbeat(self, at: Instant, silent: float) -> list[ev.Event]:
-        """Nothing was heard from the server for *silent* seconds, and comfyreport is still there."""
+    def heartbeat(self, at: Instant, silent: float, upload: tuple[int, int] | None = None) -> list[ev.Event]:
+        """Nothing was heard from the server for *silent* seconds, and comfyreport is still there.
+
+        :param upload: the bytes of the submission that are sent, and all of them, while it is being sent.
+        """
+        sent, total = upload or (None, None)
         active = next(iter(reversed(self.nodes.active.values())), None)
         return self.emit(
             ev.Heartbeat,
@@ -79,6 +83,8 @@ class Run(RunState):
             silent_seconds=round(silent, 1),
             node_seconds=None if active is None else round(at.elapsed - active.started, 1),
             state="running" if self.started else "queued" if self.queued else "unknown",
+            sent_bytes=sent,
+            total_bytes=total,
         )
 
     def saved(self, index: int, output: ev.Output, at: Instant) -> list[ev.Event]:

@@ -10,6 +10,7 @@ from comfyreport import events as ev
 from comfyreport.errors import UnreachableError
 from comfyreport.net.frames import Skipped
 from comfyreport.protocol.statuses import Response
+from comfyreport.timing import Timing
 from tests.engine.world import AUTH, ERROR, PROMPT, World, code, words
 
 Patch = pytest.MonkeyPatch
@@ -107,7 +108,7 @@ def test_a_server_that_wants_credentials_in_mid_run(monkeypatch: Patch) -> None:
     end = world.play()
     assert (end.status, code(end)) == ("lost", "auth")
     assert "HTTP 401" in words(end)
-    assert world.now < 22
+    assert Timing().lost_after < world.now < Timing().lost_after + 10
 
 
 def test_a_server_whose_history_and_queue_fail_behind_the_end(monkeypatch: Patch) -> None:
@@ -118,7 +119,63 @@ def test_a_server_whose_history_and_queue_fail_behind_the_end(monkeypatch: Patch
     end = world.play()
     assert (end.status, code(end)) == ("lost", "no_history")
     assert "HTTP 500" in words(end)
-    assert world.now < 25
+    assert world.now < 5 + Timing().lost_after + 10
+
+
+@pytest.mark.parametrize("status", [403, 404, 500, 503, 521])
+def test_a_proxy_that_answers_for_the_server_for_a_while_ends_nothing(monkeypatch: Patch, status: int) -> None:
+    world = World(monkeypatch, remote=True)
+    world.begin()
+    world.drop(2.0)
+    bad = Response(status, None, "<html>")
+
+    def away() -> None:
+        world.answers["/queue"] = world.answers[f"/history/{PROMPT}"] = bad
+        world.accept = lambda: bad.as_error("http://server")
+
+    def back() -> None:
+        world.answers.clear()
+        world.accept = lambda: None
+
+    world.at(1.9, away)
+    world.at(50.0, back)
+    world.end(58.0)
+    end = world.play()
+    assert (end.status, end.prompt_state) == ("success", "finished")
+
+
+def test_frames_behind_a_success_that_lead_nowhere_keep_no_run_open(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.begin()
+    world.say(5.0, "execution_success", timestamp=1)
+    for second in range(6, 300):
+        world.say(float(second), "progress", node="3", value=second, max=1000)
+    end = world.play()
+    assert (end.status, code(end)) == ("lost", "no_history")
+    assert "succeeded" in words(end)
+    assert world.now < 5 + Timing().lost_after + 1
+
+
+@pytest.mark.parametrize("where", ["running", "pending", "history"])
+def test_while_this_process_sleeps_nobody_is_silent(monkeypatch: Patch, where: str) -> None:
+    """A closed laptop, or Ctrl-Z: the clock went on, and nothing was heard meanwhile."""
+    world = World(monkeypatch, remote=True)
+    if where != "pending":
+        world.begin()
+    world.drop(2.0)
+    slept = 3 * Timing().lost_after
+
+    def sleep() -> None:
+        world.now += slept
+        if where == "history":
+            world.finish()
+
+    world.at(4.0, sleep)
+    if where != "history":
+        world.begin(slept + 5)
+        world.end(slept + 20)
+    assert world.play().status == "success"
+    assert not {"stalled", "cancel_unconfirmed"} & set(world.codes())
 
 
 def test_a_proxy_without_a_server_behind_it_is_waited_for(monkeypatch: Patch) -> None:

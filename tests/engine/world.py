@@ -72,14 +72,14 @@ class World:
         self.open = False
         self._attach = attach
         address = SimpleNamespace(loopback=not remote, base="http://server")
-        self._client = SimpleNamespace(address=address, timing=self.timing, get=self._get, post=self._post)
+        self.client = _Client(address=address, timing=self.timing, get=self._get, post=self._post)
         monkeypatch.setattr(loop_module, "Sources", self._sources)
         monkeypatch.setattr("random.uniform", lambda low, high: high)
         refs = () if attach else manifest_of(GRAPH)
         self.run = Run(PROMPT, refs, base_url="http://server", client_id=None if attach else "me")
         self.loop = Loop(
             self.run,
-            cast(Client, self._client),
+            cast(Client, self.client),
             client_id="me",
             publish=self.events.extend,
             watch=lambda: (),
@@ -257,8 +257,15 @@ class World:
             item = act()
             if item is not None:
                 return [item]
-        self.now = until
+        # What happened may have taken time.
+        self.now = max(self.now, until)
         return []
+
+
+class _Client(SimpleNamespace):
+    """In the place of a client; `upload` as it has it."""
+
+    upload: tuple[int, int] | None = None
 
 
 class _HangingError(Exception):
