@@ -12,7 +12,10 @@ from typing import Any
 
 from comfyreport.access.credentials import Access
 from comfyreport.engine.options import RunOptions
+from comfyreport.errors import UsageError
 from comfyreport.events import RunFinished
+from comfyreport.files import Claims
+from comfyreport.jobs.file_claims import claim_files
 from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.session import Session, complain_to_stderr, load_reporters
 from comfyreport.timing import Timing
@@ -59,7 +62,9 @@ def run_generation(
         access=access,
         options=options,
     )
-    return _run("run", job, reporters, timing, quiet=quiet, json_progress=json_progress)
+    reads = [] if isinstance(workflow, Mapping) else [("--workflow", workflow)]
+    claimed = claim_files(reads, output=output, record=record)
+    return _run("run", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
 
 
 def wait_for_completion(
@@ -91,11 +96,13 @@ def _run(
     job: Job,
     reporters: Iterable[object] | None,
     timing: Timing | None,
+    claimed: tuple[Claims | None, UsageError | None] = (None, None),
     *,
     quiet: bool,
     json_progress: bool,
 ) -> RunFinished:
-    plugins, interrupted = load_reporters(reporters, quiet=quiet, json_progress=json_progress)
+    claims, error = claimed
+    plugins, interrupted = load_reporters(reporters, quiet=quiet, json_progress=json_progress, claims=claims)
     session = Session(
         plugins, command=command, server=job.shown_server, timing=timing or Timing(), complain=complain_to_stderr
     )
@@ -103,6 +110,9 @@ def _run(
         if interrupted is not None:
             session.fail(interrupted)
             raise interrupted
+        if error is not None:
+            session.fail(error)
+            return session.results[-1]
         return run_job(session, job)
     finally:
         session.finish()

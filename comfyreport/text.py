@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,8 @@ PROMPT_ID_LIMIT = 8 * 1024
 """Characters: a longer id of a prompt or a client is ignored. Each event has a prompt's."""
 DEPTH_LIMIT = 64
 """Lists and objects in one another: Python's own `str`, `==` and `copy` raise for some hundreds."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _JOINER = "\u200d"
 
@@ -42,6 +45,17 @@ def text_of(value: object) -> str:
         return str(value)
     except (RecursionError, ValueError):
         return f"({type(value).__name__} that is no text)"
+
+
+def well_formed(text: str) -> str:
+    """*text* as it can be encoded: U+FFFD for each lone surrogate, and for each byte of a file's name that is no UTF-8.
+
+    A name that only the locale's encoding couldn't decode is decoded.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\ufffd", text)
 
 
 def bounded(value: Any) -> Any:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import shutil
 import sys
 from datetime import datetime
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import cast
 
-from comfyreport import AnyEvent, Event, ReporterError, Thinner, describe_event, hookimpl
+from comfyreport import AnyEvent, Event, ReporterError, Stream, Thinner, describe_event, hookimpl
 
 # One progress line a second for each node, and the last of each pass.
 _RATE = 1.0
@@ -17,7 +21,31 @@ _LEVELS = {"WARN": logging.WARNING, "ERROR": logging.ERROR}
 
 
 class _Handler(RotatingFileHandler):
-    """A rotating file whose errors reach the caller; logging would print them to stderr and go on."""
+    """A rotating file whose errors reach the caller; logging would print them to stderr and go on.
+
+    What a link leads to is written and renamed, not the link. Only regular files are renamed.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, backups: int) -> None:
+        stream = Stream.to_path(path, append=True)
+        super().__init__(stream.file_path or path, maxBytes=max_bytes, backupCount=backups, delay=True)
+        self.stream = cast(TextIOWrapper, stream.file)
+        if stream.file_path is None:
+            self.maxBytes = 0
+
+    def _open(self) -> TextIOWrapper:
+        return cast(TextIOWrapper, Stream.to_path(self.baseFilename, append=True).file)
+
+    def rotate(self, source: str, dest: str) -> None:
+        """Rename *source*; where it is a mount, which can't be renamed, copy it and begin it anew."""
+        try:
+            super().rotate(source, dest)
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.EXDEV):
+                raise
+            shutil.copyfile(source, dest)
+            with open(source, "r+b") as file:
+                file.truncate()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         error = sys.exc_info()[1]
@@ -29,9 +57,7 @@ class FileLog:
     """Appends events to a file that is renamed to PATH.1, PATH.2, … when it grows too large."""
 
     def __init__(self, path: Path, max_bytes: int, backups: int) -> None:
-        self._handler = _Handler(
-            path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", errors="backslashreplace"
-        )
+        self._handler = _Handler(path, max_bytes, backups)
         self._thinner = Thinner(_RATE)
 
     @hookimpl

@@ -12,7 +12,18 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from wcwidth import iter_graphemes
 
-from comfyreport.text import DEPTH_LIMIT, TEXT_LIMIT, bounded, cell_width, cut, decode_cut, fit, printable, text_of
+from comfyreport.text import (
+    DEPTH_LIMIT,
+    TEXT_LIMIT,
+    bounded,
+    cell_width,
+    cut,
+    decode_cut,
+    fit,
+    printable,
+    text_of,
+    well_formed,
+)
 
 
 def nested(depth: int, value: Any = 0) -> Any:
@@ -203,3 +214,17 @@ cell_width("é")
 assert "wcwidth" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain é", "plain é"),
+        ("caf\udce9", "caf\ufffd"),
+        ("caf\udcc3\udca9", "café"),
+        ("\ud800x\udce9", "\ufffdx\ufffd"),
+    ],
+)
+def test_any_text_can_be_encoded_once_it_is_well_formed(text: str, expected: str) -> None:
+    assert well_formed(text) == expected
+    assert well_formed(text).encode().decode() == expected

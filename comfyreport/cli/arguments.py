@@ -229,8 +229,12 @@ def _add_reporting_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
-    """The reporters that *words* select, whatever else is wrong with them."""
+    """The reporters that *words* select, and the files that they name, whatever else is wrong with them."""
     lenient = Parser(allow_abbrev=False, add_help=False)
+    lenient.add_argument("recording", nargs="?")
+    for flag in ("--workflow", "--output", "--record", "--cacert"):
+        lenient.add_argument(flag, nargs="?")
+    lenient.add_argument("--header", action="append", nargs="?", default=[])
     lenient.add_argument("--reporter", action="append", nargs="?", default=[])
     lenient.add_argument("-p", action="append", nargs="?", default=[], dest="plugins")
     lenient.add_argument("--quiet", action="store_true")
@@ -242,6 +246,7 @@ def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
         arguments = lenient.parse_args([])
     arguments.reporter = [spec for spec in arguments.reporter if spec is not None]
     arguments.plugins = [name for name in arguments.plugins if name is not None]
+    arguments.header = [value for value in arguments.header if value is not None]
     arguments.color = arguments.color if arguments.color in COLORS else "auto"
     return arguments
 

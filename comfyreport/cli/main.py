@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import argparse
     from contextlib import AbstractContextManager
 
+    from comfyreport.errors import UsageError
+    from comfyreport.files import Claims
     from comfyreport.jobs.session import Session
 
 EXIT_USAGE = 2
@@ -68,7 +70,26 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
     from comfyreport.errors import UsageError
 
     error = UsageError(message, hint=f"see comfyreport {command} --help")
-    return run_session(parse_reporting(words), command, "", error=error)
+    arguments = parse_reporting(words)
+    return run_session(arguments, command, "", error=error, claims=_claims(arguments)[0])
+
+
+def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
+    """The files that the flags name, and the error if two flags name one."""
+    from comfyreport.jobs.file_claims import claim_files
+
+    headers = [value[1:] for value in getattr(arguments, "header", ()) if value.startswith("@")]
+    reads = [
+        ("--workflow", getattr(arguments, "workflow", None)),
+        *(("--header", path) for path in dict.fromkeys(headers)),
+        ("--cacert", getattr(arguments, "cacert", None)),
+        ("the recording", getattr(arguments, "recording", None)),
+    ]
+    return claim_files(
+        [(use, path) for use, path in reads if path],
+        output=getattr(arguments, "output", None),
+        record=getattr(arguments, "record", None),
+    )
 
 
 # --- run and replay
@@ -86,6 +107,7 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
     from comfyreport.jobs.job import Job, run_job
 
     attach = arguments.command == "attach"
+    claims, error = _claims(arguments)
     job = Job(
         server=arguments.server,
         workflow=None if attach else arguments.workflow,
@@ -102,7 +124,6 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
             ping_interval=arguments.ping_interval,
         ),
     )
-    error: UsageError | None = None
     try:
         with _may_block(arguments, job.shown_server, signals):
             access = Access.of(
@@ -115,14 +136,14 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
             )
         job = replace(job, access=access)
     except UsageError as raised:
-        error = raised
+        error = error or raised
 
     def work(session: Session, preparing: AbstractContextManager[None]) -> None:
         # Where a plugin has put Python's own handler back; the run's end is told by then.
         with contextlib.suppress(KeyboardInterrupt):
             run_job(session, job, preparing=preparing, on_loop=lambda loop: signals.use(loop.stop))
 
-    return run_session(arguments, arguments.command, job.shown_server, signals, work=work, error=error)
+    return run_session(arguments, arguments.command, job.shown_server, signals, work=work, error=error, claims=claims)
 
 
 def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
@@ -146,7 +167,7 @@ def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
         replay(session, recording, speed=arguments.speed, stop=stop)
 
     server = "" if recording is None else recording.server
-    return run_session(arguments, "replay", server, signals, work=work, error=error)
+    return run_session(arguments, "replay", server, signals, work=work, error=error, claims=_claims(arguments)[0])
 
 
 def _may_block(arguments: argparse.Namespace, server: str, signals: Signals) -> AbstractContextManager[None]:

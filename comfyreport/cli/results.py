@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from functools import partial
 
 from comfyreport.engine.output_files import worth_saving
-from comfyreport.events import RunFinished
+from comfyreport.events import Output, RunFinished
+from comfyreport.files import STDOUT
 from comfyreport.jobs.session import Session
 from comfyreport.render.wording import summarize_result
 from comfyreport.reporting.plugins import Plugins, StandardStreams
@@ -23,7 +25,7 @@ def print_results(session: Session, plugins: Plugins, streams: StandardStreams) 
     """Print the outputs to stdout unless a reporter writes there; and a failure that no person has seen to stderr."""
     used = [reporter.stream for reporter in plugins.reporters if reporter.stream is not None]
     for result in session.results:
-        if streams.stdout not in used:
+        if streams.stdout not in used and not session.claims.has_descriptor(STDOUT):
             _print_outputs(session, result, streams.stdout)
         visible = [stream for stream in used if stream is streams.stderr or stream.tty]
         if result.exit_code and not any(stream.has_written(_message_start(result)) for stream in visible):
@@ -33,9 +35,14 @@ def print_results(session: Session, plugins: Plugins, streams: StandardStreams) 
 def _print_outputs(session: Session, result: RunFinished, stdout: Stream) -> None:
     """Print where the outputs are, one a line: their paths, or URLs where they weren't saved."""
     outputs = [result.outputs[index] for index in worth_saving(result.outputs)]
-    failure = _write_lines(stdout, [str(output.path or output.url) for output in outputs], session.timing.close_limit)
+    failure = _write_lines(stdout, [_line(output) for output in outputs], session.timing.close_limit)
     if failure:
         session.fail_beside_run(f"stdout can't be written: {failure}")
+
+
+def _line(output: Output) -> bytes:
+    """A path as the file system has it, whatever the stream's encoding: what is printed must open."""
+    return str(output.url).encode("utf-8", "replace") if output.path is None else os.fsencode(output.path)
 
 
 def _message_start(result: RunFinished) -> str:
@@ -44,18 +51,18 @@ def _message_start(result: RunFinished) -> str:
     return re.split(r'["\\\n]', printable(message.strip()))[0][:30].strip() or str(result.status)
 
 
-def _write_lines(stream: Stream, lines: Sequence[str], limit: float) -> str:
+def _write_lines(stream: Stream, lines: Sequence[bytes], limit: float) -> str:
     """Write *lines*; why that failed, or nothing. A write has *limit* seconds; a closed pipe is no failure."""
     worker = Worker()
 
-    def write(text: str) -> None:
-        stream.write(text)
+    def write(data: bytes) -> None:
+        stream.write_bytes(data)
         stream.flush()
 
     for start in range(0, len(lines), LINES_PER_WRITE):
-        text = "".join(f"{line}\n" for line in lines[start : start + LINES_PER_WRITE])
+        data = b"".join(line + b"\n" for line in lines[start : start + LINES_PER_WRITE])
         try:
-            if not worker.run(partial(write, text), limit):
+            if not worker.run(partial(write, data), limit):
                 return "nobody reads it"
         except BrokenPipeError:
             return ""

@@ -15,6 +15,7 @@ from typing import TextIO
 from comfyreport.cli.process import FINAL_WRITE_SECONDS, Signals, redirect_stray_output, standard_streams
 from comfyreport.cli.results import print_results
 from comfyreport.errors import ReporterError
+from comfyreport.files import Claims
 from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import Stream, Terminals
@@ -33,16 +34,18 @@ def run_session(
     *,
     work: Work | None = None,
     error: BaseException | None = None,
+    claims: Claims | None = None,
 ) -> int:
     """Open the reporters, do *work* or report *error*, close the reporters; the exit code.
 
+    :param claims: the files that the command uses beside those of reporters.
     :param signals: None: they are taken for the length of this call.
     """
     terminals = Terminals()
     with contextlib.ExitStack() as stack, standard_streams() as (out, err):
         signals = signals or stack.enter_context(Signals())
         signals.restore_terminals = terminals.restore
-        return _Runner(arguments, command, server, signals, out, err, terminals).run(work, error)
+        return _Runner(arguments, command, server, signals, out, err, terminals, claims).run(work, error)
 
 
 class _Runner:
@@ -57,6 +60,7 @@ class _Runner:
         out: TextIO,
         err: TextIO,
         terminals: Terminals,
+        claims: Claims | None,
     ) -> None:
         self._arguments = arguments
         self._command = command
@@ -65,8 +69,10 @@ class _Runner:
         self._terminals = terminals
         self._streams = _open_streams(out, err, arguments, terminals)
         self._write = _stderr_writer(err, terminals)
-        self._plugins = Plugins(self._streams, {name[3:] for name in arguments.plugins if name.startswith("no:")})
-        self._to_load = deque(_selected(arguments, self._plugins))
+        blocked = {name[3:] for name in arguments.plugins if name.startswith("no:")}
+        self._plugins = Plugins(self._streams, blocked, claims)
+        self._to_plan = deque(_selected(arguments, self._plugins))
+        self._to_build: deque[Callable[[], None]] = deque()
 
     def run(self, work: Work | None, error: BaseException | None) -> int:
         """All steps, from the reporters that aren't loaded yet."""
@@ -91,15 +97,21 @@ class _Runner:
 
     def _load(self) -> BaseException | None:
         """Load the reporters and plugins; the error of the first that can't be loaded."""
-        error: BaseException | None = None
-        while self._to_load:
-            add, name = self._to_load.popleft()
-            try:
-                with self._signals.may_block(lambda: self.run(None, KeyboardInterrupt())):
-                    add(name)
-            except (ReporterError, KeyboardInterrupt) as raised:
-                error = error or raised
-        return error
+        errors: list[BaseException] = []
+        while self._to_plan:
+            plan, name = self._to_plan.popleft()
+            self._try(errors, lambda plan=plan, name=name: self._to_build.append(plan(name)))  # type: ignore[misc]
+        # None is built before all are known: building opens files, and two may want the same.
+        while self._to_build:
+            self._try(errors, self._to_build.popleft())
+        return errors[0] if errors else None
+
+    def _try(self, errors: list[BaseException], step: Callable[[], object]) -> None:
+        try:
+            with self._signals.may_block(lambda: self.run(None, KeyboardInterrupt())):
+                step()
+        except (ReporterError, KeyboardInterrupt) as raised:
+            errors.append(raised)
 
     def _cancel(self, session: Session) -> int:
         session.fail(KeyboardInterrupt())
@@ -150,16 +162,16 @@ def _timing(arguments: Namespace) -> Timing:
     return replace(Timing.of(os.environ), **{name: value for name, value in flags.items() if value is not None})
 
 
-def _selected(arguments: Namespace, plugins: Plugins) -> Iterator[tuple[Callable[[str], None], str]]:
+def _selected(arguments: Namespace, plugins: Plugins) -> Iterator[tuple[Callable[[str], Callable[[], None]], str]]:
     """What to load: each name with the method that loads it. Plugins come first: a reporter may need one."""
     names = [name for name in arguments.plugins if not name.startswith("no:")]
     for name in [*re.split(r"[\s,]+", os.environ.get("COMFYREPORT_PLUGINS", "")), *names]:
         if name:
-            yield plugins.add_plugin, name
+            yield plugins.plan_plugin, name
     specs = list(arguments.reporter)
     specs += ["quiet"] * arguments.quiet + ["jsonl"] * arguments.json_progress
     for spec in specs or os.environ.get("COMFYREPORT_REPORTER", "").split() or ["console"]:
-        yield plugins.add_spec, spec
+        yield plugins.plan_spec, spec
 
 
 def _trace(complain: Callable[[str], None]) -> Callable[[str, str, float], None] | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 
 from comfyreport import events as ev
-from comfyreport.engine.output_files import Target, save
+from comfyreport.engine.output_files import Spot, Target
 from comfyreport.engine.sources import CallDone, CallKind, LeaveRequested, Sources, StopRequested
 from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant
@@ -56,29 +55,43 @@ class Downloader:
         self._unanswered: float | None = None
         self._last_data_at = self._last_event_at = clock().elapsed
         self._stopped = False
+        self._cause = ""
 
     def save(self, target: Target) -> None:
         """Save all outputs that are worth it to *target*."""
         failed: list[str] = []
         waiting = deque(worth_saving(self._run.outputs))
+        if target.single and len(waiting) > 1:
+            failed = [str(self._run.outputs[index].filename) for index in waiting]
+            self._cause = f"--output {target} takes one file"
+            self._warn(f"{len(waiting)} files were not saved: {self._cause}")
+            waiting.clear()
+        elif not waiting and self._run.outputs and self._succeeded:
+            # Where there is nothing at all, the run says so itself.
+            self._emit_warning("no_outputs", "nothing was saved: the run made no files")
         while waiting and not self._stopped:
             index = waiting.popleft()
             output = self._run.outputs[index]
-            path = target.place(output)
-            error = self._save_one(index, output, path)
+            spot = target.spot(output)
+            error = self._save_one(index, output, target, spot)
             if error is not None and (not self._stopped or self._unanswered is not None):
                 failed.append(str(output.filename))
                 self._warn(
-                    f"{output.filename} could not be saved to {path}: {self._silence_reason or error}", output.node
+                    f"{output.filename} could not be saved to {spot.shown}: {self._silence_reason or error}",
+                    output.node,
                 )
         if waiting and self._unanswered is not None:
             failed += [str(self._run.outputs[index].filename) for index in waiting]
             self._warn(f"{len(waiting)} more files were not saved: {self._silence_reason}")
         self._amend_verdict(failed)
 
-    def _save_one(self, index: int, output: ev.Output, path: Path) -> BaseException | None:
+    def _save_one(self, index: int, output: ev.Output, target: Target, spot: Spot) -> BaseException | None:
         done: list[CallDone] = []
-        self._sources.call(CallKind.SAVE, lambda: save(output, path, self._chunks), done.append)
+
+        def save() -> ev.Output:
+            return target.save(output, spot, self._chunks, wait=self._wait, limit=self._timing.lost_after)
+
+        self._sources.call(CallKind.SAVE, save, done.append)
         while not done:
             self._on_turn()
             self._check_time(self._clock())
@@ -122,7 +135,10 @@ class Downloader:
         return "" if self._unanswered is None else f"the server has not answered for {self._unanswered:.0f} s"
 
     def _warn(self, message: str, node: ev.NodeRef | None = None) -> None:
-        self._emit(self._run.emit(ev.Warning, self._clock(), code="download_failed", message=message, node=node))
+        self._emit_warning("download_failed", message, node)
+
+    def _emit_warning(self, code: str, message: str, node: ev.NodeRef | None = None) -> None:
+        self._emit(self._run.emit(ev.Warning, self._clock(), code=code, message=message, node=node))
 
     def _emit(self, events: Sequence[ev.Event]) -> None:
         self._last_event_at = self._clock().elapsed
@@ -136,6 +152,16 @@ class Downloader:
                     raise UnreachableError("stopped", code="cancelled")
                 self._last_data_at = self._clock().elapsed
                 yield chunk
+
+    def _wait(self) -> None:
+        """Called while a pipe is written to: then it isn't the server that is silent."""
+        if self._stopped:
+            raise UnreachableError("stopped", code="cancelled")
+        self._last_data_at = self._clock().elapsed
+
+    @property
+    def _succeeded(self) -> bool:
+        return self._run.verdict is not None and self._run.verdict.status == "success"
 
     def _amend_verdict(self, failed: list[str]) -> None:
         """Change the verdict by what saving showed."""
@@ -153,7 +179,8 @@ class Downloader:
             )
             error = ErrorInfo(
                 code="download_failed",
-                message=f"the run succeeded, but these outputs could not be saved: {names}",
+                message=f"the run succeeded, but these outputs could not be saved: {names}"
+                + (f" ({self._cause})" if self._cause else ""),
                 hint="fetch them from the URLs of the outputs",
             )
             self._run.verdict = verdict._replace(status="partial", error=error, retryable=True)

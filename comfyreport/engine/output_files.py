@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import errno
 import os
 import re
-import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, BinaryIO, NamedTuple
 
+from comfyreport.engine import output_writing as writing
 from comfyreport.errors import UsageError
 from comfyreport.events import Output
-from comfyreport.protocol.ui_outputs import worth_saving as worth_saving
+from comfyreport.files import Claims, Place, is_null, open_to_write, resolve
+from comfyreport.protocol.ui_outputs import view_place, worth_saving as worth_saving
 
 _NAME_LIMIT = 200
 _SUFFIX_LIMIT = 20
@@ -23,9 +26,7 @@ _SUFFIX_LIMIT = 20
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 _UNSAFE = re.compile(r'[<>:"/\\|?*]')
 
-CHECK_DISK_EVERY = 16 * 1024 * 1024
-KEEP_FREE = 64 * 1024 * 1024
-"""Bytes: a download may leave no less of the disk. Nothing else limits its size: films and models are large."""
+_HINT = "name a file or a folder that can be written"
 
 Fetch = Callable[[str, str, str], Generator[bytes, None, None]]
 
@@ -42,92 +43,182 @@ def safe_name(name: str) -> str:
     return stem.encode()[:room].decode("utf-8", "ignore") + suffix
 
 
+class Spot(NamedTuple):
+    """Where one output goes: `shown` to the user, `path` for the system.
+
+    `named`: the user named this very file, which is replaced. Any other name is a wish: what is taken gets a number.
+    """
+
+    shown: Path
+    path: Path
+    named: bool
+
+
+def is_folder(path: str | os.PathLike[str], place: Place) -> bool:
+    """Whether `--output` *path*, which leads to *place*, means a folder: it ends in a slash or is one already."""
+    return place.descriptor is None and (os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(place.path))
+
+
 class Target:
     """What `--output` asks for: one file, or a folder.
 
     A path that ends in a slash or that is a folder already is a folder; anything else is a file, and where a run makes
     several, the later ones get a number (`sunset-2.png`). Files in a folder keep the server's names. Only the very
-    file that was named is ever replaced.
+    file that was named is ever replaced. `single`: a pipe or a device, which takes one output as a whole.
+
+    :param place: where *path* leads to; None: that is found out now.
+    :param claims: files that have another use: none of them is an output.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        text = os.fspath(path)
-        self._path = Path(text)
-        self.folder = text.endswith(("/", os.sep)) or self._path.is_dir()
-        self._used: set[Path] = set()
+    def __init__(
+        self, path: str | os.PathLike[str], place: Place | None = None, *, claims: Claims | None = None
+    ) -> None:
+        self._shown = Path(path)
+        self._place = place or resolve(path)
+        self._path = Path(self._place.path)
+        self._claims = claims or Claims()
+        self._sink: BinaryIO | None = None
+        self._named_is_free = True
         self._last: dict[Path, int] = {}
+        self.folder = is_folder(path, self._place)
+        self.single = False
+
+    def __str__(self) -> str:
+        return str(self._shown)
 
     def prepare(self) -> None:
         """Make the folder and see that it can be written to; UsageError if not. Nothing is left behind in it."""
-        folder = self._path if self.folder else self._path.parent
-        hint = "name a file or a folder that can be written"
-        try:
+        with usable("--output", self._shown):
+            if not self.folder and self._is_special():
+                self._open_special()
+                return
+            folder = self._path if self.folder else self._path.parent
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-            special = not self.folder and self._path.exists() and not self._path.is_file()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError(f"--output {self._path}: can't write there: {reason}", hint=hint) from error
-        if special:
-            # The file would take the place of a device or a pipe.
-            raise UsageError(f"--output {self._path} is neither a file nor a folder", hint=hint)
+            try:
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            except OSError as error:
+                if self.folder or not writing.cant_replace(error, self._path):
+                    raise
 
-    def place(self, output: Output) -> Path:
-        """Where *output* goes: a path that no other output of this run has."""
+    def _is_special(self) -> bool:
+        return self._place.descriptor is not None or (self._path.exists() and not self._path.is_file())
+
+    def _open_special(self) -> None:
+        """Open what isn't to be replaced, and hold it: a FIFO's reader would see its end."""
+        mode = os.stat(self._path).st_mode
+        if stat.S_ISBLK(mode) or stat.S_ISDIR(mode):
+            raise UsageError(f"--output {self} is neither a file nor a folder", hint=_HINT)
+        self._sink = open_to_write(self._path)
+        if self._sink.isatty():
+            # What a server sends may hold escape sequences.
+            raise UsageError(f"--output {self} leads to a terminal, and outputs are no text", hint=_HINT)
+        self.single = not is_null(self._path)
+
+    def close(self) -> None:
+        """Close what `prepare` opened."""
+        if self._sink is not None:
+            self._sink.close()
+
+    def spot(self, output: Output) -> Spot:
+        """Where *output* is to go: the name is taken only when it gets there."""
+        if self._sink is not None:
+            return Spot(self._shown, self._path, named=True)
         if self.folder:
-            wanted = self._path / safe_name(output.filename or "output")
-            return self._free_name(wanted, 1)
-        if not self._used:
-            self._used.add(self._path)
-            return self._path
-        suffix = Path(safe_name(output.filename or "")).suffix or self._path.suffix
-        return self._free_name(self._path.with_suffix(suffix), 2)
+            name = _in_file_system(safe_name(output.filename or "output"))
+            return Spot(self._shown / name, self._path / name, named=False)
+        if self._named_is_free:
+            self._named_is_free = False
+            return Spot(self._shown, self._path, named=True)
+        suffix = _in_file_system(Path(safe_name(output.filename or "")).suffix) or self._path.suffix
+        shown = self._shown.with_suffix(suffix)
+        return Spot(shown, Path(self._place.folder, shown.name), named=False)
 
-    def _free_name(self, wanted: Path, number: int) -> Path:
-        """*wanted* with the first free number from *number* on; 1 is told as none."""
+    def save(
+        self, output: Output, spot: Spot, chunks: Fetch, *, wait: Callable[[], None] = lambda: None, limit: float = 60.0
+    ) -> Output:
+        """Fetch *output* to *spot*, whole or not at all; the output with its path and size in bytes.
+
+        Raises OSError, and what *chunks* and *wait* raise.
+
+        :param wait: called several times a second while a pipe takes nothing.
+        :param limit: seconds in which its reader takes at least something.
+        """
+        place = *view_place(output.filename or "", output.subfolder or ""), output.folder or "output"
+        with contextlib.closing(chunks(*place)) as got:
+            if self._sink is not None:
+                with writing.spool() as file:
+                    size = _write(file.write, got)
+                    writing.copy_out(file, self._sink, wait=wait, limit=limit)
+                return _saved(output, spot.shown, size)
+            with _part_of(spot) as (file, part):
+                size = _write(file.write, got)
+                file.flush()
+                if part is None:
+                    writing.overwrite(file, spot.path)
+                    return _saved(output, spot.shown, size)
+                file.close()
+                if not spot.named:
+                    return _saved(output, spot.shown.with_name(self._take(part, spot.path)), size)
+                writing.put(part, spot.path)
+                return _saved(output, spot.shown, size)
+
+    def _take(self, part: Path, wanted: Path) -> str:
+        """Give *part* the wanted name with the first free number; that name. Beside FILE itself the first one is 2."""
         # Lower ones were found taken before: for many equal names they must not be tried again each time.
-        number = self._last.get(wanted, number - 1) + 1
-        while (path := _numbered(wanted, number)) in self._used or os.path.lexists(path):
+        number = self._last.get(wanted, 0 if self.folder else 1) + 1
+        while True:
+            path = _numbered(wanted, number)
+            if not self._claims.has_path(str(path)):
+                with contextlib.suppress(FileExistsError):
+                    writing.take(part, path)
+                    self._last[wanted] = number
+                    return path.name
             number += 1
-        self._last[wanted] = number
-        self._used.add(path)
-        return path
+
+
+@contextlib.contextmanager
+def usable(flag: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make what goes wrong with the path of *flag* a UsageError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{flag} {Path(path)}: can't write there: {reason}", hint=_HINT) from error
+
+
+def _in_file_system(name: str) -> str:
+    """*name* so that the file system takes it, whatever encoding the locale has: as UTF-8."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return os.fsdecode(name.encode())
+    return name
 
 
 def _numbered(path: Path, number: int) -> Path:
     return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def save(output: Output, path: Path, chunks: Fetch) -> Output:
-    """Fetch *output* to *path*, whole or not at all; the output with its path and size in bytes.
-
-    Raises OSError, also before the disk is full, and what *chunks* raises.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.part")
+@contextlib.contextmanager
+def _part_of(spot: Spot) -> Iterator[tuple[IO[bytes], Path | None]]:
+    """A file for what isn't whole yet, and its name, if it can stand where *spot* is. It is removed unless renamed."""
+    spot.path.parent.mkdir(parents=True, exist_ok=True)
+    part = spot.path.with_name(f".{spot.path.name[:50]}.{uuid.uuid4().hex}.part")
     try:
-        got = chunks(output.filename or "", output.subfolder or "", output.folder or "output")
-        with contextlib.closing(got), open(part, "xb") as file:
-            size = _write(file.write, _while_disk_has_space(got, path.parent))
-        os.replace(part, path)
-    except BaseException:
+        file = open(part, "xb")  # noqa: SIM115
+    except OSError as error:
+        if not spot.named or not writing.cant_replace(error, spot.path):
+            raise
+        with writing.spool() as nameless:
+            yield nameless, None
+        return
+    try:
+        with file:
+            yield file, part
+    finally:
         with contextlib.suppress(OSError):
             os.unlink(part)
-        raise
-    return replace(output, path=str(path), bytes=size)
-
-
-def _while_disk_has_space(chunks: Iterable[bytes], folder: Path) -> Iterator[bytes]:
-    """*chunks*, as long as they leave something of the disk to others: a server may send without end."""
-    since = CHECK_DISK_EVERY
-    for chunk in chunks:
-        since += len(chunk)
-        if since >= CHECK_DISK_EVERY:
-            since = 0
-            if shutil.disk_usage(folder).free < KEEP_FREE:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        yield chunk
 
 
 def _write(write: Callable[[bytes], int], chunks: Iterable[bytes]) -> int:
@@ -136,3 +227,12 @@ def _write(write: Callable[[bytes], int], chunks: Iterable[bytes]) -> int:
         write(chunk)
         size += len(chunk)
     return size
+
+
+def _saved(output: Output, path: Path, size: int) -> Output:
+    raw = os.fsencode(path)
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return replace(output, path=str(path), path_bytes=base64.b64encode(raw).decode(), bytes=size)
+    return replace(output, path=str(path), bytes=size)

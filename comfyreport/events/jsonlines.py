@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from comfyreport.events.types import Event, NodeProgress, NodeRef
-from comfyreport.text import is_safe, text_of
+from comfyreport.text import is_safe, text_of, well_formed
 
 _FIRST_KEYS = ("type", "seq", "time", "elapsed", "prompt_id", "source", "run_index")
 _FIRST_PROGRESS_KEYS = ("step", "max_steps", "eta_seconds", "node")
@@ -122,9 +122,11 @@ def _to_plain_json(item: Any, depth: int) -> Any:
     if isinstance(item, float):
         return item if math.isfinite(item) else None
     if isinstance(item, Mapping):
-        return {text_of(key): _to_plain_json(each, depth + 1) for key, each in item.items()}
+        return {well_formed(text_of(key)): _to_plain_json(each, depth + 1) for key, each in item.items()}
     if isinstance(item, (list, tuple)):
         return [_to_plain_json(each, depth + 1) for each in item]
-    if item is None or isinstance(item, (str, int)):
+    if isinstance(item, str):
+        return well_formed(item)
+    if item is None or isinstance(item, int):
         return item
-    return text_of(item)
+    return well_formed(text_of(item))

@@ -71,7 +71,10 @@ class Output(Record):
     url: Annotated[str | None, "where the file can be fetched, without credentials"] = None
     media_type: Annotated[str | None, "MIME type, where known"] = None
     bytes: Annotated[int | None, "size in bytes, once saved"] = None
-    path: Annotated[str | None, "where it was saved"] = None
+    path: Annotated[str | None, "where it was saved; - for stdout"] = None
+    path_bytes: Annotated[
+        str | None, "the path's bytes in base64, where they are no UTF-8 and `path` can't tell them"
+    ] = None
     value: Annotated[Any, "the value itself, for kinds text and value; one over 65,536 characters as its JSON, cut"] = (
         None
     )

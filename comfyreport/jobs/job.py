@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
@@ -14,10 +14,12 @@ from comfyreport.access.address import DEFAULT_SERVER, Address, parse_address
 from comfyreport.access.credentials import Access
 from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
-from comfyreport.engine.output_files import Target
+from comfyreport.engine.output_files import Target, usable
 from comfyreport.errors import UsageError
+from comfyreport.files import current_folder, resolve
 from comfyreport.jobs.session import Session
 from comfyreport.net.client import Client
+from comfyreport.protocol.ui_outputs import SAVERS
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run
 from comfyreport.workflow.files import Workflow, from_mapping, load
@@ -29,7 +31,8 @@ SIMULATED = "sim"
 class Job:
     """One run that is asked for: a workflow to submit, or the id of a prompt that was submitted already.
 
-    `access`: None for what the environment tells.
+    `access`: None for what the environment tells. `folder`: the one that relative paths start at, whatever the current
+    folder is later.
     """
 
     server: str = ""
@@ -41,6 +44,7 @@ class Job:
     record: str | os.PathLike[str] | None = None
     access: Access | None = None
     options: RunOptions = field(default_factory=RunOptions)
+    folder: str = field(default_factory=current_folder)
 
     @property
     def server_text(self) -> str:
@@ -114,9 +118,9 @@ def run_job(
 
 def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
     """All that may block before there is a loop."""
-    access = job.access or Access.of(os.environ)
+    access = _access(job)
     workflow = _workflow(job)
-    target = _target(job)
+    target = _target(session, job, workflow, stack)
     address = _address(job, stack)
     recorder = _recorder(session, job, address.base, access.secrets(address), stack)
     return _Prepared(access, workflow, target, address, recorder)
@@ -139,19 +143,37 @@ def _loop(session: Session, job: Job, run: Run, prepared: _Prepared, stack: Exit
     )
 
 
-def _target(job: Job) -> Target | None:
-    """Where outputs are to be saved; UsageError where nothing can be written there."""
+def _target(session: Session, job: Job, workflow: Workflow | None, stack: ExitStack) -> Target | None:
+    """Where outputs are to be saved; UsageError where nothing can be written there, or not as much as there will be."""
     if job.output is None:
         return None
-    target = Target(job.output)
-    target.prepare()
+    with usable("--output", job.output):
+        place = session.streams.locate(resolve(job.output, job.folder))
+        target = Target(job.output, place, claims=session.claims)
+        stack.callback(target.close)
+        target.prepare()
+    if target.single and workflow is not None:
+        savers = [f"{node.id} ({node.class_type})" for node in workflow.manifest() if node.class_type in SAVERS]
+        if len(savers) > 1:
+            raise UsageError(
+                f"--output {target} takes one file, and the workflow saves several: nodes {', '.join(savers)}",
+                hint="name a folder",
+            )
     return target
+
+
+def _access(job: Job) -> Access:
+    access = job.access or Access.of(os.environ)
+    return replace(access, cacert=os.path.join(job.folder, access.cacert)) if access.cacert else access
 
 
 def _workflow(job: Job) -> Workflow | None:
     if job.workflow is None:
         return None
-    found = from_mapping(job.workflow) if isinstance(job.workflow, Mapping) else load(job.workflow)
+    if isinstance(job.workflow, Mapping):
+        found = from_mapping(job.workflow)
+    else:
+        found = load(os.path.join(job.folder, job.workflow), shown=os.fspath(job.workflow))
     return found if job.prompt is None else found.with_prompt(job.prompt)
 
 
@@ -191,8 +213,10 @@ def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], s
     if job.record is None:
         return None
     lost = f"the recording {os.fspath(job.record)} is not whole: "
+    with usable("--record", job.record):
+        place = session.streams.locate(resolve(job.record, job.folder))
     recorder = Recorder(
-        job.record,
+        place.path,
         server=server,
         secrets=secrets,
         on_failure=lambda why: session.fail_beside_run(lost + why),

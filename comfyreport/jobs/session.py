@@ -6,11 +6,13 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from comfyreport import events as ev
 from comfyreport._version import __version__
 from comfyreport.errors import ComfyReportError, ReporterError, UnreachableError, UsageError, describe_fault
 from comfyreport.events import ErrorInfo, Instant
+from comfyreport.files import Claims
 from comfyreport.reporting.delivery import Delivery
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import stderr, stdout
@@ -42,6 +44,8 @@ class Session:
         self.timing = timing
         self.results: list[ev.RunFinished] = []
         self.hurry = False
+        self.streams = plugins.streams
+        self.claims = plugins.destinations.claims
         began = time.monotonic()
         self._elapsed: Callable[[], float] = lambda: time.monotonic() - began
         self._failed_beside_run = False
@@ -163,7 +167,7 @@ def complain_to_stderr(line: str) -> None:
 
 
 def load_reporters(
-    reporters: Iterable[object] | None, *, quiet: bool, json_progress: bool
+    reporters: Iterable[object] | None, *, quiet: bool, json_progress: bool, claims: Claims | None = None
 ) -> tuple[Plugins, KeyboardInterrupt | None]:
     """The reporters, by names or as objects, and the KeyboardInterrupt that came meanwhile: it costs one alone.
 
@@ -172,15 +176,21 @@ def load_reporters(
     """
     if isinstance(reporters, str):
         raise ReporterError("reporters is a text", hint="give a list: reporters=['console']")
-    plugins = Plugins(StandardStreams(stdout, stderr))
+    plugins = Plugins(StandardStreams(stdout, stderr), claims=claims)
     interrupted: KeyboardInterrupt | None = None
     default = "jsonl" if json_progress else "quiet" if quiet else "console"
+    # None is built before all are known: building opens files, and two may want the same.
+    builds: list[Callable[[], None]] = []
     for reporter in [default] if reporters is None else reporters:
         try:
-            if isinstance(reporter, str):
-                plugins.add_spec(reporter)
-            else:
-                plugins.add_object(reporter)
+            builds.append(
+                plugins.plan_spec(reporter) if isinstance(reporter, str) else partial(plugins.add_object, reporter)
+            )
+        except KeyboardInterrupt as error:
+            interrupted = error
+    for build in builds:
+        try:
+            build()
         except KeyboardInterrupt as error:
             interrupted = error
     return plugins, interrupted

@@ -21,6 +21,14 @@ OUTPUT_CHARACTERS = 32 * 1024 * 1024
 
 _ENDING = re.compile(r"\.[a-z0-9]{1,12}\Z")
 
+SAVERS = frozenset(
+    (
+        "SaveImage", "SaveAnimatedPNG", "SaveAnimatedWEBP", "SaveWEBM", "SaveVideo", "SaveAudio", "SaveAudioMP3",
+        "SaveAudioOpus", "SaveGLB", "SaveSVGNode",
+    )
+)  # fmt: skip
+"""ComfyUI's own classes whose nodes leave at least one file each time (nodes.py, comfy_extras)."""
+
 # Keys beside the outputs proper that say how to show them (ComfyUI's front end, `animated` of SaveVideo and others).
 _FLAGS = frozenset({"animated"})
 
@@ -113,9 +121,21 @@ def worth_saving(outputs: Sequence[Output]) -> list[int]:
     return permanent or files
 
 
+def view_place(filename: str, subfolder: str) -> tuple[str, str]:
+    """The `filename` and `subfolder` under which ComfyUI serves a file that a node calls *filename* in *subfolder*.
+
+    A node may name a file with its folder; `/view` looks for the last part of `filename` alone (its server.py).
+    """
+    above, _, name = filename.rpartition("/")
+    if not name or not above:
+        return filename, subfolder
+    return name, f"{subfolder.rstrip('/')}/{above}" if subfolder else above
+
+
 def view_url(base_url: str, filename: str, subfolder: str, folder: str) -> str:
     """Where ComfyUI serves a file (`/view` in its server.py)."""
-    name, below, kind = (quote_plus(text, errors="replace") for text in (filename, subfolder, folder))
+    place = *view_place(filename, subfolder), folder
+    name, below, kind = (quote_plus(text, errors="replace") for text in place)
     return f"{base_url}/view?filename={name}&subfolder={below}&type={kind}"
 
 

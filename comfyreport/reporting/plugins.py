@@ -7,16 +7,15 @@ import difflib
 import importlib
 import importlib.metadata
 import inspect
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from comfyreport.errors import ComfyReportError, ReporterError, one_line
-from comfyreport.files import is_fifo
+from comfyreport.files import Claims
+from comfyreport.reporting.destinations import Destinations, StandardStreams as StandardStreams
 from comfyreport.reporting.hookspecs import PREFIX, PROJECT
-from comfyreport.reporting.signature import Signature, arguments, parse_spec, signature_of, split_name
+from comfyreport.reporting.signature import arguments, parse_spec, signature_of, split_name
 from comfyreport.reporting.streams import Stream
 from comfyreport.reporting.validation import Hook, Manager, register
 
@@ -58,13 +57,6 @@ class Reporter:
         return f"{self.name} ({self.package})" if self.package else self.name
 
 
-class StandardStreams(NamedTuple):
-    """The standard streams as the command holds them."""
-
-    stdout: Stream
-    stderr: Stream
-
-
 def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
     """All installed reporters and plugins, by name, not loaded. Of two of one name, the first one on the path."""
     by_name: dict[str, importlib.metadata.EntryPoint] = {}
@@ -96,14 +88,15 @@ class Plugins:
 
     :param streams: what `stdout` and `stderr` mean here.
     :param blocked: names that are never loaded.
+    :param claims: the files of this command; None: there are no others than those of reporters.
     """
 
-    def __init__(self, streams: StandardStreams, blocked: Iterable[str] = ()) -> None:
+    def __init__(self, streams: StandardStreams, blocked: Iterable[str] = (), claims: Claims | None = None) -> None:
         self.manager = Manager()
         self.reporters: list[Reporter] = []
         self.blocked = frozenset(blocked)
-        self._streams = streams
-        self._claimed: dict[object, str] = {}
+        self.streams = streams
+        self.destinations = Destinations(streams, claims or Claims())
 
     # --- selecting
 
@@ -112,18 +105,21 @@ class Plugins:
 
         Raises ReporterError (a usage error).
         """
+        self.plan_spec(spec)()
+
+    def plan_spec(self, spec: str) -> Callable[[], None]:
+        """Load the reporter of a `--reporter` value and claim its file; what builds it opens that. ReporterError."""
         name, rest = split_name(spec)
         if name in self.blocked:
-            return
-        self._add(self._find(name), name, spec, rest)
+            return _nothing
+        return self._plan(self._find(name), name, spec, rest)
 
-    def _add(self, point: importlib.metadata.EntryPoint, name: str, spec: str, rest: str) -> None:
+    def _plan(self, point: importlib.metadata.EntryPoint, name: str, spec: str, rest: str) -> Callable[[], None]:
         value = load(point)
         if isinstance(value, ModuleType):
             if rest:
                 raise ReporterError(f"reporter {name} takes no destination and no options", hint=f"--reporter {name}")
-            self._register(name, value, package_of(point), None)
-            return
+            return lambda: self._register(name, value, package_of(point), None)
         if not callable(value):
             raise ReporterError(
                 f"reporter {name}: {point.value} is neither a module nor a factory",
@@ -132,14 +128,22 @@ class Plugins:
         signature = signature_of(value, name)
         parsed = parse_spec(spec, signature)
         options = arguments(parsed, signature)
-        stream, destination = self._destination(spec, name, parsed.destination, signature)
-        try:
-            self._register(name, _build(value, name, destination, options), package_of(point), stream)
-        except BaseException:
-            if stream is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    stream.close()
-            raise
+        open_destination = self.destinations.plan(spec, name, parsed.destination, signature)
+
+        def build() -> None:
+            opened = open_destination()
+            if opened is None:
+                return
+            stream, destination = opened
+            try:
+                self._register(name, _build(value, name, destination, options), package_of(point), stream)
+            except BaseException:
+                if stream is not None:
+                    with contextlib.suppress(OSError, ValueError):
+                        stream.close()
+                raise
+
+        return build
 
     def add_object(self, plugin: object, name: str = "") -> None:
         """Register a reporter given as an object (or module) from Python."""
@@ -150,12 +154,15 @@ class Plugins:
 
     def add_plugin(self, name: str) -> None:
         """Load a plugin that is no reporter, by its entry point's name or its module's."""
+        self.plan_plugin(name)()
+
+    def plan_plugin(self, name: str) -> Callable[[], None]:
+        """Load a plugin; what is returned registers it. ReporterError."""
         if name in self.blocked:
-            return
+            return _nothing
         point = entry_points().get(name)
         if point is not None:
-            self._add(point, name, name, "")
-            return
+            return self._plan(point, name, name, "")
         try:
             module = importlib.import_module(name)
         except KeyboardInterrupt:
@@ -165,7 +172,7 @@ class Plugins:
                 f"plugin {name} can't be loaded: {one_line(error)}",
                 hint="-p takes a plugin's name (comfyreport reporters) or a module's",
             ) from error
-        self._register(name, module, "", None)
+        return lambda: self._register(name, module, "", None)
 
     def _find(self, name: str) -> importlib.metadata.EntryPoint:
         installed = entry_points()
@@ -182,87 +189,6 @@ class Plugins:
         else:
             hint = f"installed: {', '.join(sorted(installed))}"
         raise ReporterError(f"there is no reporter {name!r}", hint=hint)
-
-    # --- destinations
-
-    def _destination(
-        self, spec: str, name: str, dest: str | None, signature: Signature
-    ) -> tuple[Stream | None, object]:
-        """The stream to close at the end, and the factory's first argument (None: it has none, or its default)."""
-        if signature.destination == "none":
-            if dest is not None:
-                raise ReporterError(f"reporter {name} takes no destination", hint=f"--reporter {name}")
-            return None, None
-        if dest == "":
-            raise ReporterError(f"reporter {name}: the destination is empty", hint=f"--reporter {name}=PATH")
-        if dest is None and signature.required:
-            raise ReporterError(f"reporter {name} needs a destination", hint=f"--reporter {name}=PATH")
-        if signature.destination == "stream":
-            stream = self._stream(spec, name, dest, signature.default)
-            return stream, stream
-        if signature.destination == "url":
-            return None, dest
-        if dest is None:
-            dest = os.fspath(signature.default)
-        if dest in ("-", "stderr"):
-            raise ReporterError(f"reporter {name} writes to a file, not to {dest}", hint=f"--reporter {name}=PATH")
-        path = Path(dest)
-        _make_parent(path, name)
-        self._claim_path(path, name)
-        if is_fifo(path):
-            # Kept open until the reporter is closed: after a mere check, the FIFO's reader would see its end.
-            return self._open(path, name), path
-        _check_writable(path, name)
-        return None, path
-
-    def _stream(self, spec: str, name: str, dest: str | None, default: object) -> Stream:
-        standard = dest
-        if dest is None and isinstance(default, Stream) and default.name in ("stdout", "stderr"):
-            standard = "-" if default.name == "stdout" else "stderr"
-        if standard in ("-", "stderr"):
-            stream = self._streams.stdout if standard == "-" else self._streams.stderr
-            self._claim(stream.name, stream.name, name)
-            stream.owner = spec
-            return stream
-        if dest is None:
-            assert isinstance(default, Stream)
-            return default
-        path = Path(dest)
-        _make_parent(path, name)
-        self._claim_path(path, name)
-        stream = self._open(path, name)
-        stream.owner = spec
-        status = os.fstat(stream.file.fileno())
-        self._claimed.setdefault((status.st_dev, status.st_ino), name)
-        return stream
-
-    def _open(self, path: Path, name: str) -> Stream:
-        try:
-            return Stream.to_path(path, like=self._streams.stderr)
-        except (OSError, ValueError) as error:
-            raise _unwritable(path, name, error) from error
-
-    def _claim_path(self, path: Path, name: str) -> None:
-        """Claim a file for one reporter, under every name that it has (hard links)."""
-        try:
-            real = os.path.realpath(path)
-        except (OSError, ValueError) as error:
-            raise _unwritable(path, name, error) from error
-        if real == os.devnull:
-            return
-        self._claim(real, str(path), name)
-        # Where it doesn't exist yet, or can't be read, opening it will show that.
-        with contextlib.suppress(OSError):
-            status = os.stat(real)
-            self._claim((status.st_dev, status.st_ino), str(path), name)
-
-    def _claim(self, key: object, label: str, name: str) -> None:
-        if key in self._claimed:
-            raise ReporterError(
-                f"reporters {self._claimed[key]} and {name} both write to {label}",
-                hint=f"give one of them another destination: --reporter {name}=PATH",
-            )
-        self._claimed[key] = name
 
     def _register(self, name: str, plugin: object, package: str, stream: Stream | None) -> None:
         label = self._label(name)
@@ -310,27 +236,5 @@ def _build(factory: Callable[..., object], name: str, destination: object, optio
         ) from error
 
 
-def _make_parent(path: Path, name: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise _unwritable(path, name, error) from error
-
-
-def _check_writable(path: Path, name: str) -> None:
-    """Refuse what can't be opened for writing, and leave no new file behind."""
-    try:
-        existed = path.exists()
-        path.open("ab").close()
-        if not existed:
-            path.unlink()
-    except (OSError, ValueError) as error:
-        raise _unwritable(path, name, error) from error
-
-
-def _unwritable(path: Path, name: str, error: OSError | ValueError) -> ReporterError:
-    return ReporterError(
-        f"reporter {name} can't write to {path}: {getattr(error, 'strerror', None) or error}",
-        hint=("start its reader first, or " if is_fifo(path) else "")
-        + f"give it a file that can be written: --reporter {name}=PATH",
-    )
+def _nothing() -> None:
+    """Build nothing: the name is blocked."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import stat
 import sys
 import threading
 from collections import deque
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO, Literal, TextIO, cast
 
 from comfyreport.errors import ReporterError
-from comfyreport.files import open_to_write
+from comfyreport.files import descriptor_of, open_to_write
 
 ColorChoice = Literal["auto", "always", "never"]
 
@@ -106,8 +107,9 @@ class Stream:
     """A place for a reporter's text.
 
     `name` says what it is (`stdout`, `stderr`, or a path), `tty` whether a person sees it as it is written,
-    `color` whether to use colour, `unicode` whether it can hold more than ASCII. Writing raises OSError as
-    files do; the core takes care of it.
+    `color` whether to use colour, `unicode` whether it can hold more than ASCII. `file_path` is the regular file that a
+    stream writes to, without links; None for a terminal, a pipe, a device, and where the process was given the file
+    open, as stdout is. Writing raises OSError as files do; the core takes care of it.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Stream:
         self._environ = os.environ if environ is None else environ
         self._color: ColorChoice = color
         self._terminals = terminals or Terminals()
+        self.file_path: str | None = None
         self._closes = False
         self._terminal: tuple[TextIO | None, Terminal | None] = (None, None)
         self._last_writes: deque[str] | None = None
@@ -136,6 +139,7 @@ class Stream:
         If it is a terminal, colour, environment and the streams that draw there are those of *like*.
         """
         binary = open_to_write(path, append=append)  # closed by close()
+        regular = stat.S_ISREG(os.fstat(binary.fileno()).st_mode) and descriptor_of(os.fspath(path)) is None
         text = io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="\n")
         if like is not None and text.isatty():
             stream = cls(
@@ -146,6 +150,7 @@ class Stream:
         else:
             stream = cls(text, name=os.fspath(path), environ={})
         stream._closes = True
+        stream.file_path = os.path.realpath(path) if regular else None
         return stream
 
     @property

@@ -68,9 +68,12 @@ class Workflow:
         return seeds.pop() if len(seeds) == 1 else None
 
 
-def load(path: str | os.PathLike[str]) -> Workflow:
-    """Read a workflow file in API format; `{"prompt": {…}}`, as it is posted to a server, is taken too."""
-    name = printable(os.fspath(path), 4096) or '""'
+def load(path: str | os.PathLike[str], *, shown: str | None = None) -> Workflow:
+    """Read a workflow file in API format; `{"prompt": {…}}`, as it is posted to a server, is taken too.
+
+    :param shown: the path for messages, where that is another.
+    """
+    name = printable(os.fspath(path) if shown is None else shown, 4096) or '""'
     text = _read(path, name)
     if not text.strip():
         raise WorkflowError(f"{name} is empty", hint=_EXPORT_HINT)

@@ -65,7 +65,9 @@ def saved(run: Run, sources: Instantly, folder: Path) -> list[ev.Event]:
         recorder=None,
         exceeded_limit=lambda: None,
     )
-    downloader.save(Target(folder))
+    target = Target(folder)
+    target.prepare()
+    downloader.save(target)
     return told
 
 

@@ -7,14 +7,16 @@ import stat
 import threading
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport.engine.output_files import Target, safe_name, save
+from comfyreport.engine.output_files import Target, safe_name
 from comfyreport.errors import UsageError
 from comfyreport.events import NodeRef, Output
+from comfyreport.files import Claims, resolve
 
 
 def output(filename: str | None = "a.png", folder: str = "output", subfolder: str = "") -> Output:
@@ -84,52 +86,125 @@ def test_any_name_is_a_plain_file_name(name: str) -> None:
 # --- places
 
 
+def target_of(path: str | os.PathLike[str]) -> Target:
+    target = Target(path)
+    target.prepare()
+    return target
+
+
+def pieces(*parts: bytes, error: BaseException | None = None) -> Generator[bytes, None, None]:
+    yield from parts
+    if error is not None:
+        raise error
+
+
+def save(target: Target, name: str | None = "a.png", *parts: bytes, **place: str) -> Path:
+    """Where an output of this name is, once it is saved."""
+    made = output(name, **place)
+    saved = target.save(made, target.spot(made), lambda *_: pieces(*(parts or (b"x",))))
+    assert saved.path is not None
+    assert Path(saved.path).is_file()
+    return Path(saved.path)
+
+
+def save_all(target: Target, *names: str | None) -> list[str]:
+    return [save(target, name).name for name in names]
+
+
 def test_a_folder_keeps_the_servers_names_and_replaces_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("mine")
     (tmp_path / "b.png").symlink_to(tmp_path / "nowhere")
-    target = Target(tmp_path)
-    target.prepare()
-    places = [target.place(output(name)).name for name in ("a.png", "a.png", "b.png", "c.png", "../c.png", None)]
-    assert places == ["a-2.png", "a-3.png", "b-2.png", "c.png", "c-2.png", "output"]
-    assert {target.place(output("d", subfolder="../x")).parent} == {tmp_path}
+    target = target_of(tmp_path)
+    names = save_all(target, "a.png", "a.png", "b.png", "c.png", "../c.png", None)
+    assert names == ["a-2.png", "a-3.png", "b-2.png", "c.png", "c-2.png", "output"]
+    assert save(target, "d", subfolder="../x").parent == tmp_path
+    assert (tmp_path / "a.png").read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_name_is_taken_only_when_the_file_gets_it(tmp_path: Path) -> None:
+    """Two runs into one folder, one of which is slow."""
+    slow, quick = target_of(tmp_path), target_of(tmp_path)
+
+    def slowly(*_: str) -> Generator[bytes, None, None]:
+        yield b"sl"
+        assert save(quick, "a.png", b"quick").name == "a.png"
+        yield b"ow"
+
+    saved = slow.save(output("a.png"), slow.spot(output("a.png")), slowly)
+    assert saved.path == str(tmp_path / "a-2.png")
+    assert [(tmp_path / name).read_bytes() for name in ("a.png", "a-2.png")] == [b"quick", b"slow"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_many_at_once_each_get_a_name_of_their_own(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(1, "no hard links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    together = threading.Barrier(8)
+
+    def run(number: int) -> list[tuple[Path, bytes]]:
+        target = target_of(tmp_path)
+        together.wait()
+        contents = [f"{number} {count}".encode() for count in range(20)]
+        return [(save(target, "a.png", content), content) for content in contents]
+
+    with ThreadPoolExecutor(8) as pool:
+        saved = [each for several in pool.map(run, range(8)) for each in several]
+    assert len(saved) == len({path for path, _ in saved}) == len(os.listdir(tmp_path)) == 160
+    assert all(path.read_bytes() == content for path, content in saved)
 
 
 def seconds_for(count: int, folder: Path) -> float:
-    """How long it takes to find a place for each of so many files of one name."""
-    target = Target(folder)
+    """How long it takes to save so many files of one name."""
+    folder.mkdir()
+    target = target_of(folder)
     before = time.process_time()
-    places = {target.place(output("a.png")) for _ in range(count)}
-    assert len(places) == count
+    assert len({save(target) for _ in range(count)}) == count
     return time.process_time() - before
 
 
 def test_many_equal_names_cost_no_more_each_than_few(tmp_path: Path) -> None:
     """Sixteen times as many would take 256 times as long, were all numbers tried each time."""
-    few = min(seconds_for(250, tmp_path) for _ in range(3))
-    assert seconds_for(4000, tmp_path) < 64 * few
+    few = min(seconds_for(100, tmp_path / str(number)) for number in range(3))
+    assert seconds_for(1600, tmp_path / "many") < 64 * few
 
 
 def test_numbers_that_the_servers_own_names_have_are_left_out(tmp_path: Path) -> None:
-    target = Target(tmp_path)
     names = ("a.png", "a-2.png", "a.png", "a-2.png", "a.png", "a-5.png", "a.png")
-    places = [target.place(output(name)).name for name in names]
-    assert places == ["a.png", "a-2.png", "a-3.png", "a-2-2.png", "a-4.png", "a-5.png", "a-6.png"]
+    assert save_all(target_of(tmp_path), *names) == [
+        "a.png",
+        "a-2.png",
+        "a-3.png",
+        "a-2-2.png",
+        "a-4.png",
+        "a-5.png",
+        "a-6.png",
+    ]
+
+
+def test_a_file_with_another_use_is_no_output(tmp_path: Path) -> None:
+    claims = Claims()
+    claims.claim("--record", resolve(tmp_path / "a.png"))
+    assert save(Target(tmp_path, claims=claims)).name == "a-2.png"
 
 
 def test_a_slash_makes_a_folder(tmp_path: Path) -> None:
-    target = Target(f"{tmp_path}/new/deep/")
-    target.prepare()
-    assert target.place(output("a.png")) == tmp_path / "new" / "deep" / "a.png"
+    target = target_of(f"{tmp_path}/new/deep/")
     assert os.listdir(tmp_path / "new" / "deep") == []
+    assert save(target) == tmp_path / "new" / "deep" / "a.png"
 
 
 def test_a_file_is_the_first_outputs_and_the_later_ones_are_numbered(tmp_path: Path) -> None:
     (tmp_path / "sunset.png").write_text("an earlier one")
     (tmp_path / "sunset.mp4").write_text("nobody named this one")
-    target = Target(tmp_path / "sunset.png")
-    target.prepare()
-    names = [target.place(output(name)).name for name in ("a.png", "b.png", "c.mp4", "d", "e.tar.gz", "f.png")]
-    assert names == [
+    target = target_of(tmp_path / "sunset.png")
+    assert save_all(target, "a.png", "b.png", "c.mp4", "d", "e.tar.gz", "f.png") == [
         "sunset.png",
         "sunset-2.png",
         "sunset-2.mp4",
@@ -137,40 +212,46 @@ def test_a_file_is_the_first_outputs_and_the_later_ones_are_numbered(tmp_path: P
         "sunset-2.gz",
         "sunset-4.png",
     ]
+    assert (tmp_path / "sunset.mp4").read_text() == "nobody named this one"
 
 
 def test_a_file_without_an_ending(tmp_path: Path) -> None:
-    target = Target(tmp_path / "sunset")
-    assert [target.place(output("a.png")).name for _ in range(2)] == ["sunset", "sunset-2.png"]
+    assert save_all(target_of(tmp_path / "sunset"), "a.png", "a.png") == ["sunset", "sunset-2.png"]
 
 
 def test_places_that_cant_be_written_are_usage_errors(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file" / "x.png", f"{tmp_path}/file/", f"{tmp_path}/nul\0byte/", "/proc/nowhere/x.png"):
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (
+        tmp_path / "file" / "x.png",
+        f"{tmp_path}/file/",
+        "/proc/nowhere/x.png",
+        tmp_path / "loop" / "x.png",
+    ):
         with pytest.raises(UsageError):
-            Target(path).prepare()
-
-
-def test_a_device_is_no_place_for_a_file(tmp_path: Path) -> None:
-    """Put in its place, a file would take it away: root would have no /dev/null any more."""
-    os.mkfifo(tmp_path / "pipe")
-    for path in ("/dev/null", str(tmp_path / "pipe")):
-        with pytest.raises(UsageError):
-            Target(path).prepare()
+            target_of(path)
 
 
 def test_preparing_leaves_nothing_behind(tmp_path: Path) -> None:
-    Target(tmp_path / "a" / "x.png").prepare()
+    target_of(tmp_path / "a" / "x.png")
     assert os.listdir(tmp_path / "a") == []
 
 
+def test_paths_are_found_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin may change the current folder; what is printed is for whoever started the command."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    targets = [target_of("made/"), target_of("x.png")]
+    monkeypatch.chdir(there)
+    saved = [each.save(output(), each.spot(output()), lambda *_: pieces(b"x")).path for each in targets]
+    assert saved == ["made/a.png", "x.png"]
+    assert all((here / str(path)).is_file() for path in saved)
+    assert os.listdir(there) == []
+
+
 # --- files
-
-
-def pieces(*parts: bytes, error: BaseException | None = None) -> Generator[bytes, None, None]:
-    yield from parts
-    if error is not None:
-        raise error
 
 
 def test_a_file_is_saved(tmp_path: Path) -> None:
@@ -180,10 +261,12 @@ def test_a_file_is_saved(tmp_path: Path) -> None:
         asked.append((place[0], place[1], place[2]))
         return pieces(b"ab", b"", b"cde")
 
-    saved = save(output("../a.png", "temp", "x"), tmp_path / "new" / "b.png", fetch)
+    target = target_of(tmp_path / "new" / "b.png")
+    made = output("../a.png", "temp", "x")
+    saved = target.save(made, target.spot(made), fetch)
     assert (saved.path, saved.bytes, saved.filename) == (str(tmp_path / "new" / "b.png"), 5, "../a.png")
     assert (tmp_path / "new" / "b.png").read_bytes() == b"abcde"
-    assert asked == [("../a.png", "x", "temp")]
+    assert asked == [("a.png", "x/..", "temp")]
     assert os.listdir(tmp_path / "new") == ["b.png"]
 
 
@@ -191,8 +274,9 @@ def test_a_file_is_saved(tmp_path: Path) -> None:
 def test_a_download_that_fails_leaves_nothing(error: BaseException, tmp_path: Path) -> None:
     (tmp_path / "old.png").write_bytes(b"old")
     for name in ("new.png", "old.png"):
+        target = target_of(tmp_path / name)
         with pytest.raises(type(error)):
-            save(output(), tmp_path / name, lambda *_: pieces(b"half", error=error))
+            target.save(output(), target.spot(output()), lambda *_: pieces(b"half", error=error))
     assert os.listdir(tmp_path) == ["old.png"]
     assert (tmp_path / "old.png").read_bytes() == b"old"
 
@@ -206,31 +290,25 @@ def test_a_file_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
         seen.append([name for name in os.listdir(tmp_path) if not name.startswith(".")])
         yield b"whole"
 
-    save(output(), path, fetch)
+    target = target_of(path)
+    target.save(output(), target.spot(output()), fetch)
     assert seen == [[]]
     assert path.read_bytes() == b"halfwhole"
 
 
 def test_a_folder_in_the_files_place_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
+    target = target_of(tmp_path / "a.png")
     (tmp_path / "a.png").mkdir()
     with pytest.raises(OSError, match=r"a\.png"):
-        save(output(), tmp_path / "a.png", lambda *_: pieces(b"x"))
+        save(target)
     assert os.listdir(tmp_path) == ["a.png"]
-
-
-def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("x")
-    (tmp_path / "a.png").symlink_to(tmp_path / "precious")
-    save(output(), tmp_path / "a.png", lambda *_: pieces(b"new"))
-    assert (tmp_path / "precious").read_text() == "x"
-    assert not (tmp_path / "a.png").is_symlink()
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_a_file_has_the_rights_that_others_have(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
-        save(output(), tmp_path / "a.png", lambda *_: pieces(b"x"))
+        save(target_of(tmp_path / "a.png"))
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o666 & ~mask
@@ -253,7 +331,7 @@ def test_saving_leaves_the_umask_of_other_threads_alone(tmp_path: Path) -> None:
     thread.start()
     try:
         for number in range(300):
-            save(output(), tmp_path / f"a{number}.png", lambda *_: pieces(b"x"))
+            save(target_of(tmp_path / f"a{number}.png"))
     finally:
         done.set()
         thread.join()
@@ -261,9 +339,7 @@ def test_saving_leaves_the_umask_of_other_threads_alone(tmp_path: Path) -> None:
 
 
 def test_long_names_can_be_saved(tmp_path: Path) -> None:
-    target = Target(tmp_path)
+    target = target_of(tmp_path)
     for name in ("é" * 4000 + ".png", "画" * 4000 + ".png"):
         for _ in range(2):
-            path = target.place(output(name))
-            save(output(name), path, lambda *_: pieces(b"x"))
-            assert path.exists()
+            save(target, name)

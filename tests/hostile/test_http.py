@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-import shutil
 import threading
 import time
 import zlib
@@ -19,7 +18,6 @@ import pytest
 from comfyreport.access.address import parse_address
 from comfyreport.access.credentials import Access
 from comfyreport.api import run_generation, wait_for_completion
-from comfyreport.engine import output_files
 from comfyreport.engine.loop import Loop
 from comfyreport.events import Instant
 from comfyreport.events.jsonlines import to_line
@@ -309,13 +307,17 @@ def endless(piece: bytes) -> Reply:
     return Reply(headers={"Content-Type": "image/png"}, pieces=itertools.repeat(piece))
 
 
-def test_a_download_without_end_leaves_something_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = shutil.disk_usage(tmp_path).free
-    monkeypatch.setattr(output_files, "KEEP_FREE", free - 3 * output_files.CHECK_DISK_EVERY)
-    with Hostile(view=lambda _: endless(b"x" * MIB)) as server:
-        told = follow(server, tmp_path, output=f"{tmp_path}/made/")
+def test_a_download_without_end_leaves_nothing_where_it_fits_no_more(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MIB, before[1]))
+    try:
+        with Hostile(view=lambda _: endless(b"x" * MIB)) as server:
+            told = follow(server, tmp_path, output=f"{tmp_path}/made/")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (told.result.status, told.codes()) == ("partial", ["download_failed"])
-    assert "No space left" in told.of("warning")[0]["message"]
+    assert "File too large" in told.of("warning")[0]["message"]
     assert list((tmp_path / "made").iterdir()) == []
 
 

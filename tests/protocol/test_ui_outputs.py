@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfyreport.events import NodeRef, Output
-from comfyreport.protocol.ui_outputs import OutputLimit, media_type_of, outputs_of, view_url, worth_saving
+from comfyreport.protocol.ui_outputs import OutputLimit, media_type_of, outputs_of, view_place, view_url, worth_saving
 
 NODE = NodeRef(id="9", class_type="SaveImage", title="Save")
 BASE = "http://127.0.0.1:8188"
@@ -110,13 +110,31 @@ def test_cached_is_passed_on() -> None:
     assert [each.cached for each in outputs_of(NODE, {"images": [{"filename": "a.png"}]}, BASE, cached=True)] == [True]
 
 
-@pytest.mark.parametrize("name", ["a b&c=d?.png", "ünï.png", "../../etc/passwd", "a\0b", "a\r\nb: c", "#x", "%2e"])
+@pytest.mark.parametrize("name", ["a b&c=d?.png", "ünï.png", "..\\etc", "a\0b", "a\r\nb: c", "#x", "%2e"])
 def test_urls_are_escaped(name: str) -> None:
     url = view_url(BASE + "/prefix", name, name, "output")
     parts = urlsplit(url)
     assert url.isascii()
     assert (parts.netloc, parts.path, parts.fragment) == ("127.0.0.1:8188", "/prefix/view", "")
     assert parse_qs(parts.query) == {"filename": [name], "subfolder": [name], "type": ["output"]}
+
+
+@pytest.mark.parametrize(
+    ("filename", "subfolder", "place"),
+    [
+        ("x.png", "a", ("x.png", "a")),
+        ("out_F/x.png", "", ("x.png", "out_F")),
+        ("b/c/x.png", "a", ("x.png", "a/b/c")),
+        ("b/x.png", "a/", ("x.png", "a/b")),
+        ("../../etc/passwd", "", ("passwd", "../../etc")),
+        # A folder's name on Windows, a part of a file's on Linux: what the server said is left to it.
+        ("a\\x.png", "", ("a\\x.png", "")),
+        ("a/", "", ("a/", "")),
+        ("/x.png", "", ("/x.png", "")),
+    ],
+)
+def test_a_file_is_asked_for_under_its_name_alone(filename: str, subfolder: str, place: tuple[str, str]) -> None:
+    assert view_place(filename, subfolder) == place
 
 
 def test_a_lone_surrogate_makes_a_url_all_the_same() -> None:

@@ -80,9 +80,9 @@ class TestDestinations:
             os.close(reader)
 
     def test_standard_streams(self, plugins: Plugins) -> None:
-        assert chosen(plugins, "bell=-").stream is plugins._streams.stdout
-        assert chosen(plugins, "horn").stream is plugins._streams.stderr
-        assert plugins._streams.stderr.owner == "horn"
+        assert chosen(plugins, "bell=-").stream is plugins.streams.stdout
+        assert chosen(plugins, "horn").stream is plugins.streams.stderr
+        assert plugins.streams.stderr.owner == "horn"
         for spec in ("bell=-", "horn=-"):
             assert error_of(plugins, spec).message == f"reporters bell and {spec[:4]} both write to stdout"
         for spec in ("horn", "bell=stderr"):

@@ -1,0 +1,45 @@
+"""The files that a job reads and writes, each for one use: claimed before those of reporters, before any is opened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+
+from comfyreport.engine.output_files import is_folder
+from comfyreport.errors import UsageError
+from comfyreport.files import Claims, Place, resolve
+
+FilePath = str | os.PathLike[str]
+
+
+def claim_files(
+    reads: Iterable[tuple[str, FilePath]], *, output: FilePath | None, record: FilePath | None
+) -> tuple[Claims, UsageError | None]:
+    """Claims of a job's files, and the error where two uses are of one file.
+
+    :param reads: files that are read, with what for.
+    """
+    claims = Claims()
+    error: UsageError | None = None
+    for use, path, writes in (
+        *((use, path, False) for use, path in reads),
+        ("--output", output, True),
+        ("--record", record, True),
+    ):
+        if path is None:
+            continue
+        # A path that leads nowhere is told by whoever opens it.
+        with contextlib.suppress(OSError, ValueError):
+            place = _read_place(path) if not writes else resolve(path)
+            if use == "--output" and is_folder(path, place):
+                continue
+            try:
+                claims.claim(use, place)
+            except UsageError as raised:
+                error = error or raised
+    return claims, error
+
+
+def _read_place(path: FilePath) -> Place:
+    return Place("-", "/dev/fd/0", descriptor=0) if os.fspath(path) == "-" else resolve(path)
