@@ -19,8 +19,8 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
 # Lowest first. A wing imports only from wings below its own; `ground` is the modules that stand in no folder.
 WINGS = (
-    "ground", "events", "protocol", "run", "workflow", "access", "recording", "net", "reporting", "render", "simulator",
-    "engine", "jobs", "testing", "api", "cli",
+    "ground", "events", "protocol", "run", "workflow", "access", "recording", "net", "saving", "reporting", "render",
+    "simulator", "engine", "jobs", "testing", "api", "cli",
 )  # fmt: skip
 GROUND = {"_lazy", "_version", "errors", "files", "text", "timing"}
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from comfyreport.engine.output_files import worth_saving
 from comfyreport.events import Output, RunFinished
 from comfyreport.files import STDOUT
 from comfyreport.jobs.session import Session
@@ -15,6 +14,7 @@ from comfyreport.render.wording import summarize_result
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import Stream
 from comfyreport.reporting.worker import Worker
+from comfyreport.saving.target import worth_saving
 from comfyreport.text import printable
 
 LINES_PER_WRITE = 20

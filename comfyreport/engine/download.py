@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 
 from comfyreport import events as ev
-from comfyreport.engine.output_files import Spot, Target
 from comfyreport.engine.sources import CallDone, CallKind, LeaveRequested, Sources, StopRequested
 from comfyreport.errors import UnreachableError
 from comfyreport.events import ErrorInfo, Instant
+from comfyreport.protocol.downloads import FilePlace
 from comfyreport.protocol.ui_outputs import worth_saving
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run
 from comfyreport.run.verdict import timed_out_while_saving
+from comfyreport.saving.fetching import fetch
+from comfyreport.saving.target import Spot, Target, check_room
 
-# Errors that the server itself made: it is there.
-_SERVER_ANSWERED = ("auth", "not_comfyui")
 # Names of files that one message tells.
 _NAMES_SHOWN = 10
 
@@ -54,7 +56,7 @@ class Downloader:
         self._limit: float | None = None
         self._unanswered: float | None = None
         self._last_data_at = self._last_event_at = clock().elapsed
-        self._stopped = False
+        self._stop = threading.Event()
         self._cause = ""
 
     def save(self, target: Target) -> None:
@@ -89,7 +91,8 @@ class Downloader:
         done: list[CallDone] = []
 
         def save() -> ev.Output:
-            return target.save(output, spot, self._chunks, wait=self._wait, limit=self._timing.lost_after)
+            chunks = partial(self._chunks, spot)
+            return target.save(output, spot, chunks, wait=self._wait, limit=self._timing.lost_after)
 
         self._sources.call(CallKind.SAVE, save, done.append)
         while not done:
@@ -101,7 +104,7 @@ class Downloader:
                 elif isinstance(item, CallDone) and item.kind is CallKind.SAVE:
                     self._sources.finish(item)
         error = done[0].error
-        if error is None or getattr(error, "code", "") in _SERVER_ANSWERED:
+        if error is None or not getattr(error, "retryable", False):
             self._last_data_at = self._clock().elapsed
         if error is None:
             self._saved(index, done[0].value)
@@ -121,7 +124,7 @@ class Downloader:
 
     def _stop_saving(self) -> None:
         """Save no more; what is half saved goes."""
-        self._stopped = True
+        self._stop.set()
         self._sources.client.cut()
 
     def _saved(self, index: int, saved: ev.Output) -> None:
@@ -144,20 +147,29 @@ class Downloader:
         self._last_event_at = self._clock().elapsed
         self._publish(events)
 
-    def _chunks(self, filename: str, subfolder: str, folder: str) -> Generator[bytes, None, None]:
+    def _chunks(self, spot: Spot, place: FilePlace) -> Generator[bytes, None, None]:
+        fetched = fetch(self._sources.client, place, pause=self._pause, on_size=partial(check_room, spot))
         # Closed at once, not when the exception that ended it is forgotten: it holds a connection.
-        with contextlib.closing(self._sources.client.download(filename, subfolder, folder)) as chunks:
+        with contextlib.closing(fetched) as chunks:
             for chunk in chunks:
                 if self._stopped:
                     raise UnreachableError("stopped", code="cancelled")
                 self._last_data_at = self._clock().elapsed
                 yield chunk
 
+    def _pause(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise UnreachableError("stopped", code="cancelled")
+
     def _wait(self) -> None:
         """Called while a pipe is written to: then it isn't the server that is silent."""
         if self._stopped:
             raise UnreachableError("stopped", code="cancelled")
         self._last_data_at = self._clock().elapsed
+
+    @property
+    def _stopped(self) -> bool:
+        return self._stop.is_set()
 
     @property
     def _succeeded(self) -> bool:

@@ -17,7 +17,6 @@ from comfyreport.engine.download import Downloader
 from comfyreport.engine.inbox import Batch, decoded
 from comfyreport.engine.liveness import Liveness
 from comfyreport.engine.options import RunOptions
-from comfyreport.engine.output_files import Target
 from comfyreport.engine.polling import Poller
 from comfyreport.engine.sources import (
     CallDone,
@@ -41,6 +40,7 @@ from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run, verdict
 from comfyreport.run.merging import merge_messages
 from comfyreport.run.progress_state import ProgressStateDecoder
+from comfyreport.saving.target import Target
 from comfyreport.timing import Timing
 
 

@@ -6,9 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterable
 
-from comfyreport.engine.output_files import is_folder
 from comfyreport.errors import UsageError
 from comfyreport.files import Claims, Place, resolve
+from comfyreport.saving.target import is_folder
 
 FilePath = str | os.PathLike[str]
 

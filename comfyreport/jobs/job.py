@@ -14,7 +14,6 @@ from comfyreport.access.address import DEFAULT_SERVER, Address, parse_address
 from comfyreport.access.credentials import Access
 from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
-from comfyreport.engine.output_files import Target, usable
 from comfyreport.errors import UsageError
 from comfyreport.files import current_folder, resolve
 from comfyreport.jobs.session import Session
@@ -22,6 +21,7 @@ from comfyreport.net.client import Client
 from comfyreport.protocol.ui_outputs import SAVERS
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run
+from comfyreport.saving.target import Target, usable
 from comfyreport.workflow.files import Workflow, from_mapping, load
 
 SIMULATED = "sim"

@@ -13,7 +13,8 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -30,17 +31,17 @@ from comfyreport.net.cookies import Cookies
 from comfyreport.net.failures import NETWORK_ERRORS, no_answer, unreachable
 from comfyreport.net.proxies import Proxy
 from comfyreport.protocol.decode import dumps, read_json
+from comfyreport.protocol.downloads import CHUNK, Download, FilePlace, begun
 from comfyreport.protocol.messages import Json
-from comfyreport.protocol.statuses import Response, is_body_ignored, status_error
+from comfyreport.protocol.statuses import Response, file_error, is_body_ignored
 from comfyreport.timing import Timing
 
 BODY_LIMIT = 256 * 1024 * 1024
-CHUNK = 64 * 1024
-"""Bytes that are taken at once."""
 _SEND_BUFFER = 256 * 1024
 
 USER_AGENT = f"comfyreport/{__version__}"
 
+Headers = Mapping[str, str]
 Tap = Callable[[dict[str, Any]], None]
 
 
@@ -66,6 +67,13 @@ class _Call:
         if self.cut_off or self.late:
             raise TimeoutError
         self._due = min(self._end, time.monotonic() + seconds)
+
+    def timed(self, chunks: Iterator[bytes], seconds: float) -> Iterator[bytes]:
+        """*chunks*, each of which has so many seconds to come; what is done with it takes no time of the server's."""
+        for chunk in chunks:
+            self.allow(math.inf)
+            yield chunk
+            self.allow(seconds)
 
     def limit(self, seconds: float) -> None:
         """Give all the rest of it so many seconds from now."""
@@ -138,7 +146,7 @@ class Client:
         self._record({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
         whole, url = max(timeout, self.timing.response_timeout), self.address.url(path)
         try:
-            with self._request(method, url, body, timeout, whole) as (answer, call):
+            with self._request(method, url, body, timeout, whole, {}) as (answer, call):
                 ignored = is_body_ignored(answer.status, answer.headers.get("Content-Type", ""))
                 data = self.redactor.body(bytearray() if ignored else _read(answer, lambda: call.allow(timeout)))
         except UnreachableError as error:
@@ -154,7 +162,7 @@ class Client:
 
     @contextlib.contextmanager
     def _request(
-        self, method: str, url: str, body: Json, timeout: float, whole: float = math.inf
+        self, method: str, url: str, body: Json, timeout: float, whole: float, more: Headers
     ) -> Iterator[tuple[HTTPResponse, _Call]]:
         """Send a request; the response can be read until the context ends, and what fails is an UnreachableError.
 
@@ -168,7 +176,7 @@ class Client:
             # A server may close an idle connection at any moment: what changes something isn't sent over one.
             connection = self._connect(call, proxy, reuse=method == "GET")
             connection.timeout, call.raw = timeout, connection.sock
-            response = self._send(call, connection, method, url, body, proxy)
+            response = self._send(call, connection, method, url, body, proxy, more)
             call.limit(whole)
             yield response, call
             call.allow(0)
@@ -204,9 +212,16 @@ class Client:
         return connection
 
     def _send(
-        self, call: _Call, connection: HTTPConnection, method: str, url: str, body: Json, proxy: Proxy | None
+        self,
+        call: _Call,
+        connection: HTTPConnection,
+        method: str,
+        url: str,
+        body: Json,
+        proxy: Proxy | None,
+        more: Headers,
     ) -> HTTPResponse:
-        headers, target = self.headers(url), urlunsplit(("", "", *urlsplit(url)[2:4], ""))
+        headers, target = {**self.headers(url), **more}, urlunsplit(("", "", *urlsplit(url)[2:4], ""))
         if proxy is not None and not proxy.socks and not self.address.secure:
             # Such a proxy isn't tunnelled through: it passes requests on.
             headers, target = headers | proxy.headers, f"http://{self.address.host_port}{target}"
@@ -224,22 +239,22 @@ class Client:
         self.cookies.take(response, url)
         return response
 
-    def download(self, filename: str, subfolder: str, folder: str) -> Generator[bytes, None, None]:
-        """The chunks of a file that the server serves under `/view`. Raises UnreachableError."""
-        url = self.address.url("/view", filename=filename, subfolder=subfolder, type=folder)
+    @contextlib.contextmanager
+    def download(self, place: FilePlace, start: int = 0, version: str = "") -> Iterator[Download]:
+        """A file that the server serves under `/view`, from byte *start* on where it still has that *version*.
+
+        Raises UnreachableError, which is retryable where trying again can help.
+        """
+        url = self.address.url("/view", filename=place.filename, subfolder=place.subfolder, type=place.folder)
+        more = {"Range": f"bytes={start}-", "If-Range": version} if start and version else {}
         timeout = self.timing.read_timeout
-        with self._request("GET", url, None, timeout) as (response, call):
-            media_type = response.headers.get("Content-Type", "")
-            is_html = media_type.startswith("text/html") and not filename.lower().endswith((".html", ".htm"))
-            if response.status != 200 or is_html:
-                location = self.redactor.text(response.headers.get("Location", ""))
-                raise status_error(response.status, location, self.address.base, is_html=is_html)
-            # Whole ones: a byte now and then is no progress.
-            for chunk in _chunks(response, response.read):
-                # What is done with it takes no time of the server's.
-                call.allow(math.inf)
-                yield chunk
-                call.allow(timeout)
+        with self._request("GET", url, None, timeout, math.inf, more) as (response, call):
+            if response.status not in (200, 206):
+                raise file_error(response.status)
+            # Whole chunks, undecoded: a byte now and then is no progress.
+            read = partial(response.read, decode_content=False)
+            begins = begun(response.status, response.headers, read, place.filename, start)
+            yield begins._replace(chunks=call.timed(begins.chunks, timeout))
 
     @property
     def upload(self) -> tuple[int, int] | None:
@@ -277,18 +292,12 @@ class Client:
             self._idle.pop().close()
 
 
-def _chunks(response: HTTPResponse, read: Callable[[int], bytes]) -> Iterator[bytes]:
-    """The chunks of a response's body that *read* gives, decompressed where the server compressed it though unasked."""
+def _read(response: HTTPResponse, on_chunk: Callable[[], None]) -> bytearray:
     if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", "gzip", "deflate"):
         raise UnreachableError("the server's answer is compressed in a way that wasn't asked for", code="not_comfyui")
-    while chunk := read(CHUNK):
-        yield chunk
-
-
-def _read(response: HTTPResponse, on_chunk: Callable[[], None]) -> bytearray:
     data = bytearray()
     try:
-        for chunk in _chunks(response, response.read1):
+        while chunk := response.read1(CHUNK):
             on_chunk()
             data += chunk
             if len(data) > BODY_LIMIT:

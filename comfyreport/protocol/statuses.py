@@ -82,6 +82,22 @@ def status_error(status: int, location: str, server: str, *, is_html: bool = Fal
     )
 
 
+_REFUSED_FILES = {
+    400: "the server refuses its name",
+    401: "the server wants credentials",
+    403: "the server forbids it",
+    404: "the server has no such file",
+}
+
+
+def file_error(status: int) -> UnreachableError:
+    """The error for a file that doesn't come: a server that refuses one is still a ComfyUI."""
+    usual = "the server redirects" if 300 <= status < 400 else "the server does not give it"
+    reason = _REFUSED_FILES.get(status, usual)
+    retryable = status in (408, 425, 429) or status >= 500
+    return UnreachableError(f"{reason} (HTTP {status})", code="download_failed", retryable=retryable)
+
+
 def _without_secrets(location: str) -> str:
     """A redirect's target without userinfo, query and fragment."""
     return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", location, maxsplit=1)[0])[:200]

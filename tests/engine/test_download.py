@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,11 +11,12 @@ import pytest
 
 from comfyreport import events as ev
 from comfyreport.engine.download import Downloader
-from comfyreport.engine.output_files import Target
 from comfyreport.engine.sources import CallDone, CallKind, LeaveRequested, Sources, StopRequested
 from comfyreport.events import Instant
+from comfyreport.protocol.downloads import Download
 from comfyreport.protocol.responses import read_history
 from comfyreport.run import Run
+from comfyreport.saving.target import Target
 from comfyreport.timing import Timing
 from tests.engine.world import PROMPT, entry
 
@@ -24,7 +26,9 @@ class Instantly:
 
     def __init__(self, *behind: Any) -> None:
         self.client = SimpleNamespace(
-            timing=Timing(), cut=lambda: None, download=lambda *place: (piece for piece in (b"data",))
+            timing=Timing(),
+            cut=lambda: None,
+            download=lambda *wanted: contextlib.nullcontext(Download(0, None, "", iter([b"data"]))),
         )
         self.saves = 0
         self._items: list[Any] = []

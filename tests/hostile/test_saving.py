@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from comfyreport.api import run_generation
-from comfyreport.net.client import CHUNK
+from comfyreport.protocol.downloads import CHUNK
 from tests.hostile.running import LIMIT, QUICK, Told, follow
 from tests.hostile.server import WORKFLOW, Answer, Hostile, Reply, history, picture
 

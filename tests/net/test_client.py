@@ -15,6 +15,7 @@ import pytest
 from comfyreport.access.address import parse_address
 from comfyreport.errors import UnreachableError
 from comfyreport.net.client import Client
+from comfyreport.protocol.downloads import FilePlace
 from comfyreport.simulator import Simulator
 from comfyreport.timing import Timing
 from tests.e2e.comfyui_server import poll
@@ -75,13 +76,16 @@ def test_a_download(client: Client) -> None:
     prompt_id = client.post("/prompt", {"prompt": GRAPH}).body["prompt_id"]
     poll(lambda: bool(client.get(f"/history/{prompt_id}").body), 60, "the end of the prompt")
     (image,) = client.get(f"/history/{prompt_id}").body[prompt_id]["outputs"]["2"]["images"]
-    data = b"".join(client.download(image["filename"], image["subfolder"], image["type"]))
+    with client.download(FilePlace(image["filename"], image["subfolder"], image["type"])) as download:
+        data = b"".join(download.chunks)
     assert data.startswith(b"\x89PNG")
 
 
 def test_a_download_of_what_is_not_there(client: Client) -> None:
-    with pytest.raises(UnreachableError):
-        b"".join(client.download("nothing.png", "", "output"))
+    place = FilePlace("nothing.png", "", "output")
+    with pytest.raises(UnreachableError, match="no such file") as caught, client.download(place):
+        pass
+    assert not caught.value.retryable
 
 
 @pytest.mark.parametrize(("answer", "code"), [(garbage, None), (hang_up, None), (hang, "no_answer")])
@@ -123,8 +127,9 @@ def test_a_download_that_is_cut_off_is_an_error() -> None:
 
     with stranger(cut_off) as server:
         client = client_of(server.url)
-        with pytest.raises(UnreachableError):
-            b"".join(client.download("x.png", "", "output"))
+        with pytest.raises(UnreachableError) as caught, client.download(FilePlace("x.png", "", "output")) as download:
+            b"".join(download.chunks)
+        assert caught.value.retryable
         client.close()
 
 

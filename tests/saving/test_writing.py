@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from comfyreport.engine.output_files import Target
-from comfyreport.engine.output_writing import copy_out, overwrite, put, take
 from comfyreport.errors import UsageError
 from comfyreport.events import NodeRef, Output
-from tests.engine.test_output_files import pieces, save, target_of
+from comfyreport.saving.target import Target
+from comfyreport.saving.writing import copy_out, overwrite, put, take
+from tests.saving.test_target import pieces, save, target_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, rights, pipes")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import os
 import re
+import shutil
 import stat
 import tempfile
 import uuid
@@ -14,13 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
-from comfyreport.engine import output_writing as writing
 from comfyreport.errors import UsageError
 from comfyreport.events import Output
 from comfyreport.files import Claims, Place, is_null, open_to_write, resolve
+from comfyreport.protocol.downloads import FilePlace
 from comfyreport.protocol.ui_outputs import view_place, worth_saving as worth_saving
+from comfyreport.saving import writing
 
 _NAME_LIMIT = 200
+_LARGE = 64 * 1024 * 1024
 _SUFFIX_LIMIT = 20
 # Devices on Windows, whatever follows behind a dot (Microsoft's "Naming Files, Paths, and Namespaces").
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
@@ -28,7 +32,7 @@ _UNSAFE = re.compile(r'[<>:"/\\|?*]')
 
 _HINT = "name a file or a folder that can be written"
 
-Fetch = Callable[[str, str, str], Generator[bytes, None, None]]
+Fetch = Callable[[FilePlace], Generator[bytes, None, None]]
 
 
 def safe_name(name: str) -> str:
@@ -144,8 +148,8 @@ class Target:
         :param wait: called several times a second while a pipe takes nothing.
         :param limit: seconds in which its reader takes at least something.
         """
-        place = *view_place(output.filename or "", output.subfolder or ""), output.folder or "output"
-        with contextlib.closing(chunks(*place)) as got:
+        place = FilePlace(*view_place(output.filename or "", output.subfolder or ""), output.folder or "output")
+        with contextlib.closing(chunks(place)) as got:
             if self._sink is not None:
                 with writing.spool() as file:
                     size = _write(file.write, got)
@@ -185,6 +189,19 @@ def usable(flag: str, path: str | os.PathLike[str]) -> Iterator[None]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{flag} {Path(path)}: can't write there: {reason}", hint=_HINT) from error
+
+
+def check_room(spot: Spot, size: int) -> None:
+    """OSError where a large file of *size* bytes can't fit, if the system tells sizes that make sense."""
+    special = spot.path.exists() and not spot.path.is_file()
+    if size < _LARGE or special:
+        return
+    try:
+        usage = shutil.disk_usage(spot.path.parent)
+    except OSError:
+        return
+    if 0 < usage.free <= usage.total and usage.free < size:
+        raise OSError(errno.ENOSPC, f"it has {size} bytes, and there is room for {usage.free}")
 
 
 def _in_file_system(name: str) -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport.engine.output_files import Target, safe_name
 from comfyreport.errors import UsageError
 from comfyreport.events import NodeRef, Output
 from comfyreport.files import Claims, resolve
+from comfyreport.protocol.downloads import FilePlace
+from comfyreport.saving.target import Target, safe_name
 
 
 def output(filename: str | None = "a.png", folder: str = "output", subfolder: str = "") -> Output:
@@ -126,7 +127,7 @@ def test_a_name_is_taken_only_when_the_file_gets_it(tmp_path: Path) -> None:
     """Two runs into one folder, one of which is slow."""
     slow, quick = target_of(tmp_path), target_of(tmp_path)
 
-    def slowly(*_: str) -> Generator[bytes, None, None]:
+    def slowly(_: FilePlace) -> Generator[bytes, None, None]:
         yield b"sl"
         assert save(quick, "a.png", b"quick").name == "a.png"
         yield b"ow"
@@ -257,8 +258,8 @@ def test_paths_are_found_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_file_is_saved(tmp_path: Path) -> None:
     asked: list[tuple[str, str, str]] = []
 
-    def fetch(*place: str) -> Generator[bytes, None, None]:
-        asked.append((place[0], place[1], place[2]))
+    def fetch(place: FilePlace) -> Generator[bytes, None, None]:
+        asked.append(tuple(place))
         return pieces(b"ab", b"", b"cde")
 
     target = target_of(tmp_path / "new" / "b.png")
@@ -285,7 +286,7 @@ def test_a_file_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     seen: list[list[str]] = []
 
-    def fetch(*_: str) -> Generator[bytes, None, None]:
+    def fetch(_: FilePlace) -> Generator[bytes, None, None]:
         yield b"half"
         seen.append([name for name in os.listdir(tmp_path) if not name.startswith(".")])
         yield b"whole"

@@ -1,0 +1,52 @@
+"""Fetching one file, though its connection may break: a few spaced tries, each from where the one before ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+
+from comfyreport.errors import UnreachableError
+from comfyreport.net.client import Client
+from comfyreport.protocol.downloads import Download, FilePlace, failed
+
+TRIES = 4
+"""In a row without a byte that is new."""
+
+
+def fetch(
+    client: Client, place: FilePlace, *, pause: Callable[[float], None], on_size: Callable[[int], None]
+) -> Generator[bytes, None, None]:
+    """The chunks of the file at *place* . Raises UnreachableError in the end.
+
+    :param pause: waits for so many seconds; what it raises ends the fetching.
+    :param on_size: is given the file's size, where that is known, before the first chunk; what it raises does too.
+    """
+    received, version, tries = 0, "", 0
+    size: int | None = None
+    while True:
+        before = received
+        try:
+            with client.download(place, received, version) as download:
+                if received and (download.size, download.version) != (size, version):
+                    raise failed("it changed while it was fetched", retryable=False)
+                size, version = download.size, download.version
+                if not received and size is not None:
+                    on_size(size)
+                for chunk in _behind(received, download):
+                    received += len(chunk)
+                    yield chunk
+                if size is not None and received != size:
+                    raise failed(f"{received} of {size} bytes came")
+                return
+        except UnreachableError as error:
+            tries = 1 if received > before else tries + 1
+            if not error.retryable or tries >= TRIES:
+                raise
+        pause(client.timing.poll_first * 2 ** (tries - 1))
+
+
+def _behind(received: int, download: Download) -> Iterator[bytes]:
+    """What of *download* lies behind the first *received* bytes: a server may begin anew."""
+    known = received - download.start
+    for chunk in download.chunks:
+        yield chunk[known:] if known > 0 else chunk
+        known -= len(chunk)
