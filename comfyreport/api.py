@@ -42,7 +42,8 @@ def run_generation(
     :param prompt: the text for the node that feeds the sampler's positive conditioning.
     :param output: a file or a folder for the outputs; without it they stay on the server.
     :param server: as `--server` takes it; empty: `COMFYREPORT_SERVER`, else http://127.0.0.1:8188.
-    :param reporters: reporters as `--reporter` takes them, or objects; instead of the default ones.
+    :param reporters: reporters as `--reporter` takes them, or objects; instead of the default one, unless each is a
+        `+NAME`.
     :param quiet: tell errors only.
     :param json_progress: JSON lines on stdout.
     :param timeout: limit for the whole run in seconds.

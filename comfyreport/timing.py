@@ -26,6 +26,8 @@ class Timing:
     """For one call of a hook, before its reporter is warned of once."""
     stderr_write: float = 0.5
     """For a line to be written to stderr, before it is left to a thread: a pipe may have no reader."""
+    terminal_limit: float = 30.0
+    """At the end, for a terminal that takes no text to take it again, before what waits for it is given up."""
     backpressure: float = 0.25
     """For which a thread that adds to a full queue waits for the one that empties it, before entries are merged."""
     batch_pause: float = 0.001

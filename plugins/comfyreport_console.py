@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from comfyreport import (
     ConnectionChanged,
@@ -19,6 +19,7 @@ from comfyreport import (
     NodeCached,
     NodeFinished,
     NodeProgress,
+    NodeRef,
     NodeStarted,
     NodeText,
     NodeView,
@@ -47,11 +48,12 @@ from comfyreport import (
     stderr,
 )
 
-PROGRESS_SECONDS = 5.0
-PROGRESS_PERCENT = 5.0
+PROGRESS_SECONDS, PROGRESS_PERCENT = 5.0, 5.0
 """A progress line is written when so much time has passed, or the bar has moved so far, since the last one."""
 HEARTBEAT_SECONDS = 30.0
 """A heartbeat is written when no line was for so long. All seconds are of the events' clock."""
+QUICK_SECONDS = 1.0
+"""A node that took less, and showed no steps, is a quick one: with `nodes=slow` these are counted together."""
 MAX_NODE_LINES = 8
 BAR_WIDTHS = (30, 20, 10)
 """Columns of a bar, the widest that there is room for."""
@@ -59,8 +61,7 @@ MIN_TITLE_BESIDE_WIDE_BAR = 20
 MIN_TITLE = 8
 TITLE_LIMIT = 120
 
-# Heartbeats come on a timer of their own; one that comes a moment early counts too.
-_SLACK = 1e-3
+_SLACK = 1e-3  # heartbeats come on a timer of their own; one that comes a moment early counts too
 _CYAN, _GREEN = 36, 32
 _BAR = re.compile(r"█+░*|░+|\[#*-*\]")
 
@@ -78,9 +79,8 @@ def frame(run: RunView, elapsed: float, width: int, height: int, *, unicode: boo
     if run.result is not None:
         return []
     if run.status == "queued":
-        words = describe_waiting(run.position)
-        seconds = _seconds_since(run.queued_at, elapsed)
-        return [fit(" ".join([words, *_connection_words(run), f"[{format_seconds(seconds, 0)}]"]), room)]
+        seconds = f"[{format_seconds(_seconds_since(run.queued_at, elapsed), 0)}]"
+        return [fit(_joined(describe_waiting(run.position), _connection_words(run), seconds), room)]
     if run.status != "running":
         words = "Submitting the workflow" if run.connection == "connected" else "Connecting"
         return [fit(f"{words} [{format_seconds(elapsed, 0)}]", room)]
@@ -184,16 +184,16 @@ def _run_line(run: RunView, elapsed: float, room: int, *, hidden: int, unicode: 
         "nodes": f"{run.done}/{run.total} nodes" if run.total else "",
         "left": _run_eta(run),
         "hidden": f"+{hidden} running" if hidden else "",
-        "connection": "".join(_connection_words(run)),
+        "connection": _connection_words(run),
         "time": f"[{format_seconds(_seconds_since(run.queued_at, elapsed), 0)}]",
     }
     short = [("bar", bar(run.fraction, columns, unicode=unicode)) for columns in BAR_WIDTHS[1:]]
     removable = (("nodes", ""), ("hidden", ""), ("time", ""), ("bar", ""), ("left", ""), ("activity", ""))
     for name, shorter in (*short, *removable, ("connection", "")):
-        if _joined_width(parts) <= room:
+        if cell_width(_joined(*parts.values())) <= room:
             break
         parts[name] = shorter
-    return fit(" ".join(part for part in parts.values() if part), room)
+    return fit(_joined(*parts.values()), room)
 
 
 def _activity(run: RunView) -> str:
@@ -201,22 +201,21 @@ def _activity(run: RunView) -> str:
     return "Finishing" if 0 < run.total <= run.done else "Working" if run.done else "Starting"
 
 
-def _joined_width(parts: dict[str, str]) -> int:
-    shown = [part for part in parts.values() if part]
-    return sum(cell_width(part) for part in shown) + len(shown) - 1
+def _joined(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
 
 
 def _run_eta(run: RunView) -> str:
     """The whole run's estimate: as a range where its ends differ when shown."""
     if run.run_eta_seconds is None:
         return ""
-    low = format_seconds(run.run_eta_seconds if run.run_eta_low is None else run.run_eta_low, 0)
-    high = format_seconds(run.run_eta_seconds if run.run_eta_high is None else run.run_eta_high, 0)
+    ends = (run.run_eta_low, run.run_eta_high)
+    low, high = (format_seconds(run.run_eta_seconds if end is None else end, 0) for end in ends)
     return f"({low} left)" if low == high else f"({low} to {high} left)"
 
 
-def _connection_words(run: RunView) -> list[str]:
-    return {"lost": ["(connection lost)"], "polling": ["(polling)"]}.get(run.connection, [])
+def _connection_words(run: RunView) -> str:
+    return {"lost": "(connection lost)", "polling": "(polling)"}.get(run.connection, "")
 
 
 def _seconds_since(start: float | None, elapsed: float) -> float:
@@ -232,7 +231,7 @@ def _colored(line: str, color: int) -> str:
 
 
 class _ProgressLine(NamedTuple):
-    """The progress line that was written last for a node."""
+    """The last one of a node."""
 
     pass_number: int
     percent: float
@@ -242,23 +241,28 @@ class _ProgressLine(NamedTuple):
 class Console:
     """Decides which events are worth a line, and when."""
 
-    def __init__(self, out: Stream, *, live: bool) -> None:
-        self._out = out
+    def __init__(self, out: Stream, *, live: bool, all_nodes: bool) -> None:
         # What the region shows isn't written as lines too.
-        self._live = live
+        self._out, self._live, self._all_nodes = out, live, all_nodes
         self._screen = Region(out) if live else Lines(out)
-        self._reset()
         self._last_line = 0.0
+        self._reset()
 
     def _reset(self) -> None:
-        self._cached = 0
+        self._cached = self._quick = 0
+        # Of a node that runs, its start, until its line is written.
+        self._unwritten: dict[str, NodeStarted] = {}
         self._position: int | None = None
         self._progress: dict[str, _ProgressLine] = {}
         self._texts: dict[str, float] = {}
 
     def _write(self, event: Event, run: RunView, lines: list[str], *, urgent: bool = False) -> None:
+        ended = isinstance(event, RunFinished)
+        if self._quick and (ended or (not self._live and event.elapsed - self._last_line >= PROGRESS_SECONDS - _SLACK)):
+            lines = [f"[INFO] {self._quick} quick node{'s'[self._quick == 1 :]} done", *lines]
+            self._quick = 0
         if self._cached:
-            lines = [f"[INFO] {self._cached} node{'' if self._cached == 1 else 's'} cached", *lines]
+            lines = [f"[INFO] {self._cached} node{'s'[self._cached == 1 :]} cached", *lines]
             self._cached = 0
         if lines:
             self._last_line = event.elapsed
@@ -267,13 +271,20 @@ class Console:
 
     def _draw(self, run: RunView, elapsed: float, *, urgent: bool = False) -> None:
         """Bring the region up to date, unless that was done a moment ago and nothing *urgent* waits above it."""
+        out = self._out
         if self._live and (urgent or self._screen.due(elapsed)):
-            out = self._out
             lines = frame(run, elapsed, out.width(), out.height(), unicode=out.unicode, color=out.color)
             self._screen.draw(lines, elapsed)
 
     def _write_plain(self, event: Event, run: RunView, *, wanted: bool = True) -> None:
-        self._write(event, run, describe_event(event) if wanted and not self._live else [])
+        """Write what a region shows otherwise; what a node tells comes behind the line of its start."""
+        node = getattr(event, "node", None)
+        self._write(event, run, [*self._start_lines(node), *describe_event(event)] if wanted and not self._live else [])
+
+    def _start_lines(self, node: NodeRef | None) -> list[str]:
+        """The line of a node's start, unless it was written, or the region shows it."""
+        started = None if node is None else self._unwritten.pop(node.id, None)
+        return [] if started is None or self._live else describe_event(started)
 
     @hookimpl
     def comfyreport_connection_changed(self, event: ConnectionChanged, run: RunView) -> None:
@@ -281,19 +292,16 @@ class Console:
         self._write(event, run, describe_event(event), urgent=True)
 
     @hookimpl
-    def comfyreport_run_queued(self, event: RunQueued, run: RunView) -> None:
-        """The place in the queue, if the prompt has to wait."""
-        self._write_position(event, run)
-
-    @hookimpl
-    def comfyreport_queue_changed(self, event: QueueChanged, run: RunView) -> None:
-        """The new place in the queue, if it has changed."""
-        self._write_position(event, run)
-
-    def _write_position(self, event: RunQueued | QueueChanged, run: RunView) -> None:
+    def comfyreport_run_queued(self, event: RunQueued | QueueChanged, run: RunView) -> None:
+        """The place in the queue, if the prompt has to wait and it has changed."""
         moved = event.position != self._position and bool(event.position) and run.status == "queued"
         self._position = event.position
         self._write(event, run, [f"[INFO] {describe_waiting(event.position)}"] if moved and not self._live else [])
+
+    @hookimpl
+    def comfyreport_queue_changed(self, event: QueueChanged, run: RunView) -> None:
+        """The same for a place that is new."""
+        self.comfyreport_run_queued(event, run)
 
     @hookimpl
     def comfyreport_run_started(self, event: RunStarted, run: RunView) -> None:
@@ -307,9 +315,10 @@ class Console:
 
     @hookimpl
     def comfyreport_node_started(self, event: NodeStarted, run: RunView) -> None:
-        """A node began."""
+        """A node began; where quick ones are counted, its line waits until it isn't one."""
         self._progress.pop(event.node.id, None)
-        self._write_plain(event, run)
+        self._unwritten[event.node.id] = event
+        self._write(event, run, self._start_lines(event.node) if self._all_nodes else [])
 
     @hookimpl
     def comfyreport_node_progress(self, event: NodeProgress, run: RunView) -> None:
@@ -325,21 +334,25 @@ class Console:
         )
         if wanted:
             self._progress[event.node.id] = _ProgressLine(event.pass_number, percent, event.elapsed)
-        self._write_plain(event, run, wanted=wanted)
+        self._write_plain(event, run, wanted=bool(wanted))
 
     @hookimpl
     def comfyreport_node_text(self, event: NodeText, run: RunView) -> None:
         """A node's own text, every few seconds at most."""
-        since_last = event.elapsed - self._texts.get(event.node.id, -math.inf)
-        wanted = since_last >= PROGRESS_SECONDS and bool(event.text.strip())
+        wanted = event.elapsed - self._texts.get(event.node.id, -math.inf) >= PROGRESS_SECONDS and event.text.strip()
         if wanted:
             self._texts[event.node.id] = event.elapsed
-        self._write_plain(event, run, wanted=wanted)
+        self._write_plain(event, run, wanted=bool(wanted))
 
     @hookimpl
     def comfyreport_node_finished(self, event: NodeFinished, run: RunView) -> None:
-        """A node ended."""
-        self._write(event, run, describe_event(event))
+        """A node ended; a quick one is counted."""
+        node_id = event.node.id
+        silent = node_id not in self._progress and (self._live or node_id in self._unwritten)
+        quick = silent and not self._all_nodes and event.seconds is not None and event.seconds < QUICK_SECONDS
+        self._quick += quick
+        start = self._start_lines(event.node)
+        self._write(event, run, [] if quick else [*start, *describe_event(event)])
 
     @hookimpl
     def comfyreport_output_saved(self, event: OutputSaved, run: RunView) -> None:
@@ -349,8 +362,7 @@ class Console:
     @hookimpl
     def comfyreport_heartbeat(self, event: Heartbeat, run: RunView) -> None:
         """A heartbeat, if no line was written for a while."""
-        quiet_for = event.elapsed - self._last_line
-        self._write_plain(event, run, wanted=quiet_for >= HEARTBEAT_SECONDS - _SLACK)
+        self._write_plain(event, run, wanted=event.elapsed - self._last_line >= HEARTBEAT_SECONDS - _SLACK)
 
     @hookimpl
     def comfyreport_warning(self, event: Warning, run: RunView) -> None:
@@ -365,7 +377,11 @@ class Console:
 
     @hookimpl
     def comfyreport_tick(self, elapsed: float, run: RunView) -> None:
-        """Update the times in the region."""
+        """Update the times in the region, or write the start of a node that is no quick one."""
+        for started in list(self._unwritten.values()):
+            if not self._live and elapsed - started.elapsed >= QUICK_SECONDS - _SLACK:
+                self._last_line = elapsed
+                self._screen.write(self._start_lines(started.node))
         self._draw(run, elapsed)
 
     @hookimpl
@@ -374,10 +390,11 @@ class Console:
         self._screen.close()
 
 
-def console(out: Stream = stderr, *, plain: bool = False) -> Console:
+def console(out: Stream = stderr, *, plain: bool = False, nodes: Literal["slow", "all"] = "slow") -> Console:
     """Lines for a person; on a terminal, a live view of the running nodes and the whole run below them.
 
     :param plain: only add lines, on a terminal too
+    :param nodes: `slow` counts nodes of less than a second without steps in one line, `all` tells each
     """
     live = not plain and out.take_terminal()
-    return Console(out, live=live)
+    return Console(out, live=live, all_nodes=nodes == "all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from typing import NoReturn
@@ -60,6 +61,8 @@ def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
     """The arguments of *command*. ArgumentsError names an unknown word rather than a missing flag."""
     parser = build_parser(command)
     if command == "run" and words and not words[0].startswith("-"):
+        if _lacks_flag(words, words[:1]):
+            raise ArgumentsError(_MISSING_FLAG)
         near = difflib.get_close_matches(words[0], COMMANDS, 1)
         shown = repr(words[0]) if re.fullmatch(r"[\w./\\ -]{0,40}", words[0]) else "like the first word"
         raise ArgumentsError(f"there is no command {shown}" + (f"; did you mean {near[0]}?" if near else ""))
@@ -73,9 +76,20 @@ def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
             raise
     if unknown:
         shown = _without_values(words, unknown) if command in ("run", "attach") else " ".join(unknown)
-        raise ArgumentsError(f"unrecognized arguments: {shown}")
+        raise ArgumentsError(
+            _MISSING_FLAG if command == "run" and _lacks_flag(words, unknown) else f"unrecognized arguments: {shown}"
+        )
     arguments.command = command
     return arguments
+
+
+_MISSING_FLAG = "--workflow is missing before the workflow's file: comfyreport --workflow FILE"
+
+
+def _lacks_flag(words: Sequence[str], unknown: Sequence[str]) -> bool:
+    """Whether one of the *unknown* words is most likely the workflow's file, with no `--workflow` before it."""
+    named = any(word.partition("=")[0] == "--workflow" for word in words)
+    return not named and any(word.lower().endswith(".json") or os.path.isfile(word) for word in unknown)
 
 
 def _without_values(words: Sequence[str], unknown: Sequence[str]) -> str:
@@ -144,7 +158,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
             help="follow under the submitter's client id, with live progress; its browser tab then goes quiet",
         )
     else:
-        group.add_argument("--workflow", metavar="FILE", required=True, help="the workflow, in API format")
+        group.add_argument("--workflow", metavar="FILE", required=True, help="the workflow, in API format; - for stdin")
         group.add_argument("--prompt", metavar="TEXT", help="the text of the positive prompt")
     group.add_argument(
         "--output", metavar="PATH", help="a file, or a folder, for what is made (default: its URL is printed)"
@@ -218,7 +232,7 @@ def _add_reporting_flags(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME[=DEST][,OPTION=VALUE]...",
         help="a reporter; may be given several times (default: COMFYREPORT_REPORTER, else console). "
-        "DEST is a path, - for stdout, or stderr",
+        "+NAME adds one to the default. DEST is a path, - for stdout, or stderr",
     )
     group.add_argument("--quiet", action="store_true", help="errors only: --reporter quiet")
     group.add_argument("--json-progress", action="store_true", help="JSON lines on stdout: --reporter jsonl")

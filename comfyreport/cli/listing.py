@@ -4,46 +4,58 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import typing
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from comfyreport.errors import ComfyReportError, ReporterError
-from comfyreport.reporting.plugins import entry_points, load, package_of
+from comfyreport.errors import ComfyReportError, ReporterError, one_line
+from comfyreport.reporting.installed import entry_points, load
 from comfyreport.reporting.signature import signature_of
 from comfyreport.reporting.streams import Stream
 from comfyreport.reporting.validation import HOOKS
+from comfyreport.text import printable
 
 _DESTINATIONS = {"stream": "a path, - for stdout, or stderr", "path": "a path", "url": "a URL", "none": "none"}
 
 
 def describe(name: str) -> dict[str, Any]:
     """One installed reporter, as `comfyreport reporters --json` prints it."""
-    point = entry_points()[name]
-    description: dict[str, Any] = {"name": name, "package": package_of(point), "value": point.value, "error": None}
+    installed = entry_points()[name]
+    description: dict[str, Any] = {
+        "name": name,
+        "package": installed.package,
+        "value": installed.point.value,
+        "error": None,
+    }
     try:
-        value = load(point)
-        description["hooks"] = _hooks(value)
-        description["docs"] = _docs(value)
-        if isinstance(value, ModuleType):
-            summary = description["docs"].partition("\n")[0]
-            return description | {"summary": summary, "destination": "none", "options": []}
-        signature = signature_of(value, name)
+        description |= _described(load(installed), name)
     except ComfyReportError as error:
-        return description | {"error": error.message}
+        description["error"] = error.message
+    except Exception as error:  # noqa: BLE001  what a package holds may raise anything when it is looked at
+        description["error"] = one_line(error)
+    return description
+
+
+def _described(value: Any, name: str) -> dict[str, Any]:
+    """What a loaded reporter says of itself."""
+    told: dict[str, Any] = {"hooks": _hooks(value), "docs": _docs(value)}
+    if isinstance(value, ModuleType):
+        return told | {"summary": told["docs"].partition("\n")[0], "destination": "none", "options": []}
+    signature = signature_of(value, name)
     default = signature.default
     options = [
         {
             "name": option.name,
             "takes": option.values,
-            "default": option.default,
+            "default": _plain(option.default),
             "required": option.required,
             "help": option.help,
         }
         for option in signature.options.values()
     ]
-    return description | {
+    return told | {
         "summary": signature.summary,
         "destination": _DESTINATIONS[signature.destination],
         "default_destination": None
@@ -54,6 +66,12 @@ def describe(name: str) -> dict[str, Any]:
         "destination_required": signature.required,
         "options": options,
     }
+
+
+def _plain(default: Any) -> Any:
+    """An option's default in a form that JSON has."""
+    finite = not isinstance(default, float) or math.isfinite(default)
+    return default if finite and isinstance(default, (str, int, float, bool, type(None))) else str(default)
 
 
 def _hooks(value: Any) -> list[str] | None:
@@ -84,8 +102,10 @@ def list_reporters(name: str | None, *, as_json: bool) -> str:
         raise ReporterError(f"there is no reporter {name!r}", hint=f"installed: {', '.join(installed) or 'none'}")
     reporters = [describe(each) for each in ([name] if name is not None else installed)]
     if as_json:
-        return json.dumps(reporters[0] if name is not None else reporters, indent=2, default=str)
-    return "\n".join(line for description in reporters for line in _text_lines(description, in_full=name is not None))
+        return json.dumps(reporters[0] if name is not None else reporters, indent=2)
+    lines = (line for description in reporters for line in _text_lines(description, in_full=name is not None))
+    # A package's names, docs and errors may hold anything.
+    return "\n".join(map(printable, lines))
 
 
 def _text_lines(description: dict[str, Any], *, in_full: bool) -> Iterator[str]:

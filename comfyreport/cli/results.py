@@ -26,16 +26,24 @@ def print_results(session: Session, plugins: Plugins, streams: StandardStreams) 
     used = [reporter.stream for reporter in plugins.reporters if reporter.stream is not None]
     for result in session.results:
         if streams.stdout not in used and not session.claims.has_descriptor(STDOUT):
-            _print_outputs(session, result, streams.stdout)
+            same = [stream for stream in used if streams.stdout.tty and stream.shares_terminal(streams.stdout)]
+            _print_outputs(session, result, streams.stdout, told_by=same)
         visible = [stream for stream in used if stream is streams.stderr or stream.tty]
         if result.exit_code and not any(stream.has_written(_message_start(result)) for stream in visible):
             session.complain(summarize_result(result))
 
 
-def _print_outputs(session: Session, result: RunFinished, stdout: Stream) -> None:
-    """Print where the outputs are, one a line: their paths, or URLs where they weren't saved."""
+def _print_outputs(session: Session, result: RunFinished, stdout: Stream, told_by: Sequence[Stream]) -> None:
+    """Print where the outputs are, one a line: their paths, or URLs where they weren't saved.
+
+    What one of *told_by* has told as saved, on the same terminal, isn't told twice.
+    """
     outputs = [result.outputs[index] for index in worth_saving(result.outputs)]
-    failure = _write_lines(stdout, [_line(output) for output in outputs], session.timing.close_limit)
+    if told_by:
+        outputs = [each for each in outputs if not any(_has_told(stream, each) for stream in told_by)]
+    timing = session.timing
+    limit = timing.terminal_limit if stdout.tty else timing.close_limit
+    failure = _write_lines(stdout, [_line(output) for output in outputs], limit)
     if failure:
         session.fail_beside_run(f"stdout can't be written: {failure}")
 
@@ -43,6 +51,12 @@ def _print_outputs(session: Session, result: RunFinished, stdout: Stream) -> Non
 def _line(output: Output) -> bytes:
     """A path as the file system has it, whatever the stream's encoding: what is printed must open."""
     return str(output.url).encode("utf-8", "replace") if output.path is None else os.fsencode(output.path)
+
+
+def _has_told(stream: Stream, output: Output) -> bool:
+    """Whether a reporter has written where *output* was saved, in the words that reporters have in common."""
+    told = f"Saved: {output.path}"
+    return output.path is not None and (stream.has_written(f"{told} (") or stream.has_written(f"{told}\n"))
 
 
 def _message_start(result: RunFinished) -> str:
@@ -58,6 +72,7 @@ def _write_lines(stream: Stream, lines: Sequence[bytes], limit: float) -> str:
     def write(data: bytes) -> None:
         stream.write_bytes(data)
         stream.flush()
+        stream.drain()
 
     for start in range(0, len(lines), LINES_PER_WRITE):
         data = b"".join(line + b"\n" for line in lines[start : start + LINES_PER_WRITE])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,9 +18,10 @@ from comfyreport.cli.results import print_results
 from comfyreport.errors import ReporterError
 from comfyreport.files import Claims
 from comfyreport.jobs.session import Session
-from comfyreport.reporting.plugins import Plugins, StandardStreams
+from comfyreport.reporting.plugins import Plugins, StandardStreams, selected
 from comfyreport.reporting.streams import Stream, Terminals
 from comfyreport.reporting.worker import call_within
+from comfyreport.text import printable
 from comfyreport.timing import Timing
 
 Work = Callable[[Session, AbstractContextManager[None]], object]
@@ -71,7 +73,12 @@ class _Runner:
         self._write = _stderr_writer(err, terminals)
         blocked = {name[3:] for name in arguments.plugins if name.startswith("no:")}
         self._plugins = Plugins(self._streams, blocked, claims)
-        self._to_plan = deque(_selected(arguments, self._plugins))
+        self._choice_error: ReporterError | None = None
+        try:
+            self._to_plan = deque(_selected(arguments, self._plugins))
+        except ReporterError as error:
+            self._choice_error = error
+            self._to_plan = deque([(self._plugins.plan_spec, "console")])
         self._to_build: deque[Callable[[], None]] = deque()
 
     def run(self, work: Work | None, error: BaseException | None) -> int:
@@ -97,7 +104,7 @@ class _Runner:
 
     def _load(self) -> BaseException | None:
         """Load the reporters and plugins; the error of the first that can't be loaded."""
-        errors: list[BaseException] = []
+        errors: list[BaseException] = [] if self._choice_error is None else [self._choice_error]
         while self._to_plan:
             plan, name = self._to_plan.popleft()
             self._try(errors, lambda plan=plan, name=name: self._to_build.append(plan(name)))  # type: ignore[misc]
@@ -170,15 +177,25 @@ def _selected(arguments: Namespace, plugins: Plugins) -> Iterator[tuple[Callable
             yield plugins.plan_plugin, name
     specs = list(arguments.reporter)
     specs += ["quiet"] * arguments.quiet + ["jsonl"] * arguments.json_progress
-    for spec in specs or os.environ.get("COMFYREPORT_REPORTER", "").split() or ["console"]:
+    for spec in selected(specs, selected(_usual_reporters(), ["console"])):
         yield plugins.plan_spec, spec
+
+
+def _usual_reporters() -> list[str]:
+    """The reporters that `COMFYREPORT_REPORTER` names."""
+    try:
+        return shlex.split(os.environ.get("COMFYREPORT_REPORTER", ""))
+    except ValueError as error:
+        raise ReporterError(
+            f"COMFYREPORT_REPORTER can't be read: {error}", hint="separate reporters by spaces, quoted as for a shell"
+        ) from None
 
 
 def _trace(complain: Callable[[str], None]) -> Callable[[str, str, float], None] | None:
     """With `COMFYREPORT_DEBUG`: a function that writes how long each call of a hook took."""
     if not os.environ.get("COMFYREPORT_DEBUG"):
         return None
-    return lambda name, hook, seconds: complain(f"debug: {name}.{hook} took {seconds * 1000:.3f} ms")
+    return lambda name, hook, seconds: complain(printable(f"debug: {name}.{hook} took {seconds * 1000:.3f} ms"))
 
 
 def _release(terminals: Terminals) -> None:

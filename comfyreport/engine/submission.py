@@ -8,6 +8,7 @@ from functools import partial
 
 from comfyreport import events as ev
 from comfyreport.access.address import DEFAULT_SERVER
+from comfyreport.engine.allowed_values import add_allowed_values
 from comfyreport.engine.lookup import Lookup, look_up_submission
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
@@ -37,11 +38,14 @@ class Submission:
         self._run = run
         self._client = client
         self._unanswered = False
+        self._graph: Json = None
 
     def call(self, body: Json) -> Callable[[], Response]:
         """The blocking call that submits *body*; from now on it is pending."""
         self.pending = True
-        return lambda: self._client.post("/prompt", body, timeout=self._client.timing.submit_timeout)
+        self._graph = body.get("prompt") if isinstance(body, dict) else None
+        client = self._client
+        return lambda: add_allowed_values(client, client.post("/prompt", body, timeout=client.timing.submit_timeout))
 
     def look(self, client_id: str) -> Callable[[Client, str], Lookup] | None:
         """How to look for a prompt of which it isn't known under which id the server has it, if that is so."""
@@ -60,7 +64,7 @@ class Submission:
         refs = run.nodes.refs()
         accepted = responses.read_accepted(answer.body, refs) if status == 200 else None
         refusing = 400 <= status < 500 and status not in _NOT_REFUSALS
-        refused = responses.read_refused(answer.body, refs) if refusing else None
+        refused = responses.read_refused(answer.body, refs, self._graph) if refusing else None
         if fact := accepted or refused:
             return run.feed(fact, at)
         error = answer.as_error(self._client.address.base)

@@ -69,4 +69,5 @@ WARNING_CODES: Mapping[str, str] = {
     "cancel_unconfirmed": "the server did not confirm that the prompt was cancelled",
     "prompt_id_changed": "the server gave the prompt another id than was asked for",
     "insecure": "the server's certificate is not checked",
+    "not_submitted": "parts of the workflow's file are not submitted",
 }

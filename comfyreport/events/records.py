@@ -11,7 +11,12 @@ from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from comfyreport.events.readonly import read_only
+
 T = TypeVar("T", bound=type)
+
+HOLDS_ANY = "holds_any"
+"""Key of the metadata of a field that may hold dicts and lists: they are made read-only."""
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -89,6 +94,9 @@ def _compile_init(cls: type[Any]) -> Callable[..., None]:
                 parameters.append(f"{name}=default_{name}")
             else:
                 value = f"default_{name}"
+        if HOLDS_ANY in each.metadata:
+            scope["read_only"] = read_only
+            value = f"read_only({value})"
         lines.append(f"set_{name}(self, {value})")
     exec(f"def __init__(self, *, {', '.join(parameters)}):\n " + "\n ".join(lines), scope)
     init: Callable[..., None] = scope["__init__"]

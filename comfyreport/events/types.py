@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
-from comfyreport.events.records import Record, record
+from comfyreport.events.records import HOLDS_ANY, Record, record
 
 SCHEMA = "1.0"
 
@@ -76,7 +76,7 @@ class Output(Record):
         str | None, "the path's bytes in base64, where they are no UTF-8 and `path` can't tell them"
     ] = None
     value: Annotated[Any, "the value itself, for kinds text and value; one over 65,536 characters as its JSON, cut"] = (
-        None
+        field(default=None, metadata={HOLDS_ANY: True})
     )
     cached: Annotated[bool, "taken from the server's cache: made by an earlier run"] = False
 
@@ -293,7 +293,7 @@ class RunFinished(Event):
     seconds: Annotated[float, "seconds from submission to the end, or from the command's begin"] = 0.0
     node_seconds: Annotated[
         Mapping[str, float], "seconds that each node ran, by id; without those whose run nobody saw"
-    ] = field(default_factory=dict)
+    ] = field(default_factory=dict, metadata={HOLDS_ANY: True})
     prompt_state: Annotated[PromptState, "where the prompt is now, as far as known"] = "none"
     submitted: Annotated[Submitted, "whether the server got the prompt"] = "no"
     retryable: Annotated[bool, "whether the same command may succeed when tried again"] = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from comfyreport.events import types as ev
@@ -11,9 +12,9 @@ from comfyreport.events import types as ev
 NodeState = Literal["waiting", "cached", "running", "finished"]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeView:
-    """One node of the run, by the events so far. `started` is in seconds of `event.elapsed`."""
+    """One node of the run, by the events so far; read-only. `started` is in seconds of `event.elapsed`."""
 
     ref: ev.NodeRef
     state: NodeState = "waiting"
@@ -33,39 +34,60 @@ class NodeView:
         return self.ref.title or self.ref.name
 
 
-class RunView:
-    """The state of one run, always matching the event that is being delivered.
+def _change(node: NodeView, **values: Any) -> None:
+    for name, value in values.items():
+        object.__setattr__(node, name, value)
 
-    Reporters read it and never change it. `status` is `waiting`, `queued`, `running`, or the final status.
+
+class RunView:
+    """The state of one run, always matching the event that is being delivered; read-only for reporters.
+
+    `status` is `waiting`, `queued`, `running`, or the final status.
     """
 
+    server: str
+    prompt_id: str | None
+    status: str
+    connection: str
+    position: int | None
+    remaining: int | None
+    queued_at: float | None
+    started_at: float | None
+    elapsed: float
+    silent_seconds: float
+    done: int
+    total: int
+    fraction: float
+    run_eta_seconds: float | None
+    run_eta_low: float | None
+    run_eta_high: float | None
+    eta_basis: str | None
+    result: ev.RunFinished | None
+
     def __init__(self) -> None:
-        self._nodes: dict[str, NodeView] = {}
-        self._active: dict[str, NodeView] = {}
-        self.server = ""
-        self.prompt_id: str | None = None
-        self.status: str = "waiting"
-        self.connection: str = ""
-        self.position: int | None = None
-        self.remaining: int | None = None
-        self.queued_at: float | None = None
-        self.started_at: float | None = None
-        self.elapsed = 0.0
-        self.silent_seconds = 0.0
-        self.done = 0
-        self.total = 0
-        self.fraction = 0.0
-        self.run_eta_seconds: float | None = None
-        self.run_eta_low: float | None = None
-        self.run_eta_high: float | None = None
-        self.eta_basis: str | None = None
-        self.outputs: tuple[ev.Output, ...] = ()
-        self.result: ev.RunFinished | None = None
+        self._nodes: dict[str, NodeView]
+        self._active: dict[str, NodeView]
+        self._outputs: list[ev.Output]
+        self._places: dict[tuple[str, int], list[int]]
+        self._told_outputs: tuple[ev.Output, ...] | None
+        self._set(_nodes={}, _active={}, _outputs=[], _places={}, _told_outputs=())
+        self._set(server="", prompt_id=None, status="waiting", connection="", position=None, remaining=None)
+        self._set(queued_at=None, started_at=None, elapsed=0.0, silent_seconds=0.0, done=0, total=0, fraction=0.0)
+        self._set(run_eta_seconds=None, run_eta_low=None, run_eta_high=None, eta_basis=None, result=None)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} can't be set: a RunView is read-only")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name} can't be deleted: a RunView is read-only")
+
+    def _set(self, **values: Any) -> None:
+        vars(self).update(values)
 
     @property
     def nodes(self) -> Mapping[str, NodeView]:
         """All nodes known so far, by id, in the workflow's order."""
-        return self._nodes
+        return MappingProxyType(self._nodes)
 
     @property
     def active(self) -> tuple[NodeView, ...]:
@@ -80,7 +102,14 @@ class RunView:
     @property
     def timings(self) -> Mapping[str, float]:
         """Seconds that each node has run, finished ones only, by id."""
-        return {key: node.seconds for key, node in self._nodes.items() if node.timed}
+        return MappingProxyType({key: node.seconds for key, node in self._nodes.items() if node.timed})
+
+    @property
+    def outputs(self) -> tuple[ev.Output, ...]:
+        """What the run made so far. A run may make very many: it is put together only where it is read."""
+        if self._told_outputs is None:
+            self._set(_told_outputs=tuple(self._outputs))
+        return self._told_outputs or ()
 
     @property
     def run_seconds(self) -> float:
@@ -89,9 +118,10 @@ class RunView:
 
     def apply(self, event: ev.Event) -> None:
         """Take one event in. The delivery calls it just before the event's hooks."""
-        self.elapsed = event.elapsed
+        state = vars(self)
+        state["elapsed"] = event.elapsed
         if event.source != "client":
-            self.silent_seconds = 0.0
+            state["silent_seconds"] = 0.0
         if isinstance(event, ev.ProgressEvent):
             self._apply_progress(event)
         handler = _HANDLERS.get(type(event))
@@ -99,13 +129,14 @@ class RunView:
             handler(self, event)
 
     def _apply_progress(self, event: ev.ProgressEvent) -> None:
-        self.fraction = event.fraction
-        self.done = event.nodes_done
-        self.total = event.nodes_total
-        self.run_eta_seconds = event.run_eta_seconds
-        self.run_eta_low = event.run_eta_low
-        self.run_eta_high = event.run_eta_high
-        self.eta_basis = event.eta_basis
+        state = vars(self)
+        state["fraction"] = event.fraction
+        state["done"] = event.nodes_done
+        state["total"] = event.nodes_total
+        state["run_eta_seconds"] = event.run_eta_seconds
+        state["run_eta_low"] = event.run_eta_low
+        state["run_eta_high"] = event.run_eta_high
+        state["eta_basis"] = event.eta_basis
 
     def _node(self, ref: ev.NodeRef) -> NodeView:
         node = self._nodes.get(ref.id)
@@ -114,79 +145,71 @@ class RunView:
         return node
 
     def _stream_started(self, event: ev.StreamStarted) -> None:
-        self.server = event.server
+        self._set(server=event.server)
 
     def _run_queued(self, event: ev.RunQueued) -> None:
-        self.status = "queued"
-        self.prompt_id = event.prompt_id
-        self.position = event.position
-        self.queued_at = event.elapsed
+        self._set(status="queued", prompt_id=event.prompt_id, position=event.position, queued_at=event.elapsed)
         for ref in event.nodes:
             self._node(ref)
-        self.total = len(self._nodes)
+        self._set(total=len(self._nodes))
 
     def _queue_changed(self, event: ev.QueueChanged) -> None:
-        self.position = event.position
-        self.remaining = event.remaining
+        self._set(position=event.position, remaining=event.remaining)
 
     def _run_started(self, event: ev.RunStarted) -> None:
-        self.status = "running"
-        self.position = 0
-        self.started_at = event.elapsed
+        self._set(status="running", position=0, started_at=event.elapsed)
 
     def _node_cached(self, event: ev.NodeCached) -> None:
-        self._node(event.node).state = "cached"
+        _change(self._node(event.node), state="cached")
 
     def _node_started(self, event: ev.NodeStarted) -> None:
         node = self._node(event.node)
-        node.state = "running"
-        node.started = event.elapsed
-        node.step = node.max_steps = node.eta_seconds = node.steps_per_second = None
-        node.pass_number = 1
-        node.text = ""
+        _change(node, state="running", started=event.elapsed, pass_number=1, text="")
+        _change(node, step=None, max_steps=None, eta_seconds=None, steps_per_second=None)
         self._active[event.node.id] = node
 
     def _node_progress(self, event: ev.NodeProgress) -> None:
-        node = self._node(event.node)
-        node.step = event.step
-        node.max_steps = event.max_steps
-        node.pass_number = event.pass_number
-        node.eta_seconds = event.eta_seconds
-        node.steps_per_second = event.steps_per_second
+        _change(
+            self._node(event.node),
+            step=event.step,
+            max_steps=event.max_steps,
+            pass_number=event.pass_number,
+            eta_seconds=event.eta_seconds,
+            steps_per_second=event.steps_per_second,
+        )
 
     def _node_text(self, event: ev.NodeText) -> None:
-        self._node(event.node).text = event.text
+        _change(self._node(event.node), text=event.text)
 
     def _node_finished(self, event: ev.NodeFinished) -> None:
         node = self._node(event.node)
-        node.state = "finished"
-        node.seconds += event.seconds or 0.0
-        node.timed = node.timed or event.seconds is not None
+        seconds, timed = event.seconds or 0.0, event.seconds is not None
+        _change(node, state="finished", seconds=node.seconds + seconds, timed=node.timed or timed)
         self._active.pop(event.node.id, None)
 
     def _output_ready(self, event: ev.OutputReady) -> None:
-        self.outputs = (*self.outputs, event.output)
+        output = event.output
+        self._places.setdefault((output.node.id, output.index), []).append(len(self._outputs))
+        self._outputs.append(output)
+        self._set(_told_outputs=None)
 
     def _output_saved(self, event: ev.OutputSaved) -> None:
         saved = event.output
-        self.outputs = tuple(
-            saved if (output.node.id, output.index) == (saved.node.id, saved.index) else output
-            for output in self.outputs
-        )
+        for place in self._places.get((saved.node.id, saved.index), ()):
+            self._outputs[place] = saved
+        self._set(_told_outputs=None)
 
     def _connection_changed(self, event: ev.ConnectionChanged) -> None:
-        self.connection = event.state
+        self._set(connection=event.state)
 
     def _heartbeat(self, event: ev.Heartbeat) -> None:
-        self.silent_seconds = event.silent_seconds
+        self._set(silent_seconds=event.silent_seconds)
 
     def _run_finished(self, event: ev.RunFinished) -> None:
-        self.status = event.status
-        self.outputs = event.outputs
-        self.result = event
+        self._set(status=event.status, _told_outputs=event.outputs, result=event)
         self._active.clear()
         if event.status == "success":
-            self.fraction = 1.0
+            self._set(fraction=1.0)
 
 
 _HANDLERS: dict[type[ev.Event], Callable[[RunView, Any], None]] = {

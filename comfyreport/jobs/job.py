@@ -22,7 +22,8 @@ from comfyreport.protocol.ui_outputs import SAVERS
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run
 from comfyreport.saving.target import Target, usable
-from comfyreport.workflow.files import Workflow, from_mapping, load
+from comfyreport.text import printable
+from comfyreport.workflow.files import STDIN, Workflow, from_mapping, load
 
 SIMULATED = "sim"
 
@@ -94,6 +95,10 @@ def run_job(
             if access.insecure:
                 message = "the server's certificate is not checked (--insecure)"
                 session.publish(run.emit(ev.Warning, session.clock(), code="insecure", message=message))
+            if workflow is not None and workflow.wrapping.left_out:
+                names = ", ".join(printable(name, 80) for name in workflow.wrapping.left_out[:20])
+                message = f"the workflow's file holds what isn't submitted: {names}"
+                session.publish(run.emit(ev.Warning, session.clock(), code="not_submitted", message=message))
             on_loop(loop)
             body = _body(access, workflow, run)
             interrupted = _guarded(loop, lambda: loop.execute(body))
@@ -120,6 +125,9 @@ def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
     """All that may block before there is a loop."""
     access = _access(job)
     workflow = _workflow(job)
+    if workflow is not None:
+        # What the file holds of them is as secret as what the flags do.
+        access = replace(access, extra_data={**workflow.wrapping.secrets(), **access.extra_data})
     target = _target(session, job, workflow, stack)
     address = _address(job, stack)
     recorder = _recorder(session, job, address.base, access.secrets(address), stack)
@@ -173,7 +181,8 @@ def _workflow(job: Job) -> Workflow | None:
     if isinstance(job.workflow, Mapping):
         found = from_mapping(job.workflow)
     else:
-        found = load(os.path.join(job.folder, job.workflow), shown=os.fspath(job.workflow))
+        stdin = os.fspath(job.workflow) == STDIN
+        found = load(STDIN if stdin else os.path.join(job.folder, job.workflow), shown=os.fspath(job.workflow))
     return found if job.prompt is None else found.with_prompt(job.prompt)
 
 
@@ -229,8 +238,7 @@ def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], s
 def _body(access: Access, workflow: Workflow | None, run: Run) -> dict[str, Any] | None:
     if workflow is None:
         return None
-    body: dict[str, Any] = {"prompt": workflow.graph, "client_id": run.client_id, "prompt_id": run.prompt_id}
-    return body | ({"extra_data": dict(access.extra_data)} if access.extra_data else {})
+    return workflow.body(access.extra_data) | {"client_id": run.client_id, "prompt_id": run.prompt_id}
 
 
 def _guarded(loop: Loop, act: Callable[[], None]) -> KeyboardInterrupt | None:

@@ -181,11 +181,15 @@ def load_reporters(
     default = "jsonl" if json_progress else "quiet" if quiet else "console"
     # None is built before all are known: building opens files, and two may want the same.
     builds: list[Callable[[], None]] = []
-    for reporter in [default] if reporters is None else reporters:
+    wanted: list[object] = [default] if reporters is None else list(reporters)
+    if wanted and all(isinstance(each, str) and each.startswith("+") for each in wanted):
+        wanted = [default, *wanted]
+    for reporter in wanted:
         try:
-            builds.append(
-                plugins.plan_spec(reporter) if isinstance(reporter, str) else partial(plugins.add_object, reporter)
-            )
+            if isinstance(reporter, str):
+                builds.append(plugins.plan_spec(reporter.removeprefix("+")))
+            else:
+                builds.append(partial(plugins.add_object, reporter))
         except KeyboardInterrupt as error:
             interrupted = error
     for build in builds:

@@ -7,25 +7,18 @@ raised. Sources: ComfyUI 0.3.64, `server.py` and `execution.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any, Literal, NamedTuple
 
-from comfyreport.events import ErrorInfo, NodeError, NodeRef
+from comfyreport.events import NodeError, NodeRef
 from comfyreport.protocol.decode import read_error, read_id, read_ids, read_interrupted, read_text
 from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted, Json
+from comfyreport.protocol.refusals import Refused as Refused, read_node_errors, read_refused as read_refused
 from comfyreport.text import ID_LIMIT, NAME_LIMIT, PROMPT_ID_LIMIT
-
-# Refused inputs that are kept; a workflow that is wrong throughout has a few for each of its nodes.
-_MAX_NODE_ERRORS = 1000
-# Characters of the message of one; some list all models of the server.
-_DETAIL_LIMIT = 8 * 1024
 
 _END_MESSAGES = ("execution_success", "execution_error", "execution_interrupted")
 
 # Seconds; no run is longer: ten years.
 _MAX_SECONDS = 3.2e8
-
-_MODEL_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
 
 
 class Accepted(NamedTuple):
@@ -33,12 +26,6 @@ class Accepted(NamedTuple):
 
     prompt_id: str | None
     node_errors: tuple[NodeError, ...] = ()
-
-
-class Refused(NamedTuple):
-    """The server refused the workflow."""
-
-    error: ErrorInfo
 
 
 class QueueEntry(NamedTuple):
@@ -135,70 +122,8 @@ def read_accepted(body: Json, refs: Mapping[str, NodeRef]) -> Accepted | None:
     prompt_id = body["prompt_id"]
     return Accepted(
         prompt_id if isinstance(prompt_id, str) and len(prompt_id) <= PROMPT_ID_LIMIT else None,
-        tuple(_node_errors(body.get("node_errors"), refs)),
+        read_node_errors(body.get("node_errors"), refs),
     )
-
-
-def read_refused(body: Json, refs: Mapping[str, NodeRef]) -> Refused | None:
-    """The body of a 400 from POST /prompt; None if it is none of ComfyUI's."""
-    error = body.get("error") if isinstance(body, dict) else None
-    if isinstance(error, str):
-        error = {"message": error}
-    if not isinstance(error, dict):
-        return None
-    node_errors = tuple(_node_errors(body.get("node_errors"), refs))
-    message = read_text(error.get("message"), _DETAIL_LIMIT) or "the server refused the workflow"
-    message = _join(message, read_text(error.get("details"), _DETAIL_LIMIT))
-    code, hint = _classify(read_text(error.get("type")), message, node_errors)
-    return Refused(ErrorInfo(code=code, message=message, hint=hint, node_errors=node_errors))
-
-
-def _join(message: str, details: str) -> str:
-    return f"{message} ({details})" if details and details != message else message
-
-
-def _node_errors(body: Json, refs: Mapping[str, NodeRef]) -> Iterator[NodeError]:
-    return islice(_all_node_errors(body, refs), _MAX_NODE_ERRORS)
-
-
-def _all_node_errors(body: Json, refs: Mapping[str, NodeRef]) -> Iterator[NodeError]:
-    for node_id, entry in body.items() if isinstance(body, dict) else ():
-        if not isinstance(entry, dict) or len(node_id) > ID_LIMIT:
-            continue
-        class_type = read_text(entry.get("class_type"), NAME_LIMIT)
-        ref = refs.get(node_id) or NodeRef(id=node_id, class_type=class_type, title=class_type or node_id)
-        errors = entry.get("errors")
-        for error in errors if isinstance(errors, list) else ():
-            if isinstance(error, dict):
-                yield NodeError(
-                    node=ref,
-                    type=read_text(error.get("type"), NAME_LIMIT),
-                    message=read_text(error.get("message"), _DETAIL_LIMIT),
-                    details=read_text(error.get("details"), _DETAIL_LIMIT),
-                )
-
-
-def _classify(kind: str, message: str, node_errors: tuple[NodeError, ...]) -> tuple[str, str]:
-    """The error code and the next step for a refused workflow."""
-    if kind == "missing_node_type" or "does not exist" in message:
-        return "missing_node", "install the custom node on the server and restart it, or use another workflow"
-    if kind == "prompt_no_outputs":
-        return "invalid_workflow", "add a node that makes an output, such as SaveImage"
-    missing = [error for error in node_errors if _names_missing_file(error)]
-    if missing:
-        return "missing_model", "put the file into the server's folder for it, or name one that is there"
-    if node_errors:
-        return "invalid_input", "correct the inputs named above"
-    if kind == "prompt_outputs_failed_validation":
-        return "invalid_workflow", "the server gives no reason; a cycle among the links is a likely one"
-    return "invalid_workflow", "open the workflow in ComfyUI and export it anew with Workflow > Export (API)"
-
-
-def _names_missing_file(error: NodeError) -> bool:
-    if error.type != "value_not_in_list":
-        return error.type == "custom_validation_failed" and "file" in error.details
-    value = error.details.partition(": ")[2].partition(" not in ")[0].strip("'\"")
-    return value.lower().endswith(_MODEL_FILES)
 
 
 def read_queue(body: Json) -> Queue | None:

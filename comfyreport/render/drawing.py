@@ -17,6 +17,9 @@ DRAW_EVERY = 0.1
 _SLACK = 1e-3
 _TAB_COLUMNS = 8
 _WRAP_OFF, _WRAP_ON = "\x1b[?7l", "\x1b[?7h"
+_MIN_WRAP, _MAX_INDENT = 20, 2
+_PATH = re.compile(r"(?:\[INFO\]| ) (?:Saved|Output): ")
+_COMMAND = re.compile(r"(?<=: )comfyreport .*")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 
 
@@ -65,6 +68,7 @@ class Region:
         self._shown: list[str] = []
         self._last_draw = -math.inf
         self._partial = ""
+        self._away = False
         out.take_stray_output()
 
     def write(self, lines: Iterable[str]) -> None:
@@ -81,7 +85,9 @@ class Region:
         Of more lines than the terminal has, only the last are drawn: what has scrolled away can't be drawn over.
         """
         self._last_draw = elapsed
-        self._redraw(list(lines)[-max(1, self._out.height() - 1) :], self._stray_lines())
+        if not self._out.stalled:
+            # A terminal that takes no text costs frames: what goes above them waits for the next one.
+            self._redraw(list(lines)[-max(1, self._out.height() - 1) :], self._stray_lines())
 
     def close(self) -> None:
         """Remove the region; what was to be written above it stays, and the terminal is an ordinary one again."""
@@ -103,10 +109,15 @@ class Region:
         return printable(_expand_tabs(pieces[-1])) if pieces else ""
 
     def _redraw(self, lines: list[str], strays: list[str]) -> None:
+        out = self._out
+        if out.in_background:
+            # The cursor is the shell's: lines are added as those of any job, and nothing is drawn or cleared.
+            lines, self._shown, self._away = [], [], True
         if lines == self._shown and not self._above and not strays:
             return
-        out = self._out
-        text = CLEAR if self._shown else ""
+        back = self._away and bool(lines)
+        text = CLEAR if self._shown or back else ""
+        self._away = self._away and not back
         text += "".join(f"{line}\n" for line in strays) + _with_line_ends(self._above, out)
         if lines:
             # Without wrapping, also where the terminal has become narrower: the cursor goes up by the number of lines.
@@ -125,7 +136,31 @@ def _expand_tabs(line: str) -> str:
 
 
 def _with_line_ends(lines: Iterable[str], out: Stream) -> str:
-    return "".join(f"{color_tag(line) if out.color else line}\n" for line in lines)
+    width = out.width() - 1 if out.tty else None
+    pieces = (piece for line in lines for piece in (wrap(line, width) if width is not None else [line]))
+    return "".join(f"{color_tag(line) if out.color else line}\n" for line in pieces)
+
+
+def wrap(line: str, width: int) -> list[str]:
+    """*line* in pieces of at most *width* columns, cut at spaces; all but the first are indented.
+
+    A word that is longer than that stays whole, and so does what is to be copied or read as it is: a command at the
+    end, a path, code.
+    """
+    indent = line[: len(line) - len(line.lstrip(" "))]
+    if cell_width(line) <= width or width < _MIN_WRAP or len(indent) > _MAX_INDENT or _PATH.match(line):
+        return [line]
+    command = _COMMAND.search(line)
+    text = line[: command.start()] if command else line
+    words = [*text[len(indent) :].split(" "), *([command[0]] if command else [])]
+    pieces, piece = list[str](), indent + words[0]
+    for word in words[1:]:
+        if cell_width(piece) + 1 + cell_width(word) <= width or not word:
+            piece += f" {word}"
+        else:
+            pieces.append(piece.rstrip(" "))
+            piece = f"{indent}  {word}"
+    return [*pieces, piece.rstrip(" ")]
 
 
 def bar(fraction: float, width: int, *, unicode: bool) -> str:

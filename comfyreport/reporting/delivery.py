@@ -145,10 +145,22 @@ class Delivery:
                 return False
         if everybody:
             self._thread.join(self._timing.close_limit)
+        self._wait_for_terminals(hurry)
         if self._trace is not None:
             with contextlib.suppress(Exception):
                 self._stderr_worker.run(lambda: None, self._timing.stderr_write)
         return True
+
+    def _wait_for_terminals(self, hurry: Callable[[], bool]) -> None:
+        """Wait until the terminals of closed reporters take text again; one that doesn't has failed its reporter."""
+        deadline = time.monotonic() + self._timing.terminal_limit
+        for reporter in self.reporters:
+            stream = reporter.stream
+            while stream is not None and reporter.closed and stream.stalled and not hurry():
+                if time.monotonic() > deadline:
+                    stream.give_up()
+                    self._switch_off(reporter, f"its terminal took no text for {self._timing.terminal_limit:.3g} s")
+                time.sleep(min(0.02, self._timing.terminal_limit / 10))
 
     def complain(self, line: str) -> None:
         """Write one line to stderr; waits only as long as stderr is read."""
@@ -317,7 +329,7 @@ class Delivery:
             ("run", "event"): (view, event),
         }
         hooks = self._hooks.get(type(event))
-        for reporter, name, (function, wanted) in self._hooks_for(event) if hooks is None else hooks:
+        for reporter, name, (function, wanted, _) in self._hooks_for(event) if hooks is None else hooks:
             if reporter.alive:
                 # Not _Call(…), which takes three times as long.
                 yield tuple.__new__(_Call, (reporter, name, function, arguments[wanted], self._now, [None]))
@@ -325,9 +337,14 @@ class Delivery:
     def _hooks_for(self, event: ev.Event) -> list[tuple[Reporter, str, Hook]]:
         """The hooks to call for events of this type, in order."""
         names = (EVENT_HOOK, PREFIX + event.type)  # type: ignore[attr-defined]
-        hooks = [(each, name, each.hooks[name]) for each in self.reporters for name in names if name in each.hooks]
+        hooks = [(each, name, each.hooks[name]) for name in names for each in self._in_order(name)]
         self._hooks[type(event)] = hooks
         return hooks
+
+    def _in_order(self, hook: str) -> list[Reporter]:
+        """The reporters that have *hook*, in the order in which it is called."""
+        having = [reporter for reporter in self.reporters if hook in reporter.hooks]
+        return sorted(having, key=lambda reporter: reporter.hooks[hook].rank)
 
     def _call(self, reporter: Reporter, name: str, function: Callable[..., object], *arguments: object) -> _Call:
         return _Call(reporter, name, function, arguments, self._now, [None])
@@ -340,13 +357,14 @@ class Delivery:
             return
         self._last_tick = elapsed
         values = {"elapsed": elapsed, "run": self.view}
-        for reporter in self.reporters:
-            hook = reporter.hooks.get(TICK_HOOK)
-            if hook is not None and reporter.alive:
+        for reporter in self._in_order(TICK_HOOK):
+            hook = reporter.hooks[TICK_HOOK]
+            if reporter.alive:
                 yield self._call(reporter, TICK_HOOK, hook.function, *(values[name] for name in hook.arguments))
 
     def _close_calls(self, order: _Close) -> Iterator[_Call]:
-        for reporter in self.reporters:
+        first = self._in_order(CLOSE_HOOK)
+        for reporter in [*first, *(each for each in self.reporters if each not in first)]:
             if reporter.closed or (reporter.carries_stream and not order.everybody):
                 continue
             hook = reporter.hooks.get(CLOSE_HOOK)

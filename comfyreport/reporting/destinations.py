@@ -65,10 +65,12 @@ class Destinations:
             if dest is not None:
                 raise ReporterError(f"reporter {name} takes no destination", hint=f"--reporter {name}")
             return lambda: (None, None)
+        kind = kind_of(signature)
         if dest == "":
-            raise ReporterError(f"reporter {name}: the destination is empty", hint=f"--reporter {name}=PATH")
+            raise ReporterError(f"reporter {name}: the destination is empty", hint=f"--reporter {name}={kind}")
         if dest is None and signature.required:
-            raise ReporterError(f"reporter {name} needs a destination", hint=f"--reporter {name}=PATH")
+            what = "a URL" if kind == "URL" else "a destination"
+            raise ReporterError(f"reporter {name} needs {what}", hint=f"--reporter {name}={kind}")
         if signature.destination == "stream":
             return self._plan_stream(spec, name, dest, signature.default)
         if signature.destination == "url":
@@ -139,6 +141,11 @@ class Destinations:
                 f"reporters {error.first[9:]} and {name} both write to {error.label}" if both else error.message,
                 hint=f"give one of them another destination: --reporter {name}=PATH",
             ) from error
+
+
+def kind_of(signature: Signature) -> str:
+    """What DEST is for a reporter, as hints have it."""
+    return "URL" if signature.destination == "url" else "PATH"
 
 
 def _check_writable(path: Path) -> None:

@@ -1,9 +1,10 @@
 """The hooks: one for each event type, `comfyreport_event` for all of them, the tick, and the close.
 
 A reporter implements any of them with `hookimpl` and names only the arguments that it wants. Hooks are
-notifications: nothing is returned, wrappers are refused, and the order among reporters is not defined. They
-are called from one thread, one at a time, in the order of the events. A reporter that raises is switched
-off and named on stderr; the run and the other reporters go on.
+notifications: nothing is returned, and wrappers are refused. They are called from one thread, one at a time, in the
+order of the events; among reporters in the order of the command line, but those marked `tryfirst` before and those
+marked `trylast` behind the others. What they are given is read-only. A reporter that raises is switched off and named
+on stderr; the run and the other reporters go on.
 
 The life of a stream::
 

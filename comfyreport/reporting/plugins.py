@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
-import importlib.metadata
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
 from comfyreport.errors import ComfyReportError, ReporterError, one_line
 from comfyreport.files import Claims
-from comfyreport.reporting.destinations import Destinations, StandardStreams as StandardStreams
-from comfyreport.reporting.hookspecs import PREFIX, PROJECT
+from comfyreport.reporting.destinations import Destinations, StandardStreams as StandardStreams, kind_of
+from comfyreport.reporting.hookspecs import PREFIX
+from comfyreport.reporting.installed import Installed, entry_points, load
 from comfyreport.reporting.signature import arguments, parse_spec, signature_of, split_name
 from comfyreport.reporting.streams import Stream
 from comfyreport.reporting.validation import Hook, Manager, register
 
-GROUP = PROJECT
 STREAM_HOOKS = (f"{PREFIX}event", f"{PREFIX}stream_finished")
 
 
@@ -57,30 +56,11 @@ class Reporter:
         return f"{self.name} ({self.package})" if self.package else self.name
 
 
-def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    """All installed reporters and plugins, by name, not loaded. Of two of one name, the first one on the path."""
-    by_name: dict[str, importlib.metadata.EntryPoint] = {}
-    for point in _all_entry_points():
-        by_name.setdefault(point.name, point)
-    return by_name
-
-
-def _all_entry_points() -> Iterator[importlib.metadata.EntryPoint]:
-    try:
-        yield from importlib.metadata.entry_points(group=GROUP)
-    except Exception:  # noqa: BLE001  any metadata of any installed package
-        # One package's metadata can't be read: skip that one.
-        for distribution in importlib.metadata.distributions():
-            with contextlib.suppress(Exception):
-                yield from distribution.entry_points.select(group=GROUP)
-
-
-def package_of(point: importlib.metadata.EntryPoint) -> str:
-    """The distribution of an entry point and its version, such as `comfyreport 0.1.0`."""
-    try:
-        return "" if point.dist is None else f"{point.dist.name} {point.dist.version}"
-    except Exception:  # noqa: BLE001  metadata that can't be read, in whatever way
-        return ""
+def selected(specs: Iterable[str], default: Iterable[str]) -> list[str]:
+    """The reporters to build: those of *specs*; a `+NAME` adds to the *default* ones, unless others are named."""
+    specs = list(specs)
+    named = [spec for spec in specs if not spec.startswith("+")]
+    return [spec.removeprefix("+") for spec in (specs if named else [*default, *specs])]
 
 
 class Plugins:
@@ -114,16 +94,16 @@ class Plugins:
             return _nothing
         return self._plan(self._find(name), name, spec, rest)
 
-    def _plan(self, point: importlib.metadata.EntryPoint, name: str, spec: str, rest: str) -> Callable[[], None]:
-        value = load(point)
+    def _plan(self, installed: Installed, name: str, spec: str, rest: str) -> Callable[[], None]:
+        value = load(installed)
         if isinstance(value, ModuleType):
             if rest:
                 raise ReporterError(f"reporter {name} takes no destination and no options", hint=f"--reporter {name}")
-            return lambda: self._register(name, value, package_of(point), None)
+            return lambda: self._register(name, value, installed.package, None)
         if not callable(value):
             raise ReporterError(
-                f"reporter {name}: {point.value} is neither a module nor a factory",
-                hint=f"its package has to name one of these: {package_of(point) or point.value}",
+                f"reporter {name}: {installed.point.value} is neither a module nor a factory",
+                hint=f"its package has to name one of these: {installed.origin}",
             )
         signature = signature_of(value, name)
         parsed = parse_spec(spec, signature)
@@ -136,7 +116,8 @@ class Plugins:
                 return
             stream, destination = opened
             try:
-                self._register(name, _build(value, name, destination, options), package_of(point), stream)
+                built = _build(value, name, destination, options, kind_of(signature))
+                self._register(name, built, installed.package, stream)
             except BaseException:
                 if stream is not None:
                     with contextlib.suppress(OSError, ValueError):
@@ -160,9 +141,9 @@ class Plugins:
         """Load a plugin; what is returned registers it. ReporterError."""
         if name in self.blocked:
             return _nothing
-        point = entry_points().get(name)
-        if point is not None:
-            return self._plan(point, name, name, "")
+        installed = entry_points().get(name)
+        if installed is not None:
+            return self._plan(installed, name, name, "")
         try:
             module = importlib.import_module(name)
         except KeyboardInterrupt:
@@ -174,11 +155,10 @@ class Plugins:
             ) from error
         return lambda: self._register(name, module, "", None)
 
-    def _find(self, name: str) -> importlib.metadata.EntryPoint:
+    def _find(self, name: str) -> Installed:
         installed = entry_points()
-        point = installed.get(name)
-        if point is not None:
-            return point
+        if name in installed:
+            return installed[name]
         near = difflib.get_close_matches(name, installed, 3, 0.5)
         if not installed:
             hint = (
@@ -202,21 +182,9 @@ class Plugins:
         )
 
 
-def load(point: importlib.metadata.EntryPoint) -> Any:
-    """Import what an entry point names; ReporterError where that fails, whatever it raises."""
-    try:
-        return point.load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        package = package_of(point)
-        raise ReporterError(
-            f"reporter {point.name} of {package or point.value} can't be loaded: {one_line(error)}",
-            hint="repair or uninstall that package, or choose another reporter",
-        ) from error
-
-
-def _build(factory: Callable[..., object], name: str, destination: object, options: Mapping[str, Any]) -> object:
+def _build(
+    factory: Callable[..., object], name: str, destination: object, options: Mapping[str, Any], dest: str
+) -> object:
     try:
         return factory(**options) if destination is None else factory(destination, **options)
     except KeyboardInterrupt:
@@ -227,7 +195,8 @@ def _build(factory: Callable[..., object], name: str, destination: object, optio
         raise ReporterError(f"reporter {name}: {error.message}", hint=error.hint) from error
     except OSError as error:
         raise ReporterError(
-            f"reporter {name} can't open its destination: {one_line(error)}", hint=f"--reporter {name}=PATH"
+            f"reporter {name} can't open its {'URL' if dest == 'URL' else 'destination'}: {one_line(error)}",
+            hint=f"--reporter {name}={dest}",
         ) from error
     except BaseException as error:
         raise ReporterError(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from comfyreport.errors import ReporterError
+from comfyreport.errors import ReporterError, one_line
 from comfyreport.reporting.streams import Stream
 
 DestinationKind = Literal["stream", "path", "url", "none"]
@@ -70,9 +70,10 @@ def signature_of(factory: Callable[..., object], name: str) -> Signature:
     try:
         parameters = list(inspect.signature(factory).parameters.values())
         hints = typing.get_type_hints(target)
-    except (TypeError, ValueError, NameError, AttributeError) as error:
+    except Exception as error:
+        # A package's annotations may raise anything.
         raise ReporterError(
-            f"reporter {name}: its factory's signature can't be read: {error}",
+            f"reporter {name}: its factory's signature can't be read: {one_line(error)}",
             hint="import the types of its parameters at module level (from comfyreport import Stream)",
         ) from error
     docs = _parameter_docs(factory)
@@ -93,21 +94,21 @@ def signature_of(factory: Callable[..., object], name: str) -> Signature:
         return Signature("none", "", None, False, options, summary)
     default = destination.default
     required = default is destination.empty
-    kind = _destination_kind(hints.get(destination.name), destination.name, name)
+    kind = _destination_kind(hints.get(destination.name), destination, name)
     if not required and not isinstance(default, _DEFAULTS[kind]):
         raise ReporterError(
-            f"reporter {name}: {default!r} is no default for {destination.name}",
+            f"reporter {name}: its factory's {destination.name} has a {type(default).__name__} as its default",
             hint="a Stream's default is stdout or stderr (from comfyreport import stderr); none makes DEST required",
         )
     return Signature(kind, destination.name, None if required else default, required, options, summary)
 
 
-def _destination_kind(hint: Any, parameter: str, name: str) -> DestinationKind:
-    if hint is Stream:
+def _destination_kind(hint: Any, parameter: inspect.Parameter, name: str) -> DestinationKind:
+    if hint is Stream or (hint is None and isinstance(parameter.default, Stream)):
         return "stream"
     if hint is Path:
         return "path"
-    if parameter == "url" and hint is str:
+    if parameter.name == "url" and hint is str:
         return "url"
     raise ReporterError(
         f"reporter {name}: its factory's first parameter says no destination",

@@ -5,18 +5,24 @@ What depends on the environment is decided here, so that reporters never look at
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
+import re
 import stat
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import BinaryIO, Literal, TextIO, cast
 
-from comfyreport.errors import ReporterError
 from comfyreport.files import descriptor_of, open_to_write
+from comfyreport.reporting.terminal import (
+    CLEAR as CLEAR,
+    Terminal,
+    Terminals as Terminals,
+    in_background,
+    may_redraw as may_redraw,
+)
 
 ColorChoice = Literal["auto", "always", "never"]
 
@@ -25,9 +31,6 @@ DEFAULT_HEIGHT = 24
 
 # Writes, and characters of each, that `has_written` knows: the last ones hold the end of a run.
 _KEPT_WRITES, _KEPT_LENGTH = 16, 20_000
-
-CLEAR = "\r\x1b[J"
-"""Clears from the beginning of the cursor's line to the end of the screen."""
 
 
 def wants_color(choice: ColorChoice, environ: Mapping[str, str], tty: bool) -> bool:
@@ -39,68 +42,6 @@ def wants_color(choice: ColorChoice, environ: Mapping[str, str], tty: bool) -> b
     if environ.get("FORCE_COLOR"):
         return True
     return tty and environ.get("TERM") != "dumb"
-
-
-def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
-    """Whether lines may be redrawn: on a terminal that isn't dumb, and not under `CI`, whatever holds for colour."""
-    return tty and environ.get("TERM") != "dumb" and not environ.get("CI")
-
-
-class Terminal:
-    """One terminal: the stream that draws on it, and what others wrote there meanwhile, for that stream to show."""
-
-    def __init__(self) -> None:
-        self.drawn_by: Stream | None = None
-        self._capturing = False
-        self._kept: list[str] = []
-        self._lock = threading.Lock()
-
-    def keep(self, text: str) -> bool:
-        """Keep *text* for the stream that draws; False where it captures nothing: then *text* is to be written."""
-        with self._lock:
-            if self._capturing:
-                self._kept.append(text)
-            return self._capturing
-
-    def take(self, *, capturing: bool) -> str:
-        """All that was kept; *capturing*: whether to keep what comes from now on."""
-        with self._lock:
-            self._capturing = capturing
-            text = "".join(self._kept)
-            self._kept.clear()
-            return text
-
-
-class Terminals:
-    """The terminals of a command: at most one reporter draws on each."""
-
-    def __init__(self) -> None:
-        self._terminals: dict[object, Terminal] = {}
-
-    def terminal(self, key: object) -> Terminal:
-        """The terminal of this key, which is the same for all streams that write to it."""
-        return self._terminals.setdefault(key, Terminal())
-
-    def claim(self, key: object, stream: Stream) -> None:
-        """Let *stream* draw on the terminal; ReporterError if another reporter's does already."""
-        terminal = self.terminal(key)
-        if terminal.drawn_by is not None and terminal.drawn_by.owner != stream.owner:
-            raise ReporterError(
-                f"reporters {terminal.drawn_by.owner} and {stream.owner} both want to draw on the same terminal",
-                hint=f"give one of them a file: --reporter {stream.owner.partition('=')[0]}=PATH",
-            )
-        terminal.drawn_by = stream
-
-    @property
-    def drawing_streams(self) -> list[Stream]:
-        """The streams that draw now."""
-        return [terminal.drawn_by for terminal in self._terminals.values() if terminal.drawn_by is not None]
-
-    def restore(self) -> None:
-        """Clear what is drawn, without taking any lock: the process is about to exit."""
-        for stream in self.drawing_streams:
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                os.write(stream.file.fileno(), CLEAR.encode())
 
 
 class Stream:
@@ -159,14 +100,44 @@ class Stream:
         return self._file() if callable(self._file) else self._file
 
     @property
-    def _capturing_terminal(self) -> Terminal | None:
-        """The terminal that this stream writes to, unless this stream itself draws there."""
+    def _own_terminal(self) -> Terminal | None:
+        """The terminal that this stream writes to."""
         file = self.file
         last_file, terminal = self._terminal
         if file is not last_file:
             terminal = self._terminals.terminal(self._terminal_key()) if self.tty else None
             self._terminal = file, terminal
+        return terminal
+
+    @property
+    def _capturing_terminal(self) -> Terminal | None:
+        """The terminal that this stream writes to, unless this stream itself draws there."""
+        terminal = self._own_terminal
         return None if terminal is None or terminal.drawn_by in (None, self) else terminal
+
+    @property
+    def _slow_terminal(self) -> Terminal | None:
+        """The terminal that this stream writes to, if it is a real one, which may take no text for a while."""
+        terminal = self._own_terminal
+        return None if terminal is None or self._descriptor() is None else terminal
+
+    def _descriptor(self) -> int | None:
+        try:
+            return self.file.fileno()
+        except (AttributeError, ValueError, OSError):
+            return None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it is a terminal that takes no text now: what was written waits for it."""
+        terminal = self._slow_terminal
+        return terminal is not None and terminal.stalled
+
+    @property
+    def in_background(self) -> bool:
+        """Whether it is the terminal of a shell that has this process in the background."""
+        descriptor = self._descriptor()
+        return descriptor is not None and in_background(descriptor)
 
     @property
     def tty(self) -> bool:
@@ -235,6 +206,10 @@ class Stream:
                 self.write(text)
                 self.flush()
 
+    def shares_terminal(self, other: Stream) -> bool:
+        """Whether both write to the same terminal."""
+        return self.tty and other.tty and self._terminal_key() == other._terminal_key()
+
     def _terminal_key(self) -> object:
         try:
             return os.fstat(self.file.fileno()).st_rdev
@@ -246,48 +221,83 @@ class Stream:
         self._last_writes = deque(maxlen=_KEPT_WRITES)
 
     def has_written(self, words: str) -> bool:
-        """Whether *words* are in one of the last writes; case is ignored."""
-        return any(words.casefold() in text.casefold() for text in self._last_writes or ())
+        """Whether *words* are in one of the last writes; case is ignored, and where lines were wrapped."""
+        return any(_folded(words) in _folded(text) for text in self._last_writes or ())
 
     def write(self, text: str) -> None:
         """Write *text*; characters that the encoding lacks are replaced."""
         if self._last_writes is not None:
             self._last_writes.append(text[-_KEPT_LENGTH:])
         terminal = self._capturing_terminal
-        if terminal is not None and terminal.keep(text):
-            return
-        file = self.file
-        try:
-            file.write(text)
-        except UnicodeEncodeError:
-            encoding = file.encoding
-            file.write(text.encode(encoding, "replace").decode(encoding))
+        if terminal is None or not terminal.keep(text):
+            self._put(partial(_write_text, self.file, text), len(text))
 
     def write_bytes(self, data: bytes) -> None:
         """Write *data*, which is UTF-8 text, whatever the stream's own encoding: for machine formats."""
         if self._last_writes is not None:
             self._last_writes.append(data[-_KEPT_LENGTH:].decode("utf-8", "replace"))
         terminal = self._capturing_terminal
-        if terminal is not None and terminal.keep(data.decode("utf-8", "replace")):
-            return
-        file = self.file
-        binary = getattr(file, "buffer", None)
-        if binary is None:
-            file.write(data.decode("utf-8", "replace"))
+        if terminal is None or not terminal.keep(data.decode("utf-8", "replace")):
+            self._put(partial(_write_bytes, self.file, data), len(data))
+
+    def _put(self, write: Callable[[], object], length: int) -> None:
+        terminal = self._slow_terminal
+        if terminal is None:
+            write()
         else:
-            cast("BinaryIO", binary).write(data)
+            terminal.add(write, length)
 
     def flush(self) -> None:
-        """Hand all that was written to the system."""
-        self.file.flush()
+        """Hand all that was written to the system; a terminal that doesn't take it is waited for only a moment."""
+        self._put(self.file.flush, 0)
+        terminal = self._slow_terminal
+        if terminal is not None:
+            terminal.flush()
+
+    def drain(self) -> None:
+        """Wait until a terminal has taken all that was written; TimeoutError where it was given up."""
+        terminal = self._slow_terminal
+        if terminal is not None:
+            terminal.drain()
+
+    def give_up(self) -> None:
+        """Wait no longer for a terminal that takes no text."""
+        terminal = self._slow_terminal
+        if terminal is not None:
+            terminal.give_up()
 
     def close(self) -> None:
         """Flush; close the file if this stream opened it. Standard streams stay open."""
         self.release()
-        if self._closes:
+        terminal = self._slow_terminal
+        if not self._closes:
+            self.flush()
+        elif terminal is None:
             self.file.close()
         else:
-            self.flush()
+            terminal.add(self.file.close, 0)
+            terminal.flush()
+
+
+def _folded(text: str) -> str:
+    """*text* without case, and with a line end as its only white space behind a line."""
+    return re.sub(r"\n  +|[ \t]+", " ", text.casefold())
+
+
+def _write_text(file: TextIO, text: str) -> None:
+    try:
+        file.write(text)
+    except UnicodeEncodeError:
+        encoding = file.encoding
+        file.write(text.encode(encoding, "replace").decode(encoding))
+
+
+def _write_bytes(file: TextIO, data: bytes) -> None:
+    binary = getattr(file, "buffer", None)
+    if binary is None:
+        file.write(data.decode("utf-8", "replace"))
+    else:
+        cast("BinaryIO", binary).write(data)
 
 
 stdout = Stream(lambda: sys.stdout, name="stdout")

@@ -23,10 +23,14 @@ _MARK = f"{PROJECT}_impl"
 
 
 class Hook(NamedTuple):
-    """One hook implementation: the function and the names of its arguments."""
+    """One hook implementation: the function, the names of its arguments, and its place among those of others.
+
+    `rank` is -1 for `tryfirst`, 1 for `trylast`; among hooks of one rank the order of the reporters holds.
+    """
 
     function: Callable[..., object]
     arguments: tuple[str, ...]
+    rank: int = 0
 
 
 class Manager(pluggy.PluginManager):
@@ -107,7 +111,8 @@ def _hooks_of(manager: Manager, plugin: object, name: str) -> Iterator[tuple[str
                 raise _no_such_hook(hook, name)
             continue
         _check_callable(implementation, hook, name)
-        yield hook, Hook(implementation.function, tuple(implementation.argnames))
+        rank = bool(implementation.trylast) - bool(implementation.tryfirst)
+        yield hook, Hook(implementation.function, tuple(implementation.argnames), rank)
 
 
 def _implementations(manager: Manager, plugin: object) -> Iterator[tuple[str, pluggy.HookImpl]]:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from comfyreport.errors import WorkflowError
@@ -18,8 +18,11 @@ from comfyreport.events import NodeRef
 from comfyreport.protocol.responses import manifest_of
 from comfyreport.text import printable
 from comfyreport.workflow.prompts import Graph, TextNode, as_link, class_of, find_prompt, inputs_of, text_nodes
+from comfyreport.workflow.wrapping import Wrapping, unwrap
 
 __all__ = ["TextNode", "Workflow", "from_mapping", "load", "text_nodes"]
+
+STDIN = "-"
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 100  # of one node's values; the files that ComfyUI writes stay below 10
@@ -32,9 +35,22 @@ _EXPORT_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A checked workflow; `graph` maps node ids to nodes, in the order of the file."""
+    """A checked workflow; `graph` maps node ids to nodes, in the order of the file; `wrapping` stands around it."""
 
     graph: dict[str, dict[str, Any]]
+    wrapping: Wrapping = field(default_factory=Wrapping)
+
+    def body(self, extra_data: Mapping[str, Any]) -> dict[str, Any]:
+        """What is posted to a server, without ids; *extra_data* beats that of the file.
+
+        Each node has a `_meta`: ComfyUI 0.33.0 answers 500 where it replaces a retired node that has none.
+        """
+        graph = {
+            key: node if isinstance(node.get("_meta"), dict) else {**node, "_meta": {}}
+            for key, node in self.graph.items()
+        }
+        extra = {**self.wrapping.extra_data, **extra_data}
+        return {"prompt": graph, **self.wrapping.options, **({"extra_data": extra} if extra else {})}
 
     def manifest(self) -> tuple[NodeRef, ...]:
         """The nodes in file order; a node without a title is called by its class."""
@@ -46,7 +62,7 @@ class Workflow:
         for node_id, name in find_prompt(self.graph):
             node = graph[node_id]
             graph[node_id] = {**node, "inputs": {**inputs_of(node), name: _encodable(text)}}
-        return Workflow(graph)
+        return replace(self, graph=graph)
 
     def seed(self) -> int | None:
         """The seed of the samplers, where they have just one; without a sampler that of any node.
@@ -69,11 +85,13 @@ class Workflow:
 
 
 def load(path: str | os.PathLike[str], *, shown: str | None = None) -> Workflow:
-    """Read a workflow file in API format; `{"prompt": {…}}`, as it is posted to a server, is taken too.
+    """Read a workflow file in API format, `-` for stdin.
+
+    `{"prompt": {…}, …}`, as it is posted to a server, is taken too, and so is `{"workflow": …, "output": {…}}`.
 
     :param shown: the path for messages, where that is another.
     """
-    name = printable(os.fspath(path) if shown is None else shown, 4096) or '""'
+    name = "stdin" if os.fspath(path) == STDIN else printable(os.fspath(path) if shown is None else shown, 4096) or '""'
     text = _read(path, name)
     if not text.strip():
         raise WorkflowError(f"{name} is empty", hint=_EXPORT_HINT)
@@ -100,7 +118,8 @@ def from_mapping(graph: Mapping[Any, Any]) -> Workflow:
 
 def _read(path: str | os.PathLike[str], name: str) -> str:
     try:
-        with open(path, "rb") as file:
+        stdin = os.fspath(path) == STDIN
+        with open(0, "rb", closefd=False) if stdin else open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise WorkflowError(
@@ -133,7 +152,7 @@ def _check(content: object, name: str) -> Workflow:
     if not isinstance(content, Mapping):
         kind = "null" if content is None else type(content).__name__
         raise WorkflowError(f"{name} holds no object of nodes but a {kind}", hint=_EXPORT_HINT)
-    graph = _unwrap(content)
+    graph, wrapping = unwrap(content)
     if isinstance(graph.get("nodes"), (list, tuple)):
         raise WorkflowError(f"{name} is in the editor's format, not in the API format", hint=_EXPORT_HINT)
     if not graph:
@@ -145,18 +164,21 @@ def _check(content: object, name: str) -> Workflow:
             raise WorkflowError(f"{name} has a node id that isn't text but a {kind}", hint="Use text as node ids.")
         node_id = _encodable(str(key))
         nodes[node_id] = _check_node(entry, f"{name}: node {printable(node_id, 40)}", name)
-    return Workflow(nodes)
+    return Workflow(nodes, _check_wrapping(wrapping, name))
 
 
-def _unwrap(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The graph itself, where it comes in the body of a POST, with `client_id`, `extra_data` and the like."""
-    inner = content.get("prompt")
-    if not isinstance(inner, Mapping) or "class_type" in inner:
-        return content
-    others = (entry for key, entry in content.items() if key != "prompt")
-    if any(isinstance(entry, Mapping) and "class_type" in entry for entry in others):
-        return content
-    return inner
+def _check_wrapping(wrapping: Wrapping, name: str) -> Wrapping:
+    """What stands around a workflow, copied, in a form that JSON can hold."""
+    if not isinstance(wrapping.extra_data, Mapping):
+        raise WorkflowError(f"{name}: extra_data isn't an object", hint="Remove it, or make it an object.")
+    try:
+        return replace(wrapping, extra_data=_json_copy(wrapping.extra_data), options=_json_copy(wrapping.options))
+    except RecursionError:
+        raise _too_deep_error(name) from None
+    except TypeError as error:
+        raise WorkflowError(
+            f"{name}: what stands beside the nodes holds {error}", hint="Use what JSON can hold."
+        ) from None
 
 
 def _check_node(entry: object, place: str, name: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from comfyreport.cli.listing import describe, list_reporters
@@ -65,3 +67,32 @@ def test_a_broken_package_is_listed_with_its_error(packages: Packages, source: s
 def test_metadata_that_cannot_be_read_hides_no_other_package(packages: Packages, metadata: str) -> None:
     packages.add("broken", metadata=metadata)
     assert "console" in list_reporters(None, as_json=False)
+
+
+def test_nothing_of_a_package_reaches_the_terminal_as_it_is(packages: Packages) -> None:
+    packages.add(
+        "evil",
+        'def evil(*, dot: float = float("inf"), text: str = "\\x1b[2J"):\n'
+        '    """Draws \\x1b[31mred.\n\n    \\x9bmore\n\n    :param dot: \\x07 rings\n    """\n',
+        {"evil\x1b[1m": "evil:evil", "worse": "evil:nothing\x1b"},
+    )
+    for name in (None, "evil\x1b[1m", "worse"):
+        for as_json in (True, False):
+            text = list_reporters(name, as_json=as_json)
+            assert text.replace("\n", "").isprintable(), text
+    told = json.loads(list_reporters(None, as_json=True), parse_constant=pytest.fail)
+    (evil,) = (each for each in told if each["name"] == "evil\x1b[1m")
+    assert [option["default"] for option in evil["options"]] == ["inf", "\x1b[2J"]
+
+
+def test_a_package_that_raises_when_it_is_looked_at(packages: Packages) -> None:
+    packages.add(
+        "prickly",
+        "class Prickly:\n    def __call__(self, *, a: '1 / 0' = 1): ...\n"
+        "    @property\n    def __signature__(self): raise RuntimeError('no')\nprickly = Prickly()\n",
+    )
+    packages.add("doubled", "", {"quiet": "doubled:quiet"})
+    text = list_reporters(None, as_json=False)
+    assert "prickly  (prickly 1.0)" in text
+    assert "doubled 1.0" in text
+    assert text.count("can't be loaded: ") >= 2

@@ -21,8 +21,9 @@ from tests.e2e.driver import Driver, checker_of
 from tests.e2e.installation import Installed, install
 from tests.e2e.raw_client import RawClient
 from tests.e2e.reaching import authority, nginx, reached, watched
+from tests.e2e.terminals import start, terminal_server
 
-__all__ = ["authority", "nginx", "reached", "watched"]
+__all__ = ["authority", "nginx", "reached", "start", "terminal_server", "watched"]
 
 SKIP_VARIABLE = "COMFYREPORT_SKIP_REAL"
 SKIP_REASON = f"REAL COMFYUI NOT TESTED: {SKIP_VARIABLE}=1 is set"

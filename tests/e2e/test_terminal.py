@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from comfyreport.simulator import Simulator
-from tests.e2e.installation import ROOT, Installed
-from tests.e2e.screen import Screen
+from tests.e2e.terminals import Start, bars, sampling
 
 pytestmark = pytest.mark.e2e
 
-Start = Callable[..., Screen]
 # What may stand at the beginning of a line of the region.
 NODE = re.compile(r"\S.*  (\d+/\d+|\d+s)|\S.*  [█░]+  ")
 WHOLE = re.compile(r"[█░]{10,30}  ?[ \d]{1,3}% |Connecting|Submitting|Waiting in the queue")
 TOLD = ("[INFO]", "[OK]", "[WARN]", "[ERROR]", "  ")
-
-
-@pytest.fixture
-def server() -> Iterator[Simulator]:
-    """A server of its own for each test: what one has run the next would get from the cache."""
-    with Simulator(speed=4) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def start(installed: Installed, server: Simulator, tmp_path: Path) -> Iterator[Start]:
-    """Starts the installed command on a terminal."""
-    screens: list[Screen] = []
-
-    def begin(*words: str, columns: int = 80, rows: int = 24, env: dict[str, str] | None = None) -> Screen:
-        environ = installed.environ(
-            {
-                "TERM": "xterm-256color",
-                "COMFYREPORT_SERVER": server.url,
-                "PYTHONPATH": os.fspath(tmp_path),
-                **(env or {}),
-            }
-        )
-        workflow = ROOT / "workflows" / "sd15-txt2img.json"
-        command: list[str | os.PathLike[str]] = [installed.comfyreport, "--workflow", workflow, *words]
-        screens.append(Screen(command, environ, tmp_path, columns, rows))
-        return screens[-1]
-
-    yield begin
-    for screen in screens:
-        screen.close()
-
-
-def sampling(lines: list[str]) -> bool:
-    return any(re.match(r"KSampler .*[█░].* ([5-9]|1\d)/20 ", line) for line in lines)
-
-
-def bars(screen: Screen) -> list[str]:
-    return [line for line in screen.lines if "█" in line or "░" in line]
 
 
 def test_a_run(start: Start) -> None:
@@ -79,7 +35,7 @@ def test_a_run(start: Start) -> None:
     assert any(line.startswith("[OK] Generation complete in ") for line in lines)
     assert any(line.startswith("  Saved: out.png (") for line in lines)
     assert any(line.startswith("  Slowest: KSampler ") for line in lines)
-    assert lines[-1] == "out.png"
+    assert sum("out.png" in line for line in lines) == 1, "the path is told once"
     assert b"\x1b[?25" not in screen.raw
     assert not screen.emulator.cursor.hidden
 
@@ -159,7 +115,7 @@ def test_one_that_closes_what_is_everybodys_spoils_nothing(start: Start, tmp_pat
     lines = screen.lines
     assert any(line.startswith("[OK] Generation complete in ") for line in lines)
     assert any(line.startswith("comfyreport: reporter closes failed and was switched off") for line in lines)
-    assert lines[-1] == "out.png"
+    assert sum("out.png" in line for line in lines) == 1, "the path is told once"
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(40, 24), (120, 24), (20, 5)])
@@ -213,7 +169,14 @@ def test_a_terminal_that_takes_no_more_holds_up_nothing(start: Start) -> None:
     assert screen.end() == 5
 
 
-@pytest.mark.parametrize("env", [{"CI": "true"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize("value", ["false", "0", "", "False", "no"])
+def test_a_ci_that_is_none(start: Start, value: str) -> None:
+    screen = start(env={"CI": value})
+    screen.wait(sampling, "the sampler at work")
+    assert screen.end() == 0
+
+
+@pytest.mark.parametrize("env", [{"CI": "true"}, {"CI": "1"}, {"TERM": "dumb"}])
 def test_no_region_where_nothing_may_be_drawn_over(start: Start, env: dict[str, str]) -> None:
     screen = start(env=env)
     assert screen.end() == 0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -148,3 +152,51 @@ def test_outputs_of_two_nodes_with_one_index_stay_two() -> None:
         builder.add(ev.OutputReady, "http", output=output)
     builder.add(ev.OutputSaved, "client", output=image(path="/tmp/a.png"))
     assert [output.path for output in view_of(builder.events).outputs] == ["/tmp/a.png", None]
+
+
+def assert_read_only(run: RunView) -> None:
+    for name in vars(RunView()):
+        with pytest.raises(AttributeError, match="read-only"):
+            setattr(run, name, "changed")
+        with pytest.raises(AttributeError, match="read-only"):
+            delattr(run, name)
+    for name in ("nodes", "active", "cached", "timings", "outputs", "run_seconds", "anything"):
+        with pytest.raises(AttributeError):
+            setattr(run, name, "changed")
+
+
+def test_reporters_can_change_nothing_of_it() -> None:
+    run = view_of(txt2img())
+    before = (dict(run.nodes), run.outputs, dict(run.timings))
+    assert_read_only(run)
+    node = run.nodes["3"]
+    for field in dataclasses.fields(node):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(node, field.name, None)
+    mappings: list[Any] = [run.nodes, run.timings]
+    for mapping in mappings:
+        with pytest.raises(TypeError):
+            mapping["3"] = node
+        with pytest.raises(AttributeError):
+            mapping.clear()
+    assert before == (dict(run.nodes), run.outputs, dict(run.timings))
+
+
+def test_it_can_be_copied() -> None:
+    run = view_of(txt2img())
+    same = pickle.loads(pickle.dumps(run))
+    assert (same.status, dict(same.nodes), same.outputs) == (run.status, dict(run.nodes), run.outputs)
+    assert copy.deepcopy(run).done == run.done
+    assert_read_only(same)
+
+
+def test_very_many_outputs_are_put_together_once() -> None:
+    builder = EventBuilder().begin()
+    run = view_of(builder.events)
+    outputs = [dataclasses.replace(image(), index=number) for number in range(1000)]
+    for output in outputs:
+        run.apply(builder.add(ev.OutputReady, "http", output=output))
+    assert run.outputs == tuple(outputs)
+    assert run.outputs is run.outputs
+    run.apply(builder.add(ev.OutputSaved, "client", output=dataclasses.replace(outputs[7], path="/tmp/7.png")))
+    assert [output.path for output in run.outputs][6:9] == [None, "/tmp/7.png", None]

@@ -34,12 +34,10 @@ def test_a_whole_run() -> None:
         "[INFO] Connected to progress stream",
         "[INFO] Generation started",
         "[INFO] Done: Load Checkpoint in 2.4s",
-        "[INFO] Done: Empty Latent Image in 0.0s",
         "[INFO] Done: Positive prompt in 1.2s",
-        "[INFO] Done: Negative prompt in 0.2s",
         "[INFO] Done: KSampler in 16.0s",
         "[INFO] Done: VAE Decode in 2.6s",
-        "[INFO] Done: Save Image in 0.4s",
+        "[INFO] 3 quick nodes done",
         "[OK] Generation complete in 23.4s",
         "  Saved: /tmp/sunset.png (123 kB)",
         "  Slowest: KSampler 16.0s (68%), VAE Decode 2.6s, Load Checkpoint 2.4s",
@@ -49,7 +47,7 @@ def test_a_whole_run() -> None:
 
 def start_console(out: Terminal, builder: EventBuilder) -> tuple[Console, RunView]:
     """A console that got all events of *builder* and isn't closed."""
-    reporter, run = console(out), RunView()
+    reporter, run = console(out, nodes="all"), RunView()
     for event in builder.events:
         deliver_next(reporter, run, event)
     return reporter, run
@@ -119,6 +117,20 @@ def test_a_thousand_short_nodes_have_a_line_each_in_few_writes() -> None:
     call_hook(reporter, "close")
     done = [each for each in out.screen if each.startswith("[INFO] Done: Node ")]
     assert len(done) == 1000
+
+
+def test_a_thousand_quick_nodes_are_one_line() -> None:
+    out = Terminal()
+    builder = starting()
+    for number in range(1000):
+        builder.at(1.0 + number / 100).node(ev.NodeRef(id=str(number), title=f"Node {number}"), 0.0005, 1, 1000)
+    builder.at(12.0).end()
+    deliver(console(out), builder.events)
+    assert out.screen[:3] == [
+        "[INFO] Connected to progress stream",
+        "[INFO] Generation started",
+        "[INFO] 1000 quick nodes done",
+    ]
 
 
 def test_warnings_are_written_at_once() -> None:

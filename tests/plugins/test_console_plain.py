@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from comfyreport_console import console
 
 from comfyreport import events as ev
+from comfyreport.events import RunView
 from comfyreport.reporting.streams import Stream
 from tests.plugins.events import (
     ALL_STEPS,
@@ -17,6 +19,7 @@ from tests.plugins.events import (
     SAMPLER,
     SAVER,
     EventBuilder,
+    call_hook,
     deliver,
     failed,
     fully_cached,
@@ -27,9 +30,9 @@ from tests.plugins.events import (
 from tests.plugins.terminal import Plain, Terminal
 
 
-def lines(events: list[ev.Event]) -> list[str]:
+def lines(events: list[ev.Event], nodes: Literal["slow", "all"] = "all") -> list[str]:
     out = Plain()
-    deliver(console(out), events)
+    deliver(console(out, nodes=nodes), events)
     assert "\r" not in out.text
     assert "\x1b" not in out.text
     return out.text.splitlines()
@@ -66,6 +69,57 @@ def test_the_requirements_run() -> None:
         "[INFO] Saved: /tmp/sunset.png",
         "[OK] Generation complete in 23.4s",
     ]
+
+
+def test_quick_nodes_are_counted() -> None:
+    told = lines(txt2img(REQUIRED_STEPS), "slow")
+    assert [line for line in told if "PROGRESS" not in line] == [
+        "[INFO] Connected to progress stream",
+        "[INFO] Generation started",
+        "[INFO] Node: Load Checkpoint",
+        "[INFO] Done: Load Checkpoint in 2.4s",
+        "[INFO] Node: Positive prompt",
+        "[INFO] Done: Positive prompt in 1.2s",
+        "[INFO] Node: KSampler",
+        "[INFO] Done: KSampler in 16.0s",
+        "[INFO] Node: VAE Decode",
+        "[INFO] Done: VAE Decode in 2.6s",
+        "[INFO] Saved: /tmp/sunset.png",
+        "[INFO] 3 quick nodes done",
+        "[OK] Generation complete in 23.4s",
+    ]
+
+
+def test_a_quick_node_with_steps_is_told() -> None:
+    builder = EventBuilder().begin()
+    builder.add(ev.NodeStarted, node=SAMPLER, **progress(0, 1))
+    builder.step(SAMPLER, 1, 1, 0.1, **progress(1, 1))
+    builder.add(ev.NodeFinished, node=SAMPLER, seconds=0.1, **progress(1, 1))
+    assert [line.split()[0] + line.split()[1] for line in lines(builder.events, "slow")[1:]] == [
+        "[INFO]Node:",
+        "[PROGRESS]Sampling:",
+        "[INFO]Done:",
+    ]
+
+
+def test_many_quick_nodes_are_a_line_every_five_seconds() -> None:
+    builder = EventBuilder().begin()
+    for number in range(1, 121):
+        builder.at(number / 10).node(ev.NodeRef(id=str(number), title="N"), 0.1, number, 1000)
+    told = lines(builder.events, "slow")[1:]
+    assert len(told) == 2
+    assert all(line.startswith("[INFO] ") and line.endswith(" quick nodes done") for line in told)
+
+
+def test_a_slow_node_is_told_while_it_runs() -> None:
+    out = Plain()
+    reporter, run = console(out), RunView()
+    builder = EventBuilder().begin()
+    event = builder.at(1.0).add(ev.NodeStarted, node=LOADER, **progress(0, 1))
+    call_hook(reporter, "node_started", event=event, run=run)
+    for elapsed, told in ((1.5, False), (2.0, True), (2.5, True)):
+        call_hook(reporter, "tick", elapsed=elapsed, run=run)
+        assert (out.text.count("[INFO] Node: Load Checkpoint") == 1) == told
 
 
 def test_a_fully_cached_run() -> None:
@@ -219,7 +273,7 @@ def test_colour_without_redraw() -> None:
 def test_plain_on_a_terminal_when_asked() -> None:
     out = Terminal()
     deliver(console(out, plain=True), txt2img())
-    assert "".join(out.writes).splitlines() == lines(txt2img())
+    assert "".join(out.writes).splitlines() == lines(txt2img(), "slow")
 
 
 def test_a_node_title_that_the_encoding_lacks() -> None:
@@ -232,4 +286,4 @@ def test_a_node_title_that_the_encoding_lacks() -> None:
 
 def test_to_a_file(tmp_path: Path) -> None:
     deliver(console(Stream.to_path(tmp_path / "run.txt")), txt2img())
-    assert (tmp_path / "run.txt").read_text(encoding="utf-8").splitlines() == lines(txt2img())
+    assert (tmp_path / "run.txt").read_text(encoding="utf-8").splitlines() == lines(txt2img(), "slow")

@@ -63,6 +63,7 @@ def on_terminal(recording: Recording, width: int) -> Iterator[str]:
 
 REPORTERS: dict[str, Callable[[Recording], str]] = {
     "console": lambda recording: play(console, recording),
+    "console-all": lambda recording: play(console, recording, nodes="all"),
     "console-tty": on_terminals,
     "quiet": lambda recording: play(quiet, recording),
     "jsonl-summary": lambda recording: play(jsonl, recording, detail="summary"),

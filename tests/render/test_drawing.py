@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, strategies as st
 
-from comfyreport.render.drawing import DRAW_EVERY, Lines, Region, bar, pad, shorten
+from comfyreport.render.drawing import DRAW_EVERY, Lines, Region, bar, pad, shorten, wrap
 from comfyreport.reporting.streams import Stream, Terminals
 from comfyreport.text import cell_width
 from tests.plugins.terminal import Plain, Terminal
@@ -152,3 +152,30 @@ def test_pad_counts_columns() -> None:
     assert pad("雪", 4) == "雪  "
     assert pad("\U0001f469\u200d\U0001f3a8", 4) == "\U0001f469\u200d\U0001f3a8  "
     assert pad("long", 2) == "long"
+
+
+@pytest.mark.parametrize(
+    ("line", "width", "pieces"),
+    [
+        ("[WARN] short", 40, ["[WARN] short"]),
+        ("[WARN] one two three four five six", 20, ["[WARN] one two three", "  four five six"]),
+        ("  Hint: one two three four five", 20, ["  Hint: one two", "    three four five"]),
+        ("[INFO] " + "x" * 40 + " and more", 20, ["[INFO]", "  " + "x" * 40, "  and more"]),
+        ("[WARN] 雪雪雪雪 雪雪雪雪 雪雪雪", 20, ["[WARN] 雪雪雪雪", "  雪雪雪雪 雪雪雪"]),
+        (
+            "[INFO] Saved: /a folder/with many words/in it.png",
+            20,
+            ["[INFO] Saved: /a folder/with many words/in it.png"],
+        ),
+        ("  Saved: /a folder/with many words/in it.png", 20, ["  Saved: /a folder/with many words/in it.png"]),
+        (
+            "  Hint: follow it with: comfyreport attach abc --server http://127.0.0.1:8188",
+            40,
+            ["  Hint: follow it with:", "    comfyreport attach abc --server http://127.0.0.1:8188"],
+        ),
+        ("        return sample(model, steps, cfg)", 20, ["        return sample(model, steps, cfg)"]),
+        ("[WARN] one two three", 10, ["[WARN] one two three"]),
+    ],
+)
+def test_wrap(line: str, width: int, pieces: list[str]) -> None:
+    assert wrap(line, width) == pieces

@@ -20,7 +20,7 @@ from tests.plugins.events import LATENT, LOADER, SAMPLER, EventBuilder, image, p
 # Far more than anything here takes, and short enough to wait for.
 TIMEOUT = 20.0
 EVENT, CLOSE = "comfyreport_event", "comfyreport_close"
-QUICK = Timing(tick=0.005, hook_limit=0.4, close_limit=0.6, slow_hook_warn=0.1)
+QUICK = Timing(tick=0.005, hook_limit=0.4, close_limit=0.6, slow_hook_warn=0.1, terminal_limit=20.0)
 
 
 class HookCall(NamedTuple):

@@ -37,7 +37,7 @@ class TestDestinations:
         [
             ("bell", "reporter bell needs a destination"),
             ("bell=", "reporter bell: the destination is empty"),
-            ("hook", "reporter hook needs a destination"),
+            ("hook", "reporter hook needs a URL"),
             ("none=x", "reporter none takes no destination"),
             ("none=", "reporter none takes no destination"),
             ("log=-", "reporter log writes to a file, not to -"),

@@ -163,7 +163,7 @@ def test_an_internal_error_of_the_delivery_costs_one_event_and_is_reported(monke
             raise LookupError("no such node")
         apply(event)
 
-    monkeypatch.setattr(session.delivery.view, "apply", break_down)
+    monkeypatch.setitem(vars(session.delivery.view), "apply", break_down)
     session.delivery.publish(one_of_each())
     session.finish()
     (failure,) = session.delivery.failures()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from comfyreport._version import __version__
 from comfyreport.errors import ReporterError
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.plugins import Plugins
@@ -79,12 +80,6 @@ def test_a_package_without_metadata_of_its_own(packages: Packages, plugins: Plug
     bell(packages, default=" = stderr")
     (packages.folder / "bell-1.0.dist-info" / "METADATA").unlink()
     assert chosen(plugins, "bell").name == "bell"
-
-
-def test_of_two_packages_with_one_name_the_first_on_the_path_counts(packages: Packages, plugins: Plugins) -> None:
-    bell(packages, default=" = stderr")
-    packages.add("console", "", {"console": "bell:bell"})
-    assert chosen(plugins, "console").package == "console 1.0"
 
 
 @pytest.mark.parametrize(
@@ -213,3 +208,49 @@ def test_one_reporter_several_times(packages: Packages, plugins: Plugins, tmp_pa
     for name in "abc":
         plugins.add_spec(f"bell={tmp_path}/{name}")
     assert [reporter.name for reporter in plugins.reporters] == ["bell", "bell-2", "bell-3"]
+
+
+# --- two packages, one name
+
+
+def test_a_package_that_takes_a_name_of_ours_is_a_load_error_that_names_both(
+    packages: Packages, plugins: Plugins
+) -> None:
+    packages.add("usurper", "raise AssertionError('imported')", {"quiet": "usurper:quiet"})
+    error = error_of(plugins, "quiet")
+    assert "usurper 1.0" in error.message
+    assert f"comfyreport {__version__}" in error.message
+    assert error.hint
+    assert "usurper" not in sys.modules
+    chosen(plugins, "console,plain=true")
+
+
+def test_two_packages_of_others_with_one_name(packages: Packages, plugins: Plugins) -> None:
+    for name in ("left", "right"):
+        packages.add(name, "", {"same": f"{name}:same"})
+    assert "left 1.0 and right 1.0" in error_of(plugins, "same").message.replace(
+        "right 1.0 and left 1.0", "left 1.0 and right 1.0"
+    )
+
+
+# --- what the core opens, and a URL
+
+
+def test_a_default_stream_alone_says_that_it_is_a_stream(packages: Packages, plugins: Plugins) -> None:
+    packages.add(
+        "bare",
+        "from comfyreport import stderr\nclass Bare:\n    def __init__(self, out): self.out = out\n"
+        "def bare(out=stderr): return Bare(out)\n",
+    )
+    reporter = chosen(plugins, "bare")
+    assert reporter.stream is vars(reporter.plugin)["out"]
+    assert reporter.stream is not None
+    assert reporter.stream.name == "stderr"
+
+
+@pytest.mark.parametrize("spec", ["hook", "hook=", "hook=http://x"])
+def test_the_errors_of_a_url_say_url(packages: Packages, plugins: Plugins, spec: str) -> None:
+    packages.add("hook", "def hook(url: str): raise OSError(111, 'Connection refused')\n")
+    error = error_of(plugins, spec)
+    assert error.hint == "--reporter hook=URL"
+    assert "PATH" not in str(error)

@@ -256,7 +256,7 @@ def test_paths_are_found_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_file_is_saved(tmp_path: Path) -> None:
-    asked: list[tuple[str, str, str]] = []
+    asked: list[tuple[str, ...]] = []
 
     def fetch(place: FilePlace) -> Generator[bytes, None, None]:
         asked.append(tuple(place))
