@@ -12,7 +12,10 @@ from comfyreport.timing import Timing
 
 
 class Liveness:
-    """When the socket and HTTP brought something last, and the events that follow. Times are seconds of `elapsed`."""
+    """When the socket and HTTP brought something last, and the events that follow. Times are seconds of `elapsed`.
+
+    `spectator`: the prompt is another client's, whose socket alone is told of it: quiet says nothing.
+    """
 
     def __init__(self, run: Run, timing: Timing, now: float, *, loopback: bool) -> None:
         self.open = False
@@ -32,6 +35,7 @@ class Liveness:
         self._stalled = False
         self._deaf = False
         self._in_queue: bool | None = None
+        self.spectator = False
 
     # --- what happens
 
@@ -118,6 +122,8 @@ class Liveness:
 
         The server drops the newer socket of a client when the older one closes (ComfyUI #16010).
         """
+        if self.spectator:
+            return False
         fresh = now - self._opened_at < self._timing.silence
         return self._run.missed_messages and self._run.started and not self._run_message_seen and not fresh
 
@@ -142,7 +148,8 @@ class Liveness:
         """The heartbeat, behind the warning of a stall when silence has lasted long; *upload* as `Run` takes it."""
         silent = at.elapsed - self._last_message_at
         events: list[ev.Event] = []
-        waits = self._run.queued and not self._run.started and self._answered_since and self._in_queue
+        expected = self.spectator or not self._run.started
+        waits = self._run.queued and expected and self._answered_since and self._in_queue
         quiet = self._run.sent and upload is None and silent >= self._timing.stall_warn
         if quiet and not self._stalled and not waits:
             self._stalled = True

@@ -40,63 +40,111 @@ class Lookup(NamedTuple):
         return "nowhere" if self.queue is not None and self.readable else "unknown"
 
 
-def look_up(client: Client, prompt_id: str) -> Lookup:
-    """Look a prompt up: history first, which decides; the queue carries every queued graph.
+class Lookups:
+    """Looks prompts up on one server, in the way that it has.
 
-    Raises UnreachableError where there is no answer, or only that of a proxy which has no server behind it.
+    ComfyUI from 0.33 on (server.py, /api/jobs) lists its queue without the graphs, and cancels in one step; where that
+    isn't known it is tried once, and the older routes are taken where it fails.
     """
-    place = client.address.base
-    answer = client.get(f"/history/{quote(prompt_id, safe='')}")
-    history = responses.read_history(answer.body, prompt_id)
-    if history is not None:
-        return Lookup(history, None)
-    error = None if answer.status == 200 and isinstance(answer.body, dict) else answer.as_error(place)
-    readable = error is None
-    answer = client.get("/queue")
-    queue = responses.read_queue(answer.body)
-    if queue is None:
-        error = answer.as_error(place)
-        if error.retryable and not readable:
-            raise error
-    return Lookup(None, queue, readable=readable, error=error)
 
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._has_jobs: bool | None = None
 
-def look_up_submission(client: Client, prompt_id: str, client_id: str) -> Lookup:
-    """Look for a prompt whose POST had no answer: servers before `prompt_id` was added give it an id of their own.
+    def queue(self, *, graphs: bool = False) -> tuple[responses.Queue | None, Response]:
+        """The queue, None where what answers is none, and the answer. Raises UnreachableError.
 
-    Nobody else has its client id. Raises UnreachableError as `look_up` does.
-    """
-    result = look_up(client, prompt_id)
-    if result.queue is None or result.location(prompt_id) != "nowhere":
-        return result
-    assigned_id = next((entry.prompt_id for entry in result.queue.all if entry.client_id == client_id), None)
-    if assigned_id is None:
-        assigned_id = responses.find_submission(client.get(f"/history?max_items={_RECENT}").body, client_id)
-    return result._replace(assigned_id=assigned_id)
+        :param graphs: whether its entries must hold workflows and clients.
+        """
+        if not graphs and self._has_jobs is not False:
+            answer = self._client.get("/api/jobs?status=pending,in_progress")
+            queue = responses.read_jobs(answer.body)
+            if queue is not None or self._has_jobs:
+                self._has_jobs = True
+                return queue, answer
+            self._note_missing(answer)
+        answer = self._client.get("/queue")
+        return responses.read_queue(answer.body), answer
 
+    def _note_missing(self, answer: Response) -> None:
+        """Whatever stands before the server may answer in its place for a while: that tells nothing."""
+        if answer.status in (200, 404, 405):
+            self._has_jobs = False
 
-def cancel_and_look_up(client: Client, prompt_id: str, *, runs: bool) -> Lookup:
-    """Cancel this prompt alone, by where it is now, then look for it. Raises UnreachableError.
+    def look_up(self, prompt_id: str, *, graphs: bool = False) -> Lookup:
+        """Look a prompt up: history first, which decides.
 
-    A pending one is deleted, a running one interrupted with its id. Servers from before ComfyUI PR #9607 interrupt
-    whatever runs, so the queue is asked first; where it can't be read, *runs* says what the socket knows.
-    """
-    answer = client.get("/queue")
-    queue_before = responses.read_queue(answer.body)
-    if runs if queue_before is None else prompt_id in _ids(queue_before.running):
-        cancel_attempt = _attempt(client.post("/interrupt", {"prompt_id": prompt_id}), "interrupt it")
-    elif queue_before is None:
-        cancel_attempt = f"the server doesn't tell where it is (HTTP {answer.status}), so nothing was sent to it"
-    elif queue_before.position(prompt_id) is not None:
-        cancel_attempt = _attempt(client.post("/queue", {"delete": [prompt_id]}), "delete it from its queue")
-    else:
-        cancel_attempt = ""
-    result = look_up(client, prompt_id)
-    return result._replace(
-        queue_before=queue_before,
-        cancel_attempt=cancel_attempt,
-        deleted=_deleted(queue_before, result.queue, prompt_id),
-    )
+        Raises UnreachableError where there is no answer, or only that of a proxy which has no server behind it.
+        """
+        place = self._client.address.base
+        answer = self._client.get(f"/history/{quote(prompt_id, safe='')}")
+        history = responses.read_history(answer.body, prompt_id)
+        if history is not None:
+            return Lookup(history, None)
+        error = None if answer.status == 200 and isinstance(answer.body, dict) else answer.as_error(place)
+        readable = error is None
+        queue, answer = self.queue(graphs=graphs)
+        if queue is None:
+            error = answer.as_error(place)
+            if error.retryable and not readable:
+                raise error
+        return Lookup(None, queue, readable=readable, error=error)
+
+    def look_up_submission(self, prompt_id: str, *, client_id: str) -> Lookup:
+        """Look for a prompt whose POST had no answer: servers before `prompt_id` was added give it an id of their own.
+
+        Nobody else has its client id. Raises UnreachableError as `look_up` does.
+        """
+        result = self.look_up(prompt_id, graphs=not self._has_jobs)
+        if self._has_jobs or result.queue is None or result.location(prompt_id) != "nowhere":
+            return result
+        assigned_id = next((entry.prompt_id for entry in result.queue.all if entry.client_id == client_id), None)
+        if assigned_id is None:
+            recent = self._client.get(f"/history?max_items={_RECENT}")
+            assigned_id = responses.find_submission(recent.body, client_id)
+        return result._replace(assigned_id=assigned_id)
+
+    def cancel_and_look_up(self, prompt_id: str, *, runs: bool, sure: bool) -> Lookup:
+        """Cancel this prompt alone, by where it is now, then look for it. Raises UnreachableError.
+
+        A pending one is deleted, a running one interrupted with its id. Servers from before ComfyUI PR #9607 interrupt
+        whatever runs, so the queue is asked first; where it can't be read, *runs* says what the socket knows. Where the
+        socket tells of it right now (*sure*), it is what runs, and nothing is asked first.
+        """
+        if sure:
+            cancel_attempt = self._cancel_job(prompt_id) or self._interrupt(prompt_id)
+            return self.look_up(prompt_id)._replace(cancel_attempt=cancel_attempt)
+        queue_before, answer = self.queue()
+        if runs if queue_before is None else prompt_id in _ids(queue_before.running):
+            cancel_attempt = self._cancel_job(prompt_id) or self._interrupt(prompt_id)
+        elif queue_before is None:
+            cancel_attempt = f"the server doesn't tell where it is (HTTP {answer.status}), so nothing was sent to it"
+        elif queue_before.position(prompt_id) is not None:
+            cancel_attempt = self._cancel_job(prompt_id) or _attempt(
+                self._client.post("/queue", {"delete": [prompt_id]}), "delete it from its queue"
+            )
+        else:
+            cancel_attempt = ""
+        result = self.look_up(prompt_id)
+        return result._replace(
+            queue_before=queue_before,
+            cancel_attempt=cancel_attempt,
+            deleted=_deleted(queue_before, result.queue, prompt_id),
+        )
+
+    def _cancel_job(self, prompt_id: str) -> str:
+        """Cancel it in one step, wherever it is: what was done, in words; empty where the server can't do that."""
+        if self._has_jobs is False:
+            return ""
+        answer = self._client.post(f"/api/jobs/{quote(prompt_id, safe='')}/cancel", {})
+        if isinstance(answer.body, dict) and isinstance(answer.body.get("cancelled"), bool):
+            self._has_jobs = True
+            return "it was told to cancel it"
+        self._note_missing(answer)
+        return _attempt(answer, "cancel it") if self._has_jobs else ""
+
+    def _interrupt(self, prompt_id: str) -> str:
+        return _attempt(self._client.post("/interrupt", {"prompt_id": prompt_id}), "interrupt it")
 
 
 def _deleted(queue_before: responses.Queue | None, after: responses.Queue | None, prompt_id: str) -> bool:

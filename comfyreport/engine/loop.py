@@ -36,6 +36,7 @@ from comfyreport.net.failures import no_answer
 from comfyreport.net.frames import Skipped
 from comfyreport.protocol import messages
 from comfyreport.protocol.decode import decode_text
+from comfyreport.protocol.messages import StatusMessage
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run, verdict
 from comfyreport.run.merging import merge_messages
@@ -92,6 +93,7 @@ class Loop:
         self._cancel_limit = timers.add(self._on_cancel_unconfirmed)
         self._held_messages: list[messages.Message] | None = None
         self._attached = False
+        self._remaining: int | None = None
         self._liveness = Liveness(run, self._timing, clock().elapsed, loopback=client.address.loopback)
         self._submission = Submission(run, client)
         self._poller = Poller(
@@ -198,6 +200,8 @@ class Loop:
         of_run = False
         ended = run.outcome.ended
         for message in messages:
+            if isinstance(message, StatusMessage):
+                self._on_queue_length(message.remaining)
             events += run.feed(message, now)
             of_run = of_run or getattr(message, "prompt_id", None) == run.prompt_id
         self._publish(events)
@@ -210,6 +214,12 @@ class Loop:
             self._poller.reset()
         elif run.queued and not run.started and not self._poller.next_queue_look.armed:
             self._poller.next_queue_look.arm(self._timing.queue_refresh)
+
+    def _on_queue_length(self, remaining: int | None) -> None:
+        """Of a prompt of somebody else's the socket tells this alone: where it falls, the prompt may have ended."""
+        before, self._remaining = self._remaining, remaining
+        if self._attached and before is not None and remaining is not None and remaining < before:
+            self._poller.next_look.arm_sooner(0.0)
 
     def _handle(self, item: object) -> None:
         if isinstance(item, SocketOpened):
@@ -319,7 +329,8 @@ class Loop:
         if item.fault is not None:
             raise item.fault
         error = item.error or UnreachableError("the connection was closed at once", retryable=True)
-        waiting = self._server_wait.armed and error.retryable
+        # A proxy may answer 404 or show a page for a server that is still starting; a login doesn't pass by waiting.
+        waiting = self._server_wait.armed and (error.retryable or error.code == "not_comfyui")
         if not self._liveness.ever_open and not waiting:
             self.run.conclude(verdict.unreachable(error, sent=self._attached))
             return

@@ -11,7 +11,7 @@ from functools import partial
 
 from comfyreport import events as ev
 from comfyreport.engine.liveness import Liveness
-from comfyreport.engine.lookup import Lookup, cancel_and_look_up, look_up
+from comfyreport.engine.lookup import Lookup, Lookups
 from comfyreport.engine.schedule import PollSchedule, RequestBudget
 from comfyreport.engine.sources import CallDone, CallKind, Sources
 from comfyreport.engine.submission import Submission
@@ -48,7 +48,7 @@ class Poller:
         clock: Callable[[], Instant],
     ) -> None:
         self._run = run
-        self._client = client
+        self._lookups = Lookups(client)
         self._sources = sources
         self.next_look = timers.add(self.look)
         self.next_queue_look = timers.add(self._look_at_queue)
@@ -84,13 +84,18 @@ class Poller:
         """Look where the prompt is; where it is to be cancelled, do that."""
         busy = self._sources.busy
         cancelling = self._run.outcome.cancelling
-        call: Callable[[Client, str], Lookup] = look_up
+        # An attach learns from the queue which workflow it is, and whose.
+        graphs = not self._run.manifest or self._run.client_id is None
+        call: Callable[[Lookups, str], Lookup] = partial(Lookups.look_up, graphs=graphs)
         kind, count = CallKind.LOOK, _LOOK
         submission_lookup = self._submission.look(self._sources.client_id)
         if submission_lookup is not None:
             call = submission_lookup
         elif cancelling:
-            kind, count, call = CallKind.CANCEL, _CANCEL, partial(cancel_and_look_up, runs=self._run.started)
+            kind, count = CallKind.CANCEL, _CANCEL
+            runs, now = self._run.started, self._clock().elapsed
+            sure = runs and not self._run.outcome.ended and not self._cancel_attempt and self._liveness.alive(now)
+            call = partial(Lookups.cancel_and_look_up, runs=runs, sure=sure)
         if kind in busy:
             return
         if kind is CallKind.LOOK and busy & {CallKind.CANCEL, CallKind.QUEUE}:
@@ -103,7 +108,7 @@ class Poller:
         else:
             prompt_id = self._run.prompt_id
             on_done = partial(self._look_done, began=self._clock().elapsed, prompt_id=prompt_id)
-            self._sources.call(kind, lambda: call(self._client, prompt_id), on_done)
+            self._sources.call(kind, lambda: call(self._lookups, prompt_id), on_done)
 
     def _look_at_queue(self) -> None:
         """The prompt waits, and the queue moved: which place has it now?"""
@@ -113,9 +118,7 @@ class Poller:
         if wait:
             self.next_queue_look.arm(wait)
         else:
-            self._sources.call(
-                CallKind.QUEUE, lambda: responses.read_queue(self._client.get("/queue").body), self._queue_done
-            )
+            self._sources.call(CallKind.QUEUE, lambda: self._lookups.queue()[0], self._queue_done)
 
     # --- what came of it
 
@@ -156,6 +159,7 @@ class Poller:
     def _take(self, result: Lookup, began: float) -> None:
         run = self._run
         self.refusal = result.error
+        self._liveness.spectator = run.client_id not in (None, self._sources.client_id)
         if result.queue_before is not None and result.queue_before.position(run.prompt_id) is not None:
             # Wherever it is now: the server had it, and perhaps had begun with it, which the socket may not have told.
             self._publish(self._liveness.answered(self._clock(), in_queue=True))

@@ -9,7 +9,7 @@ from functools import partial
 from comfyreport import events as ev
 from comfyreport.access.address import DEFAULT_SERVER
 from comfyreport.engine.allowed_values import add_allowed_values
-from comfyreport.engine.lookup import Lookup, look_up_submission
+from comfyreport.engine.lookup import Lookup, Lookups
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.net.client import Client
@@ -47,10 +47,10 @@ class Submission:
         client = self._client
         return lambda: add_allowed_values(client, client.post("/prompt", body, timeout=client.timing.submit_timeout))
 
-    def look(self, client_id: str) -> Callable[[Client, str], Lookup] | None:
+    def look(self, client_id: str) -> Callable[[Lookups, str], Lookup] | None:
         """How to look for a prompt of which it isn't known under which id the server has it, if that is so."""
         if self._unanswered and not self._run.queued:
-            return partial(look_up_submission, client_id=client_id)
+            return partial(Lookups.look_up_submission, client_id=client_id)
         return None
 
     def answered(self, answer: Response, at: Instant) -> Sequence[ev.Event]:

@@ -35,6 +35,7 @@ class QueueEntry(NamedTuple):
     prompt_id: str
     client_id: str | None
     graph: Json = None
+    output_nodes: tuple[str, ...] = ()
 
 
 class Queue(NamedTuple):
@@ -61,6 +62,26 @@ class Queue(NamedTuple):
     def remaining(self) -> int:
         """Prompts in the queue, the running one included."""
         return len(self.all)
+
+
+def read_jobs(body: Json) -> Queue | None:
+    """The body of GET /api/jobs for those that run or wait; None if it is none of ComfyUI's.
+
+    It is sorted by when they came, and they run by their priority.
+    """
+    jobs = body.get("jobs") if isinstance(body, dict) else None
+    if not isinstance(jobs, list):
+        return None
+    by_status: dict[str, list[QueueEntry]] = {"in_progress": [], "pending": []}
+    for job in jobs:
+        prompt_id = read_id(job.get("id")) if isinstance(job, dict) else None
+        entries = by_status.get(read_text(job.get("status"))) if prompt_id is not None else None
+        if prompt_id is not None and entries is not None:
+            priority = job.get("priority")
+            number = float(priority) if isinstance(priority, (int, float)) else 0.0
+            entries.append(QueueEntry(number, prompt_id, None))
+    pending = sorted(by_status["pending"], key=lambda entry: entry.number)
+    return Queue(tuple(by_status["in_progress"]), tuple(pending))
 
 
 class HistoryOutput(NamedTuple):
@@ -148,6 +169,7 @@ def _entries(items: list[Json]) -> Iterator[QueueEntry]:
             prompt_id,
             _client_of(item[3]) if len(item) > 3 else None,
             item[2] if len(item) > 2 else None,
+            read_ids(item[4]) if len(item) > 4 else (),
         )
 
 

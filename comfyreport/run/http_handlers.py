@@ -49,6 +49,7 @@ def _queue(state: RunState, queue: responses.Queue) -> None:
     if position is not None:
         entry = next(each for each in queue.all if each.prompt_id == state.prompt_id)
         state.learn_workflow(entry.graph, entry.client_id)
+        state.node_events.output_nodes |= frozenset(entry.output_nodes)
         if not state.queued:
             state.position = position
         state.ensure_queued()

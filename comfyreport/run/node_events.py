@@ -18,7 +18,8 @@ class NodeEvents:
     `finished_ids` holds the server's ids of nodes that are finished in a `progress_state`: later ones repeat them.
     `restarts` counts how often one was taken out again, because it runs once more. `cached_known`: the server has said
     which nodes are cached. Until then a finished node whose beginning was not received may be a cached output (ComfyUI
-    lists those as finished, too): it is held for `emit_held_nodes`.
+    lists those as finished, too): it is held for `emit_held_nodes`, unless `output_nodes`, where they are known, don't
+    have it.
     """
 
     def __init__(self, nodes: Nodes, emitter: Emitter, base_url: str) -> None:
@@ -27,6 +28,7 @@ class NodeEvents:
         self._base_url = base_url
         self.finished_ids: set[str] = set()
         self.cached_known = False
+        self.output_nodes: frozenset[str] = frozenset()
         self._held: dict[str, None] = {}
         self.restarts = 0
         self._has_progress_state = False
@@ -43,8 +45,13 @@ class NodeEvents:
         """The state of all nodes that began; only those that weren't finished before can have changed."""
         self._has_progress_state = True
         ended: dict[str, bool] = {}
-        for raw_id in [raw_id for raw_id in message.nodes if raw_id not in self.finished_ids]:
-            state = decode.node_state(raw_id, message.nodes[raw_id])
+        states = {
+            raw_id: decode.node_state(raw_id, message.nodes[raw_id])
+            for raw_id in message.nodes
+            if raw_id not in self.finished_ids
+        }
+        # What ran before comes before what runs.
+        for raw_id, state in sorted(states.items(), key=lambda item: item[1] is not None and item[1].running):
             if state is None:
                 continue
             display = self.nodes.display_id(raw_id, state.display_id)
@@ -57,8 +64,8 @@ class NodeEvents:
                 self.start_node(display, start_seen=state.value == 0)
             elif state.finished and display not in self.nodes.executed and display not in self.nodes.cached:
                 # It ran while the socket was closed: before a reconnect, or before an attach.
-                if self.cached_known:
-                    self.start_node(display, start_seen=False)
+                if self.cached_known or (self.output_nodes and display not in self.output_nodes):
+                    self.emit_missed_node(display)
                 else:
                     self._held[display] = None
         for display, finished in ended.items():
@@ -152,9 +159,9 @@ class NodeEvents:
         self._emitter.emit(ev.NodeFinished, node=node.ref, seconds=seconds, outputs=node.outputs)
 
     def emit_missed_node(self, display: str) -> None:
-        """Emit the beginning and end of a node whose messages were missed, unless that was done."""
+        """Emit that a node ended whose beginning was missed, unless that was done: one event, without times."""
         if display not in self.nodes.executed and display not in self.nodes.cached:
-            self.finish_node(self.start_node(display, start_seen=False))
+            self.finish_node(self.nodes.start(display, self._emitter.at.elapsed, start_seen=False))
 
     def emit_missed_nodes(
         self, needed: Iterable[str], last: messages.ExecutionError | messages.ExecutionInterrupted | None

@@ -81,7 +81,9 @@ def _check_nodes(events: list[Event]) -> None:
             assert event["node_id"] not in running, event
             running.add(event["node_id"])
         elif event["type"] == "node_finished":
-            running.remove(event["node_id"])
+            # Without a beginning, it was missed, and how long the node took isn't known.
+            assert event["node_id"] in running or "seconds" not in event, event
+            running.discard(event["node_id"])
         elif event["type"] in ("node_progress", "node_text"):
             assert event["node_id"] in running, event
         elif event["type"] == "run_finished":

@@ -72,3 +72,37 @@ def test_an_id_that_nobody_knows(monkeypatch: Patch) -> None:
     end = world.play()
     assert (end.status, code(end)) == ("lost", "prompt_vanished")
     assert "check the id" in words(end)
+
+
+def test_a_healthy_attach_is_quiet_by_nature(monkeypatch: Patch) -> None:
+    """Its socket hears of the queue alone: no stall, no deafness; and it looks at once where that gets shorter."""
+    world = World(monkeypatch, attach=True)
+    world.running, world.clients = [PROMPT], {PROMPT: "the browser"}
+    status = {"status": {"exec_info": {"queue_remaining": 1}}}
+    world.say_of(0.1, "status", **status)
+    world.at(200.0, world.finish)
+    world.say_of(200.1, "status", status={"exec_info": {"queue_remaining": 0}})
+    end = world.play()
+    assert end.status == "success"
+    assert world.codes() == []
+    assert world.now < 200.5
+    # Nobody saw when they began.
+    assert not world.of(ev.NodeStarted)
+    assert {event.seconds for event in world.of(ev.NodeFinished)} == {None}
+    assert len(world.of(ev.NodeFinished)) == len(end.executed) == 3
+
+
+def test_what_ran_before_a_take_over_comes_before_what_is_seen_live(monkeypatch: Patch) -> None:
+    world = World(monkeypatch, attach=True, take_over=True)
+    world.running = [PROMPT]
+    world.states(1.0, n3="running", n4="finished")
+    world.say(2.0, "progress", node="3", value=1, max=20)
+    world.end(10.0)
+    assert world.play().status == "success"
+    told = [
+        (type(event).__name__, event.node.id)
+        for event in world.events
+        if isinstance(event, (ev.NodeStarted, ev.NodeFinished))
+    ]
+    assert told[:2] == [("NodeFinished", "4"), ("NodeStarted", "3")]
+    assert ("NodeStarted", "4") not in told

@@ -377,3 +377,49 @@ def test_leaving_when_nobody_has_the_prompt(monkeypatch: Patch) -> None:
     silently(world, 0.1, 4.9, 6.0)
     world.interrupt(5.5)
     assert outcome(world.play()) == ("detached", "unknown", "yes")
+
+
+# --- in which way
+
+
+@pytest.mark.parametrize("has_jobs", [False, True])
+def test_the_interrupt_of_a_run_that_is_heard_leaves_at_once(monkeypatch: Patch, has_jobs: bool) -> None:
+    world = World(monkeypatch)
+    world.has_jobs = has_jobs
+    world.begin()
+    for tenth in range(2, 100):
+        world.say(tenth / 10, "progress", node="3", value=tenth, max=1000)
+    world.interrupt(5.0)
+    assert outcome(world.play()) == DONE
+    first = next((method, path) for at, method, path in world.requests if at >= 5.0)
+    assert first == ("POST", f"/api/jobs/{PROMPT}/cancel")
+    second = [path for at, method, path in world.requests if at >= 5.0 and method == "POST"][1:]
+    assert second == ([] if has_jobs else ["/interrupt"])
+
+
+def test_with_jobs_neither_queue_nor_graphs_are_fetched(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.has_jobs = True
+    world.running = ["other"]
+    world.interrupt(30.0)
+    assert outcome(world.play()) == DONE
+    assert not world.asked("GET", "/queue")
+    assert not world.asked("POST", "/queue")
+    assert world.pending == []
+    assert world.of(ev.RunQueued)[0].position in (None, 1)
+
+
+def test_a_proxy_in_the_servers_place_does_not_tell_that_it_has_no_jobs(monkeypatch: Patch) -> None:
+    world = World(monkeypatch)
+    world.has_jobs = True
+    world.running = ["other"]
+    bad = Response(502, None, "Bad gateway")
+    for path in ("/api/jobs?status=pending,in_progress", "/queue", HISTORY):
+        world.answers[path] = bad
+    world.at(12.0, world.answers.clear)
+    world.begin(20.0)
+    idle(world, 20.0)
+    world.at(20.0, lambda: world.running.append(PROMPT))
+    world.end(40.0)
+    assert world.play().status == "success"
+    assert not [at for at in world.asked("GET", "/queue") if at > 12.0]

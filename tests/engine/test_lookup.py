@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from comfyreport.engine.lookup import look_up_submission
+from comfyreport.engine.lookup import Lookups
 from comfyreport.net.client import Client
 from comfyreport.protocol.statuses import Response
 
@@ -24,7 +24,7 @@ class _Table:
 
 
 def _look(table: _Table) -> str | None:
-    return look_up_submission(cast(Client, table), "mine", "me").assigned_id
+    return Lookups(cast(Client, table)).look_up_submission("mine", client_id="me").assigned_id
 
 
 def _job(prompt_id: str, client_id: str) -> list[Any]:

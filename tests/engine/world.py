@@ -47,10 +47,10 @@ LONGEST = 900.0
 class World:
     """One run from its start to its verdict.
 
-    `running`, `pending` and `history` are what the server has: prompt ids, and history's entries. `answers` replaces
-    the answer to a path: a Response, an error, `HANGS`, or a function of the request's body. `accept` says what happens
-    to each attempt to open the socket: None where it succeeds. `latency` gives the seconds that a call takes, by its
-    kind; what the server answers is always what it knew when the call began.
+    `running`, `pending` and `history` are what the server has: prompt ids, and history's entries; with `has_jobs` it has
+    the routes of ComfyUI 0.33. `answers` replaces the answer to a path: a Response, an error, `HANGS`, or a function of
+    the request's body. `accept` says what happens to each attempt to open the socket: None where it succeeds. `latency`
+    gives the seconds that a call takes, by its kind; what the server answers is always what it knew when the call began.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, attach: bool = False, remote: bool = False, **options: Any):
@@ -70,6 +70,7 @@ class World:
         self._timeline: list[tuple[float, int, Callable[[], Any]]] = []
         self._numbers = itertools.count()
         self.open = False
+        self.has_jobs = False
         self._attach = attach
         address = SimpleNamespace(loopback=not remote, base="http://server")
         self.client = _Client(address=address, timing=self.timing, get=self._get, post=self._post)
@@ -204,11 +205,27 @@ class World:
             if body["prompt_id"] in self.running:
                 self.finish("execution_interrupted", node_id="3", executed=[])
             return Response(200, None, "")
+        if path.startswith("/api/"):
+            return self._jobs(method, path) if self.has_jobs else Response(404, None, "404: Not Found")
         if path == "/queue":
             running, pending = ([self._job(each) for each in jobs] for jobs in (self.running, self.pending))
             return Response(200, {"queue_running": running, "queue_pending": pending}, "")
         prompt_id = path.rpartition("/")[2]
         return Response(200, {prompt_id: self.history[prompt_id]} if prompt_id in self.history else {}, "")
+
+    def _jobs(self, method: str, path: str) -> Response:
+        """As ComfyUI 0.33 answers."""
+        if method == "POST":
+            prompt_id = path.split("/")[3]
+            known = prompt_id in self.running or prompt_id in self.pending
+            self.pending = [each for each in self.pending if each != prompt_id]
+            if prompt_id in self.running:
+                self.finish("execution_interrupted", node_id="3", executed=[])
+            return Response(200, {"cancelled": known}, "")
+        jobs = [{"id": each, "status": "pending", "priority": n} for n, each in enumerate(self.pending)]
+        jobs += [{"id": each, "status": "in_progress", "priority": -1} for each in self.running]
+        # Sorted by when they came, not by their turn.
+        return Response(200, {"jobs": jobs[::-1], "pagination": {}}, "")
 
     def _job(self, prompt_id: str) -> list[Any]:
         return [1, prompt_id, GRAPH, {"client_id": self.clients.get(prompt_id, "me")}, ["9"]]

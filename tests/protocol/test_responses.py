@@ -280,3 +280,19 @@ def test_a_submission_is_found_in_history_by_its_client() -> None:
     assert responses.find_submission(history, "me") == "b"
     assert responses.find_submission(history, "nobody") is None
     assert responses.find_submission([history], "me") is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        {},
+        {"jobs": None},
+        {"jobs": {}},
+        {"jobs": [None, 1, "x", [], {}, {"id": 1}, {"id": "a"}, {"id": "b", "status": []}]},
+    ],
+)
+def test_jobs_of_any_form(body: Any) -> None:
+    found = responses.read_jobs(body)
+    assert found is None or found.all == ()
