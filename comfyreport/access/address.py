@@ -40,7 +40,7 @@ class Address:
     def base(self) -> str:
         """The HTTP address without anything secret, without a slash at its end."""
         host = self.host.replace("%", "%25")
-        return f"{'https' if self.secure else 'http'}://{_joined(host, self.port)}{self.prefix}"
+        return f"{'https' if self.secure else 'http'}://{joined(host, self.port)}{self.prefix}"
 
     @property
     def place(self) -> tuple[str, int]:
@@ -51,7 +51,7 @@ class Address:
     @property
     def host_port(self) -> str:
         """The `Host` header: a zone is of this machine alone (RFC 6874)."""
-        return _joined(self.place[0].partition("%")[0], self.port)
+        return joined(self.place[0].partition("%")[0], self.port)
 
     @property
     def loopback(self) -> bool:
@@ -73,7 +73,8 @@ class Address:
         return f"{self.base}{path}" + (f"?{query}" if query else "")
 
 
-def _joined(host: str, port: int | None) -> str:
+def joined(host: str, port: int | None) -> str:
+    """Host and port as a URL has them."""
     host = f"[{host}]" if ":" in host else host
     return host if port is None else f"{host}:{port}"
 

@@ -84,10 +84,11 @@ class Access:
         import certifi
         import truststore
 
-        environ = os.environ
-        bundle = self.cacert or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or ""
+        variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+        bundles = {"--cacert": self.cacert} | {name: os.environ.get(name, "") for name in variables}
+        source, bundle = next(((name, value) for name, value in bundles.items() if value), ("", ""))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        with _pem("--cacert", bundle, "name a file of certificates in PEM form"):
+        with _pem(f"{source} {bundle}", "it holds no certificates", "name a file of certificates in PEM form"):
             if self.insecure:
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             elif bundle:
@@ -99,9 +100,11 @@ class Access:
                     context.load_verify_locations(certifi.where())
         own, _, key = self.client_cert.partition(",")
         with _pem(
-            "--client-cert", self.client_cert, "--client-cert FILE, or FILE,KEY, in PEM form, without a password"
+            f"--client-cert {self.client_cert}",
+            "it holds no certificate with its key",
+            "--client-cert FILE, or FILE,KEY, in PEM form, without a password",
         ):
-            if own:
+            if self.client_cert:
                 # A function, so that OpenSSL asks nobody for a password.
                 context.load_cert_chain(own, key or None, password=lambda: "")
         return context
@@ -139,13 +142,11 @@ def _check_token(token: str) -> None:
 
 
 @contextlib.contextmanager
-def _pem(flag: str, value: str, hint: str) -> Iterator[None]:
-    """Files that *flag* names are read; what fails is a UsageError."""
+def _pem(what: str, empty: str, hint: str) -> Iterator[None]:
+    """Files that *what* names are read; what fails is a UsageError: with *empty* where nothing of use is in them."""
     try:
         yield
     except (OSError, ValueError) as error:
         # Errors of ssl are OSErrors too.
-        reason = (
-            "it holds no certificates" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", "") or error
-        )
-        raise UsageError(f"{flag} {value}: {reason}", hint=hint) from error
+        reason = empty if isinstance(error, ssl.SSLError) else getattr(error, "strerror", "") or error
+        raise UsageError(f"{what}: {reason}", hint=hint) from error

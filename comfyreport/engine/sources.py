@@ -154,7 +154,9 @@ class Sources:
     def _give_up_late(self) -> None:
         error = no_answer(self.client.address.base)
         for key, (kind, thread, on_done) in list(self._calls.items()):
-            if self.client.cut_late(thread.ident) and self._calls.pop(key, None) is not None:
+            # One that is cut mostly ends by itself, and cleans up behind it.
+            overdue = self.client.cut_late(thread.ident)
+            if overdue > self.client.timing.connect_timeout / 10 and self._calls.pop(key, None) is not None:
                 self._inbox.put(CallDone(kind, None, error, on_done))
         connection = self._socket
         if connection is not None and time.monotonic() > self._open_until:

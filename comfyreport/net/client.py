@@ -15,7 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from urllib3 import HTTPResponse
@@ -41,32 +42,51 @@ _SEND_BUFFER = 256 * 1024
 
 USER_AGENT = f"comfyreport/{__version__}"
 
-Headers = Mapping[str, str]
 Tap = Callable[[dict[str, Any]], None]
 
 
+class _Request(NamedTuple):
+    """What is asked for; *timeout* in seconds, *headers* beside the usual ones."""
+
+    method: str
+    url: str
+    body: Json
+    timeout: float
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def target(self) -> str:
+        """The path and the query of the URL."""
+        return urlunsplit(("", "", *urlsplit(self.url)[2:4], ""))
+
+
 class _Call:
-    """One request and its response. It is late when the time is over that `allow` gave it last."""
+    """One request and its response. It is late when the time is over that `allow` gave it last, or at its `end`."""
 
     def __init__(self, seconds: float) -> None:
         self.connection: HTTPConnection | None = None
-        # http.client forgets it where an answer has begun that ends with the connection.
-        self.raw: socket.socket | None = None
+        # Once the connection stands, also where http.client has let go of it: with an answer that ends with it.
+        self.socket: socket.socket | None = None
         self.upload: _Upload | None = None
         self.cut_off = False
-        self._end = math.inf
+        self.end = math.inf
         self._due = time.monotonic() + seconds
+
+    @property
+    def overdue(self) -> float:
+        """For how many seconds its time has been over; less than 0 while it isn't."""
+        return time.monotonic() - self._due
 
     @property
     def late(self) -> bool:
         """Whether its time is over."""
-        return time.monotonic() > self._due
+        return self.overdue > 0
 
     def allow(self, seconds: float) -> None:
         """Give it so many seconds from now, but no more than it has in all; TimeoutError where it has no time left."""
         if self.cut_off or self.late:
             raise TimeoutError
-        self._due = min(self._end, time.monotonic() + seconds)
+        self._due = min(self.end, time.monotonic() + seconds)
 
     def timed(self, chunks: Iterator[bytes], seconds: float) -> Iterator[bytes]:
         """*chunks*, each of which has so many seconds to come; what is done with it takes no time of the server's."""
@@ -75,26 +95,20 @@ class _Call:
             yield chunk
             self.allow(seconds)
 
-    def limit(self, seconds: float) -> None:
-        """Give all the rest of it so many seconds from now."""
-        self._end = time.monotonic() + seconds
-
     def cut(self) -> None:
         """End it: whoever waits in it is woken. From any thread, returns at once."""
         self.cut_off = True
         if self.connection is not None:
-            shut_down(self.raw or self.connection.sock)
+            shut_down(self.socket or self.connection.sock)
 
 
 class _Upload(io.BytesIO):
-    """A request's body, which may take its time as long as the server takes it. `len` is its size."""
+    """A request's body, which may take its time as long as the server takes it. `size` in bytes."""
 
     def __init__(self, data: bytes, on_read: Callable[[], None]) -> None:
         super().__init__(data)
+        self.size = len(data)
         self._on_read = on_read
-
-    def __len__(self) -> int:
-        return len(self.getbuffer())
 
     def read(self, size: int | None = -1) -> bytes:
         """The next bytes."""
@@ -112,13 +126,13 @@ class Client:
         self, address: Address, *, timing: Timing, access: Access | None = None, tap: Tap | None = None
     ) -> None:
         self.address = address
-        self.access = access or Access()
+        access = access or Access()
         self.timing = timing
         self.tap = tap
-        self.connector = Connector(address, self.access, timing.connect_timeout)
+        self.connector = Connector(address, access, timing.connect_timeout)
         self.cookies = Cookies()
-        self.redactor = Redactor(self.access.secrets(address))
-        given = self.access.headers_for(address)
+        self.redactor = Redactor(access.secrets(address))
+        given = access.headers_for(address)
         names = {name.lower() for name in given}
         usual = {"Host": address.host_port, "User-Agent": USER_AGENT}
         self._headers = {name: value for name, value in usual.items() if name.lower() not in names} | given
@@ -146,7 +160,7 @@ class Client:
         self._record({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
         whole, url = max(timeout, self.timing.response_timeout), self.address.url(path)
         try:
-            with self._request(method, url, body, timeout, whole, {}) as (answer, call):
+            with self._request(_Request(method, url, body, timeout), whole) as (answer, call):
                 ignored = is_body_ignored(answer.status, answer.headers.get("Content-Type", ""))
                 data = self.redactor.body(bytearray() if ignored else _read(answer, lambda: call.allow(timeout)))
         except UnreachableError as error:
@@ -161,41 +175,43 @@ class Client:
         return response
 
     @contextlib.contextmanager
-    def _request(
-        self, method: str, url: str, body: Json, timeout: float, whole: float, more: Headers
-    ) -> Iterator[tuple[HTTPResponse, _Call]]:
+    def _request(self, request: _Request, whole: float = math.inf) -> Iterator[tuple[HTTPResponse, _Call]]:
         """Send a request; the response can be read until the context ends, and what fails is an UnreachableError.
 
-        *timeout* is for the beginning of the response and for each chunk, *whole* for all of the response. The request
-        may take its time, as long as the server takes a piece of it in *timeout*.
+        Its timeout is for the beginning of the response and for each chunk, *whole* for all of the response. The
+        request may take its time, as long as the server takes a piece of it in that time.
         """
-        server, proxy = self.address.base, self.connector.proxy()
-        call = self._calls[threading.get_ident()] = _Call(self.timing.connect_timeout + timeout)
-        response: HTTPResponse | None = None
+        server, proxy, response = self.address.base, self.connector.proxy(), None
+        thread = threading.get_ident()
+        call = self._calls[thread] = _Call(self.timing.connect_timeout + request.timeout)
         try:
             # A server may close an idle connection at any moment: what changes something isn't sent over one.
-            connection = self._connect(call, proxy, reuse=method == "GET")
-            connection.timeout, call.raw = timeout, connection.sock
-            response = self._send(call, connection, method, url, body, proxy, more)
-            call.limit(whole)
+            connection = self._connect(call, proxy, reuse=request.method == "GET")
+            call.socket, connection.timeout = connection.sock, request.timeout
+            response = self._send(call, connection, request, proxy)
+            call.end = time.monotonic() + whole
             yield response, call
             call.allow(0)
-            if response.closed and not connection.is_closed:
+            if response.closed and not connection.is_closed and not self._cut:
                 self._idle.append(connection)
                 call.connection = None
         except NETWORK_ERRORS as error:
-            raise (no_answer(server) if call.cut_off or call.late else unreachable(error, server, proxy)) from error
+            failure = no_answer(server) if call.cut_off or call.late else unreachable(error, server, proxy)
+            # Whatever it looks like: TLS may break behind the request too.
+            failure.sent = failure.sent or call.socket is not None
+            raise failure from error
         finally:
-            del self._calls[threading.get_ident()]
-            if response is not None:
-                response.close()
+            del self._calls[thread]
             if call.connection is not None:
                 call.connection.close()
+                if response is not None:
+                    # Where it ends with the connection, it alone has the socket.
+                    response.close()
 
     def _connect(self, call: _Call, proxy: Proxy | None, *, reuse: bool) -> HTTPConnection:
         """A connection for *call*: one that an earlier call left, else a new one."""
         if self._cut:
-            call.cut()
+            raise TimeoutError
         while reuse and self._idle:
             call.connection = idle = self._idle.pop()
             if idle.is_connected:
@@ -211,32 +227,23 @@ class Client:
         call.allow(self.timing.read_timeout)
         return connection
 
-    def _send(
-        self,
-        call: _Call,
-        connection: HTTPConnection,
-        method: str,
-        url: str,
-        body: Json,
-        proxy: Proxy | None,
-        more: Headers,
-    ) -> HTTPResponse:
-        headers, target = {**self.headers(url), **more}, urlunsplit(("", "", *urlsplit(url)[2:4], ""))
+    def _send(self, call: _Call, connection: HTTPConnection, request: _Request, proxy: Proxy | None) -> HTTPResponse:
+        headers, target = {**self.headers(request.url), **request.headers}, request.target
         if proxy is not None and not proxy.socks and not self.address.secure:
             # Such a proxy isn't tunnelled through: it passes requests on.
             headers, target = headers | proxy.headers, f"http://{self.address.host_port}{target}"
-        if body is not None:
-            data = dumps(body)
+        if request.body is not None:
+            data = dumps(request.body)
             headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
             if len(data) > _SEND_BUFFER:
                 # What the system holds counts as sent, and it would hold megabytes, which may be minutes.
                 connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            call.upload = _Upload(data, lambda: call.allow(connection.timeout or 0))
+            call.upload = _Upload(data, lambda: call.allow(request.timeout))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             # A server may have answered, and closed, before it had it all.
-            connection.request(method, target, call.upload, headers, preload_content=False)
+            connection.request(request.method, target, call.upload, headers, preload_content=False)
         response = connection.getresponse()
-        self.cookies.take(response, url)
+        self.cookies.take(response, request.url)
         return response
 
     @contextlib.contextmanager
@@ -248,7 +255,7 @@ class Client:
         url = self.address.url("/view", filename=place.filename, subfolder=place.subfolder, type=place.folder)
         more = {"Range": f"bytes={start}-", "If-Range": version} if start and version else {}
         timeout = self.timing.read_timeout
-        with self._request("GET", url, None, timeout, math.inf, more) as (response, call):
+        with self._request(_Request("GET", url, None, timeout, more)) as (response, call):
             if response.status not in (200, 206):
                 raise file_error(response.status)
             # Whole chunks, undecoded: a byte now and then is no progress.
@@ -260,15 +267,15 @@ class Client:
     def upload(self) -> tuple[int, int] | None:
         """How many bytes of the request that is being sent are sent, and how many it has; None where none is."""
         uploads = [call.upload for call in list(self._calls.values()) if call.upload is not None]
-        return next(((each.tell(), len(each)) for each in uploads if each.tell() < len(each)), None)
+        return next(((each.tell(), each.size) for each in uploads if each.tell() < each.size), None)
 
-    def cut_late(self, thread: int | None) -> bool:
-        """End the call that a thread makes, where its time is over; whether that was so. Returns at once."""
+    def cut_late(self, thread: int | None) -> float:
+        """End the call that a thread makes where its time is over; for how many seconds it has been."""
         call = self._calls.get(thread or 0)
         if call is None or not call.late:
-            return False
+            return 0.0
         call.cut()
-        return True
+        return call.overdue
 
     def cut(self) -> None:
         """End all calls in progress; they fail, and so do later ones. From any thread, returns at once."""

@@ -1,8 +1,10 @@
 """Connections to one server, for HTTP and the socket alike: urllib3's, on the way that the environment names.
 
 What can't be had in public: nobody but the thread itself can end the talk with a SOCKS proxy, since PySocks shows its
-socket to nobody before it stands, nor a name's resolution, which the system does. Both are left behind by whoever
-waits for them, and end by themselves: a SOCKS answer has at most 262 bytes, each within `Timing.connect_timeout`.
+socket to nobody before it stands, nor a TLS handshake, in which ssl has it, nor a name's resolution, which the system
+does. All are left behind by whoever waits for them, and end by themselves: a SOCKS answer has at most 262 bytes, each
+within `Timing.connect_timeout`, and a handshake has as long in all. And an informational answer (103) of a proxy to
+CONNECT counts as its refusal, for http.client reads one answer there, by itself.
 """
 
 from __future__ import annotations
@@ -108,6 +110,9 @@ class FinalResponse(http.client.HTTPResponse):
             # With headers, it would count as read.
             self.headers = None  # type: ignore[assignment]
             super().begin()
+        # urllib3 would log what is wrong with the head together with the URL, which may hold a token.
+        self.headers.defects.clear()
+        self.headers.set_payload("")
 
 
 def shut_down(raw: socket.socket | None) -> None:

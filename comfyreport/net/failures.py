@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http.client import HTTPException
 
 from urllib3.exceptions import HTTPError
+from websocket import WebSocketException
 
 from comfyreport.errors import UnreachableError
 from comfyreport.net.proxies import Proxy
@@ -107,5 +108,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [cause for cause in causes if isinstance(cause, BaseException)]
 
 
-NETWORK_ERRORS: tuple[type[Exception], ...] = (HTTPError, HTTPException, OSError, ValueError)
+NETWORK_ERRORS: tuple[type[Exception], ...] = (HTTPError, HTTPException, WebSocketException, OSError, ValueError)
 """What a library raises where a connection fails or breaks."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib3.exceptions import LocationParseError
 from urllib3.util import make_headers, parse_url
 
-from comfyreport.access.address import Address
+from comfyreport.access.address import Address, joined
 from comfyreport.errors import UnreachableError
 
 # Readings of an environment that changes meanwhile; one that always does names no proxy.
@@ -31,7 +31,7 @@ class Proxy(NamedTuple):
     @property
     def host_port(self) -> str:
         """Host and port, without the credentials."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return joined(self.host, self.port)
 
     @property
     def socks(self) -> bool:

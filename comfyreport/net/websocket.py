@@ -94,11 +94,9 @@ class Socket:
                 header=[f"{name}: {value}" for name, value in headers.items()],
                 suppress_origin=True,
             )
-        except WebSocketTimeoutException as error:
-            raise TimeoutError from error
         except (WebSocketException, HTTPException) as error:
-            if isinstance(error, OSError):
-                # http.client's, where the connection ended without an answer.
+            if isinstance(error, (OSError, WebSocketTimeoutException)):
+                # No answer, or the connection ended without one.
                 raise
             answer, server = wire.answer, client.address.base
             if answer is None or answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
@@ -124,7 +122,12 @@ class Socket:
             self.shut()
             return
         wire.unanswered_pings += 1
-        self._websocket.ping()
+        try:
+            self._websocket.ping()
+        except NETWORK_ERRORS:
+            # A part of it may have been sent, behind which nothing else can be.
+            self.shut()
+            raise
 
     def frames(self) -> Iterator[list[Message] | Skipped]:
         """The messages as they come, in batches of those that came together; ends when the connection does.

@@ -44,6 +44,8 @@ def begun(
     :param wanted: from which byte on the file was asked for.
     """
     length, encoding = headers.get("Content-Length", ""), headers.get("Content-Encoding", "identity").lower()
+    if encoding not in ("identity", "gzip", "deflate"):
+        raise failed(f"it is compressed in a way that wasn't asked for ({encoding[:20]})", retryable=False)
     if length and not (length.isascii() and length.isdigit()):
         raise failed(f"its length is told as {length[:20]!r}")
     size = int(length) if length and encoding == "identity" else None

@@ -82,6 +82,7 @@ class Target:
         self._path = Path(self._place.path)
         self._claims = claims or Claims()
         self._sink: BinaryIO | None = None
+        self._parts: set[Path] = set()
         self._named_is_free = True
         self._last: dict[Path, int] = {}
         self.folder = is_folder(path, self._place)
@@ -120,9 +121,11 @@ class Target:
         self.single = not is_null(self._path)
 
     def close(self) -> None:
-        """Close what `prepare` opened."""
+        """Close what `prepare` opened, and remove what isn't whole: a thread that was given up may not have done so."""
         if self._sink is not None:
             self._sink.close()
+        for part in list(self._parts):
+            self._remove(part)
 
     def spot(self, output: Output) -> Spot:
         """Where *output* is to go: the name is taken only when it gets there."""
@@ -155,7 +158,7 @@ class Target:
                     size = _write(file.write, got)
                     writing.copy_out(file, self._sink, wait=wait, limit=limit)
                 return _saved(output, spot.shown, size)
-            with _part_of(spot) as (file, part):
+            with self._part_of(spot) as (file, part):
                 size = _write(file.write, got)
                 file.flush()
                 if part is None:
@@ -166,6 +169,31 @@ class Target:
                     return _saved(output, spot.shown.with_name(self._take(part, spot.path)), size)
                 writing.put(part, spot.path)
                 return _saved(output, spot.shown, size)
+
+    @contextlib.contextmanager
+    def _part_of(self, spot: Spot) -> Iterator[tuple[IO[bytes], Path | None]]:
+        """A file for what isn't whole yet, and its name, if it can stand where *spot* is; removed unless renamed."""
+        spot.path.parent.mkdir(parents=True, exist_ok=True)
+        part = spot.path.with_name(f".{spot.path.name[:50]}.{uuid.uuid4().hex}.part")
+        try:
+            file = open(part, "xb")  # noqa: SIM115
+        except OSError as error:
+            if not spot.named or not writing.cant_replace(error, spot.path):
+                raise
+            with writing.spool() as nameless:
+                yield nameless, None
+            return
+        self._parts.add(part)
+        try:
+            with file:
+                yield file, part
+        finally:
+            self._remove(part)
+
+    def _remove(self, part: Path) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        self._parts.discard(part)
 
     def _take(self, part: Path, wanted: Path) -> str:
         """Give *part* the wanted name with the first free number; that name. Beside FILE itself the first one is 2."""
@@ -215,27 +243,6 @@ def _in_file_system(name: str) -> str:
 
 def _numbered(path: Path, number: int) -> Path:
     return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
-@contextlib.contextmanager
-def _part_of(spot: Spot) -> Iterator[tuple[IO[bytes], Path | None]]:
-    """A file for what isn't whole yet, and its name, if it can stand where *spot* is. It is removed unless renamed."""
-    spot.path.parent.mkdir(parents=True, exist_ok=True)
-    part = spot.path.with_name(f".{spot.path.name[:50]}.{uuid.uuid4().hex}.part")
-    try:
-        file = open(part, "xb")  # noqa: SIM115
-    except OSError as error:
-        if not spot.named or not writing.cant_replace(error, spot.path):
-            raise
-        with writing.spool() as nameless:
-            yield nameless, None
-        return
-    try:
-        with file:
-            yield file, part
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
 
 
 def _write(write: Callable[[bytes], int], chunks: Iterable[bytes]) -> int:

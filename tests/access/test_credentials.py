@@ -108,6 +108,23 @@ def test_certificates(tmp_path: Path) -> None:
             Access(cacert=str(tmp_path / name))
 
 
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_certificates_of_the_environment_are_named_by_their_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for each in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, "/nowhere.pem")
+    with pytest.raises(UsageError, match=f"^{name} /nowhere.pem: No such file"):
+        Access().tls()
+
+
+@pytest.mark.parametrize(("given", "words"), [("{}", "no certificate with its key"), (",", "No such file")])
+def test_a_certificate_of_the_clients_own_without_its_key(given: str, words: str) -> None:
+    with pytest.raises(UsageError, match=f"^--client-cert .*: .*{words}"):
+        Access(client_cert=given.format(certifi.where()))
+
+
 # --- what is sent
 
 

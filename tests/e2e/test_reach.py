@@ -78,7 +78,8 @@ def test_a_certificate_for_another_host(nginx: Make, watched: Run, tmp_path_fact
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_an_authority_of_the_environment(nginx: Make, watched: Run, authority: Authority, variable: str) -> None:
     server = nginx(certificate=authority.pair)
-    assert_success(watched("--server", server.url, env={variable: str(authority.cacert)}))
+    unset = {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
+    assert_success(watched("--server", server.url, env={**unset, variable: str(authority.cacert)}))
 
 
 def test_a_certificate_of_the_clients_own(nginx: Make, watched: Run, authority: Authority, tmp_path: Path) -> None:

@@ -47,10 +47,11 @@ LONGEST = 900.0
 class World:
     """One run from its start to its verdict.
 
-    `running`, `pending` and `history` are what the server has: prompt ids, and history's entries; with `has_jobs` it has
-    the routes of ComfyUI 0.33. `answers` replaces the answer to a path: a Response, an error, `HANGS`, or a function of
-    the request's body. `accept` says what happens to each attempt to open the socket: None where it succeeds. `latency`
-    gives the seconds that a call takes, by its kind; what the server answers is always what it knew when the call began.
+    `running`, `pending` and `history` are what the server has: prompt ids, and history's entries; with `has_jobs` it
+    has the routes of ComfyUI 0.33. `answers` replaces the answer to a path: a Response, an error, `HANGS`, or a
+    function of the request's body. `accept` says what happens to each attempt to open the socket: None where it
+    succeeds. `latency` gives the seconds that a call takes, by its kind; what the server answers is always what it knew
+    when the call began.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, attach: bool = False, remote: bool = False, **options: Any):

@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from comfyreport.access.address import parse_address
+from comfyreport.access.credentials import Access
 from comfyreport.errors import UnreachableError
 from comfyreport.net.client import Client
-from comfyreport.protocol.downloads import FilePlace
+from comfyreport.protocol.downloads import CHUNK, FilePlace
 from comfyreport.simulator import Simulator
 from comfyreport.timing import Timing
 from tests.e2e.comfyui_server import poll
+from tests.e2e.nginx import Authority
 from tests.e2e.strangers import Answer, garbage, hang, hang_up, http, stranger
 
 SHORT = Timing().scaled(0.02)
@@ -121,15 +125,111 @@ def test_redirects_are_not_followed() -> None:
     assert (answer.status, answer.location) == (302, f"{other.url}/queue")
 
 
-def test_a_download_that_is_cut_off_is_an_error() -> None:
+@pytest.mark.parametrize("rest", [b"Content-Length: 100\r\n\r\nshort", b"Content-Le", b""])
+def test_a_download_that_is_cut_off_is_an_error(rest: bytes) -> None:
     def cut_off(connection: Any, request: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 100\r\n\r\nshort")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n" + rest)
 
     with stranger(cut_off) as server:
         client = client_of(server.url)
         with pytest.raises(UnreachableError) as caught, client.download(FilePlace("x.png", "", "output")) as download:
             b"".join(download.chunks)
         assert caught.value.retryable
+        client.close()
+
+
+def test_what_broke_behind_the_request_may_have_been_sent(tmp_path: Path) -> None:
+    """An error of TLS mostly means that nothing was; this one comes in place of the answer."""
+    authority = Authority(tmp_path / "authority")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.pair)
+
+    def serve() -> None:
+        raw, _ = listener.accept()
+        with raw.dup() as wire, context.wrap_socket(raw, server_side=True) as connection:
+            received.append(connection.recv(65536))
+            # A record that isn't of this connection.
+            wire.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+
+    received: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = parse_address(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        client = Client(address, timing=Timing(), access=Access(insecure=True))
+        with pytest.raises(UnreachableError) as caught:
+            client.post("/prompt", {})
+        client.close()
+        thread.join()
+    assert received[0].startswith(b"POST")
+    assert (caught.value.code, caught.value.sent) == ("tls", True)
+
+
+def test_a_call_that_fails_leaves_no_connection() -> None:
+    """Also where its answer would have ended with the connection, and while its exception is kept."""
+    ended = threading.Event()
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b" ")
+                time.sleep(0.01)
+        ended.set()
+
+    with stranger(answer) as server:
+        client = client_of(server.url, timing=Timing(read_timeout=0.5, response_timeout=0.5))
+        with pytest.raises(UnreachableError) as caught:
+            client.get("/queue")
+        assert ended.wait(10), caught
+        client.close()
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 0", "Transfer-Encoding: chunked"])
+def test_an_empty_download_is_none(head: str) -> None:
+    body = b"0\r\n\r\n" if "chunked" in head else b""
+    with stranger(
+        lambda connection, request: connection.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + body)
+    ) as server:
+        client = client_of(server.url, timing=Timing())
+        with (
+            pytest.raises(UnreachableError, match="nothing came"),
+            client.download(FilePlace("x.txt", "", "output")) as got,
+        ):
+            b"".join(got.chunks)
+        client.close()
+
+
+def test_a_call_that_is_cut_ends_at_once() -> None:
+    """Also where http.client has let go of the socket, which it does with an answer that ends with the connection."""
+    begun = threading.Event()
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + bytes(CHUNK))
+        hang(connection, request)
+
+    def work() -> None:
+        try:
+            with client.download(FilePlace("x.png", "", "output")) as download:
+                for _ in download.chunks:
+                    begun.set()
+        except UnreachableError as error:
+            errors.append(error)
+
+    errors: list[UnreachableError] = []
+    with stranger(answer) as server:
+        client = client_of(server.url, timing=Timing(read_timeout=60.0))
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert begun.wait(10)
+        client.cut()
+        thread.join(10)
+        assert not thread.is_alive()
+        assert errors[0].code == "no_answer"
+        # And none begins any more.
+        with pytest.raises(UnreachableError):
+            client.get("/queue")
+        assert len(server.requests) == 1
         client.close()
 
 
@@ -251,9 +351,10 @@ def test_a_name_with_dead_addresses_costs_little(monkeypatch: pytest.MonkeyPatch
     assert looked_up == 1
 
 
-def test_no_query_token_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("header", ["Server: any", "no header", ": nameless", "Content-Type: multipart/mixed"])
+def test_no_query_token_in_a_log(caplog: pytest.LogCaptureFixture, header: str) -> None:
     caplog.set_level(logging.DEBUG)
-    with stranger(http("200 OK", b"{}")) as server:
+    with stranger(http("200 OK", b"{}", header)) as server:
         client = client_of(f"{server.url}/?token=hunter3")
         client.get("/queue")
         client.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 from hypothesis import given, strategies as st
 from urllib3 import HTTPHeaderDict, HTTPResponse
@@ -97,3 +100,29 @@ def test_any_header_is_taken_or_left(line: str) -> None:
     header = sent(line)
     assert header.isascii()
     assert not header or header.isprintable()
+
+
+def test_several_threads_at_once() -> None:
+    """Each has so many that all of them drop some, mostly the same."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    store = Cookies()
+    errors: list[Exception] = []
+
+    def work(thread: int) -> None:
+        try:
+            for turn in range(100):
+                take(store, *(f"a{thread}-{turn % 7}-{number}=1; Path=/{number}" for number in range(20)))
+                store.header(HOST)
+        except Exception as error:  # noqa: BLE001  whatever it is
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert errors == []

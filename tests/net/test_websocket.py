@@ -10,6 +10,7 @@ import time
 
 import pytest
 import websocket._handshake
+from websocket import WebSocketException, WebSocketTimeoutException
 
 from comfyreport.access.credentials import Access
 from comfyreport.errors import UnreachableError
@@ -238,6 +239,15 @@ def test_a_socket_that_is_shut_while_it_is_opened() -> None:
         client.close()
 
 
+def test_a_server_that_takes_no_message_did_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def times_out(*arguments: object) -> None:
+        raise WebSocketTimeoutException
+
+    monkeypatch.setattr(websocket.WebSocket, "send", times_out)
+    with stranger(accepts()) as server:
+        assert open_error(client_of(server.url)).code == "no_answer"
+
+
 # --- pings
 
 
@@ -297,3 +307,43 @@ def test_a_connection_that_receives_anything_is_kept(data: bytes) -> None:
 
     with stranger(slow) as server:
         assert ping_until_closed(server, Timing(pong_timeout=0.6))[1] == ""
+
+
+def test_a_connection_that_takes_nothing_more_is_ended() -> None:
+    """A ping may have been sent in part, and nothing that comes behind it could be understood."""
+    over = threading.Event()
+    waited: list[bool] = []
+
+    def reads_nothing(connection: socket.socket, request: bytes) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(handshake_response(request))
+        waited.append(over.wait(LIMIT))
+
+    with stranger(reads_nothing) as server:
+        client = client_of(server.url)
+        opened = Socket(client, "me")
+        opened.open()
+        connection = opened._connection
+        assert connection is not None
+        connection.sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                connection.sock.send(b"\x8a\x80\0\0\0\0" * 1000)
+        failures: list[BaseException] = []
+
+        def ping() -> None:
+            try:
+                opened.ping()
+            except (OSError, WebSocketException) as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=ping)
+        thread.start()
+        with pytest.raises(UnreachableError):
+            list(opened.frames())
+        thread.join()
+        over.set()
+        opened.close()
+        client.close()
+    assert failures
+    assert waited == [True], "the server ended it"
