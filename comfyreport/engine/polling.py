@@ -181,8 +181,21 @@ class Poller:
             self._cancelled()
         elif location == "nowhere":
             self._absent(began)
-        elif self._schedule.unreadable(self._clock().elapsed):
-            run.conclude(verdict.unreadable(run.outcome, run.nodes, result.error))
+        else:
+            self._unreadable(result.error)
+
+    def _unreadable(self, error: UnreachableError | None) -> None:
+        """The server answers, but not so that it could be known where the prompt is."""
+        run, refused = self._run, self._submission.if_absent
+        # Where the submission was answered in such a way too, it is soon clear that nothing else will come.
+        doubtful = refused is not None and not run.queued
+        limit = self._timing.handover if doubtful else self._timing.lost_after
+        if not self._schedule.unreadable(self._clock().elapsed, limit):
+            return
+        if refused is not None and doubtful:
+            run.conclude(refused._replace(prompt_state="unknown", submitted="unknown"))
+        else:
+            run.conclude(verdict.unreadable(run.outcome, run.nodes, error))
 
     def _present(self, queue: responses.Queue) -> None:
         """The prompt is in *queue*."""

@@ -71,12 +71,12 @@ class PollSchedule:
             return False
         return began >= self._absent_since + self._timing.handover
 
-    def unreadable(self, now: float) -> bool:
-        """The server answers, but not so that it could be known where the prompt is: true when that lasts."""
+    def unreadable(self, now: float, limit: float) -> bool:
+        """The server answers, but not so that it could be known where the prompt is: true after *limit* seconds."""
         self._absent_since = None
         if self._unknown_since is None:
             self._unknown_since = now
-        return now - self._unknown_since >= self._timing.lost_after
+        return now - self._unknown_since >= limit
 
     def next_delay(self, *, cancelling: bool, ending: bool) -> float:
         """Seconds until the next look."""

@@ -21,7 +21,7 @@ from comfyreport.run import Run, verdict
 # Statuses that aren't ComfyUI's whatever the body says, those that keep everything out, and those that say that the
 # server, which got the prompt, was too slow (408 and 499 are a proxy's of its client, which is another proxy).
 _NOT_REFUSALS = (401, 404, 405, 407, 408, 499)
-_LOGINS = (401, 403, 404, 405, 407)
+_LOGINS = (401, 405, 407)
 _NO_ANSWER = (408, 499, 504, 524)
 
 

@@ -67,7 +67,7 @@ def test_an_odd_answer_is_not_believed_against_frames_of_the_run(monkeypatch: Pa
     assert outcome(world.play()) == ("success", "finished", "yes")
 
 
-ODD = [408, 499, 500, 520, 521, 522, 524, 530, 200, 206, 400, 999]
+ODD = [408, 499, 500, 520, 521, 522, 524, 530, 200, 206, 400, 403, 404, 999]
 
 
 @pytest.mark.parametrize("status", ODD)
@@ -108,12 +108,22 @@ def test_a_refusal_in_comfyuis_own_form_is_one_with_its_words(monkeypatch: Patch
     assert not world.asked("GET", "/queue")
 
 
-@pytest.mark.parametrize("status", [302, 401, 403, 404, 405, 407])
+@pytest.mark.parametrize("status", [302, 401, 405, 407])
 def test_what_keeps_everything_out_is_final(monkeypatch: Patch, status: int) -> None:
     world = World(monkeypatch)
     world.answers["POST /prompt"] = Response(status, None, "<html>")
     assert outcome(world.play()) == ("unreachable", "none", "no")
     assert not world.asked("GET", "/queue")
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_where_looking_is_refused_too_it_is_soon_over(monkeypatch: Patch, status: int) -> None:
+    world = World(monkeypatch)
+    no = Response(status, None, "<html>")
+    for path in ("POST /prompt", "/queue", f"/history/{PROMPT}"):
+        world.answers[path] = no
+    assert outcome(world.play()) == ("unreachable", "unknown", "unknown")
+    assert world.now < 8
 
 
 def test_a_workflow_that_is_sent_slowly_is_waited_for_and_says_how_far_it_is(monkeypatch: Patch) -> None:
