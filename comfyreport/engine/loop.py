@@ -7,7 +7,6 @@ time limit.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -18,6 +17,7 @@ from comfyreport.engine.inbox import Batch, decoded
 from comfyreport.engine.liveness import Liveness
 from comfyreport.engine.options import RunOptions
 from comfyreport.engine.polling import Poller
+from comfyreport.engine.reconnecting import Reconnector
 from comfyreport.engine.sources import (
     CallDone,
     CallKind,
@@ -32,7 +32,6 @@ from comfyreport.engine.timers import Timers
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.net.client import Client
-from comfyreport.net.failures import no_answer
 from comfyreport.net.frames import Skipped
 from comfyreport.protocol import messages
 from comfyreport.protocol.decode import decode_text
@@ -81,32 +80,27 @@ class Loop:
         self._recorder = recorder
         self._options = options or RunOptions()
         run.outcome.expected_outputs = self._options.expect_outputs
-        usual = 0.0 if client.address.loopback else self._timing.ping_interval
-        self._ping_interval = usual if self._options.ping_interval is None else self._options.ping_interval
         self._timers = timers = Timers(lambda: clock().elapsed)
         self._upkeep = timers.add(self._keep_up)
         self._silence = timers.add(self._on_silence)
         self._time_limit = timers.add(self._on_time_limit)
-        self._server_wait = timers.add(self._on_server_wait_over)
-        self._reconnect = timers.add(self._sources.connect)
-        self._next_ping = timers.add(self._ping)
         self._cancel_limit = timers.add(self._on_cancel_unconfirmed)
         self._held_messages: list[messages.Message] | None = None
         self._attached = False
         self._remaining: int | None = None
         self._liveness = Liveness(run, self._timing, clock().elapsed, loopback=client.address.loopback)
+        self._reconnector = Reconnector(
+            run, self._sources, timers, self._liveness, self._options, publish=publish, clock=clock
+        )
         self._submission = Submission(run, client)
         self._poller = Poller(
             run, client, self._sources, self._timers, self._liveness, self._submission, publish=publish, clock=clock
         )
         self._state_decoder = ProgressStateDecoder(run)
         self._stop_requests = 0
-        self._connect_error: UnreachableError | None = None
-        self._opened_at = 0.0
         self._skipped_at = -math.inf
         self._next_upkeep = self._finished_at = math.inf
         self._upload: tuple[int, int] | None = None
-        self._reconnect_delay = self._timing.reconnect_first
 
     # --- from outside
 
@@ -127,14 +121,11 @@ class Loop:
         # Until the first look has told which prompt it is, its messages would be told without its nodes' names.
         self._held_messages = [] if body is None else None
         # A tracker may be there before there is a prompt.
-        self._attached = body is None and self.on_ready is None
+        self._attached = self._reconnector.submitted = body is None and self.on_ready is None
         self._upkeep.arm(0.0)
-        for timer, delay in (
-            (self._time_limit, self._options.timeout),
-            (self._server_wait, self._options.wait_for_server),
-        ):
-            if delay:
-                timer.arm(delay)
+        if self._options.timeout:
+            self._time_limit.arm(self._options.timeout)
+        self._reconnector.begin()
         try:
             if self._options.take_over:
                 self._take_over()
@@ -223,9 +214,11 @@ class Loop:
 
     def _handle(self, item: object) -> None:
         if isinstance(item, SocketOpened):
-            self._on_opened()
+            self._reconnector.opened()
         elif isinstance(item, SocketClosed):
-            self._on_closed(item)
+            self._reconnector.closed(item)
+            if self.run.sent and not self._submission.pending and self.run.verdict is None:
+                self._poller.next_look.arm_sooner(0.0)
         elif isinstance(item, Skipped):
             self._on_skipped(item)
         elif isinstance(item, StopRequested):
@@ -316,46 +309,6 @@ class Loop:
     @property
     def _attach_command(self) -> str:
         return attach_command(self.run.prompt_id, self._client.address.base)
-
-    # --- the socket
-
-    def _on_opened(self) -> None:
-        self._opened_at = self._clock().elapsed
-        self._publish(self._liveness.opened(self._clock()))
-        if self._ping_interval:
-            self._next_ping.arm(self._ping_interval)
-
-    def _on_closed(self, item: SocketClosed) -> None:
-        if item.fault is not None:
-            raise item.fault
-        error = item.error or UnreachableError("the connection was closed at once", retryable=True)
-        # A proxy may answer 404 or show a page for a server that is still starting; a login doesn't pass by waiting.
-        waiting = self._server_wait.armed and (error.retryable or error.code == "not_comfyui")
-        if not self._liveness.ever_open and not waiting:
-            self.run.conclude(verdict.unreachable(error, sent=self._attached))
-            return
-        self._connect_error = error
-        now = self._clock()
-        if self._liveness.open and now.elapsed - self._opened_at > self._timing.reconnect_max:
-            # It had stood for a while; one that breaks again and again is tried ever less often.
-            self._reconnect_delay = self._timing.reconnect_first
-        self._publish(self._liveness.closed(item.error, now))
-        self._reconnect.arm(self._reconnect_delay * random.uniform(0.5, 1.0))
-        self._reconnect_delay = min(2 * self._reconnect_delay, self._timing.reconnect_max)
-        if self.run.sent and not self._submission.pending:
-            self._poller.next_look.arm_sooner(0.0)
-
-    def _on_server_wait_over(self) -> None:
-        """The server was waited for long enough."""
-        if not self._liveness.ever_open:
-            error = self._connect_error or no_answer(self._client.address.base)
-            self.run.conclude(verdict.unreachable(error, sent=self._attached))
-
-    def _ping(self) -> None:
-        if self._liveness.open:
-            # One that can't be sent is noticed by the reader, or by silence: never by itself a failure.
-            self._sources.ping(lambda done: None)
-            self._next_ping.arm(self._ping_interval)
 
     def _take_over(self) -> None:
         """Find out under which client id the prompt was submitted, and follow it under that one."""

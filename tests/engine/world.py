@@ -234,7 +234,9 @@ class World:
     # --- in the place of comfyreport.engine.sources
 
     def _sources(self, client: Client, client_id: str) -> Any:
-        sources = SimpleNamespace(busy=set(), client_id=client_id, put=lambda item: None, shut=lambda: None)
+        sources = SimpleNamespace(
+            client=client, busy=set(), client_id=client_id, put=lambda item: None, shut=lambda: None
+        )
         sources.finish = lambda done: Sources.finish(cast(Sources, sources), done)
 
         def connect() -> None:
