@@ -74,7 +74,7 @@ class Timing:
     """Without any message before the `stalled` warning."""
     lost_after: float = 60.0
     """Without any answer, or none that tells of the run, without a break, before the run is lost; also from the
-    socket's word of an end until history must have it, and before outputs are saved no more."""
+    socket's word of an end until history must have it (twice as long), and before outputs are saved no more."""
     lost_after_refused: float = 15.0
     """The same where loopback refuses connections: no network is in between, so the server is gone."""
     cancel_timeout: float = 10.0

@@ -71,7 +71,9 @@ class Liveness:
             self._stalled = False
         if not of_run:
             return []
-        self._last_run_message_at = at.elapsed
+        if not self._run.outcome.finished:
+            # What comes behind the end of a run says nothing of it.
+            self._last_run_message_at = at.elapsed
         self._run_message_seen = True
         was_polling, self._polling, self._deaf = self._polling, False, False
         return self._emit(ev.ConnectionChanged, at, state="restored") if was_polling else []
@@ -133,6 +135,10 @@ class Liveness:
         """Whether the socket tells of the run, so that there is no need to ask."""
         return self.open and self._run_message_seen and now - self._last_run_message_at < self._timing.silence
 
+    def answers(self, now: float) -> bool:
+        """Whether the server answers over HTTP."""
+        return now - self._last_answer_at < 2 * self._timing.poll_max
+
     def silent(self, now: float) -> bool:
         """Whether it is time for a heartbeat and a look over HTTP."""
         return now - self._last_message_at >= self._timing.silence
@@ -163,7 +169,7 @@ class Liveness:
 
     def _stall_message(self, now: float, silent: float) -> str:
         message = f"nothing heard for {silent:.0f} s"
-        if not self._answered_since or now - self._last_answer_at > 2 * self._timing.poll_max:
+        if not self._answered_since or not self.answers(now):
             return f"{message}; the server does not answer over HTTP either"
         if self._in_queue is None:
             return f"{message}; the server still answers"

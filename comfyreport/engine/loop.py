@@ -98,7 +98,7 @@ class Loop:
         )
         self._state_decoder = ProgressStateDecoder(run)
         self._stop_requests = 0
-        self._skipped_at = -math.inf
+        self._skipped_at = self._queue_looked_at = -math.inf
         self._next_upkeep = self._finished_at = math.inf
         self._upload: tuple[int, int] | None = None
 
@@ -210,7 +210,10 @@ class Loop:
         """Of a prompt of somebody else's the socket tells this alone: where it falls, the prompt may have ended."""
         before, self._remaining = self._remaining, remaining
         if self._attached and before is not None and remaining is not None and remaining < before:
-            self._poller.next_look.arm_sooner(0.0)
+            now = self._clock().elapsed
+            wait = max(0.0, self._queue_looked_at + self._timing.queue_refresh - now)
+            self._queue_looked_at = now + wait
+            self._poller.next_look.arm_sooner(wait)
 
     def _handle(self, item: object) -> None:
         if isinstance(item, SocketOpened):
@@ -272,8 +275,8 @@ class Loop:
             self.run.conclude(verdict.server_gone(self.run.outcome, self.run.nodes, unanswered))
         if self.run.outcome.finished:
             self._finished_at = min(self._finished_at, now)
-            if now - self._finished_at > self._timing.lost_after:
-                # Whatever else the socket tells: it leads nowhere.
+            if now - self._finished_at > 2 * self._timing.lost_after and self._liveness.answers(now):
+                # Whatever else the socket and the queue tell, it leads nowhere. A worker may be late, though.
                 self.run.conclude(verdict.unreadable(self.run.outcome, self.run.nodes, self._poller.refusal))
 
     def _note_upload(self, now: float) -> None:

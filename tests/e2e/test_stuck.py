@@ -186,7 +186,7 @@ if "SIGNAL" in os.environ:
     [
         "argparse",
         "comfyreport.access.credentials",
-        "requests",
+        "urllib3",
         "comfyreport.jobs.session",
         "comfyreport_jsonl",
         "comfyreport.simulator",

@@ -81,7 +81,7 @@ def flaws(seen: Seen, workflow: Prompt = WORKFLOW) -> Iterator[str]:
         yield f"{seen.polls_at_once()} requests in flight at once"
     if seen.stopped and (took := seen.seconds_since(seen.stopped)) > _most(CANCEL_LIMIT, seen.scale):
         yield f"the verdict came {took:.1f} s after the user wanted to stop"
-    yield from _late(seen, GONE_LIMIT if seen.holds(*_UNANSWERING) else KNOWN_LIMIT)
+    yield from _late(seen, GONE_LIMIT if seen.holds(*_UNKNOWABLE) else KNOWN_LIMIT)
 
 
 def _untold(seen: Seen, workflow: Prompt) -> Iterator[str]:

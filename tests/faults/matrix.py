@@ -106,14 +106,14 @@ ROWS = (
     Row(
         "history 500 for ever",
         "history_500",
-        sees=Sees("lost", "no_history"),
+        sees=Sees("lost", "no_history", within=GONE_LIMIT),
         impossible=_only("ending", _NO_HISTORY),
         brief="ending",
     ),
     Row(
         "history 500, others' frames",
         "history_500",
-        sees=Sees("lost", "no_history"),
+        sees=Sees("lost", "no_history", within=GONE_LIMIT),
         impossible=_only("ending", _NO_HISTORY),
         among="foreign_frames",
     ),

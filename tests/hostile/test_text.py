@@ -65,7 +65,12 @@ CASES: dict[str, dict[str, Any]] = {
     "success": {"frames": (*TOLD, *END), "history": made},
     "error": {"frames": (*TOLD, message("execution_error", **RAISED), END[1]), "history": failed},
     "refused": {"frames": LATER, "post": refuse},
-    "failed": {"frames": LATER, "post": lambda prompt_id: Reply(EVIL.encode("utf-8", "replace"), status=500)},
+    "failed": {
+        "frames": LATER,
+        "post": lambda prompt_id: Reply(EVIL.encode("utf-8", "replace"), status=500),
+        "history": lambda prompt_id: {},
+        "queue": lambda prompt_id: {"queue_running": [], "queue_pending": []},
+    },
     "redirected": {"frames": LATER, "post": lambda prompt_id: Reply(b"", 302, {"Location": "http://x/\x1b[31m\u202e"})},
     "dropped": {"post": drop, "history": lambda prompt_id: {EVIL: made(prompt_id)[prompt_id]}},
 }
