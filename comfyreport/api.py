@@ -1,7 +1,7 @@
 """Runs workflows from Python. A failed run raises nothing: its end is the `RunFinished` that is returned.
 
-Signals and the file descriptors 0 to 2 are left alone. A KeyboardInterrupt cancels the prompt, tells the reporters,
-and is raised again.
+Signals and the file descriptors 0 to 2 are left alone. A KeyboardInterrupt cancels the prompt and is raised again once
+both ends are told and the reporters closed, whenever it comes; a second one leaves at once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from comfyreport.engine.options import RunOptions
 from comfyreport.errors import UsageError
 from comfyreport.events import RunFinished
 from comfyreport.files import Claims
+from comfyreport.jobs.call import Call
 from comfyreport.jobs.file_claims import claim_files
-from comfyreport.jobs.job import Job, run_job
-from comfyreport.jobs.session import Session, complain_to_stderr, load_reporters
+from comfyreport.jobs.job import Job
+from comfyreport.jobs.session import ReporterLoading
 from comfyreport.timing import Timing
 
 
@@ -103,17 +104,5 @@ def _run(
     json_progress: bool,
 ) -> RunFinished:
     claims, error = claimed
-    plugins, interrupted = load_reporters(reporters, quiet=quiet, json_progress=json_progress, claims=claims)
-    session = Session(
-        plugins, command=command, server=job.shown_server, timing=timing or Timing(), complain=complain_to_stderr
-    )
-    try:
-        if interrupted is not None:
-            session.fail(interrupted)
-            raise interrupted
-        if error is not None:
-            session.fail(error)
-            return session.results[-1]
-        return run_job(session, job)
-    finally:
-        session.finish()
+    loading = ReporterLoading(reporters, quiet=quiet, json_progress=json_progress, claims=claims)
+    return Call(command, job, loading, timing or Timing(), error).run()

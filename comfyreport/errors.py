@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import errno
+
+_CAUSES = 20
+
 
 class ComfyReportError(Exception):
     """An error for the user: its `code`, its cause (the message) and the next step (`hint`)."""
@@ -51,6 +55,57 @@ class UnreachableError(ComfyReportError):
         super().__init__(message, hint=hint, code=code)
         self.retryable = retryable
         self.sent = sent
+
+
+class MachineLimitError(ComfyReportError):
+    """The machine gives this process no file, thread or memory any more (exit code 70)."""
+
+    code = "machine_limit"
+
+
+def machine_limit(error: BaseException | None) -> MachineLimitError | None:
+    """What the machine refused, for the user, if that is *error* or what led to it."""
+    for _ in range(_CAUSES):
+        if error is None:
+            return None
+        limit = error if isinstance(error, MachineLimitError) else _limit_of(error)
+        if limit is not None:
+            return limit
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return None
+
+
+def _limit_of(error: BaseException) -> MachineLimitError | None:
+    number = error.errno if isinstance(error, OSError) else None
+    # Libraries that can't be loaded, and threads, tell it in words alone.
+    words = str(error) if isinstance(error, (ImportError, RuntimeError)) else ""
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or "failed to map segment" in words:
+        return MachineLimitError(
+            "there is not enough memory",
+            hint="raise the limit (ulimit -v, or that of the container), or end other programs",
+        )
+    if number == errno.EMFILE or f"Error {errno.EMFILE}" in words or "Too many open files" in words:
+        return MachineLimitError(
+            f"this process can open no more files{_files_limit()}",
+            hint="raise the limit (ulimit -n 1024), or look whether a plugin leaves files open",
+        )
+    if number == errno.ENFILE:
+        return MachineLimitError("this machine can open no more files", hint="end other programs")
+    if "start new thread" in words:
+        return MachineLimitError(
+            "no thread can be started",
+            hint="raise the limit of processes or of memory (ulimit -u, ulimit -v, those of the container), "
+            "or end other programs",
+        )
+    return None
+
+
+def _files_limit() -> str:
+    try:
+        import resource
+    except ImportError:
+        return ""
+    return f": its limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
 
 
 def one_line(error: BaseException) -> str:

@@ -28,6 +28,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _JOINER = "\u200d"
 
 
+def says_no(value: str) -> bool:
+    """Whether a variable of the environment that stands for yes or no is unset, empty, or says no."""
+    return value.strip().lower() in ("", "0", "false", "no", "off")
+
+
 def cut(text: str, limit: int) -> str:
     """*text* in at most *limit* characters, the last of them an ellipsis where it was cut."""
     return text if len(text) <= limit else text[: max(0, limit - 1)] + "…"

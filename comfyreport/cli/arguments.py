@@ -170,7 +170,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
         "--on-interrupt",
         choices=("cancel", "detach"),
         default="cancel",
-        help="what Ctrl-C or SIGTERM does: cancel this prompt (default), or leave it running",
+        help="what Ctrl-C, SIGTERM or SIGHUP does: cancel this prompt (default), or leave it running",
     )
     group.add_argument("--record", metavar="FILE", help="keep what crosses the wire, for 'comfyreport replay'")
 

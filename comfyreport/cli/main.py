@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from comfyreport.cli.process import EXIT_INTERRUPTED, Signals, exit_now, open_missing_descriptors, report_stdout_failure
+from comfyreport.cli.process import EXIT_INTERRUPTED, exit_now, open_missing_descriptors, report_stdout_failure
+from comfyreport.cli.signals import Signals
+from comfyreport.errors import machine_limit
 
 # Whatever isn't needed to handle signals is imported where it is used: the sooner they are handled, the better.
 if TYPE_CHECKING:
     import argparse
     from contextlib import AbstractContextManager
 
+    from comfyreport.engine.loop import Loop
     from comfyreport.errors import UsageError
     from comfyreport.files import Claims
     from comfyreport.jobs.session import Session
 
 EXIT_USAGE = 2
+EXIT_LIMIT = 70
+
+_STOPPING = {
+    "cancel": "cancelling… (Ctrl-C again to leave at once)",
+    "detach": "leaving… (Ctrl-C again to leave at once)",
+}
+"""What is said at the first signal, by what `--on-interrupt` wants."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code, for usage errors too."""
-    open_missing_descriptors()
-    with Signals() as signals:
-        return _main(argv, signals)
+    try:
+        open_missing_descriptors()
+        with Signals() as signals:
+            return _main(argv, signals)
+    except Exception as error:  # noqa: BLE001  raised again if it isn't a limit of the machine
+        return _tell_limit(error)
 
 
 def command() -> NoReturn:
@@ -36,12 +50,28 @@ def command() -> NoReturn:
     try:
         # Raised before the signals are handled, or in a command that has nothing to cancel.
         with contextlib.suppress(KeyboardInterrupt):
-            open_missing_descriptors()
-            # Never restored: they are handled until the process ends.
-            code = _main(None, Signals().install())
+            try:
+                open_missing_descriptors()
+                # Never restored: they are handled until the process ends.
+                code = _main(None, Signals().install())
+            except Exception as error:  # noqa: BLE001  as in `main`
+                code = _tell_limit(error)
         exit_now(code)
     except KeyboardInterrupt:
         os._exit(EXIT_INTERRUPTED)
+
+
+def _tell_limit(error: Exception) -> int:
+    """Tell on stderr what the machine refused before there was a stream, or behind it; the exit code.
+
+    What else was raised is raised again.
+    """
+    limit = machine_limit(error)
+    if limit is None:
+        raise error
+    with contextlib.suppress(OSError):
+        os.write(2, f"comfyreport: {limit.message}\n  Hint: {limit.hint}\n".encode())
+    return EXIT_LIMIT
 
 
 def _main(argv: Sequence[str] | None, signals: Signals) -> int:
@@ -51,12 +81,15 @@ def _main(argv: Sequence[str] | None, signals: Signals) -> int:
     command = words.pop(0) if words and words[0] in COMMANDS else "run"
     if command not in _STREAMS:
         signals.restore(raise_pending=True)
+    help_text = io.StringIO()
     try:
-        arguments = parse(command, words)
+        # argparse says nothing of a stdout that can't be written.
+        with contextlib.redirect_stdout(help_text):
+            arguments = parse(command, words)
     except ArgumentsError as error:
         return _usage(command, words, str(error))
-    except SystemExit as stop:
-        return int(stop.code or 0)
+    except SystemExit:
+        return _print(help_text.getvalue().removesuffix("\n"))
     return _STREAMS[command](arguments, signals) if command in _STREAMS else _OTHERS[command](arguments)
 
 
@@ -98,6 +131,7 @@ def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
 def _run(arguments: argparse.Namespace, signals: Signals) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
     from dataclasses import replace
+    from functools import partial
 
     from comfyreport.access.credentials import Access
     from comfyreport.cli.credentials import parse_extra_data, parse_headers
@@ -139,9 +173,14 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
         error = error or raised
 
     def work(session: Session, preparing: AbstractContextManager[None]) -> None:
+        def stop(loop: Loop) -> None:
+            loop.stop()
+            if loop.stops == 1:
+                session.announce(_STOPPING[arguments.on_interrupt])
+
         # Where a plugin has put Python's own handler back; the run's end is told by then.
         with contextlib.suppress(KeyboardInterrupt):
-            run_job(session, job, preparing=preparing, on_loop=lambda loop: signals.use(loop.stop))
+            run_job(session, job, preparing=preparing, on_loop=lambda loop: signals.use(partial(stop, loop)))
 
     return run_session(arguments, arguments.command, job.shown_server, signals, work=work, error=error, claims=claims)
 
@@ -199,13 +238,21 @@ def _simulate(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         return _complain(str(error))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = 0
+
+    def announce(url: str) -> None:
+        nonlocal code
+        code = _print(url)
+        if code:
+            raise KeyboardInterrupt
+
     try:
-        serve(arguments.port, arguments.speed, lambda line: print(line, flush=True))
+        serve(arguments.port, arguments.speed, announce)
     except OSError as error:
         return _complain(f"port {arguments.port} can't be used: {error.strerror or error}", "choose another: --port N")
     except KeyboardInterrupt:
         pass
-    return 0
+    return code
 
 
 def _complain(message: str, hint: str = "") -> int:

@@ -13,9 +13,9 @@ from comfyreport.jobs.session import Session
 from comfyreport.render.wording import summarize_result
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import Stream
-from comfyreport.reporting.worker import Worker
 from comfyreport.saving.target import worth_saving
 from comfyreport.text import printable
+from comfyreport.worker import Worker
 
 LINES_PER_WRITE = 20
 """So few lines of results are written at once, so that a slow reader can be told from one that reads no more."""

@@ -13,16 +13,17 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TextIO
 
-from comfyreport.cli.process import FINAL_WRITE_SECONDS, Signals, redirect_stray_output, standard_streams
+from comfyreport.cli.process import FINAL_WRITE_SECONDS, redirect_stray_output, standard_streams
 from comfyreport.cli.results import print_results
-from comfyreport.errors import ReporterError
+from comfyreport.cli.signals import Signals
+from comfyreport.errors import ReporterError, machine_limit
 from comfyreport.files import Claims
 from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins, StandardStreams, selected
 from comfyreport.reporting.streams import Stream, Terminals
-from comfyreport.reporting.worker import call_within
-from comfyreport.text import printable
+from comfyreport.text import printable, says_no
 from comfyreport.timing import Timing
+from comfyreport.worker import call_within
 
 Work = Callable[[Session, AbstractContextManager[None]], object]
 """What a command does with its session; the context is for what may block before there is anything to cancel."""
@@ -86,7 +87,10 @@ class _Runner:
         load_error = self._load()
         with contextlib.ExitStack() as stack:
             if self._terminals.drawing_streams:
-                stack.enter_context(redirect_stray_output(self._write))
+                try:
+                    stack.enter_context(redirect_stray_output(self._write))
+                except (OSError, RuntimeError) as raised:
+                    load_error = load_error or raised
             session = Session(
                 self._plugins,
                 command=self._command,
@@ -94,6 +98,7 @@ class _Runner:
                 timing=_timing(self._arguments),
                 complain=self._complain,
                 trace=_trace(self._complain),
+                on_watch=self._signals.keep,
             )
             error = error or load_error
             if error is not None:
@@ -116,9 +121,17 @@ class _Runner:
     def _try(self, errors: list[BaseException], step: Callable[[], object]) -> None:
         try:
             with self._signals.may_block(lambda: self.run(None, KeyboardInterrupt())):
-                step()
+                try:
+                    step()
+                finally:
+                    self._signals.keep()
         except (ReporterError, KeyboardInterrupt) as raised:
             errors.append(raised)
+        except Exception as raised:
+            limit = machine_limit(raised)
+            if limit is None:
+                raise
+            errors.append(limit)
 
     def _cancel(self, session: Session) -> int:
         session.fail(KeyboardInterrupt())
@@ -193,7 +206,7 @@ def _usual_reporters() -> list[str]:
 
 def _trace(complain: Callable[[str], None]) -> Callable[[str, str, float], None] | None:
     """With `COMFYREPORT_DEBUG`: a function that writes how long each call of a hook took."""
-    if not os.environ.get("COMFYREPORT_DEBUG"):
+    if says_no(os.environ.get("COMFYREPORT_DEBUG", "")):
         return None
     return lambda name, hook, seconds: complain(printable(f"debug: {name}.{hook} took {seconds * 1000:.3f} ms"))
 

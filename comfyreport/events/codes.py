@@ -50,6 +50,7 @@ ERROR_CODES: Mapping[str, str] = {
     "too_few_outputs": "fewer outputs than expected were made",
     "cancelled": "the user cancelled the prompt",
     "detached": "the user left and the prompt goes on",
+    "machine_limit": "the machine gives comfyreport no file, thread or memory any more",
     "internal": "a fault of comfyreport itself",
 }
 

@@ -26,6 +26,7 @@ from comfyreport.text import printable
 from comfyreport.workflow.files import STDIN, Workflow, from_mapping, load
 
 SIMULATED = "sim"
+_SIMULATED_DESCRIPTORS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,6 @@ def run_job(
     """
     with ExitStack() as stack:
         run: Run | None = None
-        interrupted: KeyboardInterrupt | None = None
         try:
             with preparing or nullcontext():
                 prepared = _prepare(session, job, stack)
@@ -101,23 +101,21 @@ def run_job(
                 session.publish(run.emit(ev.Warning, session.clock(), code="not_submitted", message=message))
             on_loop(loop)
             body = _body(access, workflow, run)
-            interrupted = _guarded(loop, lambda: loop.execute(body))
+            loop.execute(body)
             if target is not None and not loop.hurry:
-                interrupted = _guarded(loop, lambda: loop.save(target)) or interrupted
-            session.hurry = loop.hurry
+                loop.save(target)
+            session.hurry = session.hurry or loop.hurry
             if recorder is not None:
                 recorder.hurry = lambda: loop.stops > 1
-                interrupted = _guarded(loop, recorder.flush) or interrupted
+                recorder.flush()
             _finish(session, run, recorder)
         except Exception as error:  # noqa: BLE001  whatever it is, the run has an end
             session.fail(error, run)
         except KeyboardInterrupt as error:
-            # Outside the loop, which would have cancelled the prompt.
-            interrupted = error
+            # Only while a plugin has put Python's own handler back.
             if run is None or not run.finished:
                 session.fail(error, run)
-        if interrupted is not None:
-            raise interrupted
+            raise
         return session.results[-1]
 
 
@@ -201,7 +199,15 @@ def _address(job: Job, stack: ExitStack) -> Address:
         simulator = Simulator(speed=float(speed))
     except ValueError as error:
         raise UsageError(f"COMFYREPORT_SIM_SPEED is {speed!r}", hint="give it a number over 0") from error
+    _need_descriptors(_SIMULATED_DESCRIPTORS)
     return parse_address(stack.enter_context(simulator).url)
+
+
+def _need_descriptors(count: int) -> None:
+    """OSError where this process can't open as many: asyncio, which needs them, would log that and wait for ever."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
 
 
 def _run(session: Session, job: Job, workflow: Workflow | None, address: Address) -> Run:
@@ -239,20 +245,6 @@ def _body(access: Access, workflow: Workflow | None, run: Run) -> dict[str, Any]
     if workflow is None:
         return None
     return workflow.body(access.extra_data) | {"client_id": run.client_id, "prompt_id": run.prompt_id}
-
-
-def _guarded(loop: Loop, act: Callable[[], None]) -> KeyboardInterrupt | None:
-    """Do *act*; a KeyboardInterrupt, where the program has no handler of ours, cancels and is raised at the end."""
-    interrupted: KeyboardInterrupt | None = None
-    while True:
-        try:
-            act()
-        except KeyboardInterrupt as error:
-            interrupted = error
-            loop.stop()
-            act = loop.resume
-        else:
-            return interrupted
 
 
 def _finish(session: Session, run: Run, recorder: Recorder | None) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from comfyreport import events as ev
 from comfyreport._version import __version__
-from comfyreport.errors import ComfyReportError, ReporterError, UnreachableError, UsageError, describe_fault
+from comfyreport.errors import (
+    ComfyReportError,
+    ReporterError,
+    UnreachableError,
+    UsageError,
+    describe_fault,
+    machine_limit,
+)
 from comfyreport.events import ErrorInfo, Instant
 from comfyreport.files import Claims
 from comfyreport.reporting.delivery import Delivery
@@ -25,6 +33,7 @@ class Session:
     """The runs of one command, and the reporters that are told of them.
 
     :param complain: writes one line to stderr; may block.
+    :param on_watch: is called whenever reporters are looked after, on the thread that does the work.
 
     `hurry` is set when the user wants to leave without waiting for reporters.
     """
@@ -38,6 +47,7 @@ class Session:
         timing: Timing,
         complain: Callable[[str], None],
         trace: Callable[[str, str, float], None] | None = None,
+        on_watch: Callable[[], None] = lambda: None,
         runs_total: int = 1,
     ) -> None:
         self.sequence = itertools.count(1)
@@ -49,6 +59,7 @@ class Session:
         began = time.monotonic()
         self._elapsed: Callable[[], float] = lambda: time.monotonic() - began
         self._failed_beside_run = False
+        self._on_watch = on_watch
         # A copy: one that is loaded too late, behind a signal, belongs to no session.
         reporters = tuple(plugins.reporters)
         self._delivery = Delivery(reporters, timing=timing, complain=complain, clock=self.elapsed, trace=trace)
@@ -86,6 +97,7 @@ class Session:
 
     def watch(self) -> list[str]:
         """Look after the reporters; returns what to warn of."""
+        self._on_watch()
         return self._delivery.watch()
 
     def publish(self, events: Sequence[ev.Event]) -> None:
@@ -97,6 +109,10 @@ class Session:
         """Write one line to stderr, escapes for what no terminal should see; one that nobody reads is given up soon."""
         self._delivery.complain(line)
 
+    def announce(self, line: str) -> None:
+        """Write one line to stderr as `complain` does, without waiting for it."""
+        self._delivery.announce(line)
+
     def fail_beside_run(self, what: str) -> None:
         """Tell what was asked for beside the run and can't be had: exit code 5 if the run itself was fine."""
         self._failed_beside_run = True
@@ -107,7 +123,7 @@ class Session:
         run = run or Run("", sequence=self.sequence)
         run.verdict = verdict_of(error, run)
         self.publish(run.finish(self.clock()))
-        if run.verdict.status == "internal":
+        if run.verdict.error is not None and run.verdict.error.code == "internal":
             self.complain(f"internal error: {describe_fault(error)}; please report this as a fault of comfyreport")
 
     def finish(self, before_end: Callable[[], None] = lambda: None) -> int:
@@ -144,6 +160,9 @@ class Session:
 
 def verdict_of(error: BaseException, run: Run) -> Verdict:
     """The end of a run that an exception ended."""
+    limit = machine_limit(error)
+    if limit is not None:
+        return _broken_off(limit.code, limit.message, limit.hint, run)
     if isinstance(error, ComfyReportError):
         info = ErrorInfo(code=error.code, message=error.message, hint=error.hint)
         if isinstance(error, UnreachableError):
@@ -154,9 +173,12 @@ def verdict_of(error: BaseException, run: Run) -> Verdict:
         if run.sent:
             return cancelled("interrupted by the user", "unknown", "unknown")
         return cancelled("cancelled by the user before anything was submitted", "none", "no")
-    info = ErrorInfo(code="internal", message=describe_fault(error), hint="please report this")
-    sent = run.sent
-    return Verdict("internal", info, "unknown" if sent else "none", "unknown" if sent else "no")
+    return _broken_off("internal", describe_fault(error), "please report this", run)
+
+
+def _broken_off(code: str, message: str, hint: str, run: Run) -> Verdict:
+    info = ErrorInfo(code=code, message=message, hint=hint)
+    return Verdict("internal", info, "unknown" if run.sent else "none", "unknown" if run.sent else "no")
 
 
 def complain_to_stderr(line: str) -> None:
@@ -166,35 +188,33 @@ def complain_to_stderr(line: str) -> None:
         stderr.flush()
 
 
-def load_reporters(
-    reporters: Iterable[object] | None, *, quiet: bool, json_progress: bool, claims: Claims | None = None
-) -> tuple[Plugins, KeyboardInterrupt | None]:
-    """The reporters, by names or as objects, and the KeyboardInterrupt that came meanwhile: it costs one alone.
+class ReporterLoading:
+    """Loads the reporters of a program, by names or as objects. A KeyboardInterrupt costs one alone: `go_on` again.
 
     :param reporters: None for what *quiet* and *json_progress* stand for: errors only, JSON lines, else the console.
-    :raises ReporterError: if one can't be loaded or used.
     """
-    if isinstance(reporters, str):
-        raise ReporterError("reporters is a text", hint="give a list: reporters=['console']")
-    plugins = Plugins(StandardStreams(stdout, stderr), claims=claims)
-    interrupted: KeyboardInterrupt | None = None
-    default = "jsonl" if json_progress else "quiet" if quiet else "console"
-    # None is built before all are known: building opens files, and two may want the same.
-    builds: list[Callable[[], None]] = []
-    wanted: list[object] = [default] if reporters is None else list(reporters)
-    if wanted and all(isinstance(each, str) and each.startswith("+") for each in wanted):
-        wanted = [default, *wanted]
-    for reporter in wanted:
-        try:
+
+    def __init__(
+        self, reporters: Iterable[object] | None, *, quiet: bool, json_progress: bool, claims: Claims | None = None
+    ) -> None:
+        if isinstance(reporters, str):
+            raise ReporterError("reporters is a text", hint="give a list: reporters=['console']")
+        self.plugins = Plugins(StandardStreams(stdout, stderr), claims=claims)
+        default = "jsonl" if json_progress else "quiet" if quiet else "console"
+        wanted: list[object] = [default] if reporters is None else list(reporters)
+        if wanted and all(isinstance(each, str) and each.startswith("+") for each in wanted):
+            wanted = [default, *wanted]
+        self._to_plan = deque(wanted)
+        self._to_build: deque[Callable[[], None]] = deque()
+
+    def go_on(self) -> None:
+        """Load those that aren't yet; ReporterError if one can't be loaded or used."""
+        while self._to_plan:
+            reporter = self._to_plan.popleft()
             if isinstance(reporter, str):
-                builds.append(plugins.plan_spec(reporter.removeprefix("+")))
+                self._to_build.append(self.plugins.plan_spec(reporter.removeprefix("+")))
             else:
-                builds.append(partial(plugins.add_object, reporter))
-        except KeyboardInterrupt as error:
-            interrupted = error
-    for build in builds:
-        try:
-            build()
-        except KeyboardInterrupt as error:
-            interrupted = error
-    return plugins, interrupted
+                self._to_build.append(partial(self.plugins.add_object, reporter))
+        # None is built before all are known: building opens files, and two may want the same.
+        while self._to_build:
+            self._to_build.popleft()()

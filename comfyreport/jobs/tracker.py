@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 import uuid
@@ -11,7 +12,7 @@ from comfyreport import events as ev
 from comfyreport.access.credentials import Access
 from comfyreport.engine.loop import Loop
 from comfyreport.jobs.job import Job, run_job
-from comfyreport.jobs.session import Session, complain_to_stderr, load_reporters
+from comfyreport.jobs.session import ReporterLoading, Session, complain_to_stderr
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
 
@@ -81,6 +82,8 @@ class ProgressTracker:
     def start(self) -> ProgressTracker:
         """Begin to follow; returns at once. Calling it again changes nothing."""
         if self._thread is None:
+            # A program that ends first, by a KeyboardInterrupt for one, leaves no stream without an end.
+            atexit.register(self.stop)
             self._thread = threading.Thread(target=self._follow, name="comfyreport-tracker", daemon=True)
             self._thread.start()
         return self
@@ -92,7 +95,12 @@ class ProgressTracker:
         if self._loop is not None:
             self._loop.leave()
         if self._thread is not None:
-            self._thread.join(self._timing.close_limit)
+            try:
+                self._thread.join(self._timing.close_limit)
+            except KeyboardInterrupt:
+                # The first one doesn't cut the end short.
+                self._thread.join(self._timing.close_limit)
+                raise
 
     def wait(self, timeout: float | None = None) -> ev.RunFinished | None:
         """The run's end, or None if it hasn't come within *timeout* seconds."""
@@ -120,9 +128,12 @@ class ProgressTracker:
             self._follow_to_the_end()
         finally:
             self._collector.events.put(None)
+            atexit.unregister(self.stop)
 
     def _follow_to_the_end(self) -> None:
-        plugins, _ = load_reporters(None, quiet=self.quiet, json_progress=self.json_progress)
+        loading = ReporterLoading(None, quiet=self.quiet, json_progress=self.json_progress)
+        loading.go_on()
+        plugins = loading.plugins
         plugins.add_object(self._collector, "tracker")
         job = Job(server=self.server, prompt_id=self._prompt_id or "", client_id=self.client_id, access=self.access)
         session = Session(

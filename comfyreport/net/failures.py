@@ -9,7 +9,7 @@ from http.client import HTTPException
 from urllib3.exceptions import HTTPError
 from websocket import WebSocketException
 
-from comfyreport.errors import UnreachableError
+from comfyreport.errors import UnreachableError, machine_limit
 from comfyreport.net.proxies import Proxy
 
 _TLS_ERRORS = {"SSLError", "SSLCertVerificationError", "SSLEOFError", "SSLZeroReturnError"}
@@ -17,7 +17,7 @@ _RESOLVER_ERRORS = {"gaierror", "NameResolutionError", "UnicodeError", "InvalidU
 
 
 def unreachable(error: BaseException, server: str, proxy: Proxy | None = None) -> UnreachableError:
-    """A network error as an UnreachableError.
+    """A network error as an UnreachableError. Raises MachineLimitError where it is none: no descriptor was left.
 
     :param server: the server's address without anything secret.
     :param proxy: the proxy on the way there, if there is one.
@@ -25,6 +25,9 @@ def unreachable(error: BaseException, server: str, proxy: Proxy | None = None) -
     if isinstance(error, UnreachableError):
         return error
     chain = list(_causes(error))
+    limit = next(filter(None, map(machine_limit, chain)), None)
+    if limit is not None:
+        raise limit from error
     names = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
     refused = any("Tunnel connection failed" in str(cause) for cause in chain)
     if "ProxyError" in names or (proxy and (refused or names & {"ConnectionRefusedError", *_RESOLVER_ERRORS})):

@@ -198,8 +198,8 @@ def _success(event: ev.RunFinished) -> str:
 
 def _headline(event: ev.RunFinished, error: ev.ErrorInfo, message: str) -> str:
     lead = _HEADLINES.get(event.status, printable(event.status, _TITLE))
-    if event.status == "usage" and message:
-        # The message of a usage error is the whole headline.
+    if (event.status == "usage" or error.code == "machine_limit") and message:
+        # The message of such an error is the whole headline.
         lead = ""
     if lead and message.casefold().startswith(lead.casefold()):
         lead, message = message[:1].upper() + message[1:], ""

@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
-from comfyreport.errors import describe_fault, one_line
+from comfyreport.errors import MachineLimitError, describe_fault, machine_limit, one_line
 from comfyreport.events import RunView
 from comfyreport.reporting.event_queue import EventQueue
 from comfyreport.reporting.hookspecs import PREFIX
 from comfyreport.reporting.plugins import Reporter
 from comfyreport.reporting.validation import Hook
-from comfyreport.reporting.worker import Worker, call_within
 from comfyreport.text import printable
 from comfyreport.timing import Timing
+from comfyreport.worker import Worker, call_within
 
 EVENT_HOOK = f"{PREFIX}event"
 TICK_HOOK = f"{PREFIX}tick"
@@ -167,6 +167,10 @@ class Delivery:
         with contextlib.suppress(Exception):
             self._stderr_worker.run(lambda: self._complain(printable(line)), self._timing.stderr_write)
 
+    def announce(self, line: str) -> None:
+        """Write one line to stderr, in the background."""
+        self._stderr_worker.submit(lambda: self._complain(printable(line)), self._timing.stderr_write)
+
     def failures(self) -> tuple[str, ...]:
         """The reporters that were switched off, and why; a fault of the delivery itself too."""
         failed = tuple(f"{r}: {r.failure}" for r in self.reporters if r.failure is not None)
@@ -186,7 +190,7 @@ class Delivery:
             try:
                 self._make_calls()
             except BaseException as error:  # noqa: BLE001  otherwise no reporter would get anything any more
-                self._note_fault(describe_fault(error))
+                self._note_fault(describe_fault(error), machine_limit(error))
                 self._calls = self._all_calls()
             else:
                 return
@@ -242,8 +246,11 @@ class Delivery:
                     call_within(self._timing.stderr_write, reporter.stream.release)
             self.complain(f"reporter {reporter} failed and was switched off: {reason}")
 
-    def _note_fault(self, what: str) -> None:
-        if self._fault is None:
+    def _note_fault(self, what: str, limit: MachineLimitError | None = None) -> None:
+        if self._fault is None and limit is not None:
+            self._fault = f"comfyreport: {limit.message}"
+            self.complain(f"reporters weren't told everything: {limit.message} ({limit.hint})")
+        elif self._fault is None:
             self._fault = f"comfyreport: internal error: {what}"
             self.complain(f"internal error: {what}; please report this as a fault of comfyreport")
 

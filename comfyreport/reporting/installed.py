@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 import re
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from typing import Any, NamedTuple
 
-from comfyreport.errors import ReporterError, one_line
+from comfyreport.errors import ReporterError, machine_limit, one_line
 from comfyreport.reporting.hookspecs import PROJECT
 
 GROUP = PROJECT
@@ -38,6 +39,9 @@ def entry_points() -> dict[str, Installed]:
         found = Installed(point, _package_of(point))
         # One distribution may be found twice, such as an installed one and its clone: the first on the path counts.
         by_name.setdefault(point.name, {}).setdefault(_distribution(found), found)
+    if not by_name:
+        # Python's own look for packages finds none where it can open no folder.
+        os.close(os.open(os.devnull, os.O_RDONLY))
     return {name: _with_rivals(list(several.values())) for name, several in by_name.items()}
 
 
@@ -55,7 +59,10 @@ def _distribution(found: Installed) -> str:
 def _all_entry_points() -> Iterator[EntryPoint]:
     try:
         yield from importlib.metadata.entry_points(group=GROUP)
-    except Exception:  # noqa: BLE001  any metadata of any installed package
+    except Exception as error:  # any metadata of any installed package
+        limit = machine_limit(error)
+        if limit is not None:
+            raise limit from error
         # One package's metadata can't be read: skip that one.
         for distribution in importlib.metadata.distributions():
             with contextlib.suppress(Exception):

@@ -176,7 +176,8 @@ class Plugins:
         self.reporters.append(Reporter(label, plugin, hooks, package, stream))
 
     def _label(self, name: str) -> str:
-        taken = {reporter.name for reporter in self.reporters}
+        # Of one whose registering was interrupted too.
+        taken = {taken for taken, _ in self.manager.list_name_plugin()}
         return (
             name if name not in taken else next(f"{name}-{n}" for n in range(2, 10_000) if f"{name}-{n}" not in taken)
         )

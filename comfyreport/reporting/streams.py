@@ -16,7 +16,7 @@ from functools import partial
 from typing import BinaryIO, Literal, TextIO, cast
 
 from comfyreport.files import descriptor_of, open_to_write
-from comfyreport.reporting.terminal import (
+from comfyreport.terminal import (
     CLEAR as CLEAR,
     Terminal,
     Terminals as Terminals,

@@ -149,6 +149,14 @@ class Running:
             lambda event: event["type"] == kind and node_id in (None, event.get("node_id")), f"{kind} {node_id or ''}"
         )
 
+    def signal_until_the_end(self, number: signal.Signals = signal.SIGINT) -> Ended:
+        """Press Ctrl-C again and again, as who is impatient: those that come together are one."""
+        deadline = time.monotonic() + LIMIT
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.signal(number)
+            time.sleep(0.1)
+        return self.end()
+
     def signal(self, number: signal.Signals = signal.SIGINT) -> None:
         """Send the process a signal: Ctrl-C, unless another is named."""
         self.process.send_signal(number)

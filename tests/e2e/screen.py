@@ -81,6 +81,14 @@ class Screen:
         """Type *text*; `\\x03` is Ctrl-C."""
         os.write(self._master, text.encode())
 
+    def signal_until_the_end(self, number: signal.Signals) -> int:
+        """Send the process a signal again and again: those that come together are one; the exit code."""
+        deadline = time.monotonic() + PATIENCE
+        self.signal(number)
+        while self.read(0.2) and time.monotonic() < deadline:
+            self.signal(number)
+        return self.end()
+
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal."""
         os.kill(self.pid, number)

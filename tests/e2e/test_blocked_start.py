@@ -196,8 +196,7 @@ def test_the_second_signal_leaves_at_once(driver: Driver) -> None:
     wait_for_file(driver.folder / "blocked")
     running.signal()
     wait_for_file(driver.folder / "closing")
-    running.signal()
-    assert running.end(ENDS).code == 130
+    assert running.signal_until_the_end().code == 130
 
 
 def test_a_user_of_python_presses_ctrl_c(driver: Driver) -> None:

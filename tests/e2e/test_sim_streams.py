@@ -173,9 +173,12 @@ def test_the_listing_commands(driver: Driver, command: str) -> None:
     assert shell(driver, f"comfyreport {command} >&-").code == 0
 
 
-@pytest.mark.parametrize("command", ["schema", "reporters"])
-def test_a_listing_that_can_not_be_written(driver: Driver, command: str) -> None:
-    ended = shell(driver, f"comfyreport {command} >/dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "command", ["schema", "reporters", "--help", "--version", "attach --help", "simulate --port 0"]
+)
+def test_a_listing_that_can_not_be_written(driver: Driver, command: str, unbuffered: str) -> None:
+    ended = shell(driver, f"PYTHONUNBUFFERED={unbuffered} comfyreport {command} >/dev/full")
     assert (ended.code, ended.err) == (5, "comfyreport: stdout can't be written: No space left on device\n")
 
 

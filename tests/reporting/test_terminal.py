@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from comfyreport import terminal
 from comfyreport.render.drawing import Lines, Region
-from comfyreport.reporting import terminal
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.streams import Stream, Terminals
 from comfyreport.timing import Timing

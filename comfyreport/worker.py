@@ -64,13 +64,17 @@ class Worker:
             self._changed.notify()
             idle, self._working = not self._working, True
         if idle:
-            threading.Thread(target=self._work, name="comfyreport-worker", daemon=True).start()
+            try:
+                threading.Thread(target=self._work, name="comfyreport-worker", daemon=True).start()
+            except RuntimeError:
+                # The machine gives no thread. What is to be told is told all the same, on this one.
+                self._work(linger=0.0)
         return True
 
-    def _work(self) -> None:
+    def _work(self, linger: float = _LINGER) -> None:
         while True:
             with self._changed:
-                if not self._changed.wait_for(lambda: self._waiting, _LINGER):
+                if not self._changed.wait_for(lambda: self._waiting, linger):
                     self._working = False
                     return
                 task = self._waiting.popleft()

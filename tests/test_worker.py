@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from comfyreport.reporting.worker import MOST_WAITING, Worker, call_within
+from comfyreport.worker import MOST_WAITING, Worker, call_within
 
 LIMIT = 20.0
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TextIO
 
 from comfyreport.errors import ReporterError
-from comfyreport.reporting.worker import Worker
+from comfyreport.text import says_no
+from comfyreport.worker import Worker
 
 CLEAR = "\r\x1b[J"
 """Clears from the beginning of the cursor's line to the end of the screen."""
@@ -25,12 +26,10 @@ MAX_WAITING = 1024 * 1024
 
 _FLUSH_SECONDS = 0.1
 
-_NO = frozenset(("", "0", "false", "no", "off"))
-
 
 def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
     """Whether lines may be redrawn: on a terminal that isn't dumb, and not under `CI`, whatever holds for colour."""
-    return tty and environ.get("TERM") != "dumb" and environ.get("CI", "").strip().lower() in _NO
+    return tty and environ.get("TERM") != "dumb" and says_no(environ.get("CI", ""))
 
 
 def in_background(descriptor: int) -> bool:
