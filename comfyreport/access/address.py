@@ -18,6 +18,7 @@ _SCHEME = re.compile(r"[A-Za-z0-9+.-]*://")
 # A scheme whose "://" is incomplete; "http:8188" is a host named http, with a port.
 _BROKEN_SCHEME = re.compile(r"(https?|wss?)(:(?!\d+(/|$)|$)|//)", re.IGNORECASE)
 _TRAILING_ROUTES = re.compile(r"(/(ws|api)?)+$")
+_HOST = re.compile(r"[A-Za-z0-9._~\u0080-\U0010ffff-]+")
 _HINT = "give it as HOST, HOST:PORT or http[s]://HOST[:PORT][/PREFIX]"
 
 
@@ -100,10 +101,10 @@ def parse_address(text: str) -> Address:
         reason = "the port is no number" if "port" in str(error).lower() else "it is no address"
         raise UsageError(f"--server {_redacted(text)}: {reason}", hint=_HINT) from None
     if parts.scheme not in _SCHEMES:
-        raise UsageError(f"--server {_redacted(text)}: {parts.scheme}:// is no scheme of ComfyUI's", hint=_HINT)
-    if not host or re.search(r"[\s\x00-\x1f]", full):
+        raise UsageError(f"--server {_redacted(text)}: that is no scheme of ComfyUI's", hint=_HINT)
+    if not host or re.search(r"[\s\x00-\x1f]", full) or not (_HOST.fullmatch(host) or ":" in host):
         raise UsageError(f"--server {_redacted(text)}: there is no host in it", hint=_HINT)
-    if "@" in parts.path and (bare or re.search(r":[^/]*@", parts.path)):
+    if "@" in parts.path and (bare or re.search(r"[^/]@", parts.path)):
         # Nearly always mistyped userinfo, which would be shown as a part of the path.
         raise UsageError(f"--server {_redacted(text)}: there is a user or password in its path", hint=_HINT)
     if port is None and bare:
@@ -125,11 +126,16 @@ def _unquoted(parts: SplitResult, name: str) -> str | None:
 
 
 def _redacted(text: str) -> str:
-    """*text* without what may be secret in it."""
-    match = _SCHEME.match(text)
+    """What can be shown of *text*, which is no address: its scheme, and what can only be a host with its port.
+
+    Whatever stands behind a colon may be a password that lacks its @, and before one, a user's name that is a token.
+    """
+    match = re.match(r"(?:(?:https?|wss?|ftp|file):(?://)?)?", text, re.IGNORECASE)
     scheme = match[0] if match else ""
     userinfo, at, rest = text[len(scheme) :].rpartition("@")
-    if re.search("[?#]", userinfo):
-        # What looks like userinfo may be a query.
-        rest = "…"
-    return repr(scheme + ("…@" if at else "") + re.split("[?#]", rest)[0])
+    shown = ""
+    # What looks like userinfo may be a query; and behind half a scheme nothing has its place.
+    if not re.search("[?#]", userinfo) and (at or not scheme.endswith(":")):
+        host = re.match(r"(?:\[[0-9A-Fa-f:.]*\]|[A-Za-z0-9._-]*)(?::[0-9]{1,4}(?=/|$))?", rest)
+        shown = host[0] if host else ""
+    return repr(scheme + ("…@" if at else "") + shown + ("" if shown == rest else "…"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comfyreport.access.address import Address
+from comfyreport.access.secret_keys import secret_texts
 from comfyreport.errors import UsageError
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -40,7 +41,8 @@ class Access:
 
     :param headers: headers by name.
     :param token: a bearer token.
-    :param extra_data: `extra_data` of the submission: keys of API nodes.
+    :param extra_data: `extra_data` of the submission, such as keys of API nodes; secret is what stands under keys that
+        name a secret.
     :param cacert: a file of certificates in PEM form: those of a private authority.
     :param insecure: don't check the server's certificate.
     :param client_cert: `FILE` or `FILE,KEY`: this client's own certificate, in PEM form.
@@ -49,7 +51,7 @@ class Access:
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     token: str = field(default="", repr=False)
-    extra_data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    extra_data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     cacert: str = ""
     insecure: bool = False
     client_cert: str = ""
@@ -112,7 +114,7 @@ class Access:
     def secrets(self, address: Address) -> list[str]:
         """All texts that must be redacted, the longest first: one may be a part of another."""
         credentials = address.credentials
-        secrets = [self.token, *self.extra_data.values(), *(value for _, value in address.query)]
+        secrets = [self.token, *secret_texts(self.extra_data), *(value for _, value in address.query)]
         if credentials is not None:
             user, password = credentials
             # A user name without a password is mostly a token.

@@ -59,6 +59,7 @@ WARNING_CODES: Mapping[str, str] = {
     "node_errors": "the server took the prompt but dropped outputs that it found invalid",
     "blocked": "a node was blocked; outputs below it are missing",
     "no_outputs": "the run made no outputs",
+    "outputs_left_out": "outputs are not told, nor saved: all of them together are too large",
     "download_failed": "an output could not be saved",
     "answer_lost": "the answer to the submission was lost; whether the server has the prompt is looked for",
     "deaf_socket": "the socket is open but tells nothing of this run",

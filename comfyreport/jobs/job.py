@@ -125,7 +125,7 @@ def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
     workflow = _workflow(job)
     if workflow is not None:
         # What the file holds of them is as secret as what the flags do.
-        access = replace(access, extra_data={**workflow.wrapping.secrets(), **access.extra_data})
+        access = replace(access, extra_data={**workflow.wrapping.extra_data, **access.extra_data})
     target = _target(session, job, workflow, stack)
     address = _address(job, stack)
     recorder = _recorder(session, job, address.base, access.secrets(address), stack)

@@ -25,13 +25,14 @@ from urllib3.connection import HTTPConnection
 from comfyreport._version import __version__
 from comfyreport.access.address import Address
 from comfyreport.access.credentials import Access
-from comfyreport.access.redaction import PLACEHOLDER, Redactor
+from comfyreport.access.redaction import Redactor
+from comfyreport.access.secret_keys import hide
 from comfyreport.errors import UnreachableError
 from comfyreport.net.connection import Connector, shut_down
 from comfyreport.net.cookies import Cookies
 from comfyreport.net.failures import NETWORK_ERRORS, no_answer, unreachable
 from comfyreport.net.proxies import Proxy
-from comfyreport.protocol.decode import dumps, read_json
+from comfyreport.protocol.decode import dumps
 from comfyreport.protocol.downloads import CHUNK, Download, FilePlace, begun
 from comfyreport.protocol.messages import Json
 from comfyreport.protocol.statuses import Response, file_error, is_body_ignored
@@ -162,14 +163,14 @@ class Client:
         try:
             with self._request(_Request(method, url, body, timeout), whole) as (answer, call):
                 ignored = is_body_ignored(answer.status, answer.headers.get("Content-Type", ""))
-                data = self.redactor.body(bytearray() if ignored else _read(answer, lambda: call.allow(timeout)))
+                data = bytearray() if ignored else _read(answer, lambda: call.allow(timeout))
         except UnreachableError as error:
             self._record({"dir": "in", "kind": "http-error", "method": method, "path": path, "error": error.code})
             raise
-        text = data[:2000].decode("utf-8", "replace")
+        parsed, text = self.redactor.answer(data)
         is_html = "html" in answer.headers.get("Content-Type", "").lower()
         location = self.redactor.text(answer.headers.get("Location", ""))
-        response = Response(answer.status, read_json(data), text, location, is_html)
+        response = Response(answer.status, parsed, text, location, is_html)
         record = {"dir": "in", "kind": "http", "method": method, "path": path, "status": response.status}
         self._record(record | ({"text": text} if response.body is None else {"response": response.body}))
         return response
@@ -289,7 +290,7 @@ class Client:
         body = record.get("request")
         if isinstance(body, dict) and isinstance(body.get("extra_data"), dict):
             # API keys, which the redactor leaves where they are short.
-            record["request"] = {**body, "extra_data": dict.fromkeys(body["extra_data"], PLACEHOLDER)}
+            record["request"] = {**body, "extra_data": hide(body["extra_data"])}
         self.tap(record)
 
     def close(self) -> None:

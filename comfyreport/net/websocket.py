@@ -174,8 +174,7 @@ class Socket:
     def _tapped(self, batch: list[Message]) -> list[Message]:
         """What is shown of *batch*, without secrets."""
         redactor = self._client.redactor
-        if redactor.has_secrets:
-            batch = [(text, redactor.body(data) if text else redactor.binary(data)) for text, data in batch]
+        batch = [(text, redactor.body(data) if text else redactor.binary(data)) for text, data in batch]
         for text, data in batch if self._client.tap is not None else ():
             content = {"text": data.decode("utf-8", "replace")} if text else {"b64": base64.b64encode(data).decode()}
             self._record({"dir": "in", "kind": "ws-text" if text else "ws-binary", **content})

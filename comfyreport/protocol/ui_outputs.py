@@ -34,15 +34,17 @@ _FLAGS = frozenset({"animated"})
 
 
 class OutputLimit:
-    """The characters that a run keeps of all its outputs; outputs beyond that are left out."""
+    """The characters that a run keeps of all its outputs; `left_out` counts the outputs beyond that."""
 
     def __init__(self, characters: int = OUTPUT_CHARACTERS) -> None:
         self._remaining = characters
+        self.left_out = 0
 
     def admits(self, output: Output) -> bool:
         """Count *output* in; False if the limit is exceeded with it."""
         texts = (output.filename, output.subfolder, output.folder, output.url, output.value)
         self._remaining -= sum(len(text_of(text)) for text in texts if text is not None)
+        self.left_out += self._remaining < 0
         return self._remaining >= 0
 
 
@@ -51,19 +53,20 @@ class OutputCollection:
 
     def __init__(self, base_url: str) -> None:
         self.outputs: list[Output] = []
+        self.limit = OutputLimit()
         self._base_url = base_url
-        self._limit = OutputLimit()
         self._keys: set[tuple[object, ...]] = set()
         self._counts: Counter[str] = Counter()
 
     def add(self, node: NodeRef, ui: Mapping[str, Json], *, cached: bool) -> None:
         """Add the outputs that *ui* lists for *node*, as far as they are new."""
         new: list[tuple[object, ...]] = []
-        for output in outputs_of(node, ui, self._base_url, cached=cached, limit=self._limit):
+        for output in outputs_of(node, ui, self._base_url, cached=cached, limit=self.limit):
             key = (output.node.id, output.filename, output.subfolder, output.folder)
             if output.filename is None or key not in self._keys:
                 # Several expanded nodes may have left something under one display node, each counted from 0.
-                self.outputs.append(replace(output, index=self._counts[output.node.id]))
+                index = self._counts[output.node.id]
+                self.outputs.append(output if output.index == index else replace(output, index=index))
                 self._counts[output.node.id] += 1
                 new.append(key)
         self._keys.update(new)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Backpressure:
-    """The waiting of one writer for one reader, which takes all that waits at once.
+    """The waiting of one writer for one reader, which takes much of what waits at once.
 
     A reader that takes nothing for *seconds* isn't waited for again until it does.
     """
@@ -19,16 +19,19 @@ class Backpressure:
         self._takes = 0
         self._given_up_at: int | None = None
 
-    def wait_while(self, full: Callable[[], bool]) -> None:
-        """Hold this thread, the writer, back while it is *full*, as long as the reader goes on taking."""
+    def wait_while(self, full: Callable[[], bool], patience: float = 1) -> None:
+        """Hold this thread, the writer, back while it is *full*, as long as the reader goes on taking.
+
+        *patience*: times as long as usual a reader that takes nothing is waited for.
+        """
         while full() and self._given_up_at != self._takes:
             before = self._takes
             self._taken.clear()
             # It may have taken between the look and the clearing.
-            if before == self._takes and not self._taken.wait(self._seconds):
+            if before == self._takes and not self._taken.wait(self._seconds * patience):
                 self._given_up_at = before
 
     def taken(self) -> None:
-        """The reader has taken all that waited."""
+        """The reader has taken what waited, or a part of it."""
         self._takes += 1
         self._taken.set()

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from comfyreport import events as ev
 from comfyreport.reporting.backpressure import Backpressure
 
 MERGE_ABOVE = 1000
+
+PORTION = 100
+"""Events that are put or taken at once: whoever waits for the other sees that it goes on."""
+
+# Of very many events at once nothing can be merged: so much longer the delivery is waited for, and so many seconds an
+# event in all. A reporter that takes longer has what is left to it at the end.
+_PATIENCE = 8
+_PACE = 0.001
 
 
 def merge(waiting: Iterable[Any]) -> deque[Any]:
@@ -44,14 +53,23 @@ class EventQueue:
         self._backpressure = Backpressure(backpressure)
         self._merge_above = MERGE_ABOVE
 
-    def put(self, items: Iterable[Any]) -> None:
-        """Add *items*; merge when too many wait."""
+    def put(self, items: Sequence[Any]) -> None:
+        """Add *items*; wait, then merge, when too many wait: a run may have 100,000 outputs to tell of at its end."""
+        if len(items) <= PORTION:
+            self._put(items, 1)
+            return
+        until = time.monotonic() + _PACE * len(items)
+        for begin in range(0, len(items), PORTION):
+            self._put(items[begin : begin + PORTION], _PATIENCE if time.monotonic() < until else 0)
+
+    def _put(self, items: Sequence[Any], patience: float) -> None:
         with self._changed:
             self._items.extend(items)
             self._changed.notify()
             if not self._full():
                 return
-        self._backpressure.wait_while(self._full)
+        if patience:
+            self._backpressure.wait_while(self._full, patience)
         with self._changed:
             if self._full():
                 self._items = merge(self._items)
@@ -62,11 +80,12 @@ class EventQueue:
         return len(self._items) > self._merge_above
 
     def take(self, timeout: float | None) -> deque[Any]:
-        """All that waits, as soon as there is something; nothing after *timeout* seconds."""
+        """The first of what waits, as soon as there is something; nothing after *timeout* seconds."""
         with self._changed:
             if not self._items:
                 self._changed.wait(timeout)
-            items, self._items = self._items, deque()
-            self._merge_above = MERGE_ABOVE
+            items = deque(self._items.popleft() for _ in range(min(PORTION, len(self._items))))
+            if len(self._items) < MERGE_ABOVE:
+                self._merge_above = MERGE_ABOVE
         self._backpressure.taken()
         return items

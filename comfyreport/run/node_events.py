@@ -33,7 +33,7 @@ class NodeEvents:
         self.restarts = 0
         self._has_progress_state = False
         self._previews = 0
-        self._output_limit = OutputLimit()
+        self.output_limit = OutputLimit()
 
     def mark_cached(self, node_id: str) -> None:
         """The node's result is cached."""
@@ -119,8 +119,9 @@ class NodeEvents:
         display = self.nodes.display_id(message.node, message.display_node)
         node = self.nodes.node(display)
         cached = display in self.nodes.cached
-        outputs = outputs_of(node.ref, message.output, self._base_url, cached=cached, limit=self._output_limit)
-        node.outputs += tuple(replace(output, index=len(node.outputs) + output.index) for output in outputs)
+        outputs = outputs_of(node.ref, message.output, self._base_url, cached=cached, limit=self.output_limit)
+        known = len(node.outputs)
+        node.outputs += [replace(output, index=known + output.index) if known else output for output in outputs]
 
     def text(self, frame: messages.TextFrame) -> None:
         """A node sent a text. Texts are broadcast and name no prompt: only those of running nodes are taken."""
@@ -156,7 +157,7 @@ class NodeEvents:
         """Emit that a node ended."""
         seconds = self.nodes.stop(node, self._emitter.at.elapsed)
         seconds = None if seconds is None else round(seconds, 3)
-        self._emitter.emit(ev.NodeFinished, node=node.ref, seconds=seconds, outputs=node.outputs)
+        self._emitter.emit(ev.NodeFinished, node=node.ref, seconds=seconds, outputs=tuple(node.outputs))
 
     def emit_missed_node(self, display: str) -> None:
         """Emit that a node ended whose beginning was missed, unless that was done: one event, without times."""

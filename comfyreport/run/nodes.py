@@ -40,7 +40,7 @@ class Node:
         self.passes = 0
         self.bars: dict[str, Bar] = {}
         self.active_bar: Bar | None = None
-        self.outputs: tuple[Output, ...] = ()
+        self.outputs: list[Output] = []
 
     def start(self, at: float, *, start_seen: bool) -> None:
         """Begin to run; *start_seen*: this is the real beginning, not the first message after it."""
@@ -51,7 +51,7 @@ class Node:
         self.passes = 0
         self.bars.clear()
         self.active_bar = None
-        self.outputs = ()
+        self.outputs = []
 
     def stop(self, at: float) -> float | None:
         """End; the seconds that it ran, None where its beginning wasn't seen."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from comfyreport import events as ev
 from comfyreport.events import Instant
 from comfyreport.protocol import messages, responses
+from comfyreport.protocol.ui_outputs import OUTPUT_CHARACTERS
 from comfyreport.run import http_handlers, socket_handlers
 from comfyreport.run.state import RunState
 from comfyreport.run.verdict import Verdict
@@ -107,6 +108,7 @@ class Run(RunState):
         )
         for node in list(self.nodes.active.values()):
             self.nodes.stop(node, at.elapsed)
+        self._warn_of_left_out()
         queue_seconds, seconds = self._times(at.elapsed)
         self.emitter.emit(
             ev.RunFinished,
@@ -125,6 +127,17 @@ class Run(RunState):
         )
         self.finished = True
         return self.emitter.take()
+
+    def _warn_of_left_out(self) -> None:
+        """Say how many outputs are told nowhere, because all of them together would be too large."""
+        lists = (
+            (self.output_collection.limit, "the run's outputs"),
+            (self.node_events.output_limit, "node_finished events"),
+        )
+        for limit, where in lists:
+            if limit.left_out:
+                words = f"{limit.left_out} outputs are left out of {where}"
+                self.emitter.warn("outputs_left_out", f"{words}, which have {OUTPUT_CHARACTERS} characters at most")
 
     def _times(self, now: float) -> tuple[float | None, float]:
         """Seconds in the queue, and from the submission to the end: the server's where it sent them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +15,6 @@ _OPTIONS: Mapping[str, type | tuple[type, ...]] = {
     "partial_execution_targets": (list, tuple),
 }
 
-_SECRET = re.compile(r"key|token|auth|password|secret", re.IGNORECASE)
-
 
 @dataclass(frozen=True, slots=True)
 class Wrapping:
@@ -29,11 +26,6 @@ class Wrapping:
     extra_data: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
-
-    def secrets(self) -> dict[str, str]:
-        """The texts in `extra_data` whose names are those of a secret, such as keys of API nodes."""
-        items = self.extra_data.items()
-        return {name: value for name, value in items if isinstance(value, str) and _SECRET.search(name)}
 
 
 def unwrap(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], Wrapping]:

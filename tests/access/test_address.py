@@ -200,16 +200,70 @@ def test_refused_forms(text: str) -> None:
         "host:x?token=SECRET",
         "http://host:x/#SECRET",
         "http://user:SECRET@[::1",
+        "http://user:SECRET",
+        "http://user:SECRET:8188",
+        "user:SECRET:8188",
+        "http://user@host:SECRET",
+        "user:SECRET%40host:80",
+        "http://user%3ASECRET%40host",
+        "user%3ASECRET%40host",
+        "http://user:SECRET\uff20host",
+        "http://user:12/xSECRET@host",
+        "http://user:12/x/SECRET@host",
+        "http://host;token=SECRET",
+        "host&token=SECRET",
+        "http://host:8188token=SECRET",
+        "SECRET://user@host",
+        "http:SECRET",
+        "https:/SECRET",
+        "https//SECRET",
+        "http:\\\\user:SECRET@host",
+        '"http://user:SECRET@host"',
+        "<http://user:SECRET@host>",
+        "[http://user:SECRET@host]",
+        "http://[user:SECRET]@host",
+        "http://user:%SECRET@host:x",
+        "http:// user:SECRET@host",
+        "user:SECRET @host:x",
+        "http://http://user:SECRET@host",
+        "http://*SECRET",
     ],
 )
 def test_errors_show_nothing_secret(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_address(text)
     error = caught.value
-    assert "SECRET" not in error.message + error.hint
+    assert "secret" not in (error.message + error.hint).lower()
     # A traceback would show the error that this one came from.
     assert error.__cause__ is None
     assert error.__context__ is None or error.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("host:port", "'host…'"),
+        ("http://ho st", "'http://ho…'"),
+        ("ftp://host", "'ftp://host'"),
+        ("http://host:99999", "'http://host…'"),
+        ("http://user:x@host:80:80", "'http://…@host…'"),
+        ("http:/host", "'http:…'"),
+    ],
+)
+def test_errors_show_what_helps(text: str, shown: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_address(text)
+    assert caught.value.message.startswith(f"--server {shown}: ")
+
+
+@given(st.text('uS:@/?#[]%\\ .1&;="<', max_size=12), st.text('uS:@/?#[]%\\ .1&;="<h', max_size=12))
+def test_a_password_before_an_at_sign_is_in_no_error(before: str, behind: str) -> None:
+    shown = ""
+    try:
+        shown = parse_address(f"http://user:{before}SECRET@host{behind}:x").base
+    except UsageError as error:
+        shown = error.message
+    assert "SECRET" not in shown
 
 
 def test_an_addresss_own_form_shows_nothing_secret() -> None:

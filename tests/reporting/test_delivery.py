@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from comfyreport import events as ev
 from comfyreport.events import RunView
-from comfyreport.reporting.event_queue import MERGE_ABOVE, EventQueue, merge
+from comfyreport.reporting.event_queue import MERGE_ABOVE, PORTION, EventQueue, merge
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
 from tests.plugins.events import LOADER, SAMPLER, EventBuilder, progress
@@ -309,9 +309,29 @@ def test_merging_is_tried_again_only_when_much_more_waits() -> None:
     for number in range(3 * MERGE_ABOVE):
         queue.put([builder.add(ev.NodeText, node=SAMPLER, text=str(number))])
     assert queue._merge_above >= 2 * MERGE_ABOVE
-    assert len(queue.take(None)) == 3 * MERGE_ABOVE
+    assert sum(len(queue.take(0.0)) for _ in range(3 * MERGE_ABOVE)) == 3 * MERGE_ABOVE
     assert queue._merge_above == MERGE_ABOVE
     assert not queue.take(0)
+
+
+def test_very_many_events_at_once_wait_for_the_delivery() -> None:
+    queue, taken = EventQueue(backpressure=5.0), list[ev.Event]()
+    builder = EventBuilder().begin()
+    events = [builder.add(ev.NodeText, node=SAMPLER, text=str(number)) for number in range(10 * MERGE_ABOVE)]
+    most = 0
+
+    def take() -> None:
+        nonlocal most
+        while len(taken) < len(events):
+            most = max(most, len(queue._items))
+            taken.extend(queue.take(1.0))
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    queue.put(events)
+    thread.join()
+    assert taken == events
+    assert most <= MERGE_ABOVE + PORTION
 
 
 KINDS = st.sampled_from(["progress", "progress", "progress", "started", "finished", "text", "next pass"])

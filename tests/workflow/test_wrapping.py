@@ -73,12 +73,6 @@ def test_what_stands_around_is_made_fit_for_json() -> None:
         from_mapping({"prompt": {"1": NODE}, "extra_data": {"a": {1, 2}}})
 
 
-def test_the_secrets_of_a_file() -> None:
-    extra = {"api_key_comfy_org": "a", "auth_x": "b", "Password": "c", "preview_method": "auto", "token": 7}
-    secrets = from_mapping({"prompt": {"1": NODE}, "extra_data": extra}).wrapping.secrets()
-    assert secrets == {"api_key_comfy_org": "a", "auth_x": "b", "Password": "c"}
-
-
 @pytest.mark.parametrize("meta", [None, [], "x", 3])
 def test_each_node_is_sent_with_a_meta(meta: Any) -> None:
     node = {**NODE, "_meta": {"title": "T"}}

@@ -1,0 +1,106 @@
+"""Which keys name a secret, and what stands under them: in `extra_data`, one's own and other people's. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from comfyreport.protocol.messages import Json
+from comfyreport.text import DEPTH_LIMIT
+
+PLACEHOLDER = "[removed]"
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+# The words of DESIGN's list, and what ends with them ("apikey"); not "author", "tokenizer", "keyframe" or "monkey".
+_SECRET_WORD = re.compile(
+    r"(?!(?:mon|don|tur|hoc|joc|whis|hot)keys?\Z)\w*(?:keys?|tokens?|passwords?|secrets?)"
+    r"|\w*auth|\w*authori[sz]ation|authentication"
+)
+
+# What ComfyUI writes into pictures, for everybody: the editor's workflow.
+_PUBLIC = "extra_pnginfo"
+
+# What holds a submission's `extra_data`, or what hidden inputs took from there (ComfyUI execution.py).
+_HOLDERS = ("extra_data", "current_inputs")
+
+# Lists and objects around those, and what isn't looked into: there may be very much of it.
+_DEPTH = 6
+_SKIPPED = ("outputs", "meta")
+
+_PAIR = re.compile(r'(\\*"([^"\\]{1,200})\\*"\s*:\s*\\*")((?:[^"\\]|\\[^"])+)')
+
+
+def is_secret_key(name: str) -> bool:
+    """Whether a key names a secret: one of its words is key, token, auth, password or secret, however it is spelt."""
+    return any(_SECRET_WORD.fullmatch(word.lower()) for word in _WORD.findall(name))
+
+
+def secret_texts(extra_data: Json, *, named: bool = False) -> Iterator[str]:
+    """All texts in *extra_data* under keys that name a secret; *named*: it stands under one itself."""
+    waiting = [(extra_data, named, 0)]
+    while waiting:
+        value, secret, depth = waiting.pop()
+        if isinstance(value, str) and secret:
+            yield value
+        elif depth > DEPTH_LIMIT:
+            continue
+        elif isinstance(value, Mapping):
+            items = ((str(key), item) for key, item in value.items() if key != _PUBLIC)
+            waiting += [(item, secret or is_secret_key(key), depth + 1) for key, item in items]
+        elif isinstance(value, (list, tuple)):
+            waiting += [(item, secret, depth + 1) for item in value]
+
+
+def hide(value: Json, depth: int = 0) -> Json:
+    """A copy of *value* with `PLACEHOLDER` for all that stands under keys that name a secret."""
+    if depth > DEPTH_LIMIT:
+        return PLACEHOLDER
+    if isinstance(value, Mapping):
+        return {key: _hidden(str(key), item, depth) for key, item in value.items()}
+    return [hide(item, depth + 1) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _hidden(key: str, item: Json, depth: int) -> Json:
+    if key == _PUBLIC or item is None or isinstance(item, bool):
+        return item
+    return PLACEHOLDER if is_secret_key(key) else hide(item, depth + 1)
+
+
+def hide_in_answer(value: Json, depth: int = 0) -> bool:
+    """Hide, in place, the secrets in all submissions that an answer tells of; whether there were any.
+
+    Those are lists of a number, an id, the workflow and `extra_data` in `/queue` and `/history`; elsewhere it has that
+    name.
+    """
+    found = False
+    if isinstance(value, dict):
+        for key in _HOLDERS:
+            if key in value:
+                found |= _replace(value, key)
+        inner = [item for key, item in value.items() if key not in _SKIPPED and key not in _HOLDERS]
+    elif isinstance(value, list):
+        is_submission = len(value) > 3 and isinstance(value[1], str) and isinstance(value[2], dict)
+        for index in range(3, len(value)) if is_submission else ():
+            found |= isinstance(value[index], dict) and _replace(value, index)
+        inner = [] if is_submission else value
+    else:
+        return False
+    if depth < _DEPTH:
+        for item in inner:
+            if isinstance(item, (dict, list)):
+                found |= hide_in_answer(item, depth + 1)
+    return found
+
+
+def _replace(holder: Json, key: Json) -> bool:
+    hidden = hide(holder[key])
+    if hidden == holder[key]:
+        return False
+    holder[key] = hidden
+    return True
+
+
+def hide_in_text(text: str) -> str:
+    """*text*, JSON that can't be read as such, without texts under keys that name a secret."""
+    return _PAIR.sub(lambda pair: pair[1] + PLACEHOLDER if is_secret_key(pair[2]) else pair[0], text)
