@@ -124,7 +124,11 @@ def build_parser(command: str = "run") -> argparse.ArgumentParser:
         _add_time_flags(parser)
         _add_reporting_flags(parser)
     elif command == "replay":
-        parser.add_argument("recording", metavar="RECORDING", help="a file that --record wrote")
+        parser.add_argument(
+            "recording",
+            metavar="RECORDING",
+            help="a file that --record wrote, or one of those that comfyreport has, such as txt2img",
+        )
         parser.add_argument(
             "--speed",
             type=_not_negative,
@@ -142,6 +146,11 @@ def build_parser(command: str = "run") -> argparse.ArgumentParser:
         )
         parser.add_argument(
             "--speed", type=_positive, default=1.0, metavar="X", help="times the usual pace (default 1)"
+        )
+        parser.add_argument(
+            "--strict",
+            action="store_true",
+            help="have only ComfyUI's own node classes, and the models of the workflows that come with comfyreport",
         )
     return parser
 

@@ -189,13 +189,14 @@ def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
     from comfyreport.cli.session_runner import run_session
     from comfyreport.errors import ComfyReportError
     from comfyreport.jobs.replay import Stop, replay
-    from comfyreport.recording.player import Recording, read_recording
+    from comfyreport.recording.player import Recording
+    from comfyreport.recording.shipped import find_recording
 
     recording: Recording | None = None
     error: ComfyReportError | None = None
     try:
         with _may_block(arguments, "", signals):
-            recording = read_recording(arguments.recording)
+            recording = find_recording(arguments.recording)
     except ComfyReportError as raised:
         error = raised
 
@@ -247,7 +248,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
             raise KeyboardInterrupt
 
     try:
-        serve(arguments.port, arguments.speed, announce)
+        serve(arguments.port, arguments.speed, announce, strict=arguments.strict)
     except OSError as error:
         return _complain(f"port {arguments.port} can't be used: {error.strerror or error}", "choose another: --port N")
     except KeyboardInterrupt:

@@ -156,7 +156,9 @@ class Liveness:
         events: list[ev.Event] = []
         expected = self.spectator or not self._run.started
         waits = self._run.queued and expected and self._answered_since and self._in_queue
-        quiet = self._run.sent and upload is None and silent >= self._timing.stall_warn
+        # An average: a step may well take twice as long.
+        limit = max(self._timing.stall_warn, 2 * self._run.expected_silence)
+        quiet = self._run.sent and upload is None and silent >= limit
         if quiet and not self._stalled and not waits:
             self._stalled = True
             events += self._emit(ev.Warning, at, code="stalled", message=self._stall_message(at.elapsed, silent))

@@ -195,8 +195,11 @@ def _address(job: Job, stack: ExitStack) -> Address:
             hint="pip install 'comfyreport[sim]'",
         ) from error
     speed = os.environ.get("COMFYREPORT_SIM_SPEED", "1")
+    strict = os.environ.get("COMFYREPORT_SIM_STRICT", "0")
+    if strict not in ("", "0", "1"):
+        raise UsageError(f"COMFYREPORT_SIM_STRICT is {strict!r}", hint="1: only what is known is accepted; 0: anything")
     try:
-        simulator = Simulator(speed=float(speed))
+        simulator = Simulator(speed=float(speed), strict=strict == "1")
     except ValueError as error:
         raise UsageError(f"COMFYREPORT_SIM_SPEED is {speed!r}", hint="give it a number over 0") from error
     _need_descriptors(_SIMULATED_DESCRIPTORS)
@@ -244,7 +247,9 @@ def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], s
 def _body(access: Access, workflow: Workflow | None, run: Run) -> dict[str, Any] | None:
     if workflow is None:
         return None
-    return workflow.body(access.extra_data) | {"client_id": run.client_id, "prompt_id": run.prompt_id}
+    # ComfyUI makes none unless it is started so, or the prompt asks (execution.py, since 0.3.76); others ignore it.
+    extra = ({"preview_method": "auto"} if run.previews else {}) | dict(access.extra_data)
+    return workflow.body(extra) | {"client_id": run.client_id, "prompt_id": run.prompt_id}
 
 
 def _finish(session: Session, run: Run, recorder: Recorder | None) -> None:

@@ -28,6 +28,11 @@ SAVERS = frozenset(
     )
 )  # fmt: skip
 """ComfyUI's own classes whose nodes leave at least one file each time (nodes.py, comfy_extras)."""
+# Names that 3D previews have in the temp folder; that of Preview3D itself, `preview3d_…`, is in the output folder.
+_TEMPORARY_MODEL = re.compile(r"preview_?(3d_advanced|splat|pointcloud)_[0-9a-f]{32}\.")
+
+# An address, a text of several lines, a path that leads out of the folder: nothing that `/view` serves.
+_NO_PATH = re.compile(r"[\x00-\x1f]|://|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
 
 # Keys beside the outputs proper that say how to show them (ComfyUI's front end, `animated` of SaveVideo and others).
 _FLAGS = frozenset({"animated"})
@@ -94,15 +99,11 @@ def _items(ui: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
 
 
 def _output(node: NodeRef, index: int, key: str, item: Json, base_url: str, cached: bool) -> Output:
-    filename = item.get("filename") if isinstance(item, dict) else None
-    if not isinstance(filename, str) or not filename:
+    found = _file_of(item) if isinstance(item, dict) else _model_of(key, item)
+    if found is None:
         kind: Kind = "text" if isinstance(item, str) else "value"
         return Output(node=node, index=index, kind=kind, value=bounded(item), cached=cached)
-    filename = cut(filename, FILE_NAME_LIMIT)
-    subfolder = item.get("subfolder")
-    subfolder = cut(subfolder, FILE_NAME_LIMIT) if isinstance(subfolder, str) else ""
-    folder = item.get("type")
-    folder = cut(folder, FILE_NAME_LIMIT) if isinstance(folder, str) and folder else "output"
+    filename, subfolder, folder = (cut(text, FILE_NAME_LIMIT) for text in found)
     media_type = media_type_of(filename)
     return Output(
         node=node,
@@ -115,6 +116,32 @@ def _output(node: NodeRef, index: int, key: str, item: Json, base_url: str, cach
         media_type=media_type,
         cached=cached,
     )
+
+
+def _file_of(item: Mapping[str, Json]) -> tuple[str, str, str] | None:
+    """Name, subfolder and folder of a file that is told as an object."""
+    filename, subfolder, folder = (item.get(key) for key in ("filename", "subfolder", "type"))
+    if not isinstance(filename, str) or not filename:
+        return None
+    subfolder = subfolder if isinstance(subfolder, str) else ""
+    return filename, subfolder, folder if isinstance(folder, str) and folder else "output"
+
+
+def _model_of(key: str, item: Json) -> tuple[str, str, str] | None:
+    """The same of a 3D file that is told as a string: its path in the folder.
+
+    So do Save3DAdvanced, SaveGaussianSplat, SavePointCloud and the previews of 3D, which don't say which folder
+    (ComfyUI's nodes_save_3d.py, nodes_load_3d.py).
+    """
+    if key != "result" or not isinstance(item, str) or not item.lower().endswith(_MODEL_ENDINGS):
+        return None
+    if _NO_PATH.search(item):
+        return None
+    # A path of Windows may have both separators.
+    subfolder, slash, filename = item.rpartition("/" if "/" in item else "\\")
+    if not filename.rpartition(".")[0]:
+        return None
+    return filename, subfolder, "temp" if not slash and _TEMPORARY_MODEL.match(filename) else "output"
 
 
 def worth_saving(outputs: Sequence[Output]) -> list[int]:

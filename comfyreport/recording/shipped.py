@@ -11,6 +11,7 @@ from typing import cast
 
 from comfyreport import events as ev
 from comfyreport._version import __version__
+from comfyreport.errors import UsageError
 from comfyreport.recording.player import Player, Recording, parse_recording, read_recording
 
 _SUFFIX = ".jsonl.gz"
@@ -31,6 +32,17 @@ def load_recording(recording: str | os.PathLike[str] | Recording) -> Recording:
         packed = resources.files("comfyreport.recording.recordings").joinpath(name).read_bytes()
         return parse_recording(gzip.decompress(packed), name)
     return read_recording(recording)
+
+
+def find_recording(name: str) -> Recording:
+    """The recording in the file *name*, else the shipped one of that name; UsageError where there is neither."""
+    there = os.path.exists(name)
+    if name in recordings() and (not there or os.path.isdir(name)):
+        return load_recording(name)
+    if there or os.sep in name:
+        return read_recording(name)
+    hint = f"name a file that --record wrote, or one that comfyreport has: {', '.join(recordings())}"
+    raise UsageError(f"there is no recording {name}", hint=hint)
 
 
 def stream_of(

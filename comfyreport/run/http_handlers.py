@@ -89,10 +89,16 @@ def _finish_nodes(state: RunState, history: responses.History, *, succeeded: boo
 
 
 def _collect_outputs(state: RunState, history: responses.History) -> None:
-    for entry in history.outputs:
-        display = state.nodes.display_id(entry.node)
+    """Collect the outputs in the order of the workflow's nodes.
+
+    History has them in the order of execution, which begins from a set (ComfyUI's execution.py) and differs from one
+    start of the server to the next. Of what one node expanded to, history's order stands: the later came later.
+    """
+    places = {ref.id: place for place, ref in enumerate(state.manifest)}
+    entries = [(state.nodes.display_id(entry.node), entry.ui) for entry in history.outputs]
+    for display, ui in sorted(entries, key=lambda entry: places.get(entry[0], len(places))):
         ref = state.nodes.node(display).ref
-        state.output_collection.add(ref, entry.ui, cached=display in state.nodes.cached)
+        state.output_collection.add(ref, ui, cached=display in state.nodes.cached)
 
 
 HANDLERS: dict[type[Any], Callable[[RunState, Any], None]] = {

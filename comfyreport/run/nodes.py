@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from comfyreport.events import NodeRef, Output
-from comfyreport.run.eta import Bar, Estimate, estimate_run
+from comfyreport.run.eta import Bar, Bars, Estimate, estimate_run
 
 
 class Node:
@@ -38,7 +38,7 @@ class Node:
         self.timed = False
         self.seconds = 0.0
         self.passes = 0
-        self.bars: dict[str, Bar] = {}
+        self.bars: dict[str, Bars] = {}
         self.active_bar: Bar | None = None
         self.outputs: list[Output] = []
 
@@ -65,18 +65,22 @@ class Node:
 
     def observe(self, raw_id: str, value: float, maximum: float, at: float) -> Bar | None:
         """Take in that the bar of *raw_id* moved; the bar, or None if that only set its baseline."""
-        bar = self.bars.get(raw_id)
-        if bar is None:
-            self.passes += 1
+        bars = self.bars.get(raw_id)
+        if bars is None:
             start = self.started if self.start_seen else None
             if start is not None and self.active_bar is not None and raw_id != self.ref.id:
                 start = at if self.active_bar.last_at is None else self.active_bar.last_at
-            bar = self.bars[raw_id] = Bar(start, self.passes)
-        elif bar.starts_over(value, maximum):
             self.passes += 1
-            bar.start_over(self.passes)
+            bars = self.bars[raw_id] = Bars(Bar(start, self.passes))
+        bar = bars.select(value, maximum, at, self.passes + 1)
+        self.passes = max(self.passes, bar.pass_number)
         self.active_bar = bar
         return bar if bar.observe(value, maximum, at) else None
+
+    @property
+    def expected_silence(self) -> float:
+        """Seconds of silence that are usual at the pace of its bar; 0 if nothing is known of that."""
+        return 0.0 if self.active_bar is None else self.active_bar.expected_silence
 
 
 class Nodes:

@@ -88,6 +88,11 @@ class Run(RunState):
             total_bytes=total,
         )
 
+    @property
+    def expected_silence(self) -> float:
+        """Seconds of silence that are usual at the pace of the bars that move; 0 if nothing is known of that."""
+        return max((node.expected_silence for node in self.nodes.active.values()), default=0.0)
+
     def saved(self, index: int, output: ev.Output, at: Instant) -> list[ev.Event]:
         """The output at *index* of `outputs` is on disk."""
         self.outputs[index] = output

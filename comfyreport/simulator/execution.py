@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from .graph import ExecutionList, inputs_of, is_link, signatures, sources
-from .node_classes import is_output
+from comfyreport.sim_nodes.graph import ExecutionList, inputs_of, is_link, signatures, sources
+from comfyreport.sim_nodes.node_classes import is_output
+
 from .nodes import NodeError, NodeResult, node_function
 from .running_prompt import NodeContext, PromptInterrupted, RunningPrompt
 

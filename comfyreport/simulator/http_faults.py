@@ -31,7 +31,7 @@ async def answer(script: Script, request: web.Request, handler: Handler) -> web.
             await script.wait_while("slow_validation")
         if not await _can_answer(script, request):
             return _abort(request)
-        if path.startswith("/history") and script.active("history_500"):
+        if path.startswith(("/history", "/jobs")) and request.method == "GET" and script.active("history_500"):
             return web.Response(status=500, text="500 Internal Server Error")
         response = await handler(request)
         if is_submission:

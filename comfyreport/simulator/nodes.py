@@ -2,7 +2,13 @@
 
 No pixels, models or texts flow between the nodes: a node only takes its time, reports its progress and, if it is an
 output, leaves files. Samplers count their steps, loaders and decoders take time without a word, classes named Save… or
-Preview… (and VHS_VideoCombine) are outputs and leave real files. Test nodes, by class name:
+Preview… (and VHS_VideoCombine) are outputs and leave real files. Nodes to try failures with, which pass on what they
+are given (docs/servers.md tells of them):
+
+* `SimulateError` (message): fails. `SimulateOutOfMemory`: fails as a GPU does whose memory is full.
+* `SimulateBlock` (message, "" for a silent one): blocks the nodes behind it, as an ExecutionBlocker does.
+
+Test nodes of the recordings, by class name:
 
 * `ProbeRaise` (kind `runtime`, `oom` or another): fails.
 * `TestExecutionBlocker` (block, verbose): blocks the nodes behind it.
@@ -24,8 +30,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .graph import Prompt, inputs_of, is_link, sources, upstream
-from .media import PREVIEW_JPEG, Image
+from comfyreport.sim_nodes.graph import Prompt, inputs_of, is_link, sources, upstream
+from comfyreport.sim_nodes.media import PREVIEW_JPEG, Image
+from comfyreport.sim_nodes.node_classes import MEDIA_FORMATS, MODEL_PREVIEWS, MODEL_SAVERS
+
 from .running_prompt import NodeContext
 from .sockets import JPEG, PNG
 
@@ -144,9 +152,11 @@ def _images(context: NodeContext) -> tuple[Image, int]:
 async def _save(context: NodeContext) -> NodeResult:
     await _take_time(context)
     name = context.class_type
+    if name in MODEL_SAVERS or name in MODEL_PREVIEWS:
+        return _save_model(context)
     if name == "PreviewAny":
         return NodeResult({"text": [str(context.inputs.get("source", ""))]})
-    for class_name, suffix, ui_key in _FORMATS:
+    for class_name, suffix, ui_key in MEDIA_FORMATS:
         if name.startswith(class_name):
             return _save_media(context, suffix, ui_key)
     image, count = _images(context)
@@ -156,18 +166,16 @@ async def _save(context: NodeContext) -> NodeResult:
     return NodeResult({"images": files})
 
 
-# Class name, file suffix, key of the output; an empty suffix: by the node's `format`.
-_FORMATS = [
-    ("SaveAnimatedWEBP", "webp", "images"),
-    ("SaveAnimatedPNG", "png", "images"),
-    ("SaveWEBM", "webm", "images"),
-    ("SaveVideo", "mp4", "images"),
-    ("VHS_VideoCombine", "", "gifs"),
-    ("SaveAudioMP3", "mp3", "audio"),
-    ("SaveAudioOpus", "opus", "audio"),
-    ("SaveAudio", "flac", "audio"),
-    ("PreviewAudio", "flac", "audio"),
-]
+def _save_model(context: NodeContext) -> NodeResult:
+    """The file is told as a string, without its folder (recording p33)."""
+    name = context.class_type
+    if name in MODEL_PREVIEWS:
+        prefix, suffix, temporary = MODEL_PREVIEWS[name]
+        return NodeResult({"result": [context.files.save_preview(prefix, suffix, temporary=temporary), None, []]})
+    prefix = str(context.inputs.get("filename_prefix", "3d/ComfyUI"))
+    file = context.files.save(prefix, MODEL_SAVERS[name], temporary=False, mark="")
+    path = "/".join(part for part in (file["subfolder"], file["filename"]) if part)
+    return NodeResult({"result": [path, None, []]})
 
 
 def _save_media(context: NodeContext, suffix: str, ui_key: str) -> NodeResult:
@@ -182,10 +190,22 @@ def _save_media(context: NodeContext, suffix: str, ui_key: str) -> NodeResult:
     return NodeResult({ui_key: [file], **({"animated": [True]} if ui_key == "images" else {})})
 
 
+async def _fail(context: NodeContext) -> None:
+    raise NodeError("RuntimeError", str(context.inputs.get("message") or "failed on request"))
+
+
+async def _run_out_of_memory(context: NodeContext) -> None:
+    raise NodeError("torch.OutOfMemoryError", "CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+async def _block_all(context: NodeContext) -> NodeResult:
+    return NodeResult(blocked=str(context.inputs.get("message", "blocked on request")))
+
+
 async def _raise(context: NodeContext) -> None:
     kind = context.inputs.get("kind", "runtime")
     if kind == "oom":
-        raise NodeError("torch.OutOfMemoryError", "CUDA out of memory. Tried to allocate 20.00 GiB.")
+        await _run_out_of_memory(context)
     if kind == "runtime":
         raise NodeError("RuntimeError", "mat1 and mat2 shapes cannot be multiplied (77x2048 and 768x320)")
     raise NodeError("ValueError", f"raised on request: {kind}")
@@ -271,6 +291,9 @@ async def _output(context: NodeContext) -> NodeResult:
 
 
 _TEST_NODES: dict[str, NodeFunction] = {
+    "SimulateError": _fail,
+    "SimulateOutOfMemory": _run_out_of_memory,
+    "SimulateBlock": _block_all,
     "ProbeRaise": _raise,
     "TestExecutionBlocker": _block,
     "ProbeExpand": _expand,

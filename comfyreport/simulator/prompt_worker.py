@@ -7,13 +7,15 @@ import heapq
 from collections.abc import Collection
 from typing import Any
 
+from comfyreport.sim_nodes.files import FileStore
+from comfyreport.sim_nodes.settings import Settings
+from comfyreport.sim_nodes.validation import ValidationResult, replace_retired, validate
+
 from .execution import Execution
 from .faults import BEFORE_HISTORY, BETWEEN_PROMPTS, Script
-from .files import FileStore
 from .nodes import NodeResult
 from .running_prompt import PromptLost, QueueItem, RunningPrompt
 from .sockets import Sockets
-from .validation import ValidationResult, validate
 
 HISTORY_LIMIT = 1000
 """Entries; the oldest goes first (10,000 in a real server)."""
@@ -23,15 +25,15 @@ that asks at once hits half of the time."""
 
 
 class PromptWorker:
-    def __init__(self, script: Script, *, previews: bool, files: Collection[str] | None) -> None:
+    def __init__(self, script: Script, settings: Settings) -> None:
         self.script = script
+        self.settings = settings
         self.sockets = Sockets(script.outgoing)
-        self.files = FileStore(files)
+        self.files = FileStore(settings.present)
         self.pending: list[QueueItem] = []
         self.running: RunningPrompt | None = None
         self.history: dict[str, Any] = {}
         self.cache: dict[str, NodeResult] = {}
-        self._previews = previews
         self._next_number = 0
         self._item_added = asyncio.Event()
 
@@ -43,7 +45,8 @@ class PromptWorker:
         return -number if front else number
 
     def validate(self, prompt: Any, targets: Collection[str] | None) -> ValidationResult:
-        return validate(prompt, self.files.input_files(), targets)
+        replace_retired(prompt, self.settings)
+        return validate(prompt, self.settings, self.files.input_files(), targets)
 
     def put(self, item: QueueItem) -> None:
         self.script.prompt_accepted(item.prompt_id, behind=bool(self.pending) or self.running is not None)
@@ -69,7 +72,16 @@ class PromptWorker:
     def interrupt(self, prompt_id: str | None) -> None:
         """Stops the running prompt; one that waits can't be interrupted, nor one that comes later."""
         if self.running is not None and prompt_id in (None, self.running.item.prompt_id):
-            self.running.interrupted = True
+            self.running.interrupted.set()
+
+    def cancel(self, prompt_id: str) -> bool:
+        """Takes a prompt out of the queue, or stops it where it runs; False for one that is neither there."""
+        if self.running is not None and self.running.item.prompt_id == prompt_id:
+            self.interrupt(prompt_id)
+            return True
+        waits = any(item.prompt_id == prompt_id for item in self.pending)
+        self.delete([prompt_id])
+        return waits
 
     def lose_prompt(self) -> None:
         """Loses the prompt that waits, else the one that runs; nothing but a status message comes of it."""
@@ -112,7 +124,7 @@ class PromptWorker:
                 self._item_added.clear()
                 await self._item_added.wait()
             item = heapq.heappop(self.pending)
-            running = self.running = RunningPrompt(item, self.sockets, self.files, self.script, self._previews)
+            running = self.running = RunningPrompt(item, self.sockets, self.files, self.script, self.settings)
             execution = Execution(running, self.cache)
             self.send_status()
             in_history = await self._execute(running, execution)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfyreport.sim_nodes.files import FileStore
+from comfyreport.sim_nodes.graph import DynamicPrompt, Prompt, inputs_of, resolve_literal
+from comfyreport.sim_nodes.node_classes import ASYNC_CLASSES
+from comfyreport.sim_nodes.settings import Settings
+from comfyreport.sim_nodes.throttle import Throttle
+
 from .faults import Script
-from .files import FileStore
-from .graph import DynamicPrompt, Prompt, inputs_of, resolve_literal
-from .node_classes import ASYNC_CLASSES
 from .sockets import JPEG, Sockets
+
+PREVIEW_METHODS = ("none", "auto", "latent2rgb", "taesd")
+"""What a prompt may ask for; anything else is the server's own."""
+_MODEL_WORK = re.compile(r"Sampler|Decode|Encode")
 
 
 @dataclass(slots=True)
@@ -48,20 +56,20 @@ class PromptLost(Exception):  # noqa: N818 - no error: a fault that is played
 
 @dataclass
 class RunningPrompt:
-    """`previews`: whether samplers send preview images."""
+    """`settings`: the server's."""
 
     item: QueueItem
     sockets: Sockets
     files: FileStore
     script: Script
-    previews: bool
+    settings: Settings
     messages: list[list[Any]] = field(default_factory=list)
     """What history keeps of the messages: type and data of each."""
     outputs: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     last_node_id: str | None = None
     """The display id of the node that was started last: what a reconnecting client is sent."""
-    interrupted: bool = False
+    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
     lost: bool = False
 
     def __post_init__(self) -> None:
@@ -72,6 +80,9 @@ class RunningPrompt:
         self.no_sync_node = asyncio.Event()
         """Whether no synchronous node is at work: while one is, asynchronous ones stand still."""
         self.no_sync_node.set()
+        asked = self.item.extra_data.get("preview_method") if self.settings.newer else None
+        self.previews = asked != "none" if asked in PREVIEW_METHODS else self.settings.previews
+        """Whether samplers send preview images."""
 
     def state(self, node_id: str) -> dict[str, Any]:
         ids = self.prompt.ids(node_id)
@@ -123,7 +134,7 @@ class RunningPrompt:
         }
 
     def check_interrupted(self) -> None:
-        if self.interrupted:
+        if self.interrupted.is_set():
             raise PromptInterrupted
 
     def check_lost(self) -> None:
@@ -148,6 +159,7 @@ class NodeContext:
         self.is_async = self.class_type in ASYNC_CLASSES
         self.files = running.files
         self._running = running
+        self._throttle = Throttle()
 
     @property
     def submitted_prompt(self) -> str:
@@ -167,21 +179,40 @@ class NodeContext:
 
     async def wait(self, seconds: float) -> None:
         """Works for so long; an asynchronous node stands still while another works (one loop: recording u)."""
-        await self._running.script.wait(seconds)
+        self._throttle.now += seconds
+        if self._running.settings.newer and _MODEL_WORK.search(self.class_type):
+            await self._work_on_model(seconds)
+        else:
+            await self._running.script.wait(seconds)
         while self.is_async and not self._running.no_sync_node.is_set():
             await self._running.no_sync_node.wait()
+
+    async def _work_on_model(self, seconds: float) -> None:
+        """The same, where an interrupt takes effect within one operation of the model (recording f33)."""
+        work = asyncio.ensure_future(self._running.script.wait(seconds))
+        interrupt = asyncio.ensure_future(self._running.interrupted.wait())
+        try:
+            await asyncio.wait((work, interrupt), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+            interrupt.cancel()
+        await self._running.script.wait_while_stalled()
+        self._running.check_interrupted()
 
     async def progress(self, value: float, maximum: float, preview: tuple[int, bytes] | None = None) -> None:
         """One step of a progress bar, with its preview (format and image). Here an interrupt takes effect."""
         running, sockets = self._running, self._running.sockets
         client_id = running.client_id
-        running.check_interrupted()
         value = min(value, maximum)
+        if preview is not None and preview[0] == JPEG and not running.previews:
+            preview = None
+        if running.settings.newer and not self._throttle.passes(value, maximum, preview=preview is not None):
+            await running.reach(self.node_id, value)
+            return
+        running.check_interrupted()
         state = running.state(self.node_id)
         state.update(value=value, max=maximum)
         running.send_progress_state()
-        if preview is not None and preview[0] == JPEG and not running.previews:
-            preview = None
         # A frame with metadata goes before `progress`, the old kind after it (recordings c and n).
         wants_metadata = sockets.wants_metadata(client_id)
         if preview and wants_metadata:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import platform
+import time
 import uuid
 from typing import Any
 
 from aiohttp import BodyPartReader, WSMsgType, web
 
+from comfyreport.sim_nodes.media import media_type
+from comfyreport.sim_nodes.node_classes import NODE_CLASSES, node_replacements, object_info
+from comfyreport.sim_nodes.validation import INVALID_PROMPT_ID, NO_PROMPT, is_job_id
+
+from . import jobs
 from .faults import TICK_SECONDS
 from .http_faults import Handler, answer
-from .media import media_type
-from .node_classes import NODE_CLASSES, object_info
 from .prompt_worker import PromptWorker
 from .running_prompt import QueueItem
 from .sockets import FEATURE_FLAGS, MAX_UPLOAD, message
-from .validation import NO_PROMPT
 
-VERSION = "0.3.64"
-"""The ComfyUI whose recorded traffic is imitated."""
+SENSITIVE_KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
+"""Keys of API nodes, which a newer server tells nobody."""
 SERVER_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
 
 
@@ -29,6 +32,7 @@ class Server:
 
     def __init__(self, worker: PromptWorker) -> None:
         self.worker = worker
+        self.settings = worker.settings
         self.sockets = worker.sockets
         self.script = worker.script
         self.transports: set[asyncio.Transport] = set()
@@ -53,6 +57,17 @@ class Server:
             ("GET", "/object_info", self.get_object_info),
             ("GET", "/object_info/{class_type}", self.get_object_info),
         ]
+        newer: list[tuple[str, str, Handler]] = [
+            # Before the one that takes any id.
+            ("POST", "/jobs/cancel", self.post_jobs_cancel),
+            ("POST", "/jobs/{job_id}/cancel", self.post_job_cancel),
+            ("GET", "/jobs", self.get_jobs),
+            ("GET", "/jobs/{job_id}", self.get_job),
+        ]
+        if self.settings.newer:
+            routes.append(("GET", "/node_replacements", self.get_node_replacements))
+            for method, path, handler in newer:
+                app.router.add_route(method, f"/api{path}", handler)
         for method, path, handler in routes:
             app.router.add_route(method, path, handler)
             app.router.add_route(method, f"/api{path}", handler)
@@ -109,7 +124,7 @@ class Server:
             if first and isinstance(data, dict) and data.get("type") == "feature_flags":
                 flags = data.get("data")
                 self.sockets.set_feature_flags(sid, flags if isinstance(flags, dict) else {})
-                await self.sockets.deliver(socket, message("feature_flags", FEATURE_FLAGS))
+                await self.sockets.deliver(socket, message("feature_flags", self._feature_flags()))
             first = False
 
     def cut_sockets(self) -> None:
@@ -128,16 +143,27 @@ class Server:
         number = float(body["number"]) if "number" in body else self.worker.next_number(bool(body.get("front")))
         if "prompt" not in body:
             return web.json_response({"error": NO_PROMPT, "node_errors": {}}, status=400)
+        if self._wrong_id(body):
+            return web.json_response({"error": INVALID_PROMPT_ID, "node_errors": {}}, status=400)
         validation = self.worker.validate(body["prompt"], body.get("partial_execution_targets"))
         if validation.error is not None:
             return web.json_response({"error": validation.error, "node_errors": validation.node_errors}, status=400)
         extra_data = dict(body.get("extra_data") or {})
         if "client_id" in body:
             extra_data["client_id"] = body["client_id"]
-        new_id = "prompt_id" not in body or self.script.active("other_id")
-        prompt_id = str(uuid.uuid4()) if new_id else str(body["prompt_id"])
+        given = body.get("prompt_id", "") if self.settings.newer else str(body.get("prompt_id", ""))
+        prompt_id = str(uuid.uuid4()) if not given or self.script.active("other_id") else given
+        if self.settings.newer:
+            extra_data["create_time"] = int(time.time() * 1000)
+            for key in SENSITIVE_KEYS:
+                extra_data.pop(key, None)
         self.worker.put(QueueItem(number, prompt_id, body["prompt"], extra_data, validation.outputs))
         return web.json_response({"prompt_id": prompt_id, "number": number, "node_errors": validation.node_errors})
+
+    def _wrong_id(self, body: dict[str, Any]) -> bool:
+        """Whether a newer server refuses the id that the client has chosen for its prompt."""
+        given = body.get("prompt_id")
+        return self.settings.newer and given is not None and not is_job_id(given)
 
     async def get_queue(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(self.worker.queue())
@@ -175,6 +201,39 @@ class Server:
             self.worker.cache.clear()
         return web.Response()
 
+    # Jobs
+
+    async def get_jobs(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return web.json_response(jobs.listing(self.worker, request.query))
+        except jobs.BadQueryError as error:
+            return web.json_response({"error": str(error)}, status=400)
+
+    async def get_job(self, request: web.Request) -> web.StreamResponse:
+        job = jobs.find(self.worker, request.match_info["job_id"])
+        if job is None:
+            return web.json_response({"error": "Job not found"}, status=404)
+        return web.json_response(job)
+
+    async def post_job_cancel(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"cancelled": self.worker.cancel(request.match_info["job_id"])})
+
+    async def post_jobs_cancel(self, request: web.Request) -> web.StreamResponse:
+        try:
+            body = await request.json()
+        except ValueError:
+            return web.json_response({"error": "Request body must be valid JSON"}, status=400)
+        ids = body.get("job_ids") if isinstance(body, dict) else None
+        if not isinstance(ids, list):
+            return web.json_response({"error": "job_ids must be a list"}, status=400)
+        invalid = [each if isinstance(each, str) else repr(each) for each in ids if not is_job_id(each)]
+        if invalid:
+            answer = {"error": "job_ids contains invalid id(s)", "invalid_ids": invalid}
+            return web.json_response(answer, status=400)
+        # All of them, however the first one went.
+        cancelled = [self.worker.cancel(each) for each in ids]
+        return web.json_response({"cancelled": any(cancelled)})
+
     # Files
 
     async def get_view(self, request: web.Request) -> web.StreamResponse:
@@ -182,6 +241,7 @@ class Server:
         name = query.get("filename", "")
         if not name or name.startswith("/") or ".." in name:
             return web.Response(status=400)
+        name = name.rpartition("/")[2]
         content = self.worker.files.read(query.get("type", "output"), query.get("subfolder", ""), name)
         if content is None:
             return web.Response(status=404)
@@ -214,7 +274,7 @@ class Server:
             "os": platform.system().lower(),
             "ram_total": 32 * 2**30,
             "ram_free": 24 * 2**30,
-            "comfyui_version": VERSION,
+            "comfyui_version": self.settings.version,
             "python_version": platform.python_version(),
             "pytorch_version": "simulated",
             "embedded_python": False,
@@ -222,6 +282,16 @@ class Server:
         }
         device |= {"torch_vram_total": 2 * 2**30, "torch_vram_free": 2**30}
         return web.json_response({"system": system, "devices": [device]})
+
+    def _feature_flags(self) -> dict[str, Any]:
+        """The answer to a client's flags."""
+        if not self.settings.newer:
+            return FEATURE_FLAGS
+        more = {"supports_model_type_tags": True, "extension": {"manager": {"supports_v4": True}}}
+        return FEATURE_FLAGS | more | {"node_replacements": True, "assets": False}
+
+    async def get_node_replacements(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(node_replacements())
 
     async def get_object_info(self, request: web.Request) -> web.StreamResponse:
         info: dict[str, Any] = object_info(sorted(self.worker.files.present or ()))

@@ -12,6 +12,8 @@ from types import TracebackType
 
 from aiohttp import web
 
+from comfyreport.sim_nodes.settings import VERSION, Settings
+
 from .faults import Breakpoint, Fault, Script
 from .prompt_worker import PromptWorker
 from .server import Server
@@ -26,8 +28,9 @@ class Simulator:
         with Simulator(speed=10) as simulator:
             requests.post(f"{simulator.url}/prompt", json={"prompt": workflow, "client_id": "me"})
 
-    `port` 0 takes a free one. All waits are divided by `speed`. `previews` is the server's --preview-method.
-    `files` are the model and input files that it has; None: every one that a workflow asks for.
+    `port` 0 takes a free one. All waits are divided by `speed`. The rest is what `Settings` has: which `version` of
+    ComfyUI it resembles, whether samplers send `previews` by themselves, which `files` it has, and whether it is
+    `strict` about those and about node classes.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class Simulator:
         speed: float = 1.0,
         previews: bool = True,
         files: Collection[str] | None = None,
+        strict: bool = False,
+        version: str = VERSION,
     ) -> None:
         if not speed > 0:
             raise ValueError(f"speed must be greater than 0, not {speed}")
@@ -46,7 +51,8 @@ class Simulator:
         self._port = port
         self._speed = speed
         self._script = Script(speed, self._begin_fault)
-        self._new_worker = partial(PromptWorker, self._script, previews=previews, files=files)
+        self.settings = Settings(version=version, previews=previews, files=files, strict=strict)
+        self._new_worker = partial(PromptWorker, self._script, self.settings)
         self._worker = self._new_worker()
         self._server: Server
         self._restart_after: float | None = None
@@ -184,10 +190,10 @@ async def close_listener(listener: asyncio.Server) -> None:
     listener.close()
 
 
-def serve(port: int, speed: float, announce: Callable[[str], None]) -> None:
+def serve(port: int, speed: float, announce: Callable[[str], None], *, strict: bool = False) -> None:
     """Serves until KeyboardInterrupt, or until something else (SystemExit from a signal handler) is raised in this
     thread. `announce` is told the base URL once the server is listening."""
-    with Simulator(port=port, speed=speed) as simulator:
+    with Simulator(port=port, speed=speed, strict=strict) as simulator:
         try:
             announce(simulator.url)
             threading.Event().wait()

@@ -33,7 +33,7 @@ SAID = {
         "Access(": "success",
         "Timing(": "success",
     },
-    "docs/recordings.md": {"replay": '"type":"run_finished"'},
+    "docs/recordings.md": {"replay run.recording": '"type":"run_finished"', "replay txt2img": "as recorded: 1"},
     "docs/reporters.md": {"ls -l": "pictures/sd15"},
     "docs/servers.md": {
         "gpu-box": "made/sd15",

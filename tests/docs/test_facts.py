@@ -54,7 +54,9 @@ def test_arguments() -> None:
     assert told == [set(inspect.signature(each).parameters) for each in callables]
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "json"], ids=lambda block: block.id)
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == "json" and not block.file], ids=lambda block: block.id
+)
 def test_json_lines(block: Block) -> None:
     line = json.loads(block.text)
     jsonschema.validate(line, json_schema())
@@ -92,7 +94,8 @@ def test_passes_names_and_cached_nodes(tmp_path: Path) -> None:
         "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "readme"}},
     }
     told = []
-    with Simulator(speed=20) as simulator:
+    # A newer server tells of the second round of one bar its end alone.
+    with Simulator(speed=20, version="0.3.64") as simulator:
         for name in ("first", "second"):
             path = tmp_path / name
             run_generation(graph, server=simulator.url, reporters=[f"console={path}"])

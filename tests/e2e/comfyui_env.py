@@ -6,6 +6,9 @@ the settings that point into that wheel. Run by itself, this module makes the en
 
 An environment is made under a temporary name, tried out, and renamed when it is complete. A virtual
 environment's scripts don't survive a renaming, its ``python`` does: only that is ever used.
+
+COMFYREPORT_TEST_COMFYUI=DIR takes another ComfyUI that is set up already: its tree in ``DIR/ComfyUI``, ``DIR/app`` or
+DIR itself, and its virtual environment in ``DIR/venv`` or ``DIR/.venv``.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +31,9 @@ REQUIREMENTS = HERE / "comfyui-requirements.txt"
 BARE_REQUIREMENTS = HERE / "comfyui-requirements-bare.txt"
 STUBS = HERE / "stubs"
 CACHE_VARIABLE = "COMFYREPORT_TEST_CACHE"
+COMFYUI_VARIABLE = "COMFYREPORT_TEST_COMFYUI"
+PACKED_VERSION = "0.3.75"
+"""The ComfyUI that the wheel carries."""
 PYTHON_VERSION = (3, 11)
 LAYOUT = 1  # raise it when what is made from the same lists changes
 
@@ -52,11 +59,28 @@ class Environment:
 
     @property
     def python(self) -> Path:
-        return self.root / "venv" / "bin" / "python"
+        return self._first("venv/bin/python", ".venv/bin/python")
 
     @property
     def comfyui(self) -> Path:
-        return self.root / "ComfyUI"
+        return self._first("ComfyUI/main.py", "app/main.py", "main.py").parent
+
+    @property
+    def version(self) -> str:
+        """ComfyUI's version, as it says itself."""
+        text = (self.comfyui / "comfyui_version.py").read_text(encoding="utf-8")
+        found = re.search(r'__version__ = "([^"]+)"', text)
+        assert found is not None, text
+        return found[1]
+
+    @property
+    def newer(self) -> bool:
+        """Whether it is newer than 0.3: it throttles progress, wants UUIDs, and has a jobs API."""
+        return not self.version.startswith("0.3.")
+
+    def _first(self, *places: str) -> Path:
+        """The first of these that is there, else the first."""
+        return next((self.root / place for place in places if (self.root / place).exists()), self.root / places[0])
 
 
 def cache_folder() -> Path:
@@ -135,7 +159,10 @@ def _version_of(python: Path) -> tuple[int, int] | None:
 
 
 def ensure() -> Environment:
-    """The environment for the present lists, made now if the cache doesn't have it."""
+    """The environment that the variable names, else that for the present lists, made now if the cache lacks it."""
+    chosen = os.environ.get(COMFYUI_VARIABLE)
+    if chosen:
+        return _existing(Environment(Path(chosen).expanduser().resolve()))
     cache = cache_folder()
     root = cache / f"comfyui-{environment_key()}"
     if root.is_dir():
@@ -152,6 +179,14 @@ def ensure() -> Environment:
         partial.rename(root)
     say(f"complete: {root}")
     return Environment(root)
+
+
+def _existing(environment: Environment) -> Environment:
+    for path in (environment.python, environment.comfyui / "main.py"):
+        if not path.exists():
+            raise EnvironmentSetupError(f"{COMFYUI_VARIABLE}={environment.root}: there is no {path}")
+    say(f"ComfyUI {environment.version} of {environment.root}")
+    return environment
 
 
 def _make(environment: Environment) -> None:

@@ -132,6 +132,20 @@ def test_a_stall_says_what_is_known_of_the_server(monkeypatch: Patch) -> None:
     assert "does not answer over HTTP" in stalled.message
 
 
+@pytest.mark.parametrize(("step", "stalls"), [(1, 0), (11, 0), (2, 1)])
+def test_a_bar_whose_pace_explains_the_silence_is_not_stalled(monkeypatch: Patch, step: int, stalls: int) -> None:
+    """Of 2,000 steps the server sends each tenth; one that sends them all has stopped where 40 s bring none."""
+    world = World(monkeypatch)
+    world.running = [PROMPT]
+    world.begin()
+    world.states(1.0, n4="running")
+    for told in {1, step}:
+        world.say(1.0 + 4.0 * told, "progress", node="4", value=told, max=2000)
+    world.end(1.0 + 4.0 * (step + 10))
+    assert world.play().status == "success"
+    assert world.codes().count("stalled") == stalls
+
+
 def test_a_place_in_the_queue_is_no_stall(monkeypatch: Patch) -> None:
     world = World(monkeypatch)
     world.running = ["other"]

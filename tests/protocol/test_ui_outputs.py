@@ -74,6 +74,61 @@ def test_invalid_endings_have_no_type(ending: str) -> None:
     assert media_type_of(f"foo.{ending}") is None
 
 
+HEX = "1e440938f5d2457b9ae9274350b1c8e8"
+
+
+@pytest.mark.parametrize(
+    ("told", "filename", "subfolder", "folder"),
+    [
+        ("3d/adv_00002.glb", "adv_00002.glb", "3d", "output"),
+        ("mesh.GLB", "mesh.GLB", "", "output"),
+        ("a/b/cloud_00001.ply", "cloud_00001.ply", "a/b", "output"),
+        ("3d\\sub/adv_00002.splat", "adv_00002.splat", "3d\\sub", "output"),
+        ("Rodin\\mesh.obj", "mesh.obj", "Rodin", "output"),
+        (f"preview3d_{HEX}.glb", f"preview3d_{HEX}.glb", "", "output"),
+        (f"preview3d_advanced_{HEX}.glb", f"preview3d_advanced_{HEX}.glb", "", "temp"),
+        (f"preview_splat_{HEX}.spz", f"preview_splat_{HEX}.spz", "", "temp"),
+        (f"preview_pointcloud_{HEX}.ply", f"preview_pointcloud_{HEX}.ply", "", "temp"),
+        (f"3d/preview_splat_{HEX}.spz", f"preview_splat_{HEX}.spz", "3d", "output"),
+    ],
+)
+def test_a_3d_result_is_a_file_though_it_is_told_as_a_string(
+    told: str, filename: str, subfolder: str, folder: str
+) -> None:
+    output, camera, info = read({"result": [told, {"position": {"x": 1}}, []]})
+    assert (output.kind, output.value) == ("model", None)
+    assert (output.filename, output.subfolder, output.folder) == (filename, subfolder, folder)
+    assert output.url == view_url(BASE, filename, subfolder, folder)
+    assert [camera.kind, info.kind] == ["value", "value"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "https://example.org/x.glb",
+        "/srv/x.glb",
+        "\\\\host\\x.glb",
+        "C:\\x.glb",
+        "../x.glb",
+        "a/../x.glb",
+        "a\nb.glb",
+        ".glb",
+        "3d/.glb",
+        "3d/",
+        "a.png",
+        "temp/bg_1.png",
+        "",
+    ],
+)
+def test_other_results_are_texts(told: str) -> None:
+    [output] = read({"result": [told]})
+    assert (output.kind, output.value, output.filename) == ("text", told, None)
+
+
+def test_a_text_that_ends_like_a_3d_file_is_a_text() -> None:
+    assert [output.kind for output in read({"text": ["3d/x.glb"], "string": "x.glb"})] == ["text", "text"]
+
+
 def test_texts_and_values() -> None:
     outputs = read({"text": ["one", ""], "string": "two", "number": [1.5, None], "tags": [["a"]], "sizes": {"w": 1}})
     assert [(output.kind, output.value) for output in outputs] == [

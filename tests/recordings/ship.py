@@ -29,6 +29,7 @@ NAMES = {
     "interrupted": "f_interrupt_midway",
     "loop": "k_for_loop",
     "lost": "l_server_killed",
+    "model-3d": "0.33/p33_3d_outputs",
     "many": "y_two_hundred_nodes",
     "node-error": "d_node_error",
     "parallel": "u_parallel_nodes",
@@ -37,11 +38,12 @@ NAMES = {
     "reconnect": "m_reconnect",
     "rejected": "e_validation_error",
     "text": "v_text_progress",
+    "throttled": "0.33/h33_throttled_progress",
     "txt2img": "a2_no_previews",
     "video": "j2_video_and_preview",
 }
 # Of several prompts in one recording, the one that ships; the first one, unless it stands here.
-PROMPT = {"g_queue_three": 2}
+PROMPT = {"g_queue_three": 2, "0.33/h33_throttled_progress": 1}
 
 # The notes that comfyreport would have written, had it made the recording.
 NOTES: dict[str, dict[str, Any]] = {
@@ -84,7 +86,7 @@ def needed(records: Iterable[dict[str, Any]], prompt: int) -> Iterator[dict[str,
     requests = responses = -1
     for record in records:
         path = str(record.get("path", ""))
-        if record["kind"] == "http" and path.startswith(("/view", "/object_info", "/system_stats")):
+        if record["kind"] == "http" and path.startswith(("/view", "/object_info", "/system_stats", "/api/jobs")):
             continue
         if record["kind"] == "http" and path == "/prompt" and record.get("method") == "POST":
             requests += record["dir"] == "out"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from comfyreport import events as ev
 from comfyreport.events import NodeError, NodeRef
 from comfyreport.protocol import responses
@@ -48,6 +50,19 @@ def test_a_server_that_gives_another_id_is_followed() -> None:
     assert [(event.prompt_id, event.time, event.elapsed) for event in feeder.events] == [("given", 1002.0, 2.0)] * 4
     assert [event.source for event in feeder.events] == ["http", "http", "ws", "ws"]
     assert feeder.feed(3.0, executing("3", prompt_id=PROMPT)) == []
+
+
+def test_outputs_come_in_the_workflows_order() -> None:
+    """What one node expanded to stays as history has it; what is unknown is last."""
+    for order in itertools.permutations(["12", "3", "7", "5.0.0.1", "5.0.0.0", "99"]):
+        feeder = start("12", "5", "3", "7")
+        entries = [responses.HistoryOutput(node, {"images": [{"filename": f"{node}.png"}]}) for node in order]
+        feeder.feed(1.0, history(outputs=tuple(entries)))
+        inner = [node for node in order if node.startswith("5.")]
+        wanted = [f"{node}.png" for node in ("12", *inner, "3", "7", "99")]
+        assert [output.filename for output in feeder.finish(2.0).outputs] == wanted
+        told = [event.output.filename for event in feeder.events if isinstance(event, ev.OutputReady)]
+        assert told == wanted
 
 
 def test_dropped_outputs_are_warned_of_and_make_the_run_partial() -> None:

@@ -149,3 +149,81 @@ def test_a_bar_begun_anew_by_a_node_that_runs_again_has_a_new_start() -> None:
         assert bar is not None
         assert (bar.pass_number, bar.eta(at + 4.0)) == (1, 4.0)
         node.stop(at + 5.0)
+
+
+def observe(*observations: tuple[float, float, float], started: float = 0.0) -> list[tuple[int, float | None]]:
+    """Passes and speeds of (value, maximum, second)."""
+    node = Node(NodeRef(id="1"))
+    node.start(started, start_seen=True)
+    found = []
+    for value, maximum, at in observations:
+        bar = node.observe("1", value, maximum, at)
+        assert bar is not None
+        found.append((bar.pass_number, bar.speed(at)))
+    return found
+
+
+def test_a_step_past_the_end_is_no_pass() -> None:
+    """A sampler that chooses its own steps tells those past the total as the total."""
+    steps = [(step, 6.0, float(step)) for step in range(1, 7)] + [(6, 6.0, float(at)) for at in range(7, 29)]
+    assert observe(*steps) == [(1, 1.0)] * 28
+
+
+def test_passes_that_were_not_heard() -> None:
+    heard = [(step, 4.0, float(step)) for step in range(1, 5)]
+    assert observe(*heard, (4, 4, 8.5), (4, 4, 12.0))[4:] == [(2, 1.0), (3, 1.0)]
+    assert observe(*heard, (4, 4, 8.0), (1, 4, 10.0), (2, 4, 11.0))[4:] == [(2, 1.0), (3, 0.5), (3, 2 / 3)]
+
+
+def test_a_bar_of_two_messages_tells_nothing_of_unheard_passes() -> None:
+    assert observe((1, 2, 1.0), (2, 2, 2.0), (2, 2, 9.0)) == [(1, 1.0)] * 3
+
+
+def test_an_inner_bar_doesnt_disturb_the_outer_one() -> None:
+    outer = [(1, 10.0, 10.0), (1, 3, 12.0), (2, 3, 14.0), (3, 3, 16.0), (2, 10.0, 20.0), (1, 3, 22.0), (3, 10.0, 30.0)]
+    assert observe(*outer) == [(1, 0.1), (2, 0.5), (2, 0.5), (2, 0.5), (1, 0.1), (3, 0.5), (1, 0.1)]
+
+
+def test_a_corrected_maximum_and_the_pass_behind_it() -> None:
+    """A pass that begins again with the maximum that the last one began with is no second bar."""
+    first = [(1, 4, 1.0), (2, 5, 2.0), (3, 6, 3.0), (6, 6, 6.0)]
+    again = [(1, 4, 8.0), (2, 5, 10.0)]
+    assert observe(*first, *again) == [(1, 1.0)] * 4 + [(2, 0.5)] * 2
+    assert observe((5, 10, 5.0), (6, 9, 6.0), (7, 8, 7.0)) == [(1, 1.0)] * 3, "it may shrink"
+
+
+def test_many_maxima_are_not_kept() -> None:
+    steps = [(step, float(maximum), float(maximum)) for step, maximum in enumerate(range(100, 1100), 1)]
+    assert len(observe(*steps)) == 1000
+    assert observe(*steps)[-1][1] == pytest.approx(1000 / 1099)
+
+
+@pytest.mark.parametrize(
+    ("observations", "seconds"),
+    [
+        ([], 0.0),
+        ([(1, 20, 5.0)], 5.0),
+        ([(1, 20, 5.0), (3, 20, 15.0)], 10.0),
+        # Half a percent of 2,000 steps of 4 s: the next one heard is the eleventh.
+        ([(1, 2000, 4.0)], 40.0),
+        ([(1, 2000, 4.0), (11, 2000, 44.0)], 40.0),
+        # This server tells each step.
+        ([(1, 2000, 4.0), (2, 2000, 8.0)], 4.0),
+        # Full: another pass would be heard at its end.
+        ([(1, 2, 4.0), (2, 2, 8.0)], 8.0),
+        ([(1e-300, 1.0, 8.0)], 3600.0),
+    ],
+)
+def test_the_silence_that_a_bars_pace_explains(observations: list[tuple[float, float, float]], seconds: float) -> None:
+    node = Node(NodeRef(id="1"))
+    node.start(0.0, start_seen=True)
+    for value, maximum, at in observations:
+        node.observe("1", value, maximum, at)
+    assert node.expected_silence == pytest.approx(seconds)
+
+
+def test_a_bar_whose_pace_is_unknown_explains_no_silence() -> None:
+    node = Node(NodeRef(id="1"))
+    node.start(0.0, start_seen=False)
+    assert node.observe("1", 5, 2000, 4.0) is None
+    assert node.expected_silence == 0.0

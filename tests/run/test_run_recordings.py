@@ -285,10 +285,10 @@ KINDS = {
     "restart": 3,
     "past_total": 1,
     "zero_total": 0,
-    "two_bars": None,
+    "two_bars": 1,
     "burst": 1,
 }
-"""The prompts of the recording of bars, and how many passes each has; two bars that are mixed are nobody's guess."""
+"""The prompts of the recording of bars, and how many passes each has."""
 
 
 @pytest.mark.parametrize(("number", "name"), list(enumerate(KINDS)))
@@ -296,10 +296,44 @@ def test_bars_of_all_kinds(number: int, name: str) -> None:
     steps = [event for event in play_recording("x_progress_kinds", number) if isinstance(event, ev.NodeProgress)]
     passes = [event.pass_number for event in steps]
     assert passes == sorted(passes)
-    if KINDS[name] is None:
-        assert passes[-1] > 1
-    else:
-        assert sorted(set(passes)) == list(range(1, (KINDS[name] or 0) + 1))
+    assert sorted(set(passes)) == list(range(1, KINDS[name] + 1))
+
+
+def test_two_bars_in_turns_have_each_its_own_speed() -> None:
+    steps = [event for event in play_recording("x_progress_kinds", 6) if isinstance(event, ev.NodeProgress)]
+    for maximum, speed in ((4, 19), (8, 38)):
+        speeds = [event.steps_per_second for event in steps if event.max_steps == maximum]
+        assert speeds == [pytest.approx(speed, rel=0.1)] * 4
+
+
+THROTTLED = "0.33/h33_throttled_progress"
+
+
+def throttled(number: int) -> list[ev.NodeProgress]:
+    return [event for event in play_recording(THROTTLED, number) if isinstance(event, ev.NodeProgress)]
+
+
+def test_a_pass_of_which_only_the_end_was_heard() -> None:
+    """Six steps of 0.25 s, twice; of the second pass the server sends the last one alone."""
+    steps = throttled(0)
+    assert [(event.step, event.pass_number) for event in steps] == [*((step, 1) for step in range(1, 7)), (6, 2)]
+    assert {event.eta_seconds for event in steps[-2:]} == {0.0}
+    assert [event.steps_per_second for event in steps] == [pytest.approx(4.0, rel=0.05)] * 7
+
+
+def test_a_throttled_bar_has_the_speed_of_all_its_steps() -> None:
+    speeds = [event.steps_per_second for event in throttled(1)]
+    assert len(speeds) == 32
+    assert speeds == [pytest.approx(94, rel=0.07)] * 32
+
+
+def test_a_throttled_inner_bar_makes_no_speed_up() -> None:
+    """Four steps, each with an inner bar of two: some 0.45 s a step, of which little is heard."""
+    steps = throttled(2)
+    assert [event.steps_per_second for event in steps if event.max_steps == 2] == [None] * 4
+    outer = [event for event in steps if event.max_steps == 4]
+    assert [(event.step, event.pass_number) for event in outer] == [(1, 1), (3, 1), (4, 1)]
+    assert [event.steps_per_second for event in outer[1:]] == pytest.approx([2.84, 2.65], rel=0.05)
 
 
 OLD = ("a2_no_previews", "c_partial_cache", "d_node_error", "f_interrupt_midway", "h_no_progress", "x_progress_kinds")

@@ -1,4 +1,4 @@
-"""One fast simulator and a client of it."""
+"""One fast simulator, of either generation, and a client of it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from .client import Client, connected
 FAST = 1000.0
 
 
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    with Simulator(speed=FAST) as started:
+OLDER, NEWER = "0.3.64", "0.33.0"
+
+
+@pytest.fixture(params=[OLDER, NEWER])
+def simulator(request: pytest.FixtureRequest) -> Iterator[Simulator]:
+    with Simulator(speed=FAST, version=request.param) as started:
         yield started
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -85,6 +86,7 @@ def test_batch_makes_several_pictures_with_numbers(client: Client) -> None:
         ("SaveAudioMP3", {}, "audio", b""),
         ("SaveAudioOpus", {}, "audio", b"OggS"),
         ("PreviewAudio", {}, "audio", b"fLaC"),
+        ("SaveGLB", {}, "3d", b"glTF"),
     ],
 )
 def test_clips_are_real_files(client: Client, class_type: str, inputs: dict[str, Any], key: str, start: bytes) -> None:
@@ -96,6 +98,30 @@ def test_clips_are_real_files(client: Client, class_type: str, inputs: dict[str,
     assert answer.status_code == 200
     assert answer.content.startswith(start)
     assert answer.content
+
+
+@pytest.mark.parametrize(
+    ("class_type", "name", "folder", "start"),
+    [
+        ("Save3DAdvanced", "a/b_00001.glb", "output", b"glTF"),
+        ("SaveGaussianSplat", "a/b_00001.ply", "output", b"ply"),
+        ("SavePointCloud", "a/b_00001.ply", "output", b"ply"),
+        ("Preview3D", "preview3d_HEX.glb", "output", b"glTF"),
+        ("Preview3DAdvanced", "preview3d_advanced_HEX.glb", "temp", b"glTF"),
+        ("PreviewGaussianSplat", "preview_splat_HEX.ply", "temp", b"ply"),
+        ("PreviewPointCloud", "preview_pointcloud_HEX.ply", "temp", b"ply"),
+    ],
+)
+def test_3d_files_are_told_as_strings(client: Client, class_type: str, name: str, folder: str, start: bytes) -> None:
+    prompt = probe("ImageInvert")
+    prompt["3"] = {"class_type": class_type, "inputs": {"model_3d": ["2", 0], "filename_prefix": "a/b"}}
+    path, camera, info = outputs(client, prompt)["3"]["result"]
+    assert re.sub("[0-9a-f]{32}", "HEX", path) == name
+    assert (camera, info) == (None, [])
+    subfolder, _, filename = path.rpartition("/")
+    assert view(client, {"filename": filename, "subfolder": subfolder, "type": folder}).content.startswith(start)
+    if subfolder:
+        assert view(client, {"filename": path, "type": folder}).status_code == 404
 
 
 def test_unknown_file_is_not_found_and_an_escape_refused(client: Client) -> None:
@@ -156,9 +182,9 @@ def test_every_route_exists_under_api_too(client: Client) -> None:
         assert client.get(f"/api{path}").keys() == client.get(path).keys()
 
 
-def test_server_tells_about_itself(client: Client) -> None:
+def test_server_tells_about_itself(simulator: Simulator, client: Client) -> None:
     stats = client.get("/system_stats")
-    assert stats["system"]["comfyui_version"] == "0.3.64"
+    assert stats["system"]["comfyui_version"] == simulator.settings.version
     assert stats["devices"][0]["vram_total"] > stats["devices"][0]["vram_free"] > 0
     sampler = client.get("/object_info/KSampler")["KSampler"]
     assert sampler["input"]["required"]["steps"][1]["max"] == 10000

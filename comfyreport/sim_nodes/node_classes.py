@@ -1,14 +1,18 @@
 """What the simulator knows about node classes: inputs, output types, which are outputs, which are asynchronous.
 
-Only a few classes have their inputs declared, those that validation (recording e) and `/object_info` need. Every
-other class is accepted with any inputs.
+Only a few classes have their inputs declared, those that validation (recordings e and e33) and `/object_info` need.
+Every other class is accepted with any inputs, on a strict server if ComfyUI has it.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import Any
+
+from comfyreport.sim_nodes.settings import Settings
 
 NOT_INSTALLED = "NotInstalled"
 """A class whose name ends in this is not installed: the way to a `missing class` answer."""
@@ -30,6 +34,9 @@ SCHEDULERS = _words("simple sgm_uniform karras exponential ddim_uniform beta nor
 
 MODEL_FILE, UPLOADED_FILE = "FILES", "UPLOAD"
 """The types of inputs that name a file; in what goes to clients the type is the list of files."""
+
+MODEL_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+"""What the name of a model file ends in."""
 
 InputConfig = list[Any]
 """An input's declaration as ComfyUI writes it: `[type, options]`, the type a list of values for a choice."""
@@ -90,6 +97,62 @@ NODE_CLASSES = {
     "EmptyImage": NodeClass({"width": _SIZE, "height": _SIZE, "batch_size": _BATCH}, ("IMAGE",), "image"),
     "ImageScale": NodeClass({"image": _IMAGE, **_SCALED_SIZE}, ("IMAGE",), "image/upscaling"),
     "ImageInvert": NodeClass({"image": _IMAGE}, ("IMAGE",), "image"),
+    "ImageBlur": NodeClass(
+        {
+            "image": _IMAGE,
+            "blur_radius": _int(1, 1, 31, step=1),
+            "sigma": ["FLOAT", {"default": 1.0, "min": 0.1, "max": 10.0, "step": 0.1}],
+        },
+        ("IMAGE",),
+        "image/postprocessing",
+    ),
+    "ControlNetLoader": NodeClass({"control_net_name": [MODEL_FILE, {}]}, ("CONTROL_NET",), "loaders"),
+    "ConditioningAverage": NodeClass(
+        {
+            "conditioning_to": _CONDITIONING,
+            "conditioning_from": _CONDITIONING,
+            "conditioning_to_strength": ["FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}],
+        },
+        ("CONDITIONING",),
+        "conditioning",
+    ),
+    # What goes in comes out, if anything does: see `nodes`.
+    "SimulateError": NodeClass({}, ("*",)),
+    "SimulateOutOfMemory": NodeClass({}, ("*",)),
+    "SimulateBlock": NodeClass({}, ("*",)),
+}
+
+RETIRED = {
+    "T2IAdapterLoader": ("ControlNetLoader", {"control_net_name": "t2i_adapter_name"}),
+    "Load3DAnimation": ("Load3D", {}),
+    "Preview3DAnimation": ("Preview3D", {}),
+    "SDV_img2vid_Conditioning": ("SVD_img2vid_Conditioning", {}),
+    "ConditioningAverage ": ("ConditioningAverage", {}),
+}
+"""Classes that 0.33 has no more: what takes their place, and which of its inputs were called what (recording e33)."""
+
+# Class name, file suffix, key of the output; an empty suffix: by the node's `format`.
+MEDIA_FORMATS = [
+    ("SaveAnimatedWEBP", "webp", "images"),
+    ("SaveAnimatedPNG", "png", "images"),
+    ("SaveWEBM", "webm", "images"),
+    ("SaveVideo", "mp4", "images"),
+    ("VHS_VideoCombine", "", "gifs"),
+    ("SaveAudioMP3", "mp3", "audio"),
+    ("SaveAudioOpus", "opus", "audio"),
+    ("SaveAudio", "flac", "audio"),
+    ("PreviewAudio", "flac", "audio"),
+    ("SaveGLB", "glb", "3d"),
+]
+
+
+# 3D: of what saves, the file suffix; of what previews, the beginning of the name and whether it is temporary.
+MODEL_SAVERS = {"Save3DAdvanced": "glb", "SaveGaussianSplat": "ply", "SavePointCloud": "ply"}
+MODEL_PREVIEWS = {
+    "Preview3D": ("preview3d", "glb", False),
+    "Preview3DAdvanced": ("preview3d_advanced", "glb", True),
+    "PreviewGaussianSplat": ("preview_splat", "ply", True),
+    "PreviewPointCloud": ("preview_pointcloud", "ply", True),
 }
 
 ASYNC_CLASSES = frozenset({"TestSleep"})
@@ -97,8 +160,17 @@ ASYNC_CLASSES = frozenset({"TestSleep"})
 _OUTPUT_CLASS = re.compile(r"(Save|Preview)|(VHS_VideoCombine|ProbeOutput)$")
 
 
-def is_installed(class_type: str) -> bool:
-    return not class_type.endswith(NOT_INSTALLED)
+def is_installed(class_type: str, settings: Settings) -> bool:
+    if class_type.endswith(NOT_INSTALLED) or (settings.newer and class_type in RETIRED):
+        return False
+    return not settings.strict or class_type in NODE_CLASSES or class_type in core_classes()
+
+
+@cache
+def core_classes() -> frozenset[str]:
+    """The classes that ComfyUI 0.33.0 itself has, without those of API nodes."""
+    names = resources.files("comfyreport.sim_nodes").joinpath("core_classes.txt").read_text(encoding="utf-8")
+    return frozenset(names.splitlines())
 
 
 def is_output(class_type: str) -> bool:
@@ -108,7 +180,10 @@ def is_output(class_type: str) -> bool:
 
 def public_config(config: InputConfig, files: list[str]) -> InputConfig:
     """The declaration as clients see it."""
-    return [files, config[1]] if config[0] in (MODEL_FILE, UPLOADED_FILE) else config
+    if config[0] not in (MODEL_FILE, UPLOADED_FILE):
+        return config
+    models = config[0] == MODEL_FILE
+    return [[name for name in files if name.lower().endswith(MODEL_SUFFIXES) == models], config[1]]
 
 
 def object_info(files: list[str]) -> dict[str, Any]:
@@ -129,3 +204,13 @@ def object_info(files: list[str]) -> dict[str, Any]:
         }
         for name, node_class in NODE_CLASSES.items()
     }
+
+
+def node_replacements() -> dict[str, Any]:
+    """The answer of `/node_replacements`, for the classes that are gone."""
+    answer = {}
+    for old, (new, names) in RETIRED.items():
+        mapping = [{"new_id": new_name, "old_id": old_name} for new_name, old_name in names.items()] or None
+        replacement = {"new_node_id": new, "old_node_id": old, "old_widget_ids": None}
+        answer[old] = [{**replacement, "input_mapping": mapping, "output_mapping": None}]
+    return answer

@@ -68,6 +68,25 @@ def dependency_order(prompt: Prompt) -> list[str]:
     return list(ordered)
 
 
+def cycle(prompt: Prompt, start: str) -> list[str]:
+    """The first cycle on the way back from *start*, from a node to that node again; empty if there is none."""
+    path: dict[str, Iterator[str]] = {start: iter(sources(prompt[start]))}
+    done: set[str] = set()
+    while path:
+        node_id, waiting = path.popitem()
+        source = next(waiting, None)
+        if source is None:
+            done.add(node_id)
+            continue
+        path[node_id] = waiting
+        if source in path:
+            ids = list(path)
+            return [*ids[ids.index(source) :], source]
+        if source in prompt and source not in done:
+            path[source] = iter(sources(prompt[source]))
+    return []
+
+
 def signatures(prompt: Prompt) -> dict[str, str]:
     """For each node a digest of its class, its inputs and all its ancestors, whatever their ids are."""
     digests: dict[str, str] = {}

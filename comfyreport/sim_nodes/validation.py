@@ -1,18 +1,38 @@
-"""Whether a prompt is accepted, and what the answer says if not: the facts of recording e."""
+"""Whether a prompt is accepted, and what the answer says if not: the facts of the recordings e and e33."""
 
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from .graph import Prompt, dependency_order, inputs_of, is_link, upstream
-from .node_classes import NODE_CLASSES, UPLOADED_FILE, InputConfig, is_installed, is_output, public_config
+from .graph import Prompt, cycle, dependency_order, inputs_of, is_link, upstream
+from .node_classes import (
+    MODEL_FILE,
+    MODEL_SUFFIXES,
+    NODE_CLASSES,
+    RETIRED,
+    UPLOADED_FILE,
+    InputConfig,
+    is_installed,
+    is_output,
+    public_config,
+)
+from .settings import Settings
 
 Error = dict[str, Any]
 LONG_CHOICE = 20
 """A choice of more values than this is listed by its length alone."""
+
+
+def is_job_id(given: Any) -> bool:
+    """Whether an id is a UUID in the one form that a newer server takes."""
+    try:
+        return isinstance(given, str) and str(uuid.UUID(given)) == given
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +54,68 @@ def _error(error_type: str, message: str, details: str, **extra_info: Any) -> Er
     return {"type": error_type, "message": message, "details": details, "extra_info": extra_info}
 
 
+_UUID_HINT = (
+    "prompt_id must be a UUID string in canonical lowercase hyphenated form; omit it to let the server generate one"
+)
+INVALID_PROMPT_ID = _error("invalid_prompt_id", "prompt_id must be a valid UUID", _UUID_HINT)
 NO_PROMPT = _error("no_prompt", "No prompt provided", "No prompt provided")
 
 
-def validate(prompt: Any, files: Collection[str] | None, targets: Collection[str] | None = None) -> ValidationResult:
+def validate(
+    prompt: Any, settings: Settings, files: Collection[str] | None, targets: Collection[str] | None = None
+) -> ValidationResult:
     """Checks a prompt. `files` are the files that there are (None: every one that is named), `targets` the output
-    nodes that are wanted (None: all). Raises TypeError for a prompt that crashes the real server's handler."""
+    nodes that are wanted (None: all). Raises what the real server's
+    handler does, which is answered with a 500, for a prompt that has no workflow's form."""
     outputs = []
     for node_id in prompt:
-        if "class_type" not in prompt[node_id]:
-            return _invalid("Cannot execute because a node is missing the class_type property.", node_id)
-        class_type = prompt[node_id]["class_type"]
-        if not isinstance(class_type, str) or not is_installed(class_type):
-            return _invalid(f"Cannot execute because node {class_type} does not exist.", node_id)
+        node = prompt[node_id]
+        if "class_type" not in node:
+            return _not_installed(node_id, node, None, settings)
+        class_type = node["class_type"]
+        if not isinstance(class_type, str) or not is_installed(class_type, settings):
+            return _not_installed(node_id, node, str(class_type), settings)
         if is_output(class_type) and (targets is None or node_id in targets):
             outputs.append(node_id)
     if not outputs:
         return ValidationResult([], _error("prompt_no_outputs", "Prompt has no outputs", ""), {})
-    return _Validator(prompt, files).validate_outputs(outputs)
+    return _Validator(prompt, settings, files).validate_outputs(outputs)
 
 
-def _invalid(message: str, node_id: str) -> ValidationResult:
-    return ValidationResult([], _error("invalid_prompt", message, f"Node ID '#{node_id}'"), {})
+def replace_retired(prompt: Any, settings: Settings) -> None:
+    """Puts in the place of nodes whose class is gone what takes it, with those of their inputs that are known there.
+
+    Raises KeyError for one without `_meta`, as the real server does.
+    """
+    if not settings.newer:
+        return
+    for node_id, node in prompt.items():
+        if "class_type" not in node or "inputs" not in node or node["class_type"] not in RETIRED:
+            continue
+        class_type, names = RETIRED[node["class_type"]]
+        inputs = {new: node["inputs"][old] for new, old in names.items() if old in node["inputs"]}
+        prompt[node_id] = {**node, "class_type": class_type, "inputs": inputs, "_meta": dict(node["_meta"])}
+
+
+def _not_installed(node_id: str, node: Any, class_type: str | None, settings: Settings) -> ValidationResult:
+    details = f"Node ID '#{node_id}'"
+    if not settings.newer:
+        missing = "a node is missing the class_type property"
+        words = missing if class_type is None else f"node {class_type} does not exist"
+        return ValidationResult([], _error("invalid_prompt", f"Cannot execute because {words}.", details), {})
+    title = node.get("_meta", {}).get("title", class_type)
+    words = "not found. The custom node may not be installed."
+    if class_type is None:
+        words = "has no class_type. The workflow may be corrupted or a custom node is missing."
+    message = f"Node '{title or f'ID #{node_id}'}' {words}"
+    about = {"node_id": node_id, "class_type": class_type, "node_title": title}
+    return ValidationResult([], _error("missing_node_type", message, details, **about), {})
 
 
 class _Validator:
-    def __init__(self, prompt: Prompt, files: Collection[str] | None) -> None:
+    def __init__(self, prompt: Prompt, settings: Settings, files: Collection[str] | None) -> None:
         self.prompt = prompt
+        self.settings = settings
         self.files = files
         self.order = dependency_order(prompt)
         self.valid: dict[str, bool] = {}
@@ -85,6 +140,11 @@ class _Validator:
         return ValidationResult([], failed, node_errors)
 
     def _validate_output(self, output: str) -> bool:
+        if path := cycle(self.prompt, output):
+            # The older server gives no reason.
+            if self.settings.newer:
+                self._blame_cycle(path)
+            return False
         needed = set(upstream(self.prompt, [output]))
         try:
             # Sources first, so that a long chain of nodes isn't a deep recursion.
@@ -93,14 +153,20 @@ class _Validator:
                     with contextlib.suppress(_ValidationException):
                         self._validate_node(node_id)
             return self._validate_node(output)
-        except RecursionError:
-            # A cycle; the real server gives no reason for it either.
-            return False
         except _ValidationException as raised:
             extra_info = {"exception_type": raised.exception_type, "traceback": []}
             error = _error("exception_during_validation", "Exception when validating node", str(raised), **extra_info)
             self.errors[output] = [error]
             return False
+
+    def _blame_cycle(self, path: list[str]) -> None:
+        """Puts the error of a cycle on each of its nodes."""
+        nodes = list(dict.fromkeys(path))
+        details = " -> ".join(f"{node_id} ({self.prompt[node_id]['class_type']})" for node_id in path)
+        for node_id in nodes:
+            about = {"node_id": node_id, "cycle_nodes": nodes}
+            self.errors[node_id] = [_error("dependency_cycle", "Dependency cycle detected", details, **about)]
+            self.valid[node_id] = False
 
     def _validate_node(self, node_id: str) -> bool:
         if node_id in self.valid:
@@ -110,7 +176,7 @@ class _Validator:
             raise _ValidationException("KeyError", "'inputs'")
         inputs = inputs_of(node)
         node_class = NODE_CLASSES.get(node["class_type"])
-        configs = dict(node_class.inputs) if node_class else {}
+        configs = dict(node_class.inputs) if node_class else self._models(inputs)
         valid = True
         errors: list[Error] = []
         for name in [*configs, *(name for name in inputs if name not in configs)]:
@@ -126,6 +192,13 @@ class _Validator:
         self.valid[node_id] = valid and not errors
         return self.valid[node_id]
 
+    def _models(self, inputs: dict[str, Any]) -> dict[str, InputConfig]:
+        """The inputs of an undeclared class that name models, where only those that there are can be named."""
+        if not self.settings.strict:
+            return {}
+        named = {name: value for name, value in inputs.items() if isinstance(value, str)}
+        return {name: [MODEL_FILE, {}] for name, value in named.items() if value.lower().endswith(MODEL_SUFFIXES)}
+
     def _validate_link(self, name: str, link: list[Any], config: InputConfig, errors: list[Error]) -> bool:
         """Whether the node at the other end is valid. An exception there is blamed on that node, but with the
         name of this input (recording e, link_to_missing_node)."""
@@ -137,7 +210,7 @@ class _Validator:
             if index >= len(node_class.outputs):
                 raise _ValidationException("IndexError", "tuple index out of range")
             received_type, input_type = node_class.outputs[index], config[0]
-            if input_type != "*" and received_type != input_type:
+            if "*" not in (input_type, received_type) and received_type != input_type:
                 extra_info = {"input_config": config, "received_type": received_type, "linked_node": link}
                 details = f"{name}, received_type({received_type}) mismatch input_type({input_type})"
                 message = "Return type mismatch between linked nodes"

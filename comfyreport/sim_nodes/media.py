@@ -20,6 +20,8 @@ MEDIA_TYPES = {
     "flac": "audio/flac",
     "mp3": "audio/mpeg",
     "opus": "audio/ogg",
+    "glb": "model/gltf-binary",
+    "ply": "model/ply",
 }
 
 PREVIEW_JPEG = base64.b64decode(
@@ -105,8 +107,16 @@ def _chunk(chunk_type: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + chunk_type + data + struct.pack(">I", zlib.crc32(chunk_type + data))
 
 
+_PLY = "ply\nformat ascii 1.0\nelement vertex 1\n{}end_header\n0 0 0\n"
+
+
 def media_content(suffix: str) -> bytes:
-    """An animated image, a video or a sound whose file name ends in `suffix` (no dot)."""
+    """An animated image, a video, a sound or a 3D model whose file name ends in `suffix` (no dot)."""
+    if suffix == "glb":
+        scene = b'{"asset":{"version":"2.0"},"scene":0,"scenes":[{}]}'.ljust(52)
+        return struct.pack("<4sIIII", b"glTF", 2, 20 + len(scene), len(scene), 0x4E4F534A) + scene
+    if suffix == "ply":
+        return _PLY.format("".join(f"property float {axis}\n" for axis in "xyz")).encode()
     return zlib.decompress(base64.b64decode(_MEDIA[suffix]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+import uuid
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
@@ -29,15 +30,24 @@ class FileStore:
         content = self._contents.get((folder, subfolder, name))
         return content.png() if isinstance(content, Image) else content
 
-    def save(self, prefix: str, suffix: str, image: Image | None = None, *, temporary: bool) -> dict[str, str]:
-        """Stores a file under the next free name of its prefix and returns what a client is sent of it."""
+    def save(
+        self, prefix: str, suffix: str, image: Image | None = None, *, temporary: bool, mark: str = "_"
+    ) -> dict[str, str]:
+        """Stores a file under the next free name of its prefix and returns what a client is sent of it; *mark* stands
+        behind the number."""
         folder = "temp" if temporary else "output"
         path = PurePosixPath(prefix.replace("\\", "/"))
         subfolder = "" if str(path.parent) == "." else str(path.parent)
         count = self._counters[folder, prefix] = self._counters.get((folder, prefix), 0) + 1
-        name = f"{path.name or 'ComfyUI'}_{count:05}_.{suffix}"
+        name = f"{path.name or 'ComfyUI'}_{count:05}{mark}.{suffix}"
         self._contents[folder, subfolder, name] = image or media_content(suffix)
         return {"filename": name, "subfolder": subfolder, "type": folder}
+
+    def save_preview(self, prefix: str, suffix: str, *, temporary: bool) -> str:
+        """Stores a preview of a 3D model under a random name, which is returned."""
+        name = f"{prefix}_{uuid.uuid4().hex}.{suffix}"
+        self._contents["temp" if temporary else "output", "", name] = media_content(suffix)
+        return name
 
     def upload(self, folder: str, subfolder: str, name: str, content: bytes, *, overwrite: bool) -> str:
         """Stores an upload and returns its name: a taken one gets a number, unless the content is the same."""
