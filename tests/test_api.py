@@ -344,7 +344,7 @@ def test_events_before_the_prompt_id_is_set_have_their_nodes(server: str) -> Non
     events: list[Any] = list(tracker)
     (queued,) = [event for event in events if event.type == "run_queued"]
     assert len(queued.nodes) == 7
-    assert "KSampler" in [event.node.title for event in events if event.type == "node_started"]
+    assert "KSampler" in [event.node.title for event in events if event.type == "node_finished"]
 
 
 def test_stopping_lets_the_prompt_go_on(slow: str) -> None:

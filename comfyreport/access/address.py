@@ -17,6 +17,7 @@ _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _SCHEME = re.compile(r"[A-Za-z0-9+.-]*://")
 # A scheme whose "://" is incomplete; "http:8188" is a host named http, with a port.
 _BROKEN_SCHEME = re.compile(r"(https?|wss?)(:(?!\d+(/|$)|$)|//)", re.IGNORECASE)
+_BRACKETED = re.compile(r"\[[^\[\]]*\](:\d*)?")
 _TRAILING_ROUTES = re.compile(r"(/(ws|api)?)+$")
 _HOST = re.compile(r"[A-Za-z0-9._~\u0080-\U0010ffff-]+")
 _HINT = "give it as HOST, HOST:PORT or http[s]://HOST[:PORT][/PREFIX]"
@@ -100,6 +101,10 @@ def parse_address(text: str) -> Address:
         # The error's message may quote what is secret.
         reason = "the port is no number" if "port" in str(error).lower() else "it is no address"
         raise UsageError(f"--server {_redacted(text)}: {reason}", hint=_HINT) from None
+    userinfo, _, place = parts.netloc.rpartition("@")
+    if "[" in userinfo or ("[" in place and not _BRACKETED.fullmatch(place)):
+        # Python before 3.11.4 takes it.
+        raise UsageError(f"--server {_redacted(text)}: it is no address", hint=_HINT)
     if parts.scheme not in _SCHEMES:
         raise UsageError(f"--server {_redacted(text)}: that is no scheme of ComfyUI's", hint=_HINT)
     if not host or re.search(r"[\s\x00-\x1f]", full) or not (_HOST.fullmatch(host) or ":" in host):

@@ -58,15 +58,6 @@ def unreachable(error: BaseException, server: str, proxy: Proxy | None = None) -
     )
 
 
-def no_websocket(server: str) -> UnreachableError:
-    """The server doesn't answer a handshake as a WebSocket server does."""
-    return UnreachableError(
-        f"what answers at {server} does not speak WebSocket",
-        hint="check that --server names a ComfyUI, with its path prefix if it has one",
-        code="not_comfyui",
-    )
-
-
 def no_answer(server: str) -> UnreachableError:
     """The time limit for a response is over."""
     return UnreachableError(

@@ -51,8 +51,8 @@ class Frames(frame_buffer):
     def recv_length(self) -> None:
         """Read a frame's length, and decide whether its payload is wanted."""
         super().recv_length()
-        length, (last, *flags, opcode, masked, _) = self.length or 0, self.header or ()
-        if masked or any(flags):
+        length, (last, rsv1, rsv2, rsv3, opcode, masked, _) = self.length or 0, self.header or (0,) * 7
+        if masked or rsv1 or rsv2 or rsv3:
             raise FrameError("a frame that is masked or bears unknown flags")
         if opcode > ABNF.OPCODE_BINARY:
             if opcode not in ABNF.OPCODES or not last or length > _LONGEST_CONTROL:
@@ -78,8 +78,8 @@ class Frames(frame_buffer):
             self._unwanted -= passed
         while len(data) < bufsize:
             self._receive()
-        with memoryview(data) as view:
-            wanted = bytes(view[:bufsize])
+        # A large one isn't copied twice.
+        wanted = bytes(data[:bufsize] if bufsize < BLOCK else memoryview(data)[:bufsize])
         del data[:bufsize]
         return wanted
 

@@ -21,9 +21,9 @@ from websocket import ABNF, WebSocket, WebSocketException, WebSocketTimeoutExcep
 from comfyreport.errors import UnreachableError
 from comfyreport.net.client import Client
 from comfyreport.net.connection import FinalResponse, shut_down
-from comfyreport.net.failures import NETWORK_ERRORS, no_answer, no_websocket, unreachable
+from comfyreport.net.failures import NETWORK_ERRORS, no_answer, unreachable
 from comfyreport.net.frames import Frames, Message, Parts, Skipped
-from comfyreport.protocol.statuses import status_error
+from comfyreport.protocol.statuses import no_websocket, status_error
 
 UNANSWERED_PINGS = 3
 """With at least so many, and nothing received for `Timing.pong_timeout`, a connection counts as lost."""
@@ -139,9 +139,10 @@ class Socket:
         batch: list[Message] = []
         broken: Exception | None = None
         over = False
+        wire.turn = TURN
         while not over:
             message: Message | Skipped | None = None
-            wire.timeout(0.0 if batch else TURN)
+            wire.patient = not batch
             try:
                 message = self._next()
                 over = message is None
@@ -215,15 +216,15 @@ class _Wire:
         self.received_at = time.monotonic()
         self.unanswered_pings = 0
         self._raw = raw
+        # Seconds that `recv` may wait, and whether it may at all.
+        self.turn = timeout
+        self.patient = True
         self._head = b""
-        self._send_timeout = self._timeout = timeout
+        self._timeout = timeout
+        self._drained = False
         # A TLS connection must not be read and written at the same time.
         self._lock = threading.Lock()
         raw.settimeout(timeout)
-
-    def timeout(self, seconds: float) -> None:
-        """So long `recv` may wait from now on."""
-        self._timeout = seconds
 
     def gettimeout(self) -> float:
         """That websocket-client needn't wait: this does."""
@@ -236,9 +237,14 @@ class _Wire:
         if self._head:
             piece, self._head = self._head[:size], self._head[size:]
             return piece
+        if self._drained and not self.patient:
+            # The last reading took all that had come: asking the system again would cost more than a message.
+            raise BlockingIOError
         with self._lock:
-            self._raw.settimeout(self._timeout)
+            if self._raw.gettimeout() != self.turn:
+                self._raw.settimeout(self.turn)
             data = self._raw.recv(size)
+        self._drained = len(data) < size
         self.received_at, self.unanswered_pings = time.monotonic(), 0
         return data
 
@@ -258,7 +264,7 @@ class _Wire:
     def send(self, data: bytes) -> int:
         """Send all of *data*. TimeoutError where the other end doesn't take it in time."""
         with self._lock:
-            self._raw.settimeout(self._send_timeout)
+            self._raw.settimeout(self._timeout)
             self._raw.sendall(data)
         return len(data)
 

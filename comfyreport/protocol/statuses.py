@@ -82,6 +82,15 @@ def status_error(status: int, location: str, server: str, *, is_html: bool = Fal
     )
 
 
+def no_websocket(server: str) -> UnreachableError:
+    """The server doesn't answer a handshake as a WebSocket server does."""
+    return UnreachableError(
+        f"what answers at {server} does not speak WebSocket",
+        hint="check that --server names a ComfyUI, with its path prefix if it has one",
+        code="not_comfyui",
+    )
+
+
 _REFUSED_FILES = {
     400: "the server refuses its name",
     401: "the server wants credentials",

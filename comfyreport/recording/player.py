@@ -1,4 +1,4 @@
-"""Recordings read, and played: the events of the run that was recorded. `net.recorder` has the format."""
+"""Recordings read, and played: the events of the run that was recorded. `recorder` has the format."""
 
 from __future__ import annotations
 

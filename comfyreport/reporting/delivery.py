@@ -318,8 +318,9 @@ class Delivery:
                 else:
                     yield from self._event_calls(item)
             yield from self._tick_calls()
-            # Waking this thread for each event would cost more than the event.
-            time.sleep(self._timing.batch_pause)
+            if not self._queue.more:
+                # Waking this thread for each event would cost more than the event.
+                time.sleep(self._timing.batch_pause)
 
     def _tick_timeout(self) -> float | None:
         open_run = self._started and self.view.result is None
@@ -328,18 +329,14 @@ class Delivery:
     def _event_calls(self, event: ev.Event) -> Iterator[_Call]:
         view = self.view
         view.apply(event)
-        arguments: dict[tuple[str, ...], Sequence[object]] = {
-            (): (),
-            ("event",): (event,),
-            ("run",): (view,),
-            ("event", "run"): (event, view),
-            ("run", "event"): (view, event),
-        }
+        values = {"event": event, "run": view}
         hooks = self._hooks.get(type(event))
         for reporter, name, (function, wanted, _) in self._hooks_for(event) if hooks is None else hooks:
             if reporter.alive:
                 # Not _Call(…), which takes three times as long.
-                yield tuple.__new__(_Call, (reporter, name, function, arguments[wanted], self._now, [None]))
+                yield tuple.__new__(
+                    _Call, (reporter, name, function, [values[each] for each in wanted], self._now, [None])
+                )
 
     def _hooks_for(self, event: ev.Event) -> list[tuple[Reporter, str, Hook]]:
         """The hooks to call for events of this type, in order."""

