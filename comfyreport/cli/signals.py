@@ -15,6 +15,7 @@ from comfyreport.jobs.interrupts import BLOCKED_SECONDS, Wishes
 from comfyreport.worker import call_within
 
 LEAVE_SECONDS = 0.7
+_BUSY_SECONDS = 5.0
 """Seconds from the second wish to stop until the process exits, whatever it is doing."""
 
 _RESTORE_SECONDS = 0.2
@@ -205,13 +206,16 @@ class Signals:
 
     def _leave_blocked(self) -> None:
         """From the first signal on: leave each thread behind that is blocked, and go on without it."""
+        seconds = BLOCKED_SECONDS
         while not self._restored.is_set():
             with self._changed:
                 self._changed.wait_for(lambda: self._go_on is not None or self._restored.is_set())
                 go_on = self._go_on
-                if go_on is None or self._left_within(BLOCKED_SECONDS, go_on):
+                if go_on is None or self._left_within(seconds, go_on):
                     continue
                 self._go_on = None
+            # One that runs busily leaves little time to the others.
+            seconds = _BUSY_SECONDS
             _start_thread("comfyreport-main", _go_on_and_exit, go_on)
 
     def _left_within(self, seconds: float, go_on: Callable[[], int]) -> bool:
