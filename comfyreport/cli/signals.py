@@ -15,8 +15,10 @@ from comfyreport.jobs.interrupts import BLOCKED_SECONDS, Wishes
 from comfyreport.worker import call_within
 
 LEAVE_SECONDS = 0.7
-_BUSY_SECONDS = 5.0
 """Seconds from the second wish to stop until the process exits, whatever it is doing."""
+
+_BUSY_SECONDS = 5.0
+"""Seconds for what goes on behind one that was left: that one may run busily still."""
 
 _RESTORE_SECONDS = 0.2
 """Seconds for terminals to be restored before the process exits."""

@@ -136,17 +136,9 @@ class Loop:
                 if self.on_ready is not None:
                     self.run.prompt_id = self.on_ready()
                 self._submit(body)
-            self.resume()
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+            self._until(lambda: False)
+        finally:
             self._sources.shut()
-            raise
-
-    def resume(self) -> None:
-        """Go on to the verdict after a KeyboardInterrupt; nothing where there is one."""
-        self._until(lambda: False)
-        self._sources.shut()
 
     def save(self, target: Target) -> None:
         """Save the outputs; a failure makes a success partial."""

@@ -152,18 +152,17 @@ class Sources:
         thread.start()
 
     def _give_up_late(self) -> None:
-        error = no_answer(self.client.address.base)
         for key, (kind, thread, on_done) in list(self._calls.items()):
             # One that is cut mostly ends by itself, and cleans up behind it.
             overdue = self.client.cut_late(thread.ident)
             if overdue > self.client.timing.connect_timeout / 10 and self._calls.pop(key, None) is not None:
-                self._inbox.put(CallDone(kind, None, error, on_done))
+                self._inbox.put(CallDone(kind, None, no_answer(self.client.address.base), on_done))
         connection = self._socket
         if connection is not None and time.monotonic() > self._open_until:
             # In this order: what it says in the end isn't told any more.
             self._socket, self._open_until = None, math.inf
             connection.shut()
-            self._inbox.put(SocketClosed(error))
+            self._inbox.put(SocketClosed(no_answer(self.client.address.base)))
 
     def finish(self, done: CallDone) -> None:
         """Take what came of a call: another of its kind may be made now, and its own function is called with it."""

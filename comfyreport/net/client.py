@@ -2,7 +2,7 @@
 
 Calls block until they have a response or raise `UnreachableError`; they are made from threads that may be abandoned.
 What a response means for the run is decided elsewhere. Each wait for a piece of a call has a limit of its own; a call
-that is late as a whole is for another thread to `give_up`.
+that is late as a whole is for another thread to `cut_late`.
 """
 
 from __future__ import annotations
