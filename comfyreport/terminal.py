@@ -26,6 +26,9 @@ MAX_WAITING = 1024 * 1024
 
 _FLUSH_SECONDS = 0.1
 
+_END_SECONDS = 0.1
+"""Seconds for a write to end before the process exits."""
+
 
 def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
     """Whether lines may be redrawn: on a terminal that isn't dumb, and not under `CI`, whatever holds for colour."""
@@ -66,6 +69,7 @@ class Terminal:
         self._lock = threading.Lock()
         self._worker = Worker()
         self._changed = threading.Condition()
+        self._writes = threading.Lock()
         self._waiting: deque[tuple[Callable[[], object], int]] = deque()
         self._waiting_length = 0
         self._writing = False
@@ -132,6 +136,18 @@ class Terminal:
             self._given_up = True
             self._changed.notify_all()
 
+    def end(self) -> None:
+        """Clear what is drawn, for good: the process is about to exit, and what is written meanwhile stays unseen."""
+        stream = self.drawn_by
+        if stream is None:
+            return
+        # It is never given back. Where the terminal takes no text, whoever writes has it, and clearing blocks too.
+        self._writes.acquire(timeout=_END_SECONDS)
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            descriptor = stream.file.fileno()
+            if not in_background(descriptor):
+                os.write(descriptor, CLEAR.encode())
+
     def _write_waiting(self) -> None:
         # With `stty tostop`, a job in the background would be stopped for writing.
         if hasattr(signal, "pthread_sigmask"):
@@ -144,7 +160,8 @@ class Terminal:
                     return
                 write, length = self._waiting.popleft()
             try:
-                write()
+                with self._writes:
+                    write()
             except Exception as error:  # noqa: BLE001  it is raised where text is written next
                 self._error = error
             with self._changed:
@@ -178,9 +195,6 @@ class Terminals:
         return [terminal.drawn_by for terminal in self._terminals.values() if terminal.drawn_by is not None]
 
     def restore(self) -> None:
-        """Clear what is drawn, without taking any lock: the process is about to exit."""
-        for stream in self.drawing_streams:
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                descriptor = stream.file.fileno()
-                if not in_background(descriptor):
-                    os.write(descriptor, CLEAR.encode())
+        """Clear what is drawn, for good: the process is about to exit."""
+        for terminal in self._terminals.values():
+            terminal.end()

@@ -51,6 +51,11 @@ class Lookups:
         self._client = client
         self._has_jobs: bool | None = None
 
+    @property
+    def extra_requests(self) -> int:
+        """How many requests more a look makes while it isn't known which routes the server has."""
+        return 1 if self._has_jobs is None else 0
+
     def queue(self, *, graphs: bool = False) -> tuple[responses.Queue | None, Response]:
         """The queue, None where what answers is none, and the answer. Raises UnreachableError.
 

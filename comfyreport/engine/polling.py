@@ -22,7 +22,7 @@ from comfyreport.net.client import Client
 from comfyreport.protocol import responses
 from comfyreport.run import Run, verdict
 
-# How many requests a call makes.
+# How many requests a call makes where it is known which routes the server has.
 _LOOK, _CANCEL, _QUEUE = 2, 4, 1
 # What says that the server answers, and will not tell.
 _FINAL_ERRORS = ("auth", "not_comfyui", "server_error")
@@ -102,7 +102,7 @@ class Poller:
             # One request at a time.
             self.next_look.arm(self._timing.history_poll)
             return
-        wait = self._budget.take(count, self._clock().elapsed, urgent=cancelling)
+        wait = self._take_requests(count, urgent=cancelling)
         if wait:
             self.next_look.arm(wait)
         else:
@@ -114,11 +114,15 @@ class Poller:
         """The prompt waits, and the queue moved: which place has it now?"""
         if self._run.started or self._sources.busy & {CallKind.CANCEL, CallKind.LOOK, CallKind.QUEUE}:
             return
-        wait = self._budget.take(_QUEUE, self._clock().elapsed)
+        wait = self._take_requests(_QUEUE)
         if wait:
             self.next_queue_look.arm(wait)
         else:
             self._sources.call(CallKind.QUEUE, lambda: self._lookups.queue()[0], self._queue_done)
+
+    def _take_requests(self, count: int, *, urgent: bool = False) -> float:
+        """Seconds to wait before a call that makes so many requests; 0 where it may go now."""
+        return self._budget.take(count + self._lookups.extra_requests, self._clock().elapsed, urgent=urgent)
 
     # --- what came of it
 

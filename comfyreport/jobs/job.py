@@ -261,8 +261,7 @@ def _finish(session: Session, run: Run, recorder: Recorder | None) -> None:
         return
     result = session.results[-1]
     error = result.error
-    recorder.note(
-        "end",
+    recorder.end(
         status=result.status,
         prompt_state=result.prompt_state,
         submitted=result.submitted,

@@ -81,11 +81,15 @@ class Recorder:
 
     def tap(self, record: Record) -> None:
         """Record one thing that crossed the wire."""
-        self._add({"t": round(time.monotonic() - self._started_at, 6), **record})
+        self._add(self._timed(record))
 
     def note(self, note: str, **fields: Any) -> None:
         """Record what doesn't cross the wire."""
-        self.tap({"dir": "note", "kind": "note", "note": note, **fields})
+        self.tap(_note(note, fields))
+
+    def end(self, **fields: Any) -> None:
+        """Note how the run ended, as the last line: the socket may go on for a moment."""
+        self._add(self._timed(_note("end", fields)), last=True)
 
     def flush(self) -> None:
         """Wait until all is written, for `Timing.record_limit` at most."""
@@ -98,7 +102,10 @@ class Recorder:
             self._changed.notify_all()
         self._wait(lambda: self._closed)
 
-    def _add(self, record: Record) -> None:
+    def _timed(self, record: Record) -> Record:
+        return {"t": round(time.monotonic() - self._started_at, 6), **record}
+
+    def _add(self, record: Record, *, last: bool = False) -> None:
         if self.failure is not None:
             return
         line = self._redactor.body(_dumps(record)) + b"\n"
@@ -113,6 +120,7 @@ class Recorder:
             if not stuck and self._unwritten <= MOST_WAITING:
                 self._waiting.append(line)
                 self._unwritten += len(line)
+                self._closing = last
                 self._changed.notify_all()
                 return
         self._fail(_TOO_SLOW)
@@ -166,6 +174,10 @@ class Recorder:
                 size += len(lines[-1])
             self._writing_since = time.monotonic()
         return b"".join(lines)
+
+
+def _note(note: str, fields: Record) -> Record:
+    return {"dir": "note", "kind": "note", "note": note, **fields}
 
 
 def _dumps(record: Record) -> bytes:

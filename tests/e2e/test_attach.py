@@ -53,8 +53,8 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Simulator(speed=20) as simulator:
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with Simulator(speed=20, **getattr(request, "param", {})) as simulator:
         yield Server(simulator)
 
 
@@ -151,7 +151,9 @@ def test_one_that_nobody_knows(attach: Attach, prompt_id: str) -> None:
     assert not ended.of("run_queued")
 
 
+@pytest.mark.parametrize("server", [{"version": "0.3.75"}], indirect=True)
 def test_odd_ids(server: Server, attach: Attach) -> None:
+    """A newer server takes UUIDs alone."""
     for prompt_id in ("job/42 é", "a?b#c%41", "12345"):
         assert server.submit(prompt_id=prompt_id) == prompt_id
         ended = attach(prompt_id).end()
@@ -329,7 +331,10 @@ def test_the_place_is_counted_by_number(server: Server, attach: Attach) -> None:
     assert_success(running.end())
 
 
-def test_a_busy_queue_is_looked_at_every_two_seconds_at_most(server: Server, attach: Attach) -> None:
+@pytest.mark.parametrize(
+    ("server", "route"), [({}, "/jobs"), ({"version": "0.3.64"}, "/queue")], indirect=["server"], ids=["jobs", "queue"]
+)
+def test_a_busy_queue_is_looked_at_every_two_seconds_at_most(server: Server, attach: Attach, route: str) -> None:
     hold = server.simulator.pause_at("5", 1)
     server.submit()
     assert hold.reached.wait(20)
@@ -343,9 +348,7 @@ def test_a_busy_queue_is_looked_at_every_two_seconds_at_most(server: Server, att
         time.sleep(0.05)
     asked = [each for each in script.requests if each.method == "GET"]
     # A look at history goes on to the queue; what else asks for the queue is its place alone.
-    places = [
-        later for earlier, later in itertools.pairwise(asked) if later.path == "/queue" and earlier.path == "/queue"
-    ]
+    places = [later for earlier, later in itertools.pairwise(asked) if later.path == route and earlier.path == route]
     assert places
     assert len(asked) <= 12
     assert all(later.began - earlier.began > 1.9 for earlier, later in itertools.pairwise(places))

@@ -151,14 +151,19 @@ def test_previews_are_asked_for_where_a_reporter_wants_them(
 
 
 @pytest.mark.parametrize(
-    ("class_type", "code", "error"),
-    [("SimulateError", 1, "node_error"), ("SimulateOutOfMemory", 1, "out_of_memory"), ("SimulateBlock", 8, "blocked")],
+    ("class_type", "told_of", "code", "error"),
+    [
+        ("SimulateError", "SimulateError", 1, "node_error"),
+        ("SimulateOutOfMemory", "SimulateOutOfMemory", 1, "out_of_memory"),
+        ("SimulateBlock", "SaveImage", 8, "blocked"),
+    ],
 )
-def test_nodes_that_fail(driver: Driver, class_type: str, code: int, error: str) -> None:
+def test_nodes_that_fail(driver: Driver, class_type: str, told_of: str, code: int, error: str) -> None:
+    """A block is told of the output that it blocks, as ComfyUI does."""
     graph = through(class_type, message="as I asked for")
     ended = driver.follow(graph, "--server", "sim", "--reporter", "console", env=STRICT)
     assert (ended.code, ended.result["error"]["code"]) == (code, error)
-    assert class_type in ended.err
+    assert told_of in ended.err
     assert ("as I asked for" in ended.err) == (class_type != "SimulateOutOfMemory")
 
 

@@ -49,6 +49,17 @@ def test_a_recording_is_written_as_it_happens(tmp_path: Path) -> None:
     assert recorder.failure is None
 
 
+def test_how_the_run_ended_is_the_last_line(tmp_path: Path) -> None:
+    """The socket's thread may be late with what it has heard."""
+    recorder = Recorder(tmp_path / "r", server=SERVER)
+    recorder.end(status="success")
+    recorder.tap({"dir": "in", "kind": "ws-close"})
+    recorder.close()
+    last = json.loads((tmp_path / "r").read_bytes().splitlines()[-1])
+    assert (last["note"], last["status"]) == ("end", "success")
+    assert recorder.failure is None
+
+
 # --- secrets
 
 SECRETS = {

@@ -20,6 +20,7 @@ from comfyreport import terminal
 from comfyreport.render.drawing import Lines, Region
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.streams import Stream, Terminals
+from comfyreport.terminal import CLEAR
 from comfyreport.timing import Timing
 from tests.packages import make_plugins
 from tests.reporting.deliveries import QUICK, TIMEOUT, Session, one_of_each
@@ -147,6 +148,22 @@ def _write_and_drain(stream: Stream, lines: int) -> None:
     for _ in range(lines):
         Lines(stream).write(["to nobody"])
         stream.drain()
+
+
+def test_nothing_is_drawn_behind_the_end(held: Pty) -> None:
+    """Until the process is gone, its reporters go on."""
+    stream = held.stream
+    assert stream.take_terminal()
+    stream.write("drawn")
+    stream.flush()
+    held.read_until("drawn")
+    stream._terminals.restore()
+    stream.write("drawn again")
+    stream.flush()
+    assert held.read_until(CLEAR).endswith(CLEAR)
+    assert not select.select([held.master], [], [], 0.2)[0]
+    # A process that is about to exit never does.
+    stream._terminals.terminal(stream._terminal_key())._writes.release()
 
 
 class Talker:
