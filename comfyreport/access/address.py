@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from comfyreport.errors import UsageError
 
@@ -73,6 +73,11 @@ class Address:
         """The URL of an HTTP route, with the address's own query; it may hold a token and is not for showing."""
         query = urlencode((*self.query, *params.items()))
         return f"{self.base}{path}" + (f"?{query}" if query else "")
+
+
+def path_and_query(url: str) -> str:
+    """What of *url* a request's first line has."""
+    return urlunsplit(("", "", *urlsplit(url)[2:4], ""))
 
 
 def joined(host: str, port: int | None) -> str:

@@ -12,7 +12,7 @@ from comfyreport.events import types as ev
 NodeState = Literal["waiting", "cached", "running", "finished"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NodeView:
     """One node of the run, by the events so far; read-only. `started` is in seconds of `event.elapsed`."""
 
@@ -35,8 +35,17 @@ class NodeView:
 
 
 def _change(node: NodeView, **values: Any) -> None:
-    for name, value in values.items():
-        object.__setattr__(node, name, value)
+    vars(node).update(values)
+
+
+def _apply_progress(state: dict[str, Any], event: ev.ProgressEvent) -> None:
+    state["fraction"] = event.fraction
+    state["done"] = event.nodes_done
+    state["total"] = event.nodes_total
+    state["run_eta_seconds"] = event.run_eta_seconds
+    state["run_eta_low"] = event.run_eta_low
+    state["run_eta_high"] = event.run_eta_high
+    state["eta_basis"] = event.eta_basis
 
 
 class RunView:
@@ -123,20 +132,10 @@ class RunView:
         if event.source != "client":
             state["silent_seconds"] = 0.0
         if isinstance(event, ev.ProgressEvent):
-            self._apply_progress(event)
+            _apply_progress(state, event)
         handler = _HANDLERS.get(type(event))
         if handler is not None:
             handler(self, event)
-
-    def _apply_progress(self, event: ev.ProgressEvent) -> None:
-        state = vars(self)
-        state["fraction"] = event.fraction
-        state["done"] = event.nodes_done
-        state["total"] = event.nodes_total
-        state["run_eta_seconds"] = event.run_eta_seconds
-        state["run_eta_low"] = event.run_eta_low
-        state["run_eta_high"] = event.run_eta_high
-        state["eta_basis"] = event.eta_basis
 
     def _node(self, ref: ev.NodeRef) -> NodeView:
         node = self._nodes.get(ref.id)
@@ -169,14 +168,13 @@ class RunView:
         self._active[event.node.id] = node
 
     def _node_progress(self, event: ev.NodeProgress) -> None:
-        _change(
-            self._node(event.node),
-            step=event.step,
-            max_steps=event.max_steps,
-            pass_number=event.pass_number,
-            eta_seconds=event.eta_seconds,
-            steps_per_second=event.steps_per_second,
-        )
+        # Written one by one, for it runs with each step.
+        node = vars(self._node(event.node))
+        node["step"] = event.step
+        node["max_steps"] = event.max_steps
+        node["pass_number"] = event.pass_number
+        node["eta_seconds"] = event.eta_seconds
+        node["steps_per_second"] = event.steps_per_second
 
     def _node_text(self, event: ev.NodeText) -> None:
         _change(self._node(event.node), text=event.text)

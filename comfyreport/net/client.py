@@ -15,15 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from http.client import HTTPMessage
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 
 from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection
 
 from comfyreport._version import __version__
-from comfyreport.access.address import Address
+from comfyreport.access.address import Address, path_and_query
 from comfyreport.access.credentials import Access
 from comfyreport.access.redaction import Redactor
 from comfyreport.access.secret_keys import hide
@@ -55,11 +55,6 @@ class _Request(NamedTuple):
     timeout: float
     headers: Mapping[str, str] = MappingProxyType({})
 
-    @property
-    def target(self) -> str:
-        """The path and the query of the URL."""
-        return urlunsplit(("", "", *urlsplit(self.url)[2:4], ""))
-
 
 class _Call:
     """One request and its response. It is late when the time is over that `allow` gave it last, or at its `end`."""
@@ -78,14 +73,9 @@ class _Call:
         """For how many seconds its time has been over; less than 0 while it isn't."""
         return time.monotonic() - self._due
 
-    @property
-    def late(self) -> bool:
-        """Whether its time is over."""
-        return self.overdue > 0
-
     def allow(self, seconds: float) -> None:
         """Give it so many seconds from now, but no more than it has in all; TimeoutError where it has no time left."""
-        if self.cut_off or self.late:
+        if self.cut_off or self.overdue > 0:
             raise TimeoutError
         self._due = min(self.end, time.monotonic() + seconds)
 
@@ -167,13 +157,16 @@ class Client:
         except UnreachableError as error:
             self._record({"dir": "in", "kind": "http-error", "method": method, "path": path, "error": error.code})
             raise
-        parsed, text = self.redactor.answer(data)
-        is_html = "html" in answer.headers.get("Content-Type", "").lower()
-        location = self.redactor.text(answer.headers.get("Location", ""))
-        response = Response(answer.status, parsed, text, location, is_html)
+        response = self.response(answer.status, answer.headers, data)
         record = {"dir": "in", "kind": "http", "method": method, "path": path, "status": response.status}
-        self._record(record | ({"text": text} if response.body is None else {"response": response.body}))
+        self._record(record | ({"text": response.text} if response.body is None else {"response": response.body}))
         return response
+
+    def response(self, status: int, headers: Mapping[str, str] | HTTPMessage, data: bytearray) -> Response:
+        """An answer that was read, without secrets."""
+        is_html = "html" in headers.get("Content-Type", "").lower()
+        location = self.redactor.text(headers.get("Location", ""))
+        return Response(status, *self.redactor.answer(data), location, is_html)
 
     @contextlib.contextmanager
     def _request(self, request: _Request, whole: float = math.inf) -> Iterator[tuple[HTTPResponse, _Call]]:
@@ -197,7 +190,7 @@ class Client:
                 self._idle.append(connection)
                 call.connection = None
         except NETWORK_ERRORS as error:
-            failure = no_answer(server) if call.cut_off or call.late else unreachable(error, server, proxy)
+            failure = no_answer(server) if call.cut_off or call.overdue > 0 else unreachable(error, server, proxy)
             # Whatever it looks like: TLS may break behind the request too.
             failure.sent = failure.sent or call.socket is not None
             raise failure from error
@@ -229,7 +222,7 @@ class Client:
         return connection
 
     def _send(self, call: _Call, connection: HTTPConnection, request: _Request, proxy: Proxy | None) -> HTTPResponse:
-        headers, target = {**self.headers(request.url), **request.headers}, request.target
+        headers, target = {**self.headers(request.url), **request.headers}, path_and_query(request.url)
         if proxy is not None and not proxy.socks and not self.address.secure:
             # Such a proxy isn't tunnelled through: it passes requests on.
             headers, target = headers | proxy.headers, f"http://{self.address.host_port}{target}"
@@ -273,7 +266,7 @@ class Client:
     def cut_late(self, thread: int | None) -> float:
         """End the call that a thread makes where its time is over; for how many seconds it has been."""
         call = self._calls.get(thread or 0)
-        if call is None or not call.late:
+        if call is None or call.overdue <= 0:
             return 0.0
         call.cut()
         return call.overdue

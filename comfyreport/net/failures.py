@@ -35,13 +35,8 @@ def unreachable(error: BaseException, server: str, proxy: Proxy | None = None) -
     if names & _TLS_ERRORS:
         return _tls_failed(chain, server)
     if names & _RESOLVER_ERRORS:
-        return UnreachableError(
-            f"the host name of {server} can't be resolved",
-            hint="check --server",
-            code="name_unknown",
-            retryable=True,
-            sent=False,
-        )
+        message = f"the host name of {server} can't be resolved"
+        return UnreachableError(message, hint="check --server", code="name_unknown", retryable=True, sent=False)
     if "ConnectionRefusedError" in names:
         return UnreachableError(
             f"nothing listens at {server}",
@@ -51,11 +46,8 @@ def unreachable(error: BaseException, server: str, proxy: Proxy | None = None) -
         )
     if any("timeout" in name.lower() or "timedout" in name.lower() for name in names):
         return no_answer(server)
-    return UnreachableError(
-        f"the connection to {server} broke: {type(error).__name__}",
-        hint="check that --server names a ComfyUI, and try again",
-        retryable=True,
-    )
+    message = f"the connection to {server} broke: {type(error).__name__}"
+    return UnreachableError(message, hint="check that --server names a ComfyUI, and try again", retryable=True)
 
 
 def no_answer(server: str) -> UnreachableError:
@@ -67,12 +59,9 @@ def no_answer(server: str) -> UnreachableError:
 
 def _tls_failed(chain: list[BaseException], server: str) -> UnreachableError:
     reason = next(filter(None, (str(getattr(cause, "verify_message", "")) for cause in chain)), "")
-    return UnreachableError(
-        f"the TLS connection to {server} failed" + (f": {reason}" if reason else ""),
-        hint="check that it is an https server and that its certificate is trusted (--cacert FILE)",
-        code="tls",
-        sent=False,
-    )
+    message = f"the TLS connection to {server} failed" + (f": {reason}" if reason else "")
+    hint = "check that it is an https server and that its certificate is trusted (--cacert FILE)"
+    return UnreachableError(message, hint=hint, code="tls", sent=False)
 
 
 def _proxy_failed(chain: list[BaseException], server: str, proxy: Proxy | None) -> UnreachableError:

@@ -44,7 +44,10 @@ class Frames(frame_buffer):
     def __init__(self, receive: Callable[[int], bytes]) -> None:
         super().__init__(receive, skip_utf8_validation=True)
         self.size = 0
-        self._data = bytearray()
+        self._block = b""
+        # How much of the block is used up, and what is there of bytes that reach into the next one.
+        self._at = 0
+        self._begun = bytearray()
         self._text = False
         self._unwanted = 0
 
@@ -68,26 +71,37 @@ class Frames(frame_buffer):
 
     def recv_strict(self, bufsize: int) -> bytes:
         """Exactly so many bytes; none of those that aren't wanted."""
-        data = self._data
         while self._unwanted:
             bufsize = 0
-            if not data:
+            if self._at == len(self._block):
                 self._receive()
-            passed = min(self._unwanted, len(data))
-            del data[:passed]
+            passed = min(self._unwanted, len(self._block) - self._at)
+            self._at += passed
             self._unwanted -= passed
-        while len(data) < bufsize:
+        begin, end = self._at, self._at + bufsize
+        if end > len(self._block) or self._begun:
+            return self._collect(bufsize)
+        self._at = end
+        return self._block[begin:end]
+
+    def _collect(self, size: int) -> bytes:
+        """So many bytes out of several blocks."""
+        begun = self._begun
+        while True:
+            missing = size - len(begun)
+            begun += self._block[self._at : self._at + missing]
+            self._at = min(self._at + missing, len(self._block))
+            if len(begun) == size:
+                self._begun = bytearray()
+                return bytes(begun)
             self._receive()
-        # A large one isn't copied twice.
-        wanted = bytes(data[:bufsize] if bufsize < BLOCK else memoryview(data)[:bufsize])
-        del data[:bufsize]
-        return wanted
 
     def _receive(self) -> None:
-        data: bytes = self.recv(BLOCK)
-        if not data:
+        """The next block, once the last one is used up."""
+        block = self.recv(BLOCK)
+        if not block:
             raise FrameError("it ended without a close frame")
-        self._data += data
+        self._block, self._at = block, 0
 
 
 class Parts(continuous_frame):
@@ -95,6 +109,10 @@ class Parts(continuous_frame):
 
     def add(self, frame: ABNF) -> None:
         """Add *frame* to the message."""
+        if frame.fin and self.cont_data is None:
+            # Most messages are one frame.
+            self.cont_data, self.recving_frames = [frame.opcode, frame.data], None
+            return
         if not frame.fin and frame.opcode != ABNF.OPCODE_CONT:
             # Bytes would be copied with each frame that is added.
             frame.data = bytearray(frame.data)  # type: ignore[assignment, arg-type]

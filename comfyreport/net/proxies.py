@@ -85,9 +85,5 @@ def _unusable(text: str, reason: str, hint: str) -> UnreachableError:
     variables = (name for name, value in os.environ.items() if value == text and name.lower().endswith("_proxy"))
     # On macOS and Windows it may come from the system's settings.
     source = next(variables, "the system's settings")
-    return UnreachableError(
-        f"the proxy of {source} can't be used: {reason}",
-        hint=f"{hint}, or name the server in NO_PROXY",
-        code="usage",
-        sent=False,
-    )
+    message = f"the proxy of {source} can't be used: {reason}"
+    return UnreachableError(message, hint=f"{hint}, or name the server in NO_PROXY", code="usage", sent=False)

@@ -13,17 +13,17 @@ from http import HTTPStatus
 from http.client import HTTPException
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 from urllib3.connection import HTTPConnection
 from websocket import ABNF, WebSocket, WebSocketException, WebSocketTimeoutException
 
+from comfyreport.access.address import path_and_query
 from comfyreport.errors import UnreachableError
 from comfyreport.net.client import Client
 from comfyreport.net.connection import FinalResponse, shut_down
 from comfyreport.net.failures import NETWORK_ERRORS, no_answer, unreachable
 from comfyreport.net.frames import Frames, Message, Parts, Skipped
-from comfyreport.protocol.statuses import no_websocket, status_error
+from comfyreport.protocol.statuses import no_websocket
 
 UNANSWERED_PINGS = 3
 """With at least so many, and nothing received for `Timing.pong_timeout`, a connection counts as lost."""
@@ -83,12 +83,12 @@ class Socket:
         """The handshake. Redirects are not followed: credentials must not go to another host."""
         client = self._client
         url = client.address.url("/ws", clientId=self._client_id)
-        parts, headers = urlsplit(url), client.headers(url)
+        headers = client.headers(url)
         host = headers.pop(next(name for name in headers if name.lower() == "host"))
         try:
             # ComfyUI answers 403 to an Origin that doesn't match the host (server.py, origin_only_middleware).
             self._websocket.connect(  # type: ignore[no-untyped-call]
-                f"ws://{_NO_HOST}{parts.path}?{parts.query}",
+                f"ws://{_NO_HOST}{path_and_query(url)}",
                 socket=wire,
                 host=host,
                 header=[f"{name}: {value}" for name, value in headers.items()],
@@ -101,9 +101,7 @@ class Socket:
             answer, server = wire.answer, client.address.base
             if answer is None or answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
                 raise no_websocket(server) from error
-            is_html = "html" in answer.getheader("Content-Type", "").lower()
-            location = client.redactor.text(answer.getheader("Location", ""))
-            raise status_error(answer.status, location, server, is_html=is_html) from error
+            raise client.response(answer.status, answer.headers, bytearray()).as_error(server) from error
         finally:
             if wire.answer is not None:
                 client.cookies.take(wire.answer, url)

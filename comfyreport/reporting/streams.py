@@ -110,12 +110,6 @@ class Stream:
         return terminal
 
     @property
-    def _capturing_terminal(self) -> Terminal | None:
-        """The terminal that this stream writes to, unless this stream itself draws there."""
-        terminal = self._own_terminal
-        return None if terminal is None or terminal.drawn_by in (None, self) else terminal
-
-    @property
     def _slow_terminal(self) -> Terminal | None:
         """The terminal that this stream writes to, if it is a real one, which may take no text for a while."""
         terminal = self._own_terminal
@@ -228,17 +222,24 @@ class Stream:
         """Write *text*; characters that the encoding lacks are replaced."""
         if self._last_writes is not None:
             self._last_writes.append(text[-_KEPT_LENGTH:])
-        terminal = self._capturing_terminal
-        if terminal is None or not terminal.keep(text):
+        if self._own_terminal is None:
+            _write_text(self.file, text)
+        elif not self._is_kept(text):
             self._put(partial(_write_text, self.file, text), len(text))
 
     def write_bytes(self, data: bytes) -> None:
         """Write *data*, which is UTF-8 text, whatever the stream's own encoding: for machine formats."""
         if self._last_writes is not None:
             self._last_writes.append(data[-_KEPT_LENGTH:].decode("utf-8", "replace"))
-        terminal = self._capturing_terminal
-        if terminal is None or not terminal.keep(data.decode("utf-8", "replace")):
+        if self._own_terminal is None:
+            _write_bytes(self.file, data)
+        elif not self._is_kept(data.decode("utf-8", "replace")):
             self._put(partial(_write_bytes, self.file, data), len(data))
+
+    def _is_kept(self, text: str) -> bool:
+        """Whether the stream that draws on this terminal, if it is another, shows *text* above what it draws."""
+        terminal = self._own_terminal
+        return terminal is not None and terminal.drawn_by not in (None, self) and terminal.keep(text)
 
     def _put(self, write: Callable[[], object], length: int) -> None:
         terminal = self._slow_terminal
@@ -249,9 +250,11 @@ class Stream:
 
     def flush(self) -> None:
         """Hand all that was written to the system; a terminal that doesn't take it is waited for only a moment."""
-        self._put(self.file.flush, 0)
         terminal = self._slow_terminal
-        if terminal is not None:
+        if terminal is None:
+            self.file.flush()
+        else:
+            terminal.add(self.file.flush, 0)
             terminal.flush()
 
     def drain(self) -> None:

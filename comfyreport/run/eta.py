@@ -184,6 +184,9 @@ class Bars:
     def select(self, value: float, maximum: float, at: float, pass_number: int) -> Bar:
         """The bar that an observation belongs to, in the pass that it belongs to; *pass_number*: a new one's."""
         latest = self._latest
+        if maximum == latest.maximum and value > latest.value and self._by_maximum:
+            # Mostly it is simply the next step.
+            return latest
         bar = latest if maximum == latest.maximum else self._by_maximum.get(maximum)
         if bar is None:
             bar = self._new_bar(value, maximum, pass_number)
@@ -243,5 +246,8 @@ def estimate_run(running: Iterable[float], known_seconds: float, unknown_nodes: 
     low = 0.9 * now + 0.7 * known_seconds
     middle = now + known_seconds + unknown_seconds / 2
     high = 1.2 * now + 1.5 * known_seconds + unknown_seconds
-    middle, low, high = (round(min(seconds, _MAX_ESTIMATE), 3) for seconds in (middle, low, high))
-    return Estimate(middle, low, high)
+    return Estimate(_rounded(middle), _rounded(low), _rounded(high))
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds if seconds < _MAX_ESTIMATE else _MAX_ESTIMATE, 3)

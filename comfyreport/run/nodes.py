@@ -195,8 +195,7 @@ class Nodes:
 
     def estimate(self, at: float) -> Estimate | None:
         """How long the whole run still takes, as seen at *at* seconds; None where that can't be said yet."""
-        bars = [node.active_bar for node in self.active.values()]
-        running = [bar.eta(at) for bar in bars if bar is not None and bar.steady]
+        running = [bar.eta(at) for node in self.active.values() if (bar := node.active_bar) is not None and bar.steady]
         if not running:
             return None
         if self._waiting_work is None:
