@@ -78,10 +78,9 @@ class Downloader:
             error = self._save_one(index, output, target, spot)
             if error is not None and (not self._stopped or self._unanswered is not None):
                 failed.append(str(output.filename))
-                self._warn(
-                    f"{output.filename} could not be saved to {spot.shown}: {self._silence_reason or error}",
-                    output.node,
-                )
+                reason = self._silence_reason or str(getattr(error, "strerror", None) or error)
+                self._cause = self._cause or reason
+                self._warn(f"{output.filename} could not be saved to {spot.shown}: {reason}", output.node)
         if waiting and self._unanswered is not None:
             failed += [str(self._run.outputs[index].filename) for index in waiting]
             self._warn(f"{len(waiting)} more files were not saved: {self._silence_reason}")

@@ -178,6 +178,8 @@ def _workflow(job: Job) -> Workflow | None:
         return None
     if isinstance(job.workflow, Mapping):
         found = from_mapping(job.workflow)
+    elif not os.fspath(job.workflow):
+        raise UsageError("the workflow's name is empty", hint="give --workflow the path of a file")
     else:
         stdin = os.fspath(job.workflow) == STDIN
         found = load(STDIN if stdin else os.path.join(job.folder, job.workflow), shown=os.fspath(job.workflow))
@@ -187,6 +189,11 @@ def _workflow(job: Job) -> Workflow | None:
 def _address(job: Job, stack: ExitStack) -> Address:
     if job.server_text != SIMULATED:
         return parse_address(job.server_text)
+    if job.workflow is None:
+        raise UsageError(
+            f"a server that is simulated for one command has no prompt to follow (--server {SIMULATED})",
+            hint="start one that stays with: comfyreport simulate",
+        )
     try:
         from comfyreport.simulator import Simulator
     except ImportError as error:

@@ -73,6 +73,9 @@ def read_node_errors(body: Json, refs: Mapping[str, NodeRef]) -> tuple[NodeError
     return tuple(refusal.error for refusal in _refusals(body, refs))
 
 
+# What a node itself may lack.
+_NODE_KEYS = ("class_type", "inputs")
+
 _FAILED = "prompt_outputs_failed_validation"
 
 
@@ -123,8 +126,9 @@ def _refusal(error: dict[str, Json], ref: NodeRef, replacement: str, refs: Mappi
     if kind == "value_not_in_list":
         details = _with_allowed_values(details, extra)
     elif extra.get("exception_type") == "KeyError":
-        missing = read_text(extra.get("exception_message"), NAME_LIMIT).strip("'\"")
-        if missing and refs and missing not in refs:
+        # Where an output itself has the link, it stands in the details alone.
+        missing = read_text(extra.get("exception_message") or error.get("details"), NAME_LIMIT).strip("'\"")
+        if missing and refs and missing not in refs and missing not in _NODE_KEYS:
             details = f"a link leads to node {missing}, which the workflow doesn't have"
     if replacement:
         # Its inputs are those of the class that the server knows, not those of the workflow.

@@ -111,6 +111,24 @@ def test_a_workflow_that_is_not_there(bad: Driver) -> None:
     check_stream(ended, "usage", "workflow")
 
 
+def test_a_workflow_without_a_name(bad: Driver) -> None:
+    """As from a shell's variable that isn't set."""
+    ended = bad.run("--workflow", "", "--reporter", "console")
+    check_told(ended, 2, "the workflow's name is empty")
+
+
+def test_nothing_can_be_followed_on_a_server_for_one_command(bad: Driver) -> None:
+    ended = bad.run("attach", "x", "--server", "sim", "--reporter", "console")
+    check_told(ended, 2, "has no prompt to follow", "comfyreport simulate")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_why_an_output_was_not_saved_is_told_to_quiet_users_too(bad: Driver) -> None:
+    ended = bad.run("--workflow", GOOD, "--output", "/dev/full", "--quiet")
+    assert (ended.code, ended.result["error"]["code"]) == (8, "download_failed")
+    assert "(No space left on device)" in ended.err
+
+
 def test_a_workflow_that_is_a_folder(bad: Driver) -> None:
     ended = bad.run("--workflow", bad.folder, "--reporter", "console")
     check_told(ended, 2, "is a folder")
@@ -136,7 +154,7 @@ def test_a_workflow_without_outputs_is_the_server_s_to_refuse(bad: Driver, serve
 def test_a_link_to_nowhere(bad: Driver, server: Watched) -> None:
     before = server.taken()
     ended = bad.follow({"9": {**SAVE, "inputs": {"images": ["77", 0]}}}, "--reporter", "console")
-    check_told(ended, 4, "77")
+    check_told(ended, 4, "a link leads to node 77, which the workflow doesn't have")
     assert server.taken() == before
 
 

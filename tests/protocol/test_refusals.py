@@ -153,8 +153,17 @@ def test_a_class_that_the_server_replaced_is_named_with_both_names() -> None:
     assert "replaced" in error.hint
 
 
-def test_a_link_to_a_node_that_is_not_there() -> None:
-    extra = {"input_name": "images", "exception_message": "'99'", "exception_type": "KeyError"}
-    wrong = {"type": "exception_during_inner_validation", "message": "m", "details": "'99'", "extra_info": extra}
+@pytest.mark.parametrize("more", [{"input_name": "images", "exception_message": "'99'"}, {"traceback": []}])
+def test_a_link_to_a_node_that_is_not_there(more: dict[str, Any]) -> None:
+    """Of an inner node, and of an output itself."""
+    extra = {"exception_type": "KeyError", **more}
+    wrong = {"type": "exception_during_validation", "message": "m", "details": "'99'", "extra_info": extra}
     (error,) = refused(FAILED, at_node("2", "ImageBlur", wrong), BLUR).node_errors
     assert error.details == "a link leads to node 99, which the workflow doesn't have"
+
+
+def test_a_node_without_inputs_is_no_link_to_nowhere() -> None:
+    extra = {"exception_message": "'inputs'", "exception_type": "KeyError"}
+    wrong = {"type": "exception_during_inner_validation", "message": "m", "details": "'inputs'", "extra_info": extra}
+    (error,) = refused(FAILED, at_node("2", "ImageBlur", wrong), BLUR).node_errors
+    assert error.details == "'inputs'"
