@@ -119,7 +119,7 @@ class Bar:
             self._unthrottled |= growth < _THROTTLE * maximum and value < maximum and self._heard > 0
         self._heard += 1
         self.value, self.maximum, self.last_at = value, maximum, at
-        if not self.full:
+        if value < maximum:
             self._filled_at = None
         elif self._filled_at is None:
             self._filled_at = at
@@ -246,8 +246,6 @@ def estimate_run(running: Iterable[float], known_seconds: float, unknown_nodes: 
     low = 0.9 * now + 0.7 * known_seconds
     middle = now + known_seconds + unknown_seconds / 2
     high = 1.2 * now + 1.5 * known_seconds + unknown_seconds
-    return Estimate(_rounded(middle), _rounded(low), _rounded(high))
-
-
-def _rounded(seconds: float) -> float:
-    return round(seconds if seconds < _MAX_ESTIMATE else _MAX_ESTIMATE, 3)
+    if high > _MAX_ESTIMATE:
+        low, middle, high = (min(seconds, _MAX_ESTIMATE) for seconds in (low, middle, high))
+    return Estimate(round(middle, 3), round(low, 3), round(high, 3))

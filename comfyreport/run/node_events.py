@@ -106,7 +106,7 @@ class NodeEvents:
             return
         speed = bar.speed(elapsed)
         self._emitter.emit_progress(
-            self._ref(node, message.node),
+            node.ref if message.node == node.ref.id else self._ref(node, message.node),
             value,
             maximum,
             round(bar.eta(elapsed), 3),
