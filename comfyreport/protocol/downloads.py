@@ -13,8 +13,12 @@ from comfyreport.errors import UnreachableError
 CHUNK = 64 * 1024
 """Bytes that are taken at once."""
 
-_PAGE = re.compile(rb"\s*(<!doctype\s+html|<html)", re.IGNORECASE)
-_MARKUP = (".html", ".htm", ".xhtml", ".xml", ".svg")
+# What stands before a page's first tag, in any order; each kind ends in one way only, whatever a server sends.
+_PREFACE = r"(?:\s|<\?xml[^>]*>|<!--(?:(?!-->).)*-->)*"
+_PAGE = re.compile(rf"{_PREFACE}<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_MARKUP = (".html", ".htm", ".xhtml", ".xml")
+_PAGE_BYTES = 4096
+"""Bytes in which a web page shows what it is."""
 
 
 class FilePlace(NamedTuple):
@@ -55,7 +59,9 @@ def begun(
     start, size = (wanted, int(part[2])) if part else (0, size)
     chunks = _chunks(read, encoding)
     if not filename.lower().endswith(_MARKUP):
-        chunks = _no_page(chunks, headers.get("Content-Type", ""))
+        # A drawing is markup too, which servers may call a page.
+        is_drawing = filename.lower().endswith(".svg")
+        chunks = _no_page(chunks, "" if is_drawing else headers.get("Content-Type", ""))
     version = headers.get("ETag", "") if not headers.get("ETag", "").startswith("W/") else ""
     return Download(start, size, version or headers.get("Last-Modified", ""), _some(chunks))
 
@@ -74,20 +80,28 @@ def _chunks(read: Callable[[int], bytes], encoding: str) -> Iterator[bytes]:
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
     for chunk in raw:
         while chunk:
+            if decoder.eof:
+                # Several such files behind one another are one (RFC 1952, 2.2).
+                decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
             try:
                 yield decoder.decompress(chunk, CHUNK)
             except zlib.error as error:
                 raise failed(f"its compression ({encoding[:20]}) can't be undone") from error
-            chunk = decoder.unconsumed_tail
+            chunk = decoder.unconsumed_tail or decoder.unused_data
     if not decoder.eof:
         raise failed("its compressed data ended early")
 
 
 def _no_page(chunks: Iterator[bytes], media_type: str) -> Iterator[bytes]:
     for number, chunk in enumerate(chunks):
-        if number == 0 and ("html" in media_type.lower() or _PAGE.match(chunk)):
+        if number == 0 and ("html" in media_type.lower() or _is_page(chunk[:_PAGE_BYTES])):
             raise failed("a web page came instead: this looks like a login page", retryable=False)
         yield chunk
+
+
+def _is_page(beginning: bytes) -> bool:
+    encoding = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(beginning[:2], "utf-8")
+    return _PAGE.match(beginning.decode(encoding, "replace").lstrip("\ufeff")) is not None
 
 
 def _some(chunks: Iterator[bytes]) -> Iterator[bytes]:

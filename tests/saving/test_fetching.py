@@ -51,6 +51,13 @@ def test_compressed_though_nobody_asked(packed: bytes) -> None:
         got(b"junk" * 1000, Content_Encoding="gzip")
 
 
+def test_packed_in_several_pieces() -> None:
+    packed = gzip.compress(CONTENT) + gzip.compress(CONTENT[::-1])
+    assert got(packed, Content_Encoding="gzip") == CONTENT + CONTENT[::-1]
+    with pytest.raises(UnreachableError):
+        got(packed[:-1], Content_Encoding="gzip")
+
+
 def test_a_bomb_is_taken_in_small_pieces() -> None:
     download = begun(200, {"Content-Encoding": "gzip"}, reader(gzip.compress(bytes(50_000_000))), "a.png", 0)
     assert max(map(len, download.chunks)) <= CHUNK
@@ -63,13 +70,28 @@ def test_a_length_that_is_none(length: str) -> None:
 
 
 @pytest.mark.parametrize("media_type", ["text/html", "TEXT/HTML; charset=x", "application/xhtml+xml", "image/png", ""])
-@pytest.mark.parametrize("page", [b"<!DOCTYPE html><p>login", b"  \n<HTML>", b"<!doctype  html>"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<!DOCTYPE html><p>login", b"  \n<HTML>", b"<!doctype  html>", b"<head><title>", b"<body class='x'>",
+        b"\xef\xbb\xbf<html>", b"<!-- a --> <!-- b --><html>", b"<?xml version='1.0'?>\n<!DOCTYPE html>",
+        "\ufeff<html>".encode("utf-16-le"), "\ufeff<html>".encode("utf-16-be"),
+    ],
+)  # fmt: skip
 def test_a_page_instead_of_a_picture(media_type: str, page: bytes) -> None:
     with pytest.raises(UnreachableError, match="web page") as caught:
         got(page, Content_Type=media_type)
     assert not caught.value.retryable
     assert got(page, name="report.HTML", Content_Type=media_type) == page
-    assert got(page, name="drawing.svg", Content_Type=media_type) == page
+    drawing = b"<?xml version='1.0'?><!-- made by hand --><svg/>"
+    assert got(drawing, name="drawing.svg", Content_Type=media_type) == drawing
+    with pytest.raises(UnreachableError, match="web page"):
+        got(page, name="drawing.svg", Content_Type=media_type)
+
+
+@pytest.mark.parametrize("data", [b"<heading>", b"<!-- " * 800, b"<!-- a -->" * 400 + b"<!"])
+def test_what_only_begins_like_a_page_is_none(data: bytes) -> None:
+    assert got(data) == data
 
 
 def test_nothing_where_a_file_was_promised() -> None:
@@ -108,18 +130,20 @@ class Server:
         yield self._ways.pop(0)(start, version)
 
 
-def breaks(after: int, *, ranges: bool = True, version: str = "v1") -> Callable[[int, str], Download]:
+def breaks(
+    after: int, *, ranges: bool = True, version: str = "v1", content: bytes = CONTENT
+) -> Callable[[int, str], Download]:
     """Sends the file up to a byte, and breaks; what was asked for from a byte on begins there, if it does *ranges*."""
 
     def way(start: int, wanted: str) -> Download:
         begin = start if ranges else 0
 
         def chunks() -> Iterator[bytes]:
-            yield from (CONTENT[at : min(at + 10_000, after)] for at in range(begin, after, 10_000))
-            if after < len(CONTENT):
+            yield from (content[at : min(at + 10_000, after)] for at in range(begin, after, 10_000))
+            if after < len(content):
                 raise UnreachableError("it broke", retryable=True)
 
-        return Download(begin, len(CONTENT), version, chunks())
+        return Download(begin, len(content), version, chunks())
 
     return way
 
@@ -165,6 +189,17 @@ def test_a_file_that_changed_meanwhile_is_not_pieced_together() -> None:
     server = Server(breaks(25_000), breaks(len(CONTENT), version="v2"))
     with pytest.raises(UnreachableError, match="changed"):
         fetched(server)
+
+
+@pytest.mark.parametrize("after", [25_000, 30_000])
+def test_the_same_holds_where_no_version_is_told(after: int) -> None:
+    other = CONTENT[:20_000] + b"?" + CONTENT[20_001:]
+    server = Server(breaks(after, version=""), breaks(len(CONTENT), ranges=False, version="", content=other))
+    with pytest.raises(UnreachableError, match="changed") as caught:
+        fetched(server)
+    assert not caught.value.retryable
+    ways = [breaks(after, ranges=False, version="") for after in (5_000, after, 20_000, len(CONTENT))]
+    assert fetched(Server(*ways)) == CONTENT
 
 
 def test_too_few_bytes_are_no_file() -> None:
