@@ -32,6 +32,9 @@ _LONG_USER_NAME = 16
 _SCHEME_LENGTH = 7
 """Characters: a word of letters alone, up to this long, in a header is an authentication scheme such as "Bearer"."""
 
+_QUOTES = "\"'{}[]"
+"""What may stand around a word of a header's value."""
+
 HEADER_HINT = "--header 'NAME: VALUE', or --header @FILE with one such line each"
 
 
@@ -114,20 +117,34 @@ class Access:
     def secrets(self, address: Address) -> list[str]:
         """All texts that must be redacted, the longest first: one may be a part of another."""
         credentials = address.credentials
-        secrets = [self.token, *secret_texts(self.extra_data), *(value for _, value in address.query)]
+        # A query without names may be a token alone.
+        secrets = [self.token, *secret_texts(self.extra_data), *(value or name for name, value in address.query)]
         if credentials is not None:
             user, password = credentials
             # A user name without a password is mostly a token.
             secrets += [password, user if not password or len(user) >= _LONG_USER_NAME else ""]
         for name, value in self.headers_for(address).items():
             if name.lower() not in _PUBLIC:
-                # The words of a value too: "Bearer SECRET", "session=SECRET; …". A short one of letters alone is
-                # the scheme.
-                words = [
-                    word for word in re.split(r"[\s;,]+", value) if not word.isalpha() or len(word) > _SCHEME_LENGTH
-                ]
-                secrets += [value, *words, *re.findall(r"=([^\s;,]+)", value)]
+                secrets += _header_secrets(value)
         return sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+
+
+def _header_secrets(value: str) -> Iterator[str]:
+    """What of a header's value a server may say back: all of it, its words, and what stands behind = and : in them.
+
+    "Bearer SECRET", "session=SECRET; …", "USER:SECRET", 'token="SECRET"', '{"key": "SECRET"}', and what Basic encodes.
+    """
+    yield value
+    scheme, _, encoded = value.partition(" ")
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            yield base64.b64decode(encoded).decode().partition(":")[2]
+    for word in (word.strip(_QUOTES) for word in re.split(r"[\s;,]+", value)):
+        if not word.isalpha() or len(word) > _SCHEME_LENGTH:
+            # A short one of letters alone is the scheme.
+            yield word
+        for mark in "=:":
+            yield word.partition(mark)[2].strip(_QUOTES)
 
 
 def check_header(name: str, value: str) -> None:

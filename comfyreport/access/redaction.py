@@ -56,7 +56,7 @@ _PLAIN = _Escapes(
 _ALL = _Escapes(
     re.compile(
         r"%[0-7][0-9a-fA-F]|%[c-fC-F][0-9a-fA-F](?:%[89abAB][0-9a-fA-F]){1,3}"
-        r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[\"\\/bfnrt]"
+        r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[\"'\\/bfnrt]"
         rf"|{_PUBLIC_ESCAPES}"
     ),
     ("%", "&", "\\"),
@@ -123,12 +123,13 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         unique = {form for secret in secrets for form in (secret, secret.encode("utf-8", "replace").decode())}
-        is_plain = all(each.isascii() and each.isprintable() and not {'"', "\\"} & {*each} for each in unique)
+        is_plain = all(each.isascii() and each.isprintable() and not {'"', "'", "\\"} & {*each} for each in unique)
         self._escapes = _PLAIN if is_plain else _ALL
         self._is_ascii = all(each.isascii() for each in unique)
         long = {secret for secret in unique if len(secret) >= MIN_LENGTH}
         # One that looks like an escape itself may be said back in part undone.
-        needles = {_fold(level) for secret in long for level in self._levels(secret) if len(level) >= MIN_LENGTH}
+        cases = {case for secret in long for case in (secret, secret.upper(), secret.casefold())}
+        needles = {_fold(level) for case in cases for level in self._levels(case) if len(level) >= MIN_LENGTH}
         self._needles = sorted(needles, key=len, reverse=True)
         encoded = {secret: [*_base64_forms(secret)] for secret in unique}
         # A login in a header is base64 itself, and holds that of its password: nobody encodes it once more.

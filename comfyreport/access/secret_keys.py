@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from comfyreport.protocol.messages import Json
 from comfyreport.text import DEPTH_LIMIT
@@ -31,6 +32,7 @@ _SKIPPED = ("outputs", "meta")
 _PAIR = re.compile(r'(\\*"([^"\\]{1,200})\\*"\s*:\s*\\*")((?:[^"\\]|\\[^"])+)')
 
 
+@lru_cache(maxsize=1024)
 def is_secret_key(name: str) -> bool:
     """Whether a key names a secret: one of its words is key, token, auth, password or secret, however it is spelt."""
     return any(_SECRET_WORD.fullmatch(word.lower()) for word in _WORD.findall(name))
@@ -41,8 +43,8 @@ def secret_texts(extra_data: Json, *, named: bool = False) -> Iterator[str]:
     waiting = [(extra_data, named, 0)]
     while waiting:
         value, secret, depth = waiting.pop()
-        if isinstance(value, str) and secret:
-            yield value
+        if isinstance(value, (str, int, float)) and secret and not isinstance(value, bool):
+            yield str(value)
         elif depth > DEPTH_LIMIT:
             continue
         elif isinstance(value, Mapping):
@@ -70,19 +72,22 @@ def _hidden(key: str, item: Json, depth: int) -> Json:
 def hide_in_answer(value: Json, depth: int = 0) -> bool:
     """Hide, in place, the secrets in all submissions that an answer tells of; whether there were any.
 
-    Those are lists of a number, an id, the workflow and `extra_data` in `/queue` and `/history`; elsewhere it has that
-    name.
+    Those are lists of a number, an id, the workflow, in whose inputs may be some too, and `extra_data` in `/queue` and
+    `/history`; elsewhere it has that name.
     """
     found = False
     if isinstance(value, dict):
         for key in _HOLDERS:
             if key in value:
                 found |= _replace(value, key)
+        if "extra_data" in value:
+            found |= _hide_in_graph(value.get("prompt"))
         inner = [item for key, item in value.items() if key not in _SKIPPED and key not in _HOLDERS]
     elif isinstance(value, list):
-        is_submission = len(value) > 3 and isinstance(value[1], str) and isinstance(value[2], dict)
+        is_submission = len(value) > 3 and isinstance(value[1], (str, int)) and isinstance(value[2], (dict, type(None)))
         for index in range(3, len(value)) if is_submission else ():
             found |= isinstance(value[index], dict) and _replace(value, index)
+        found |= is_submission and _hide_in_graph(value[2])
         inner = [] if is_submission else value
     else:
         return False
@@ -90,6 +95,17 @@ def hide_in_answer(value: Json, depth: int = 0) -> bool:
         for item in inner:
             if isinstance(item, (dict, list)):
                 found |= hide_in_answer(item, depth + 1)
+    return found
+
+
+def _hide_in_graph(graph: Json) -> bool:
+    """Hide, in place, the texts of inputs that are called so; links stay, for a run follows them."""
+    found = False
+    for node in graph.values() if isinstance(graph, dict) else ():
+        inputs: Json = node.get("inputs") if isinstance(node, dict) else None
+        for name, value in inputs.items() if isinstance(inputs, dict) else ():
+            if isinstance(value, str) and value and is_secret_key(name):
+                inputs[name], found = PLACEHOLDER, True
     return found
 
 

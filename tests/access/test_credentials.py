@@ -188,6 +188,26 @@ def test_a_user_name_that_is_a_secret(userinfo: str, secret: str, is_secret: boo
     assert secret not in repr(address)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"Bearer {SECRET}", f"session={SECRET}; Path=/", f'Token token="{SECRET}"', f"bob:{SECRET}",
+        f'Digest username="bob", response="{SECRET}"', f'{{"key":"{SECRET}"}}', f'{{"key": "{SECRET}"}}',
+        f'"{SECRET}";a=b', "Basic " + base64.b64encode(f"bob:{SECRET}".encode()).decode(),
+    ],
+)  # fmt: skip
+def test_a_secret_within_a_header(value: str) -> None:
+    """Alone, as a server may say it back."""
+    secrets = Access(headers={"X-Key": value}).secrets(parse_address("http://host"))
+    assert SECRET in secrets
+    assert not {"Bearer", "Digest", "key", "response", "username"} & set(secrets)
+
+
+def test_a_query_without_names_and_numbers_are_secrets_too() -> None:
+    access = Access(extra_data={"api_key": 917236450981, "auth": True})
+    assert access.secrets(parse_address(f"http://host/?{SECRET}")) == ["917236450981", SECRET]
+
+
 def test_words_that_stand_in_any_header_are_no_secrets() -> None:
     access = Access(headers={"Authorization": "Basic abc1", "X-Forwarded-Proto": "https", "X-Key": "secret"})
     assert {"Basic", "https"} & set(access.secrets(parse_address("host"))) == set()

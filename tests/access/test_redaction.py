@@ -62,7 +62,11 @@ WRITTEN: dict[str, Callable[[str], str]] = {
     "base64 of more": lambda text: base64.b64encode(f"u:{text}!".encode()).decode(),
     "base64 for URLs": lambda text: base64.urlsafe_b64encode(f"u:{text}".encode()).decode().rstrip("="),
 }
+WRITTEN |= {
+    "Python's quotes": lambda text: text.replace("\\", "\\\\").replace("'", "\\'"),
+}
 SECRETS = [
+    "straße-geheim-1",
     "plain-secret-1",
     'O\'Neil & "sons" <a>',
     "s/ash+pl%us=",
@@ -151,7 +155,11 @@ def test_time_grows_with_the_size_alone() -> None:
 # --- other people's secrets
 
 KEY = "comfyui-SOMEBODYS-KEY"
-GRAPH = {"1": {"class_type": "X", "inputs": {"api_key": "in the workflow", "tokens": 3}}}
+
+
+def graph_of(key: object) -> dict[str, object]:
+    inputs = {"api_key": key, "tokens": 3, "auth": ["2", 0], "secret": "", "text": "a key"}
+    return {"1": {"class_type": "X", "inputs": inputs}, "2": {"class_type": "Y"}}
 
 
 def extra_of(key: object, keys: object) -> dict[str, object]:
@@ -164,13 +172,13 @@ def failure_of(keys: object) -> dict[str, object]:
 
 def answers(key: object, keys: object) -> list[object]:
     """Answers that tell of submissions, as several versions of ComfyUI give them."""
-    extra, failure = extra_of(key, keys), failure_of(keys)
+    extra, failure, graph = extra_of(key, keys), failure_of(keys), graph_of(key)
     return [
-        {"queue_running": [[0, "a", GRAPH, extra, []]], "queue_pending": []},
-        {"queue_running": [], "queue_pending": [[0, "a", GRAPH, extra, [], extra], [1, "b", GRAPH, {}, []]]},
-        {"id": {"prompt": [0, "a", GRAPH, extra, []], "outputs": {}}},
+        {"queue_running": [[0, "a", graph, extra, []]], "queue_pending": []},
+        {"queue_running": [], "queue_pending": [[0, "a", graph, extra, [], extra], [1, 2, None, extra, []]]},
+        {"id": {"prompt": [0, "a", graph, extra, []], "outputs": {}}},
         {"id": {"status": {"messages": [["execution_error", failure]]}}},
-        {"id": "a", "workflow": {"prompt": GRAPH, "extra_data": extra}},
+        {"id": "a", "workflow": {"prompt": graph, "extra_data": extra}},
         {"jobs": [{"execution_error": failure}]},
         {"1": {"api_key": "in the workflow"}},
     ]

@@ -36,13 +36,13 @@ def test_keys_that_name_none(name: str) -> None:
 EXTRA: dict[str, Any] = {
     "api_key_comfy_org": "first-key",
     "preview_method": "auto",
-    "services": [{"accessToken": "second-key", "url": "http://x"}, {"auth": {"user": "kim", "values": ["third", 4]}}],
+    "services": [{"accessToken": "second-key", "url": "http://x"}, {"auth": {"user": "kim", "values": ["third", 44]}}],
     "extra_pnginfo": {"workflow": {"key": "a widget"}},
 }
 
 
 def test_ones_own_secrets() -> None:
-    assert sorted(secret_texts(EXTRA)) == ["first-key", "kim", "second-key", "third"]
+    assert sorted(secret_texts(EXTRA)) == ["44", "first-key", "kim", "second-key", "third"]
 
 
 def test_what_is_hidden() -> None:
