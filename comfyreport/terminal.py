@@ -6,6 +6,7 @@ of its own: whoever writes waits a moment, then goes on, and what waits is writt
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -17,6 +18,8 @@ from typing import Protocol, TextIO
 from comfyreport.errors import ReporterError
 from comfyreport.text import says_no
 from comfyreport.worker import Worker
+
+WINDOWS = os.name == "nt"
 
 CLEAR = "\r\x1b[J"
 """Clears from the beginning of the cursor's line to the end of the screen."""
@@ -33,6 +36,61 @@ _END_SECONDS = 0.1
 def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
     """Whether lines may be redrawn: on a terminal that isn't dumb, and not under `CI`, whatever holds for colour."""
     return tty and environ.get("TERM") != "dumb" and says_no(environ.get("CI", ""))
+
+
+def file_descriptor(file: TextIO) -> int | None:
+    """The descriptor of *file*; None where it has none, as what a notebook has for stdout."""
+    try:
+        return file.fileno()
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def is_terminal(file: TextIO) -> bool:
+    """Whether *file* is a terminal. On Windows `isatty()` says so of every device, `NUL` for one."""
+    try:
+        tty = file.isatty()
+    except (AttributeError, ValueError, OSError):
+        return False
+    descriptor = file_descriptor(file) if tty and WINDOWS else None
+    if descriptor is None:
+        return tty
+    from comfyreport.windows_console import get_mode
+
+    return get_mode(descriptor) is not None
+
+
+def takes_escapes(file: TextIO) -> bool:
+    """Whether *file* is a terminal that obeys escape sequences. Windows' is made to, until `put_back_modes`."""
+    descriptor = file_descriptor(file) if WINDOWS else None
+    if descriptor is None or not is_terminal(file):
+        return is_terminal(file)
+    from comfyreport.windows_console import switch_on_escapes
+
+    return switch_on_escapes(descriptor, _mode_changes)
+
+
+_mode_changes = contextlib.ExitStack()
+"""What `put_back_modes` undoes."""
+
+
+def put_back_modes() -> None:
+    """Leave consoles in the modes in which they were found."""
+    with contextlib.suppress(OSError):
+        _mode_changes.close()
+
+
+if WINDOWS:
+    atexit.register(put_back_modes)
+
+
+def key_of(file: TextIO) -> object:
+    """What tells terminals apart. Windows has no number for a console, but at most one for a process."""
+    try:
+        descriptor = file.fileno()
+        return "console" if WINDOWS else os.fstat(descriptor).st_rdev
+    except (AttributeError, ValueError, OSError):
+        return id(file)
 
 
 def in_background(descriptor: int) -> bool:
@@ -198,3 +256,4 @@ class Terminals:
         """Clear what is drawn, for good: the process is about to exit."""
         for terminal in self._terminals.values():
             terminal.end()
+        put_back_modes()

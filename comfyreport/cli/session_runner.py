@@ -21,6 +21,7 @@ from comfyreport.files import Claims
 from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins, StandardStreams, selected
 from comfyreport.reporting.streams import Stream, Terminals
+from comfyreport.terminal import put_back_modes
 from comfyreport.text import printable, says_no
 from comfyreport.timing import Timing
 from comfyreport.worker import call_within
@@ -46,6 +47,7 @@ def run_session(
     """
     terminals = Terminals()
     with contextlib.ExitStack() as stack, standard_streams() as (out, err):
+        stack.callback(put_back_modes)
         signals = signals or stack.enter_context(Signals())
         signals.restore_terminals = terminals.restore
         return _Runner(arguments, command, server, signals, out, err, terminals, claims).run(work, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +26,8 @@ _RESTORE_SECONDS = 0.2
 
 _CHUNK = 4096
 
-_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
-"""They ask to stop."""
+_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""They ask to stop. SIGBREAK is Windows': Ctrl-Break, and the closing of the console's window."""
 
 _ENDING = ("SIGQUIT",)
 """They end the process, once terminals are restored."""
@@ -35,11 +36,11 @@ _ENDING = ("SIGQUIT",)
 class Signals:
     """Handles signals from `install` to `restore`: each wish to stop calls the callback that `use` set last.
 
-    SIGINT, SIGTERM and SIGHUP (unless it was ignored) are such a wish; those that come together are one. One that comes
-    before the first `use` calls its callback then. After the second wish the process exits within a second, whatever
-    the main thread waits for. SIGQUIT ends it as by default. Before the process exits in the midst of its work,
-    `restore_terminals` is called. Outside the main thread nothing is handled. What may block before there is such a
-    callback belongs into `may_block`: there the first signal is enough.
+    SIGINT, SIGTERM, SIGBREAK and SIGHUP (unless it was ignored) are such a wish; those that come together are one. One
+    that comes before the first `use` calls its callback then. After the second wish the process exits within a second,
+    whatever the main thread waits for. SIGQUIT ends it as by default. Before the process exits in the midst of its
+    work, `restore_terminals` is called. Outside the main thread nothing is handled. What may block before there is such
+    a callback belongs into `may_block`: there the first signal is enough.
 
     Python tells a thread of ours of each signal, whatever handler is installed: there it is counted, and the callback
     is called. `keep` takes back what a plugin has taken of it.
@@ -54,6 +55,7 @@ class Signals:
         self._last_number: int | None = None
         self._handlers: dict[int, Callable[[int, object], None]] = {}
         self._old_handlers: dict[int, object] = {}
+        self._restoring = contextlib.ExitStack()
         self._wakeup: tuple[int, int] | None = None
         self._listener: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -83,7 +85,15 @@ class Signals:
                 if number is not None and (name in ("SIGINT", "SIGTERM") or signal.getsignal(number) is signal.SIG_DFL):
                     self._handlers[number] = self._forward if name in _STOPPING else _set_default
                     self._old_handlers[number] = signal.signal(number, self._handlers[number])
+            self._outlive_window()
         return self
+
+    def _outlive_window(self) -> None:
+        """Have time to stop in order where the window of a Windows console is closed: SIGBREAK alone gives none."""
+        if sys.platform == "win32" and any(each.isatty() for each in (sys.stdout, sys.stderr) if each is not None):
+            from comfyreport.windows_console import on_close
+
+            self._restoring.callback(on_close(lambda: self._write(signal.SIGBREAK)))
 
     def keep(self) -> None:
         """Take back what a plugin may have taken: handlers, the pipe that tells of signals, signals that it blocks."""
@@ -101,6 +111,7 @@ class Signals:
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._old_handlers.clear()
+        self._restoring.close()
         self._restored.set()
         with self._changed:
             self._changed.notify_all()
@@ -157,8 +168,13 @@ class Signals:
         elif self._wakeup is not None:
             write_end = self._wakeup[0]
             if signal.set_wakeup_fd(write_end, warn_on_full_buffer=False) != write_end:
-                with contextlib.suppress(OSError):
-                    os.write(write_end, bytes([number]))
+                self._write(number)
+
+    def _write(self, number: int) -> None:
+        """Tell the listener of a signal, as Python does."""
+        if self._wakeup is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._wakeup[0], bytes([number]))
 
     # --- on a thread of its own
 
@@ -218,7 +234,15 @@ class Signals:
                 self._go_on = None
             # One that runs busily leaves little time to the others.
             seconds = _BUSY_SECONDS
-            _start_thread("comfyreport-main", _go_on_and_exit, go_on)
+            _start_thread("comfyreport-main", self._go_on_and_exit, go_on)
+
+    def _go_on_and_exit(self, go_on: Callable[[], int]) -> None:
+        code = EXIT_INTERRUPTED
+        try:
+            code = go_on()
+        finally:
+            self._restore_terminals()
+            exit_now(code)
 
     def _left_within(self, seconds: float, go_on: Callable[[], int]) -> bool:
         """Whether the context of *go_on* is left by then; the lock is held."""
@@ -243,18 +267,17 @@ class Signals:
             call_within(_RESTORE_SECONDS, self.restore_terminals)
 
 
+def raise_interrupts() -> None:
+    """Let what asks to stop raise KeyboardInterrupt, as Ctrl-C does: for a command that has nothing to cancel."""
+    for name in ("SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+
+
 def _start_thread(name: str, target: Callable[..., object], *arguments: object) -> None:
     # Where the machine gives no thread, the second signal still ends the process.
     with contextlib.suppress(RuntimeError):
         threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
-
-
-def _go_on_and_exit(go_on: Callable[[], int]) -> None:
-    code = EXIT_INTERRUPTED
-    try:
-        code = go_on()
-    finally:
-        exit_now(code)
 
 
 def _set_default(number: int, frame: object) -> None:

@@ -20,8 +20,12 @@ from comfyreport.terminal import (
     CLEAR as CLEAR,
     Terminal,
     Terminals as Terminals,
+    file_descriptor,
     in_background,
+    is_terminal,
+    key_of,
     may_redraw as may_redraw,
+    takes_escapes,
 )
 
 ColorChoice = Literal["auto", "always", "never"]
@@ -82,7 +86,7 @@ class Stream:
         binary = open_to_write(path, append=append)  # closed by close()
         regular = stat.S_ISREG(os.fstat(binary.fileno()).st_mode) and descriptor_of(os.fspath(path)) is None
         text = io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="\n")
-        if like is not None and text.isatty():
+        if like is not None and is_terminal(text):
             stream = cls(
                 text, name=os.fspath(path), environ=like._environ, color=like._color, terminals=like._terminals
             )
@@ -113,13 +117,7 @@ class Stream:
     def _slow_terminal(self) -> Terminal | None:
         """The terminal that this stream writes to, if it is a real one, which may take no text for a while."""
         terminal = self._own_terminal
-        return None if terminal is None or self._descriptor() is None else terminal
-
-    def _descriptor(self) -> int | None:
-        try:
-            return self.file.fileno()
-        except (AttributeError, ValueError, OSError):
-            return None
+        return None if terminal is None or file_descriptor(self.file) is None else terminal
 
     @property
     def stalled(self) -> bool:
@@ -130,21 +128,18 @@ class Stream:
     @property
     def in_background(self) -> bool:
         """Whether it is the terminal of a shell that has this process in the background."""
-        descriptor = self._descriptor()
+        descriptor = file_descriptor(self.file)
         return descriptor is not None and in_background(descriptor)
 
     @property
     def tty(self) -> bool:
         """Whether it is a terminal."""
-        try:
-            return self.file.isatty()
-        except (AttributeError, ValueError, OSError):
-            return False
+        return is_terminal(self.file)
 
     @property
     def color(self) -> bool:
         """Whether to write colours."""
-        return wants_color(self._color, self._environ, self.tty)
+        return wants_color(self._color, self._environ, takes_escapes(self.file))
 
     @property
     def unicode(self) -> bool:
@@ -175,7 +170,7 @@ class Stream:
 
         Raises ReporterError if another reporter owns it.
         """
-        if not may_redraw(self._environ, self.tty):
+        if not may_redraw(self._environ, takes_escapes(self.file)):
             return False
         key = self._terminal_key()
         self._terminals.claim(key, self)
@@ -205,10 +200,7 @@ class Stream:
         return self.tty and other.tty and self._terminal_key() == other._terminal_key()
 
     def _terminal_key(self) -> object:
-        try:
-            return os.fstat(self.file.fileno()).st_rdev
-        except (AttributeError, ValueError, OSError):
-            return id(self.file)
+        return key_of(self.file)
 
     def remember_writes(self) -> None:
         """Keep the last writes from now on, for `has_written`."""
