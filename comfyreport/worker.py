@@ -1,13 +1,18 @@
-"""Doing what may never return, such as writing to a pipe that nobody reads, without waiting for it for ever."""
+"""Doing what may never return, such as writing to a pipe that nobody reads, and waiting that a Ctrl-C ends."""
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 MOST_WAITING = 1000
 """What is to be done behind something that doesn't return is dropped beyond so many."""
+
+TURN = 0.1
+"""Seconds after which a KeyboardInterrupt is raised at the latest, in a thread that waits by `turns`."""
 
 _MANY = 100
 _LINGER = 0.1
@@ -93,3 +98,14 @@ def call_within(limit: float, act: Callable[[], object]) -> bool:
     Raises what *act* raises.
     """
     return Worker().run(act, limit)
+
+
+def turns(timeout: float | None = None) -> Iterator[float]:
+    """Seconds to wait for in each turn, until *timeout* seconds are over (None: without end).
+
+    The main thread waits by turns for whatever another thread does: not every KeyboardInterrupt wakes a thread that
+    waits for a lock, and none does on Windows.
+    """
+    until = math.inf if timeout is None else time.monotonic() + timeout
+    while (left := until - time.monotonic()) > 0:
+        yield min(TURN, left)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from comfyreport.worker import MOST_WAITING, Worker, call_within
+from comfyreport.worker import MOST_WAITING, TURN, Worker, call_within, turns
 
 LIMIT = 20.0
 
@@ -64,3 +66,16 @@ def test_no_thread_is_left() -> None:
     for thread in asides():
         thread.join(LIMIT)
     assert asides() == []
+
+
+def test_turns_are_short_and_end_in_time() -> None:
+    began = time.monotonic()
+    for seconds in turns(2.5 * TURN):
+        assert 0 < seconds <= TURN
+        time.sleep(seconds)
+    assert 2.5 * TURN <= time.monotonic() - began < LIMIT
+    assert list(turns(0)) == []
+
+
+def test_turns_without_a_limit_have_no_end() -> None:
+    assert set(itertools.islice(turns(), 1000)) == {TURN}

@@ -16,9 +16,7 @@ from comfyreport.jobs.interrupts import BLOCKED_SECONDS, Wishes
 from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.session import ReporterLoading, Session, complain_to_stderr
 from comfyreport.timing import Timing
-
-_TURN = 0.1
-"""Seconds after which a KeyboardInterrupt is raised at the latest: not every one wakes a thread that waits."""
+from comfyreport.worker import turns
 
 
 class _LeftBehind(SystemExit):
@@ -84,9 +82,11 @@ class Call:
     # --- on the thread that calls
 
     def _wait(self) -> None:
-        while not self._ended:
+        for seconds in turns():
+            if self._ended:
+                return
             with contextlib.suppress(queue.Empty):
-                self._ends.get(timeout=_TURN)
+                self._ends.get(timeout=seconds)
             if self._wishes.count and time.monotonic() - self._stopped_at > BLOCKED_SECONDS:
                 self._leave_blocked()
 

@@ -15,6 +15,7 @@ from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.session import ReporterLoading, Session, complain_to_stderr
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
+from comfyreport.worker import turns
 
 
 class _Collector:
@@ -96,18 +97,25 @@ class ProgressTracker:
             self._loop.leave()
         if self._thread is not None:
             try:
-                self._thread.join(self._timing.close_limit)
+                self._join(self._timing.close_limit)
             except KeyboardInterrupt:
                 # The first one doesn't cut the end short.
-                self._thread.join(self._timing.close_limit)
+                self._join(self._timing.close_limit)
                 raise
 
     def wait(self, timeout: float | None = None) -> ev.RunFinished | None:
         """The run's end, or None if it hasn't come within *timeout* seconds."""
         self.start()
-        assert self._thread is not None
-        self._thread.join(timeout)
+        self._join(timeout)
         return self.result
+
+    def _join(self, timeout: float | None) -> None:
+        thread = self._thread
+        assert thread is not None
+        for seconds in turns(timeout):
+            thread.join(seconds)
+            if not thread.is_alive():
+                return
 
     def __enter__(self) -> ProgressTracker:
         return self.start()
@@ -118,7 +126,13 @@ class ProgressTracker:
     def __iter__(self) -> Iterator[ev.AnyEvent]:
         """The events as they come, the last is `stream_finished`."""
         self.start()
-        while (event := self._collector.events.get()) is not None:
+        for seconds in turns():
+            try:
+                event = self._collector.events.get(timeout=seconds)
+            except queue.Empty:
+                continue
+            if event is None:
+                break
             yield event
         # For whoever iterates again.
         self._collector.events.put(None)

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Collection
 from functools import partial
 from types import TracebackType
@@ -20,6 +21,9 @@ from .server import Server
 
 SHUTDOWN_SECONDS = 0.2
 """How long an answer in progress may still take when the server stops."""
+
+TURN = 0.1
+"""How long `serve` may take to hear a signal."""
 
 
 class Simulator:
@@ -196,6 +200,8 @@ def serve(port: int, speed: float, announce: Callable[[str], None], *, strict: b
     with Simulator(port=port, speed=speed, strict=strict) as simulator:
         try:
             announce(simulator.url)
-            threading.Event().wait()
+            while True:
+                # Not without a limit: on Windows no signal but Ctrl-C would be heard.
+                time.sleep(TURN)
         except KeyboardInterrupt:
             return
