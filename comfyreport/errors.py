@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 _CAUSES = 20
 
@@ -61,6 +62,13 @@ class MachineLimitError(ComfyReportError):
     """The machine gives this process no file, thread or memory any more (exit code 70)."""
 
     code = "machine_limit"
+
+
+def is_closed_pipe(error: BaseException) -> bool:
+    """Whether *error* says that a pipe has no reader any more. Windows has no word for that: EINVAL, of no file."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    return os.name == "nt" and type(error) is OSError and (error.errno, error.filename) == (errno.EINVAL, None)
 
 
 def machine_limit(error: BaseException | None) -> MachineLimitError | None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from comfyreport.cli.process import EXIT_INTERRUPTED, exit_now, open_missing_descriptors, report_stdout_failure
-from comfyreport.cli.signals import Signals
-from comfyreport.errors import machine_limit
+from comfyreport.cli.process import (
+    EXIT_INTERRUPTED,
+    exit_now,
+    open_missing_descriptors,
+    report_stdout_failure,
+    write_utf8,
+)
+from comfyreport.cli.signals import Signals, raise_interrupts
+from comfyreport.errors import is_closed_pipe, machine_limit
 
 # Whatever isn't needed to handle signals is imported where it is used: the sooner they are handled, the better.
 if TYPE_CHECKING:
@@ -52,6 +57,7 @@ def command() -> NoReturn:
         with contextlib.suppress(KeyboardInterrupt):
             try:
                 open_missing_descriptors()
+                write_utf8()
                 # Never restored: they are handled until the process ends.
                 code = _main(None, Signals().install())
             except Exception as error:  # noqa: BLE001  as in `main`
@@ -238,7 +244,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
         from comfyreport.simulator import serve
     except ImportError as error:
         return _complain(str(error))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise_interrupts()
     code = 0
 
     def announce(url: str) -> None:
@@ -282,7 +288,7 @@ def _print(text: str) -> int:
         from comfyreport.events import EXIT_REPORTER_FAILED
 
         report_stdout_failure(error, sys.stderr)
-        return 0 if isinstance(error, BrokenPipeError) else EXIT_REPORTER_FAILED
+        return 0 if is_closed_pipe(error) else EXIT_REPORTER_FAILED
     return 0
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from comfyreport.errors import is_closed_pipe
 from comfyreport.worker import call_within
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 EXIT_INTERRUPTED = 130
 
@@ -18,6 +23,8 @@ FINAL_WRITE_SECONDS = 0.5
 """Seconds for what was written last to be flushed, before it is dropped: a pipe may have no reader."""
 
 _CHUNK = 65536
+
+WINDOWS = os.name == "nt"
 
 
 def open_missing_descriptors() -> None:
@@ -29,10 +36,22 @@ def open_missing_descriptors() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            opened = os.open(os.devnull, os.O_RDWR)
+            # Windows never gives these numbers by itself.
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
     # Python's own objects are None where the descriptor was closed at its start.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def write_utf8() -> None:
+    """Let stdout be UTF-8 on Windows where it is no terminal, as from Python 3.15 on: a path there must open."""
+    out = sys.stdout
+    chosen = "PYTHONIOENCODING" in os.environ
+    if WINDOWS and not chosen and isinstance(out, io.TextIOWrapper) and not out.isatty():
+        out.reconfigure(encoding="utf-8")
 
 
 def exit_now(code: int) -> NoReturn:
@@ -43,7 +62,7 @@ def exit_now(code: int) -> NoReturn:
 
 def report_stdout_failure(error: OSError, err: TextIO) -> None:
     """Write to *err* that stdout failed; nothing where its reader closed the pipe."""
-    if not isinstance(error, BrokenPipeError):
+    if not is_closed_pipe(error):
         with contextlib.suppress(OSError, ValueError):
             err.write(f"comfyreport: stdout can't be written: {error.strerror or error}\n")
 
@@ -57,15 +76,56 @@ def standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
     err = open(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace", newline="\n")  # noqa: SIM115
     os.dup2(2, 1)
     try:
-        yield out, err
+        with _following_descriptors():
+            yield out, err
     finally:
-        _flush_standard_streams()
         os.dup2(before, 1)
         os.close(before)
         for stream in (out, err):
             # A reporter that is stuck in a write holds its lock.
             with contextlib.suppress(OSError, ValueError):
                 call_within(FINAL_WRITE_SECONDS, stream.close)
+
+
+@contextlib.contextmanager
+def _following_descriptors() -> Iterator[None]:
+    """See that `sys.stdout` and `sys.stderr` write to where descriptors 1 and 2 lead meanwhile.
+
+    They do, but on Windows: what Python has for a console there writes to nothing but a console.
+    """
+    with contextlib.ExitStack() as stack:
+        if WINDOWS:
+            stack.enter_context(contextlib.redirect_stdout(_follower(1)))
+            stack.enter_context(contextlib.redirect_stderr(_follower(2)))
+        try:
+            yield
+        finally:
+            _flush_standard_streams()
+
+
+def _follower(number: int) -> TextIO:
+    binary = io.BufferedWriter(_Descriptor(number))
+    return io.TextIOWrapper(binary, sys.stderr.encoding, "backslashreplace", newline="\n", line_buffering=True)
+
+
+class _Descriptor(io.RawIOBase):
+    """Writes to a descriptor, whatever it leads to at the moment."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer) -> int | None:
+        with open(self._number, "wb", buffering=0, closefd=False) as file:
+            return file.write(data)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
+from comfyreport.errors import is_closed_pipe
 from comfyreport.events import Output, RunFinished
 from comfyreport.files import STDOUT
 from comfyreport.jobs.session import Session
@@ -79,8 +80,6 @@ def _write_lines(stream: Stream, lines: Sequence[bytes], limit: float) -> str:
         try:
             if not worker.run(partial(write, data), limit):
                 return "nobody reads it"
-        except BrokenPipeError:
-            return ""
         except (OSError, ValueError) as error:
-            return getattr(error, "strerror", None) or str(error)
+            return "" if is_closed_pipe(error) else getattr(error, "strerror", None) or str(error)
     return ""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
-from comfyreport.errors import MachineLimitError, describe_fault, machine_limit, one_line
+from comfyreport.errors import MachineLimitError, describe_fault, is_closed_pipe, machine_limit, one_line
 from comfyreport.events import RunView
 from comfyreport.reporting.event_queue import EventQueue
 from comfyreport.reporting.hookspecs import PREFIX
@@ -227,7 +227,7 @@ class Delivery:
     def _failure_of(self, call: _Call, error: BaseException) -> str:
         """Why a hook failed; empty if its reader closed the pipe. Part of the call: an exception may hang too."""
         reporter = call.reporter
-        if reporter.reader_left or (isinstance(error, BrokenPipeError) and reporter.stream is not None):
+        if reporter.reader_left or (reporter.stream is not None and is_closed_pipe(error)):
             return ""
         return f"{call.hook} raised {one_line(error)}"
 
