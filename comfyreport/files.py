@@ -1,4 +1,7 @@
-"""Files that a user names: where a path leads to, opening it to write without blocking, and each for one use only."""
+"""Files that a user names: where a path leads to, opening it to write without blocking, and each for one use only.
+
+What systems differ in about files is asked here.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ import os
 import re
 import stat
 import tempfile
+import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from comfyreport.errors import UsageError
+from comfyreport.timing import Timing
 
 STDOUT, STDERR = 1, 2
 
+_WINDOWS = os.name == "nt"
 _LINK_LIMIT = 40
 _STREAM_NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 
@@ -57,6 +63,10 @@ def resolve(path: str | os.PathLike[str], folder: str = "") -> Place:
     shown = os.fspath(path)
     if shown == "-":
         return Place(shown, f"/dev/fd/{STDOUT}", descriptor=STDOUT)
+    if _WINDOWS:
+        if is_null(shown):
+            return Place(shown, os.devnull)
+        _check_windows_names(shown)
     full = os.path.join(folder or current_folder(), shown)
     number = descriptor_of(full)
     if number is not None:
@@ -120,7 +130,7 @@ def _open_nonblocking(path: str, flags: int) -> int:
     """Open *path* without blocking, as a FIFO without a reader would for ever."""
     nonblocking: int = getattr(os, "O_NONBLOCK", 0)
     try:
-        descriptor = os.open(path, flags | nonblocking, 0o666)
+        descriptor = patiently(lambda: os.open(path, flags | nonblocking, 0o666))
     except OSError as error:
         if error.errno == errno.ENXIO and is_fifo(path):
             raise OSError(errno.ENXIO, "nobody reads this FIFO", path) from error
@@ -137,6 +147,8 @@ def is_fifo(path: str | os.PathLike[str]) -> bool:
 
 def is_null(path: str | os.PathLike[str]) -> bool:
     """Whether *path* leads to the null device, whatever its name: it takes anything from anybody."""
+    if _WINDOWS:
+        return re.fullmatch(r"([/\\]{2}\.[/\\])?nul:?", os.fspath(path), re.IGNORECASE) is not None
     try:
         found, null = os.stat(path), os.stat(os.devnull)
     except (OSError, ValueError):
@@ -149,6 +161,80 @@ def _mode(path: str | os.PathLike[str]) -> int:
         return os.stat(path).st_mode
     except (OSError, ValueError):
         return 0
+
+
+# --- what Windows does otherwise
+
+# Devices, whatever follows behind a dot (Microsoft's "Naming Files, Paths, and Namespaces").
+_DEVICE_NAME = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
+
+_Result = TypeVar("_Result")
+
+
+def expanded(path: str) -> str:
+    """*path* with the home folder that its `~` or `~user` means, as a POSIX shell has it; as it is where none is known.
+
+    Other shells leave that to the command, and a POSIX shell does behind a flag's `=`.
+    """
+    user = re.match(r"~[^/\\]+", path)
+    if _WINDOWS and user and not os.path.isdir(os.path.expanduser(user[0])):
+        # Guessed from the own one. A name such as ~lock.png is nobody's.
+        return path
+    return os.path.expanduser(path)
+
+
+def is_device_name(name: str) -> bool:
+    """Whether *name* is that of a device on Windows, in whatever folder."""
+    return _DEVICE_NAME.match(name) is not None
+
+
+def _check_windows_names(path: str) -> None:
+    """OSError where a part of *path* can't be a name, or would be another's."""
+    # Not everywhere the same as `os.path`, and needed nowhere else.
+    import ntpath
+
+    for part in re.split(r"[/\\]", ntpath.splitdrive(path)[1]):
+        forbidden = _FORBIDDEN.search(part)
+        if forbidden:
+            reason = f"{part!r} holds {forbidden[0]!r}, which no name may on Windows"
+        elif is_device_name(part):
+            reason = f"{part!r} is the name of a device on Windows"
+        elif part.endswith((".", " ")) and part not in (".", ".."):
+            reason = f"{part!r} ends in a dot or a space, which Windows leaves out"
+        else:
+            continue
+        raise OSError(errno.EINVAL, reason, path)
+
+
+def takes_files(mode: int) -> bool:
+    """Whether what has this *mode*, and is no regular file, may be given one: no disk or folder, no Windows device."""
+    return not (stat.S_ISBLK(mode) or stat.S_ISDIR(mode) or (_WINDOWS and stat.S_ISCHR(mode)))
+
+
+def is_read_only(path: str | os.PathLike[str]) -> bool:
+    """Whether *path* is a file that mustn't be replaced: elsewhere than on Windows, its folder alone decides that."""
+    return _WINDOWS and os.path.isfile(path) and not os.access(path, os.W_OK)
+
+
+def may_be_held(error: OSError) -> bool:
+    """Whether *error* may mean that another program has the file open: on Windows that keeps it as it is.
+
+    One that may never be written fails in the same way there.
+    """
+    return _WINDOWS and isinstance(error, PermissionError)
+
+
+def patiently(action: Callable[[], _Result], seconds: float = Timing.held_file) -> _Result:
+    """What *action* returns; it is tried again for about so many *seconds* while another program may hold its file."""
+    for part in (16, 8, 4, 2):
+        try:
+            return action()
+        except PermissionError as error:
+            if not may_be_held(error):
+                raise
+        time.sleep(seconds / part)
+    return action()
 
 
 # --- one file, one use

@@ -33,6 +33,12 @@ class Timing:
     batch_pause: float = 0.001
     """Between two takes from a queue under load: waking a thread for each entry would cost more than the entry."""
 
+    # --- files
+
+    held_file: float = 1.0
+    """For which a file that another program has open is tried again, before a name beside it is taken. On Windows no
+    such file can be replaced; virus scanners and indexers hold each new one for a moment."""
+
     # --- the recording
 
     record_limit: float = 5.0

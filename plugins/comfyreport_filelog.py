@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import os
 import shutil
 import sys
 from datetime import datetime
@@ -35,6 +37,16 @@ class _Handler(RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         return cast(TextIOWrapper, Stream.to_path(self.baseFilename, append=True).file)
+
+    def doRollover(self) -> None:  # noqa: N802  logging's name
+        """Begin a new file; where somebody reads this one, which on Windows keeps its name, go on in it for now."""
+        if self.stream is not None:
+            self.stream.close()
+            self.stream = None
+        with contextlib.suppress(PermissionError):
+            # Tried out first: the renamed files would move up for nothing, and the oldest be lost.
+            os.rename(self.baseFilename, self.baseFilename)
+            super().doRollover()
 
     def rotate(self, source: str, dest: str) -> None:
         """Rename *source*; where it is a mount, which can't be renamed, copy it and begin it anew."""

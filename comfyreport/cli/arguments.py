@@ -126,6 +126,7 @@ def build_parser(command: str = "run") -> argparse.ArgumentParser:
     elif command == "replay":
         parser.add_argument(
             "recording",
+            type=_path,
             metavar="RECORDING",
             help="a file that --record wrote, or one of those that comfyreport has, such as txt2img",
         )
@@ -167,10 +168,15 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
             help="follow under the submitter's client id, with live progress; its browser tab then goes quiet",
         )
     else:
-        group.add_argument("--workflow", metavar="FILE", required=True, help="the workflow, in API format; - for stdin")
+        group.add_argument(
+            "--workflow", type=_path, metavar="FILE", required=True, help="the workflow, in API format; - for stdin"
+        )
         group.add_argument("--prompt", metavar="TEXT", help="the text of the positive prompt")
     group.add_argument(
-        "--output", metavar="PATH", help="a file, or a folder, for what is made (default: its URL is printed)"
+        "--output",
+        type=_path,
+        metavar="PATH",
+        help="a file, or a folder, for what is made (default: its URL is printed)",
     )
     group.add_argument(
         "--expect-outputs", type=_count, default=0, metavar="N", help="fewer files than N are no success (exit 8)"
@@ -181,7 +187,9 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
         default="cancel",
         help="what Ctrl-C, SIGTERM or SIGHUP does: cancel this prompt (default), or leave it running",
     )
-    group.add_argument("--record", metavar="FILE", help="keep what crosses the wire, for 'comfyreport replay'")
+    group.add_argument(
+        "--record", type=_path, metavar="FILE", help="keep what crosses the wire, for 'comfyreport replay'"
+    )
 
 
 def _add_server_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
@@ -195,6 +203,7 @@ def _add_server_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
     )
     group.add_argument(
         "--header",
+        type=_header,
         action="append",
         default=[],
         metavar="'NAME: VALUE'",
@@ -208,8 +217,10 @@ def _add_server_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
             metavar="KEY=VALUE",
             help="extra data for API nodes, such as keys",
         )
-    group.add_argument("--cacert", metavar="FILE", help="trust this certificate authority")
-    group.add_argument("--client-cert", metavar="FILE[,KEY]", help="this client's own certificate, in PEM form")
+    group.add_argument("--cacert", type=_path, metavar="FILE", help="trust this certificate authority")
+    group.add_argument(
+        "--client-cert", type=_paths, metavar="FILE[,KEY]", help="this client's own certificate, in PEM form"
+    )
     group.add_argument("--insecure", action="store_true", help="don't check the server's certificate")
     group.add_argument(
         "--ping-interval",
@@ -254,10 +265,10 @@ def _add_reporting_flags(parser: argparse.ArgumentParser) -> None:
 def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
     """The reporters that *words* select, and the files that they name, whatever else is wrong with them."""
     lenient = Parser(allow_abbrev=False, add_help=False)
-    lenient.add_argument("recording", nargs="?")
+    lenient.add_argument("recording", type=_path, nargs="?")
     for flag in ("--workflow", "--output", "--record", "--cacert"):
-        lenient.add_argument(flag, nargs="?")
-    lenient.add_argument("--header", action="append", nargs="?", default=[])
+        lenient.add_argument(flag, type=_path, nargs="?")
+    lenient.add_argument("--header", type=_header, action="append", nargs="?", default=[])
     lenient.add_argument("--reporter", action="append", nargs="?", default=[])
     lenient.add_argument("-p", action="append", nargs="?", default=[], dest="plugins")
     lenient.add_argument("--quiet", action="store_true")
@@ -272,6 +283,23 @@ def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
     arguments.header = [value for value in arguments.header if value is not None]
     arguments.color = arguments.color if arguments.color in COLORS else "auto"
     return arguments
+
+
+def _path(text: str) -> str:
+    # Not for those who only ask for help.
+    from comfyreport.files import expanded
+
+    return expanded(text)
+
+
+def _paths(text: str) -> str:
+    """FILE,KEY."""
+    return ",".join(map(_path, text.split(",")))
+
+
+def _header(text: str) -> str:
+    """A header, or @FILE."""
+    return f"@{_path(text[1:])}" if text.startswith("@") else text
 
 
 def _prompt_id(text: str) -> str:

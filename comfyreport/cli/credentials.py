@@ -27,7 +27,7 @@ def parse_headers(values: Iterable[str]) -> dict[str, str]:
 
 def _read_file(name: str) -> list[str]:
     try:
-        lines = Path(name).read_text(encoding="utf-8").splitlines()
+        lines = Path(name).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise UsageError(f"--header @{name}: {reason}", hint=HEADER_HINT) from error

@@ -155,7 +155,7 @@ def _target(session: Session, job: Job, workflow: Workflow | None, stack: ExitSt
         return None
     with usable("--output", job.output):
         place = session.streams.locate(resolve(job.output, job.folder))
-        target = Target(job.output, place, claims=session.claims)
+        target = Target(job.output, place, claims=session.claims, patience=session.timing.held_file)
         stack.callback(target.close)
         target.prepare()
     if target.single and workflow is not None:

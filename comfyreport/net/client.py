@@ -231,7 +231,8 @@ class Client:
             headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
             if len(data) > _SEND_BUFFER:
                 # What the system holds counts as sent, and it would hold megabytes, which may be minutes.
-                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+                with contextlib.suppress(OSError):
+                    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             call.upload = _Upload(data, lambda: call.allow(request.timeout))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             # A server may have answered, and closed, before it had it all.

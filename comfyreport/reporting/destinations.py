@@ -16,8 +16,11 @@ from comfyreport.files import (
     FileUsedTwiceError,
     Place,
     current_folder,
+    expanded,
     is_fifo,
+    is_null,
     open_to_write,
+    patiently,
     resolve,
 )
 from comfyreport.reporting.signature import Signature
@@ -97,7 +100,7 @@ class Destinations:
 
     def _plan_path(self, name: str, dest: str, opened: Callable[[Place], Opened]) -> Callable[[], Opened | None]:
         try:
-            place = _STDERR if dest == "stderr" else resolve(dest, self._folder)
+            place = _STDERR if dest == "stderr" else resolve(expanded(dest), self._folder)
         except (OSError, ValueError) as error:
             raise _unwritable(dest, name, error) from error
         self._claim(place, name)
@@ -129,7 +132,8 @@ class Destinations:
         if is_fifo(path) and place.descriptor is None:
             # Kept open until the reporter is closed: after a mere check, the FIFO's reader would see its end.
             return self._open(place, name), path
-        _check_writable(path)
+        if not is_null(path):
+            _check_writable(path)
         return None, path
 
     def _claim(self, place: Place, name: str) -> None:
@@ -155,7 +159,7 @@ def _check_writable(path: Path) -> None:
         path.open("xb").close()
         new = True
     if new:
-        path.unlink()
+        patiently(path.unlink)
     else:
         open_to_write(path, append=True).close()
 

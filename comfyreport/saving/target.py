@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import itertools
 import os
 import re
+import secrets
 import shutil
-import stat
 import tempfile
-import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,16 +18,28 @@ from typing import IO, BinaryIO, NamedTuple
 
 from comfyreport.errors import UsageError
 from comfyreport.events import Output
-from comfyreport.files import Claims, Place, is_null, open_to_write, resolve
+from comfyreport.files import (
+    Claims,
+    Place,
+    is_device_name,
+    is_null,
+    is_read_only,
+    may_be_held,
+    open_to_write,
+    patiently,
+    resolve,
+    takes_files,
+)
 from comfyreport.protocol.downloads import FilePlace
 from comfyreport.protocol.ui_outputs import view_place, worth_saving as worth_saving
 from comfyreport.saving import writing
+from comfyreport.timing import Timing
 
 _NAME_LIMIT = 200
 _LARGE = 64 * 1024 * 1024
 _SUFFIX_LIMIT = 20
-# Devices on Windows, whatever follows behind a dot (Microsoft's "Naming Files, Paths, and Namespaces").
-_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
+_WITH_ENDING = 14
+_TRIES = 10
 _UNSAFE = re.compile(r'[<>:"/\\|?*]')
 
 _HINT = "name a file or a folder that can be written"
@@ -39,12 +51,12 @@ def safe_name(name: str) -> str:
     """The server's *name* of a file as a plain file name: no folders, no device, nothing unprintable, not too long."""
     last = re.split(r"[/\\]", name)[-1]
     clean = "".join(each if each.isprintable() else "_" for each in _UNSAFE.sub("_", last)).strip(" .") or "output"
-    if _RESERVED.match(clean):
+    if is_device_name(clean):
         clean = f"_{clean}"
     stem, suffix = os.path.splitext(clean)
     suffix = suffix[:_SUFFIX_LIMIT].rstrip(" .")
     room = _NAME_LIMIT - len(suffix.encode())
-    return stem.encode()[:room].decode("utf-8", "ignore") + suffix
+    return (stem.encode()[:room].decode("utf-8", "ignore") + suffix).rstrip(" .")
 
 
 class Spot(NamedTuple):
@@ -72,15 +84,22 @@ class Target:
 
     :param place: where *path* leads to; None: that is found out now.
     :param claims: files that have another use: none of them is an output.
+    :param patience: seconds for another program to let go of a file that it has open.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], place: Place | None = None, *, claims: Claims | None = None
+        self,
+        path: str | os.PathLike[str],
+        place: Place | None = None,
+        *,
+        claims: Claims | None = None,
+        patience: float = Timing.held_file,
     ) -> None:
         self._shown = Path(path)
         self._place = place or resolve(path)
         self._path = Path(self._place.path)
         self._claims = claims or Claims()
+        self._patience = patience
         self._sink: BinaryIO | None = None
         self._parts: set[Path] = set()
         self._named_is_free = True
@@ -97,6 +116,8 @@ class Target:
             if not self.folder and self._is_special():
                 self._open_special()
                 return
+            if not self.folder and is_read_only(self._path):
+                raise PermissionError(errno.EACCES, "the file is read-only", str(self._path))
             folder = self._path if self.folder else self._path.parent
             folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -111,21 +132,22 @@ class Target:
 
     def _open_special(self) -> None:
         """Open what isn't to be replaced, and hold it: a FIFO's reader would see its end."""
-        mode = os.stat(self._path).st_mode
-        if stat.S_ISBLK(mode) or stat.S_ISDIR(mode):
+        # The path of a descriptor is its name among ours; not every system has it.
+        if self._place.descriptor is None and not takes_files(os.stat(self._path).st_mode):
             raise UsageError(f"--output {self} is neither a file nor a folder", hint=_HINT)
-        self._sink = open_to_write(self._path)
+        self._sink = open_to_write(self._place.path)
         if self._sink.isatty():
             # What a server sends may hold escape sequences.
             raise UsageError(f"--output {self} leads to a terminal, and outputs are no text", hint=_HINT)
-        self.single = not is_null(self._path)
+        self.single = not is_null(self._place.path)
 
     def close(self) -> None:
         """Close what `prepare` opened, and remove what isn't whole: a thread that was given up may not have done so."""
         if self._sink is not None:
             self._sink.close()
         for part in list(self._parts):
-            self._remove(part)
+            with contextlib.suppress(OSError):
+                os.unlink(part)
 
     def spot(self, output: Output) -> Spot:
         """Where *output* is to go: the name is taken only when it gets there."""
@@ -167,22 +189,21 @@ class Target:
                 file.close()
                 if not spot.named:
                     return _saved(output, spot.shown.with_name(self._take(part, spot.path)), size)
-                writing.put(part, spot.path)
-                return _saved(output, spot.shown, size)
+                return _saved(output, spot.shown.with_name(self._put(part, spot)), size)
 
     @contextlib.contextmanager
     def _part_of(self, spot: Spot) -> Iterator[tuple[IO[bytes], Path | None]]:
         """A file for what isn't whole yet, and its name, if it can stand where *spot* is; removed unless renamed."""
         spot.path.parent.mkdir(parents=True, exist_ok=True)
-        part = spot.path.with_name(f".{spot.path.name[:50]}.{uuid.uuid4().hex}.part")
         try:
-            file = open(part, "xb")  # noqa: SIM115
+            file = _unfinished(spot.path)
         except OSError as error:
             if not spot.named or not writing.cant_replace(error, spot.path):
                 raise
             with writing.spool() as nameless:
                 yield nameless, None
             return
+        part = spot.path.with_name(os.path.basename(file.name))
         self._parts.add(part)
         try:
             with file:
@@ -192,8 +213,18 @@ class Target:
 
     def _remove(self, part: Path) -> None:
         with contextlib.suppress(OSError):
-            os.unlink(part)
+            patiently(lambda: os.unlink(part), self._patience)
         self._parts.discard(part)
+
+    def _put(self, part: Path, spot: Spot) -> str:
+        """Put *part* in the place of the file that was named, or beside it while another program holds it; its name."""
+        try:
+            writing.put(part, spot.path, self._patience)
+        except PermissionError as error:
+            if not may_be_held(error):
+                raise
+            return self._take(part, Path(self._place.folder, spot.shown.name))
+        return spot.shown.name
 
     def _take(self, part: Path, wanted: Path) -> str:
         """Give *part* the wanted name with the first free number; that name. Beside FILE itself the first one is 2."""
@@ -203,7 +234,7 @@ class Target:
             path = _numbered(wanted, number)
             if not self._claims.has_path(str(path)):
                 with contextlib.suppress(FileExistsError):
-                    writing.take(part, path)
+                    writing.take(part, path, self._patience)
                     self._last[wanted] = number
                     return path.name
             number += 1
@@ -239,6 +270,25 @@ def _in_file_system(name: str) -> str:
     except UnicodeEncodeError:
         return os.fsdecode(name.encode())
     return name
+
+
+def _unfinished(path: Path) -> BinaryIO:
+    """A new file beside *path* for what will be there; its name isn't longer, for there may be no room for more."""
+    for tries in itertools.count():
+        # All short names may be taken.
+        part = path.with_name(_random_name(len(path.name) + tries // _TRIES))
+        if part.name != path.name.lower():
+            with contextlib.suppress(FileExistsError):
+                return open(part, "xb")
+    raise AssertionError
+
+
+def _random_name(length: int) -> str:
+    """A name for a file that isn't whole; hidden on most systems, and known by its ending, where *length* allows it."""
+    random = secrets.token_hex(16)
+    if length < _WITH_ENDING:
+        return f".{random}"[:length] if length > 1 else random[0]
+    return f".{random[: length - len('..part')]}.part"
 
 
 def _numbered(path: Path, number: int) -> Path:

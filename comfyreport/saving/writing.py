@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from comfyreport.files import may_be_held, patiently
+from comfyreport.timing import Timing
+
 _CHUNK = 1024 * 1024
 
 # A pipe that takes anything at all takes so much at once.
@@ -33,8 +36,11 @@ def cant_replace(error: OSError, path: Path) -> bool:
     return error.errno in _CANT_REPLACE and path.is_file() and os.access(path, os.W_OK)
 
 
-def take(part: Path, path: Path) -> None:
-    """Give the file *part* the name *path*, if nothing has it; FileExistsError if something has, whoever else tries."""
+def take(part: Path, path: Path, patience: float = Timing.held_file) -> None:
+    """Give the file *part* the name *path*, if nothing has it; FileExistsError if something has, whoever else tries.
+
+    :param patience: seconds for another program to let go of *part*.
+    """
     try:
         os.link(part, path)
     except FileExistsError:
@@ -43,30 +49,31 @@ def take(part: Path, path: Path) -> None:
         # A file system without hard links.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
-            os.replace(part, path)
+            patiently(lambda: os.replace(part, path), patience)
         except BaseException:
             os.unlink(path)
             raise
     else:
-        os.unlink(part)
+        patiently(lambda: os.unlink(part), patience)
 
 
-def put(part: Path, path: Path) -> None:
+def put(part: Path, path: Path, patience: float = Timing.held_file) -> None:
     """Put the file *part* in the place of *path*; a file that is there keeps its owner and its rights.
 
-    Where it can't be replaced (a mount, a folder that is read-only), it is written in place.
+    Where it can't be replaced (a mount, a folder that is read-only), it is written in place; but not under the eyes of
+    another program that holds it (Windows): after *patience* seconds that is a PermissionError.
     """
     if not path.exists():
-        os.replace(part, path)
+        patiently(lambda: os.replace(part, path), patience)
         return
     if not path.is_file():
         raise OSError(errno.EISDIR, "it is no file any more", str(path))
     try:
         if _keep_attributes(part, path) or not os.access(path, os.W_OK):
-            os.replace(part, path)
+            patiently(lambda: os.replace(part, path), patience)
             return
     except OSError as error:
-        if not cant_replace(error, path):
+        if may_be_held(error) or not cant_replace(error, path):
             raise
     with open(part, "rb") as source:
         overwrite(source, path)

@@ -36,8 +36,9 @@ def test_headers(values: list[str], headers: dict[str, str]) -> None:
 
 def test_headers_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "headers"
-    file.write_text("# mine\nX-Key: abc\r\n\n  \nX-Other: d\n")
-    assert parse_headers([f"@{file}", "X-Key: e"]) == {"X-Key": "e", "X-Other": "d"}
+    for mark in ("", "\ufeff"):
+        file.write_text(f"{mark}X-Key: abc\r\n\n  \n# mine\nX-Other: d\n", encoding="utf-8")
+        assert parse_headers([f"@{file}", "X-Key: e"]) == {"X-Key": "e", "X-Other": "d"}
 
 
 @pytest.mark.parametrize(

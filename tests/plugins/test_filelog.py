@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -187,11 +189,32 @@ def test_a_failing_rotation_is_raised(tmp_path: Path, monkeypatch: pytest.Monkey
     reporter = filelog(tmp_path / "run.log", max_bytes=300, backups=1)
 
     def refuse(source: str, target: str) -> None:
-        raise PermissionError(13, "in use", source)
+        raise OSError(errno.EIO, "broken", source)
 
     monkeypatch.setattr("os.rename", refuse)
-    with pytest.raises(PermissionError):
+    with pytest.raises(OSError, match="broken"):
         deliver(reporter, txt2img())
+
+
+def test_a_log_that_somebody_holds_goes_on_in_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2):
+        (tmp_path / f"run.log.{number}").write_text(f"older {number}\n")
+    rename, held = os.rename, True
+
+    def refuse(source: str, target: str) -> None:
+        # As Windows does, also where both are one.
+        if held and Path(source).name == "run.log":
+            raise PermissionError(13, "in use", source)
+        rename(source, target)
+
+    monkeypatch.setattr("os.rename", refuse)
+    reporter = filelog(tmp_path / "run.log", max_bytes=300, backups=2)
+    deliver(reporter, txt2img())
+    assert len((tmp_path / "run.log").read_text().splitlines()) == len(txt2img())
+    assert [(tmp_path / f"run.log.{number}").read_text() for number in (1, 2)] == ["older 1\n", "older 2\n"]
+    held = False
+    deliver(filelog(tmp_path / "run.log", max_bytes=300, backups=2), txt2img()[:1])
+    assert len((tmp_path / "run.log").read_text().splitlines()) == 1
 
 
 def test_logging_is_left_alone(tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ class TestDestinations:
         assert error.hint.startswith("--reporter " + spec[:4].rstrip("=")) or "give it a file" in error.hint
 
     @pytest.mark.parametrize("name", ["bell", "log"])
+    def test_a_tilde_is_the_home_folder(
+        self, plugins: Plugins, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        (tmp_path / "home").write_text("no folder")
+        assert str(tmp_path / "home" / "x") in error_of(plugins, f"{name}=~/x").message
+
+    @pytest.mark.parametrize("name", ["bell", "log"])
     def test_a_fifo_that_nobody_reads(self, plugins: Plugins, name: str) -> None:
         os.mkfifo("fifo")
         error = error_of(plugins, f"{name}=fifo")
