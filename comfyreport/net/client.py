@@ -40,7 +40,6 @@ from comfyreport.timing import Timing
 
 BODY_LIMIT = 256 * 1024 * 1024
 _SEND_BUFFER = 256 * 1024
-
 USER_AGENT = f"comfyreport/{__version__}"
 
 Tap = Callable[[dict[str, Any]], None]
@@ -87,8 +86,8 @@ class _Call:
             self.allow(seconds)
 
     def cut(self) -> None:
-        """End it: whoever waits in it is woken. From any thread, returns at once."""
-        self.cut_off = True
+        """End it: whoever waits in it is woken, or, on Windows, needn't be waited for. From any thread, at once."""
+        self.cut_off, self._due = True, min(self._due, time.monotonic())
         if self.connection is not None:
             shut_down(self.socket or self.connection.sock)
 

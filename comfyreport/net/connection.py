@@ -1,10 +1,9 @@
 """Connections to one server, for HTTP and the socket alike: urllib3's, on the way that the environment names.
 
-What can't be had in public: nobody but the thread itself can end the talk with a SOCKS proxy, since PySocks shows its
-socket to nobody before it stands, nor a TLS handshake, in which ssl has it, nor a name's resolution, which the system
-does. All are left behind by whoever waits for them, and end by themselves: a SOCKS answer has at most 262 bytes, each
-within `Timing.connect_timeout`, and a handshake has as long in all. And an informational answer (103) of a proxy to
-CONNECT counts as its refusal, for http.client reads one answer there, by itself.
+What can't be had in public: nobody but the thread itself can end the talk with a SOCKS proxy (PySocks shows its socket
+to nobody before it stands), a TLS handshake (ssl has it), or a name's resolution. All are left behind by whoever waits,
+and end by themselves: a SOCKS answer has at most 262 bytes, each within `Timing.connect_timeout`, and a handshake has
+as long in all. An informational answer (103) to CONNECT counts as a refusal: http.client reads but one answer there.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from comfyreport.access.credentials import Access
 from comfyreport.net.proxies import Proxy, proxy_of
 
 _PROBE_SECONDS = 0.4
-"""For an address of a name that has several. One that says nothing so long counts as dead; a live one that is slower
-is found when all of them are tried in turn."""
+"""For an address of a name that has several: one that says nothing so long counts as dead. A live one that is slower
+is found when all are tried in turn. On this machine (localhost) none is, and Windows refuses only after two seconds."""
+_LOCAL_PROBE_SECONDS = 0.1
 
 
 class Connector:
@@ -89,11 +89,10 @@ class Connector:
         The name itself where it has but one, or none of them does.
         """
         if name not in self._answering:
-            found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-            places = dict.fromkeys((family, place) for family, _, _, _, place in found)
+            places = dict.fromkeys((one[0], one[4]) for one in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
             for family, place in places if len(places) > 1 else ():
                 with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:
-                    probe.settimeout(_PROBE_SECONDS)
+                    probe.settimeout(_LOCAL_PROBE_SECONDS if place[0] in ("::1", "127.0.0.1") else _PROBE_SECONDS)
                     probe.connect(place)
                     self._answering[name] = str(place[0])
                     break
@@ -116,7 +115,7 @@ class FinalResponse(http.client.HTTPResponse):
 
 
 def shut_down(raw: socket.socket | None) -> None:
-    """End a connection, which wakes the thread that waits in it; from any thread, returns at once."""
+    """End a connection; except on Windows, that wakes the thread that waits in it. From any thread, returns at once."""
     if raw is not None:
         with contextlib.suppress(OSError):
             # The plain method: that of an SSL socket would pull the TLS layer from under the reader.

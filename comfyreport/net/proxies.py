@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
 import urllib.request
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from comfyreport.errors import UnreachableError
 
 # Readings of an environment that changes meanwhile; one that always does names no proxy.
 _ATTEMPTS = 100
+_SYSTEM_SETTINGS = {"win32": "the Windows settings (registry)", "darwin": "the macOS network settings"}
 _PORTS = {"http": 80, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
 
 
@@ -81,9 +83,8 @@ def _environ_proxy(url: str) -> str:
 
 
 def _unusable(text: str, reason: str, hint: str) -> UnreachableError:
-    """That a proxy can't be used, named by its variable: *text* may hold a password."""
+    """That a proxy can't be used, named by where it comes from: *text* may hold a password."""
     variables = (name for name, value in os.environ.items() if value == text and name.lower().endswith("_proxy"))
-    # On macOS and Windows it may come from the system's settings.
-    source = next(variables, "the system's settings")
+    source = next(variables, _SYSTEM_SETTINGS.get(sys.platform, "the environment"))
     message = f"the proxy of {source} can't be used: {reason}"
     return UnreachableError(message, hint=f"{hint}, or name the server in NO_PROXY", code="usage", sent=False)

@@ -184,7 +184,7 @@ class Socket:
             self._client.tap({**record, "sock": "A"})
 
     def shut(self) -> None:
-        """End the connection, which wakes the thread that reads it; from any thread, returns at once."""
+        """End the connection, and soon the thread that reads it; from any thread, returns at once."""
         self._shut = True
         if self._connection is not None:
             shut_down(self._connection.sock)

@@ -57,6 +57,19 @@ def test_an_unusable_proxy_is_named_by_its_variable(monkeypatch: pytest.MonkeyPa
     assert error.__context__ is None or error.__suppress_context__
 
 
+@pytest.mark.parametrize(("platform", "source"), [("win32", "registry"), ("darwin", "macOS"), ("linux", "environment")])
+def test_an_unusable_proxy_of_the_system_is_named_as_that(
+    monkeypatch: pytest.MonkeyPatch, platform: str, source: str
+) -> None:
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": "ftp://u:SECRET@proxy"})
+    monkeypatch.setattr("requests.utils.select_proxy", lambda *_: "ftp://u:SECRET@proxy")
+    monkeypatch.setattr(sys, "platform", platform)
+    with pytest.raises(UnreachableError, match=source) as caught:
+        proxy_of(SERVER)
+    assert "SECRET" not in caught.value.message
+    assert proxy_of(parse_address("http://localhost:8188")) is None
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "socks", None)
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
