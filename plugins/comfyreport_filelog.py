@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import shutil
 import sys
 from datetime import datetime
@@ -45,7 +44,7 @@ class _Handler(RotatingFileHandler):
             self.stream = None
         with contextlib.suppress(PermissionError):
             # Tried out first: the renamed files would move up for nothing, and the oldest be lost.
-            os.rename(self.baseFilename, self.baseFilename)
+            super().rotate(self.baseFilename, self.baseFilename)
             super().doRollover()
 
     def rotate(self, source: str, dest: str) -> None:
