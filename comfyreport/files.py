@@ -227,13 +227,13 @@ def may_be_held(error: OSError) -> bool:
 
 def patiently(action: Callable[[], _Result], seconds: float = Timing.held_file) -> _Result:
     """What *action* returns; it is tried again for about so many *seconds* while another program may hold its file."""
-    for part in (16, 8, 4, 2):
+    for share in (16, 8, 4, 2):
         try:
             return action()
         except PermissionError as error:
             if not may_be_held(error):
                 raise
-        time.sleep(seconds / part)
+        time.sleep(seconds / share)
     return action()
 
 

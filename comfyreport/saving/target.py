@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
-import itertools
 import os
 import re
-import secrets
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -274,18 +273,19 @@ def _in_file_system(name: str) -> str:
 
 def _unfinished(path: Path) -> BinaryIO:
     """A new file beside *path* for what will be there; its name isn't longer, for there may be no room for more."""
-    for tries in itertools.count():
+    tries = 0
+    while True:
         # All short names may be taken.
         part = path.with_name(_random_name(len(path.name) + tries // _TRIES))
         if part.name != path.name.lower():
             with contextlib.suppress(FileExistsError):
                 return open(part, "xb")
-    raise AssertionError
+        tries += 1
 
 
 def _random_name(length: int) -> str:
     """A name for a file that isn't whole; hidden on most systems, and known by its ending, where *length* allows it."""
-    random = secrets.token_hex(16)
+    random = uuid.uuid4().hex
     if length < _WITH_ENDING:
         return f".{random}"[:length] if length > 1 else random[0]
     return f".{random[: length - len('..part')]}.part"

@@ -54,7 +54,9 @@ def take(part: Path, path: Path, patience: float = Timing.held_file) -> None:
             os.unlink(path)
             raise
     else:
-        patiently(lambda: os.unlink(part), patience)
+        # It has its name, whoever holds the other one.
+        with contextlib.suppress(PermissionError):
+            patiently(lambda: os.unlink(part), patience)
 
 
 def put(part: Path, path: Path, patience: float = Timing.held_file) -> None:
