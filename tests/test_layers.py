@@ -22,7 +22,9 @@ WINGS = (
     "ground", "events", "protocol", "run", "workflow", "access", "recording", "net", "saving", "reporting", "render",
     "sim_nodes", "simulator", "engine", "jobs", "testing", "api", "cli",
 )  # fmt: skip
-GROUND = {"_lazy", "_version", "errors", "files", "terminal", "text", "timing", "windows_console", "worker"}
+GROUND = {
+    "_lazy", "_version", "errors", "files", "shell", "terminal", "text", "timing", "windows_console", "worker",
+}  # fmt: skip
 
 NETWORK = {"aiohttp", "asyncio", "http", "requests", "socket", "urllib3", "websocket"}
 

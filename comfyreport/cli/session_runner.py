@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from comfyreport.files import Claims
 from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins, StandardStreams, selected
 from comfyreport.reporting.streams import Stream, Terminals
+from comfyreport.shell import split
 from comfyreport.terminal import put_back_modes
 from comfyreport.text import printable, says_no
 from comfyreport.timing import Timing
@@ -199,7 +199,7 @@ def _selected(arguments: Namespace, plugins: Plugins) -> Iterator[tuple[Callable
 def _usual_reporters() -> list[str]:
     """The reporters that `COMFYREPORT_REPORTER` names."""
     try:
-        return shlex.split(os.environ.get("COMFYREPORT_REPORTER", ""))
+        return split(os.environ.get("COMFYREPORT_REPORTER", ""))
     except ValueError as error:
         raise ReporterError(
             f"COMFYREPORT_REPORTER can't be read: {error}", hint="separate reporters by spaces, quoted as for a shell"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,6 +16,7 @@ from comfyreport.protocol import responses
 from comfyreport.protocol.messages import Json
 from comfyreport.protocol.statuses import Response
 from comfyreport.run import Run, verdict
+from comfyreport.shell import quote
 
 # Statuses that aren't ComfyUI's whatever the body says, those that keep everything out, and those that say that the
 # server, which got the prompt, was too slow (408 and 499 are a proxy's of its client, which is another proxy).
@@ -94,5 +94,5 @@ class Submission:
 
 def attach_command(prompt_id: str, server: str) -> str:
     """What to type to follow a prompt again, safe for a shell; *server* is an address without credentials."""
-    command = f"comfyreport attach {shlex.quote(prompt_id)}"
-    return command if server == DEFAULT_SERVER else f"{command} --server {shlex.quote(server)}"
+    command = f"comfyreport attach {quote(prompt_id)}"
+    return command if server == DEFAULT_SERVER else f"{command} --server {quote(server)}"

@@ -7,11 +7,11 @@ belongs to the line above, with spaces. All that comes from a server or a workfl
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable
 from typing import Any
 
 from comfyreport import events as ev
+from comfyreport.shell import quote
 from comfyreport.text import printable
 
 # Characters of text from a server or a workflow in a line: a title, a message, a detail such as a list of all models.
@@ -51,7 +51,7 @@ def describe_result(event: ev.RunFinished) -> list[str]:
     if event.submitted == "no" and "{prompt_id}" in hint:
         hint = ""
     if hint:
-        prompt_id = printable(shlex.quote(event.prompt_id or "PROMPT_ID"), _TITLE)
+        prompt_id = printable(quote(event.prompt_id or "PROMPT_ID"), _TITLE)
         lines.append(f"  Hint: {printable(hint, _MESSAGE).replace('{prompt_id}', prompt_id)}")
     return lines
 

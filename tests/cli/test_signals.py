@@ -15,7 +15,7 @@ from comfyreport.cli.signals import Signals
 from comfyreport.jobs import interrupts
 
 LIMIT = 60.0
-STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @pytest.fixture

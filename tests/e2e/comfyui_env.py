@@ -14,7 +14,6 @@ DIR itself, and its virtual environment in ``DIR/venv`` or ``DIR/.venv``.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -120,6 +119,8 @@ def say(text: str) -> None:
 @contextlib.contextmanager
 def file_lock(path: Path) -> Iterator[None]:
     """Hold the lock file; wait, and say so, while another process holds it."""
+    import fcntl  # not at the top: Windows hasn't it, and its unit tests use other helpers of these modules
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         try:
