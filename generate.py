@@ -17,7 +17,7 @@ try:
     from comfyreport import ProgressTracker, run_generation, wait_for_completion
     from comfyreport.cli.main import command, main
 except ImportError as missing:
-    print(f"generate.py: {missing}\n  Hint: install comfyreport first: pip install '.[sim]'", file=sys.stderr)
+    print(f'generate.py: {missing}\n  Hint: install comfyreport first: pip install ".[sim]"', file=sys.stderr)
     sys.exit(2)
 
 __all__ = ["ProgressTracker", "main", "run_generation", "wait_for_completion"]

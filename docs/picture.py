@@ -1,6 +1,6 @@
 """Draws the pictures of the documentation: terminals in which the console reporter follows recorded runs.
 
-    python -m pip install -e '.[test]' && python docs/picture.py
+    python -m pip install -e ".[test]" && python docs/picture.py
 
 The runs are recordings of a real ComfyUI that ship with comfyreport. They are played through the console reporter at
 the recordings' own time, on emulated terminals of 60 and 120 columns, and what those show is written as SVG. It needs

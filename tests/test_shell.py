@@ -11,7 +11,17 @@ import pytest
 from comfyreport import shell
 
 # What programs are given, whatever stands in it.
-WORDS = ["plain-1.2_3", "with blank", "", "a&b|c>d", 'a "quoted" word', "C:\\with blank\\", 'odd\\"', "comma,and@", "%PATH%"]
+WORDS = [
+    "plain-1.2_3",
+    "with blank",
+    "",
+    "a&b|c>d",
+    'a "quoted" word',
+    "C:\\with blank\\",
+    'odd\\"',
+    "comma,and@",
+    "%PATH%",
+]
 
 
 @pytest.fixture

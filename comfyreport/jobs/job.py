@@ -199,7 +199,7 @@ def _address(job: Job, stack: ExitStack) -> Address:
     except ImportError as error:
         raise UsageError(
             f"the simulator needs a package that isn't installed ({error.name})",
-            hint="pip install 'comfyreport[sim]'",
+            hint='pip install "comfyreport[sim]"',
         ) from error
     speed = os.environ.get("COMFYREPORT_SIM_SPEED", "1")
     strict = os.environ.get("COMFYREPORT_SIM_STRICT", "0")

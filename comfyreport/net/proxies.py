@@ -60,7 +60,7 @@ def proxy_of(address: Address) -> Proxy | None:
             port = parts.port or _PORTS[parts.scheme]
             proxy = Proxy(parts.scheme, parts.host.strip("[]"), port, username or "", password or "")
             if proxy.socks and importlib.util.find_spec("socks") is None:
-                raise _unusable(text, "the package for SOCKS isn't installed", "pip install 'requests[socks]'")
+                raise _unusable(text, "the package for SOCKS isn't installed", 'pip install "requests[socks]"')
             return proxy
     # Not https: the WebSocket's TLS would run inside the proxy's, which ssl can't nest.
     raise _unusable(

@@ -9,7 +9,7 @@ of tests/recordings. What the nodes of each class do stands in `nodes`.
 try:
     import aiohttp as _aiohttp  # noqa: F401
 except ImportError as missing:
-    raise ImportError("the simulator needs aiohttp: pip install 'comfyreport[sim]'", name="aiohttp") from missing
+    raise ImportError('the simulator needs aiohttp: pip install "comfyreport[sim]"', name="aiohttp") from missing
 
 from .faults import (
     BEFORE_HISTORY,

@@ -29,6 +29,7 @@ SUBSTITUTED = {
     r"python -m pytest(| -.*)$": r"python -m pytest\1 --collect-only -q",
     # These take many minutes; the first one would fetch comfy-cli to compare with.
     r"python -m tests\.benchmarks$": "python -m tests.benchmarks --short",
+    r"python -m tests\.windows$": "python -m tests.windows --help",
     r"python -m tests\.faults(.*)$": r"python -m tests.faults\1 --help",
     # It runs until it is stopped, and its usual port may be taken.
     r"comfyreport simulate$": (

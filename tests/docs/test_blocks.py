@@ -7,18 +7,17 @@ import re
 import pytest
 
 from comfyreport.testing import recordings
-from tests.docs.pages import BLOCKS, BY_NAME, PAGES, SUBSTITUTED, Block, Place, substituted
+from tests.docs.pages import BLOCKS, BY_NAME, PAGES, README, SUBSTITUTED, Block, Place, substituted
 
 # By the page and a piece of a block: what it must have said.
 SAID = {
     "README.md": {
-        "ls -l": "made/sd15",
         "sunset.png --json-progress": '"type":"stream_finished"',
         "print(result.status": "success 0",
     },
     "docs/agents.md": {
         "sunset.png --json-progress": '"type":"stream_finished"',
-        "detail=summary\n": '"type":"run_finished"',
+        'detail=summary"\n': '"type":"run_finished"',
         "process.returncode": "exit code 0",
         "def follow": "not done yet: running\n",
         "def generate": "done: ['http://127.0.0.1:",
@@ -57,6 +56,7 @@ LEFT = {
         "--output sunset.png --server sim": ["sunset.png"],
         "filelog=run.log": ["run.jsonl", "run.log"],
         "slowest=slowest.txt": ["slowest.txt"],
+        "> made.txt": ["made.txt"],
     },
     "docs/python.md": {"saved:": ["out.png"], "filelog=run.log": ["run.log"]},
     "docs/recordings.md": {"--record": ["run.recording"]},
@@ -93,6 +93,13 @@ def test_block_runs(block: Block, place: Place, received: tuple[str, list[bytes]
 def test_each_block_is_of_a_language_that_is_run_or_read() -> None:
     assert {block.language for block in BLOCKS if not block.file} <= {"bash", "console", "python", "json", "text"}
     assert all(page.text.count("\n```") == 2 * len(page.blocks) for page in PAGES)
+
+
+@pytest.mark.parametrize("block", [block for block in README.blocks if block.language == "bash"], ids=lambda it: it.id)
+def test_commands_of_the_readme_hold_for_any_shell(block: Block) -> None:
+    """For cmd and PowerShell too: one command a line, nothing that a shell reads in its own way outside of quotes."""
+    bare = re.sub(r'"[^"$%`]*"', "", block.text)
+    assert not re.search(r"['\"$%`&|;,@\\]", bare), bare
 
 
 @pytest.mark.parametrize("expected", [SAID, LEFT], ids=["said", "left"])

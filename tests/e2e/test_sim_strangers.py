@@ -105,7 +105,7 @@ def test_tls_where_there_is_none(driver: Driver) -> None:
 @pytest.mark.parametrize(
     ("variable", "proxy", "texts"),
     [
-        ("ALL_PROXY", "socks5://kim:hunter2@127.0.0.1:1", ("ALL_PROXY", "pip install 'requests[socks]'")),
+        ("ALL_PROXY", "socks5://kim:hunter2@127.0.0.1:1", ("ALL_PROXY", 'pip install "requests[socks]"')),
         ("http_proxy", "http://kim:hunter2@127.0.0.1:abc", ("http_proxy", "http://HOST:PORT")),
         ("http_proxy", "https://kim:hunter2@127.0.0.1:1", ("http_proxy", "socks5h://HOST:PORT")),
         ("http_proxy", "ftp://kim:hunter2@127.0.0.1:1", ("http_proxy", "http://HOST:PORT")),

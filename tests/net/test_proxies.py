@@ -75,7 +75,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
     with pytest.raises(UnreachableError, match="ALL_PROXY") as caught:
         proxy_of(SERVER)
-    assert "pip install 'requests[socks]'" in caught.value.hint
+    assert 'pip install "requests[socks]"' in caught.value.hint
 
 
 def test_no_proxy_and_other_schemes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,4 +282,4 @@ def test_missing_aiohttp_is_told_with_the_remedy() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=60, check=False
     )
-    assert "pip install 'comfyreport[sim]'" in done.stderr
+    assert 'pip install "comfyreport[sim]"' in done.stderr
