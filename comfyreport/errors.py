@@ -132,5 +132,5 @@ def describe_fault(error: BaseException) -> str:
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__ or sys.exc_info()[2])
-    place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
+    place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
     return one_line(error)[:250] + place

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from comfyreport.files import Claims, FileUsedTwiceError, descriptor_of, is_null, open_to_write, resolve
+from tests.systems import needs_posix
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, /dev")
+pytestmark = needs_posix("links, /dev")
 
 
 @pytest.fixture(autouse=True)

@@ -126,9 +126,9 @@ def _read(path: str | os.PathLike[str], name: str) -> str:
             f"{name} doesn't exist",
             hint="Check the path; a relative one starts at the current folder.",
         ) from None
-    except IsADirectoryError:
-        raise WorkflowError(f"{name} is a folder, not a file", hint="Name a workflow file in it.") from None
-    except PermissionError:
+    except (IsADirectoryError, PermissionError):
+        if os.path.isdir(path):  # on Windows it is forbidden to open one
+            raise WorkflowError(f"{name} is a folder, not a file", hint="Name a workflow file in it.") from None
         raise WorkflowError(f"{name} may not be read", hint="Check the permissions of the file.") from None
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or str(error)

@@ -13,6 +13,7 @@ import pytest
 from comfyreport.cli import signals as module
 from comfyreport.cli.signals import Signals
 from comfyreport.jobs import interrupts
+from tests.systems import needs_posix
 
 LIMIT = 60.0
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -62,7 +63,7 @@ def test_signals_that_come_together_are_one(monkeypatch: pytest.MonkeyPatch) -> 
     calls = Calls()
     with Signals() as signals:
         signals.use(calls("stop"))
-        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, *STOPPING):
             signal.raise_signal(number)
     assert (signals.count, calls.next(), calls.left) == (1, "stop", 0)
 
@@ -91,7 +92,7 @@ def test_a_signal_that_comes_too_early_is_kept() -> None:
     assert calls.left == 0
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
+@needs_posix("SIGHUP")
 def test_a_hangup_that_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -101,6 +102,15 @@ def test_a_hangup_that_is_ignored_stays_so() -> None:
         assert signals.count == 0
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def _send(number: signal.Signals) -> None:
+    """Send a signal as another process would, to whichever thread takes it."""
+    if os.name == "nt":
+        # Another process can't, but by ending this one.
+        signal.raise_signal(number)
+    else:
+        os.kill(os.getpid(), number)
 
 
 def _nothing(number: int, frame: object) -> None:
@@ -132,7 +142,14 @@ def _take_wakeup(number: signal.Signals) -> None:
     signal.set_wakeup_fd(-1)
 
 
-TAKEN = [_take_handler, _ignore, _ignore_in_c, _block, _take_wakeup]
+MASKED = pytest.param(_block, marks=needs_posix("signal masks"))
+TAKEN = [
+    _take_handler,
+    _ignore,
+    pytest.param(_ignore_in_c, marks=needs_posix("a libc of the process")),
+    MASKED,
+    _take_wakeup,
+]
 
 
 @pytest.mark.usefixtures("handlers")
@@ -144,26 +161,26 @@ def test_what_a_plugin_takes_is_taken_back(take: Callable[[signal.Signals], None
         signals.use(calls("stop"))
         take(number)
         signals.keep()
-        os.kill(os.getpid(), number)
+        _send(number)
         assert calls.next() == "stop"
     assert signals.count == 1
 
 
 @pytest.mark.usefixtures("handlers")
-@pytest.mark.parametrize("take", [_take_handler, _take_wakeup, _block])
+@pytest.mark.parametrize("take", [_take_handler, _take_wakeup, MASKED])
 def test_meanwhile_it_is_heard_too(take: Callable[[signal.Signals], None]) -> None:
     """Before it is taken back: another thread hears what the main one blocks."""
     calls = Calls()
     with Signals() as signals:
         signals.use(calls("stop"))
         take(signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        _send(signal.SIGTERM)
         assert calls.next() == "stop"
         signals.keep()
     assert signals.count == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@needs_posix("forks")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_child_that_is_forked_dies_of_its_own_signals() -> None:
     with Signals() as signals:

@@ -37,7 +37,7 @@ class Terminal(Stream):
         self.columns = columns
         self.writes: list[str] = []
         super().__init__(
-            _TerminalFile(io.BytesIO(), encoding=encoding),
+            _TerminalFile(io.BytesIO(), encoding=encoding, newline="\n"),
             name="stderr",
             environ={"TERM": "xterm"},
             color=color,

@@ -76,7 +76,10 @@ REPORTERS: dict[str, Callable[[Recording], str]] = {
 @pytest.fixture
 def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if not hasattr(time, "tzset"):
-        pytest.skip("the time zone can't be set")
+        if time.timezone:
+            pytest.skip("not on Windows: another time zone than the machine's")
+        yield
+        return
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from comfyreport.recording import recorder as recorder_module
 from comfyreport.recording.player import read_recording
 from comfyreport.recording.recorder import Recorder
 from comfyreport.timing import Timing
+from tests.systems import needs_posix
 
 SERVER = "http://127.0.0.1:8188"
 LIMIT = 60.0
@@ -124,7 +124,7 @@ def test_a_record_that_no_json_could_hold_ends_nothing(tmp_path: Path) -> None:
         assert (b"/topsecret" in written) == (not secrets)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@needs_posix("/dev/full")
 def test_a_full_disk_is_noted_and_not_raised() -> None:
     told: list[str] = []
     recorder = Recorder("/dev/full", server=SERVER, on_failure=told.append)
@@ -143,7 +143,7 @@ def test_a_place_that_cant_be_written_is_a_usage_error(tmp_path: Path) -> None:
             Recorder(path, server=SERVER)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+@needs_posix("FIFOs")
 def test_a_fifo_that_nobody_reads_is_a_usage_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(UsageError, match="nobody reads this FIFO"):
@@ -232,7 +232,7 @@ def test_what_is_merely_slow_gets_all(fifo: tuple[Path, int], monkeypatch: pytes
     assert b"".join(read).count(b"\n") == 101
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no process is killed so here")
+@needs_posix("SIGKILL")
 def test_a_killed_process_leaves_whole_lines(tmp_path: Path) -> None:
     source = (
         "import sys\nfrom comfyreport.recording.recorder import Recorder\n"

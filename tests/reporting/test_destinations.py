@@ -12,9 +12,10 @@ import pytest
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import Stream, Terminals
 from tests.packages import Packages, bell, chosen, error_of
+from tests.systems import needs_posix
 
 
-@pytest.mark.skipif(os.name != "posix", reason="symbolic and hard links, /dev")
+@needs_posix("links, /dev")
 class TestDestinations:
     """Where reporters write: checked and opened before anything is submitted."""
 
@@ -149,7 +150,7 @@ class TestDestinations:
         chosen(plugins, "bell=file/x")
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
+@needs_posix("pseudo-terminals")
 class TestTerminals:
     """At most one reporter draws on a terminal, however it is named."""
 

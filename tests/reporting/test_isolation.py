@@ -29,6 +29,7 @@ from tests.reporting.deliveries import (
     session_of,
     spy,
 )
+from tests.systems import needs_posix
 
 
 def threads_are_gone() -> bool:
@@ -278,7 +279,7 @@ def test_a_pipe_of_the_reporters_own_is_a_failure() -> None:
     assert session.delivery.failures() == (f"bad: {EVENT} raised BrokenPipeError: [Errno 32] Broken pipe",)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@needs_posix("/dev/full")
 @pytest.mark.parametrize(
     ("flush", "closes", "where"),
     [

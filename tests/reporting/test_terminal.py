@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import select
-import termios
 import threading
-import tty
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -24,6 +21,8 @@ from comfyreport.terminal import CLEAR
 from comfyreport.timing import Timing
 from tests.packages import make_plugins
 from tests.reporting.deliveries import QUICK, TIMEOUT, Session, one_of_each
+
+termios, pty, tty = (pytest.importorskip(name, reason="not on Windows") for name in ("termios", "pty", "tty"))
 
 
 class Pty:

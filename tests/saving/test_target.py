@@ -18,6 +18,7 @@ from comfyreport.events import NodeRef, Output
 from comfyreport.files import Claims, resolve
 from comfyreport.protocol.downloads import FilePlace
 from comfyreport.saving.target import Target, safe_name
+from tests.systems import needs_posix
 
 
 def output(filename: str | None = "a.png", folder: str = "output", subfolder: str = "") -> Output:
@@ -114,12 +115,17 @@ def save_all(target: Target, *names: str | None) -> list[str]:
 
 def test_a_folder_keeps_the_servers_names_and_replaces_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("mine")
-    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere")
     target = target_of(tmp_path)
-    names = save_all(target, "a.png", "a.png", "b.png", "c.png", "../c.png", None)
-    assert names == ["a-2.png", "a-3.png", "b-2.png", "c.png", "c-2.png", "output"]
+    names = save_all(target, "a.png", "a.png", "c.png", "../c.png", None)
+    assert names == ["a-2.png", "a-3.png", "c.png", "c-2.png", "output"]
     assert save(target, "d", subfolder="../x").parent == tmp_path
     assert (tmp_path / "a.png").read_text() == "mine"
+
+
+@needs_posix("links")
+def test_a_link_in_a_folder_has_its_name(tmp_path: Path) -> None:
+    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere")
+    assert save_all(target_of(tmp_path), "b.png") == ["b-2.png"]
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -222,13 +228,15 @@ def test_a_file_without_an_ending(tmp_path: Path) -> None:
 
 def test_places_that_cant_be_written_are_usage_errors(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "x.png", f"{tmp_path}/file/", tmp_path / ("n" * 300)):
+        with pytest.raises(UsageError):
+            target_of(path)
+
+
+@needs_posix("links, /proc")
+def test_links_and_folders_that_lead_nowhere_are_usage_errors(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    for path in (
-        tmp_path / "file" / "x.png",
-        f"{tmp_path}/file/",
-        "/proc/nowhere/x.png",
-        tmp_path / "loop" / "x.png",
-    ):
+    for path in ("/proc/nowhere/x.png", tmp_path / "loop" / "x.png"):
         with pytest.raises(UsageError):
             target_of(path)
 
@@ -247,7 +255,7 @@ def test_paths_are_found_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     targets = [target_of("made/"), target_of("x.png")]
     monkeypatch.chdir(there)
     saved = [each.save(output(), each.spot(output()), lambda *_: pieces(b"x")).path for each in targets]
-    assert saved == ["made/a.png", "x.png"]
+    assert saved == [os.path.join("made", "a.png"), "x.png"]
     assert all((here / str(path)).is_file() for path in saved)
     assert os.listdir(there) == []
 
@@ -305,6 +313,7 @@ def test_a_folder_in_the_files_place_is_an_error_that_leaves_nothing(tmp_path: P
     assert os.listdir(tmp_path) == ["a.png"]
 
 
+@needs_posix("rights, umask")
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_a_file_has_the_rights_that_others_have(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
@@ -315,6 +324,7 @@ def test_a_file_has_the_rights_that_others_have(mask: int, tmp_path: Path) -> No
     assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o666 & ~mask
 
 
+@needs_posix("rights, umask")
 def test_saving_leaves_the_umask_of_other_threads_alone(tmp_path: Path) -> None:
     """A umask is the process's own: set for a moment here, a reporter's new file would get it."""
     done = threading.Event()

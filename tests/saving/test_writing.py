@@ -16,8 +16,9 @@ from comfyreport.events import NodeRef, Output
 from comfyreport.saving.target import Target
 from comfyreport.saving.writing import copy_out, overwrite, put, take
 from tests.saving.test_target import pieces, save, target_of
+from tests.systems import needs_posix
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, rights, pipes")
+pytestmark = needs_posix("links, rights, FIFOs")
 
 
 def refusing(number: int, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

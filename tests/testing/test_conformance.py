@@ -26,6 +26,7 @@ from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.streams import Stream
 from comfyreport.testing.conformance import ConformanceError, conforms
 from comfyreport.text import printable
+from tests.systems import needs_posix
 
 pytestmark = pytest.mark.slow
 
@@ -294,6 +295,7 @@ def test_objects_paths_and_urls(tmp_path: Path, received: tuple[str, list[bytes]
     assert b"a_newer_status" in received[1]
 
 
+@needs_posix("/proc")
 def test_it_leaves_nothing_behind(capfd: pytest.CaptureFixture[str]) -> None:
     before, threads = set(os.listdir("/proc/self/fd")), threading.active_count()
     with pytest.raises(ConformanceError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -116,8 +117,6 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    if sys.platform == "win32":
-        pytest.skip("a folder can't be told from a forbidden file there")
     assert "is a folder" in unreadable(tmp_path).message
 
 
@@ -133,7 +132,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["a\x00b", "x" * 5000])
 def test_a_name_that_no_file_can_have(name: str) -> None:
-    with pytest.raises(WorkflowError, match="can't be read: ") as caught:
+    with pytest.raises(WorkflowError, match=r"can't be read: |doesn't exist") as caught:
         load(name)
     assert printable(caught.value.message) == caught.value.message
 
@@ -141,7 +140,8 @@ def test_a_name_that_no_file_can_have(name: str) -> None:
 def test_a_name_that_would_break_the_line() -> None:
     with pytest.raises(WorkflowError) as caught:
         load("a\n\x1b[2J\udc80.json")
-    assert caught.value.message == r"a\n\x1b[2J\udc80.json doesn't exist"
+    # On Windows no file can have that name.
+    assert re.fullmatch(r"a\\n\\x1b\[2J\\udc80.json (doesn't exist|can't be read: .*)", caught.value.message)
 
 
 def test_a_file_that_is_too_big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
