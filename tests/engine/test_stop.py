@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from comfyreport.protocol.statuses import Response
+from comfyreport.shell import quote
 from tests.engine.world import BROKEN, ERROR, PROMPT, REFUSED, World, hangs, outcome, words
 
 Patch = pytest.MonkeyPatch
@@ -153,4 +154,4 @@ def test_an_id_of_the_servers_choice_is_no_command(monkeypatch: Patch) -> None:
     world = World(monkeypatch, timeout=3.0)
     world.answers["POST /prompt"] = Response(200, {"prompt_id": "x; touch y", "number": 1, "node_errors": {}}, "")
     world.answers["/queue"] = Response(200, {"queue_running": [[1, "x; touch y", {}, {}, []]], "queue_pending": []}, "")
-    assert "comfyreport attach 'x; touch y' --server" in words(world.play())
+    assert f"comfyreport attach {quote('x; touch y')} --server" in words(world.play())

@@ -24,6 +24,7 @@ from comfyreport.timing import Timing
 from tests.e2e.comfyui_server import poll
 from tests.e2e.nginx import Authority
 from tests.e2e.strangers import Answer, garbage, hang, hang_up, http, stranger
+from tests.systems import needs_posix
 
 SHORT = Timing().scaled(0.02)
 GRAPH = {
@@ -138,6 +139,7 @@ def test_a_download_that_is_cut_off_is_an_error(rest: bytes) -> None:
         client.close()
 
 
+@needs_posix("the command openssl")
 def test_what_broke_behind_the_request_may_have_been_sent(tmp_path: Path) -> None:
     """An error of TLS mostly means that nothing was; this one comes in place of the answer."""
     authority = Authority(tmp_path / "authority")
@@ -264,7 +266,8 @@ class Counting:
                     return
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # on Windows `close` is enough
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
 

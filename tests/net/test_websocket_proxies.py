@@ -107,7 +107,7 @@ def start_server() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]
 
     yield start
     for listener in listeners:
-        with contextlib.suppress(OSError):  # on Windows, of one that has no other side; there `close` is enough
+        with contextlib.suppress(OSError):  # on Windows `close` is enough
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
 

@@ -228,7 +228,7 @@ def test_a_file_without_an_ending(tmp_path: Path) -> None:
 
 def test_places_that_cant_be_written_are_usage_errors(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file" / "x.png", f"{tmp_path}/file/", tmp_path / ("n" * 300)):
+    for path in (tmp_path / "file" / "x.png", f"{tmp_path}/file/"):
         with pytest.raises(UsageError):
             target_of(path)
 
