@@ -100,7 +100,7 @@ class Target:
         self._claims = claims or Claims()
         self._patience = patience
         self._sink: BinaryIO | None = None
-        self._parts: set[Path] = set()
+        self._parts: dict[Path, BinaryIO] = {}
         self._named_is_free = True
         self._last: dict[Path, int] = {}
         self.folder = is_folder(path, self._place)
@@ -144,9 +144,14 @@ class Target:
         """Close what `prepare` opened, and remove what isn't whole: a thread that was given up may not have done so."""
         if self._sink is not None:
             self._sink.close()
-        for part in list(self._parts):
+        for part, file in list(self._parts.items()):
             with contextlib.suppress(OSError):
-                os.unlink(part)
+                try:
+                    os.unlink(part)
+                except PermissionError:
+                    # On Windows that thread holds it.
+                    file.close()
+                    os.unlink(part)
 
     def spot(self, output: Output) -> Spot:
         """Where *output* is to go: the name is taken only when it gets there."""
@@ -203,7 +208,7 @@ class Target:
                 yield nameless, None
             return
         part = spot.path.with_name(os.path.basename(file.name))
-        self._parts.add(part)
+        self._parts[part] = file
         try:
             with file:
                 yield file, part
@@ -213,7 +218,7 @@ class Target:
     def _remove(self, part: Path) -> None:
         with contextlib.suppress(OSError):
             patiently(lambda: os.unlink(part), self._patience)
-        self._parts.discard(part)
+        self._parts.pop(part, None)
 
     def _put(self, part: Path, spot: Spot) -> str:
         """Put *part* in the place of the file that was named, or beside it while another program holds it; its name."""

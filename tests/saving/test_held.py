@@ -57,6 +57,29 @@ def test_beside_one_that_stays_held_the_output_gets_a_number(tmp_path: Path, mon
     assert len(os.listdir(tmp_path)) == 3
 
 
+def test_what_a_thread_that_was_given_up_holds_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink, refused = os.unlink, list[Any]()
+
+    def refuse(path: Any) -> None:
+        # As Windows does until the file is closed.
+        if not refused:
+            refused.append(path)
+            raise PermissionError(13, "Sharing violation", str(path))
+        unlink(path)
+
+    def stand_still() -> Generator[bytes, None, None]:
+        yield b"half"
+        monkeypatch.setattr(os, "unlink", refuse)
+        target.close()
+        yield b"more"
+
+    target = target_of(tmp_path / "a.png")
+    made = Output(node=NodeRef(id="9"), index=0, kind="image", filename="x.png")
+    with pytest.raises(ValueError, match="closed"):
+        target.save(made, target.spot(made), lambda *_: stand_still())
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.usefixtures("windows")
 def test_a_read_only_file_is_told_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").touch()
