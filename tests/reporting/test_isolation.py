@@ -54,7 +54,8 @@ def test_a_reporter_that_raises_is_switched_off_and_named_and_the_others_go_on(
 
     reporters = spy("before", hook_calls), spy("bad", hook_calls, act=fail), spy("after", hook_calls)
     events = one_of_each()
-    session = session_of(*reporters)
+    # Nothing is slow here but the machine.
+    session = session_of(*reporters, timing=replace(QUICK, hook_limit=10.0, close_limit=10.0))
     session.delivery.publish(events[:-2])
     if hook == "comfyreport_tick":
         session.until(lambda: session.reporters[1].failure)
