@@ -64,7 +64,9 @@ def run_generation(
         access=access,
         options=options,
     )
-    reads = [] if isinstance(workflow, Mapping) else [("--workflow", workflow)]
+    certificates = [] if access is None else [access.cacert, *access.client_cert.split(",")]
+    reads: list[tuple[str, str | os.PathLike[str]]] = [("access", path) for path in dict.fromkeys(certificates) if path]
+    reads += [] if isinstance(workflow, Mapping) else [("--workflow", workflow)]
     claimed = claim_files(reads, output=output, record=record)
     return _run("run", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
 

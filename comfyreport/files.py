@@ -13,7 +13,7 @@ import stat
 import tempfile
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
@@ -260,11 +260,17 @@ class _Identity(NamedTuple):
 
 
 class _Claim:
-    def __init__(self, use: str, place: Place) -> None:
+    def __init__(self, use: str, place: Place, identities: Iterable[_Identity], *, numbered: bool) -> None:
         self.use = use
         self.place = place
-        self.identities = list(_identities(place))
+        self.identities = list(identities)
         self.disputed = False
+        self._numbered = numbered
+
+    def has_path(self, path: str) -> bool:
+        """Whether *path*, absolute and without links, is its file, or one that this one is renamed to: PATH.1, …"""
+        own = self.place.path
+        return path == own or (self._numbered and re.fullmatch(re.escape(own) + r"\.\d+", path) is not None)
 
     def look_again(self) -> None:
         """A file that wasn't there may be by now: under a number, which its other names have too."""
@@ -278,6 +284,8 @@ class _Claim:
             return True
         if mine in _STREAM_NAMES and theirs in _STREAM_NAMES:
             return False
+        if self.has_path(other.place.path) or other.has_path(self.place.path):
+            return True
         return any(_are_one(first, second) for first in self.identities for second in other.identities)
 
 
@@ -286,12 +294,19 @@ class Claims:
 
     def __init__(self) -> None:
         self._claims: list[_Claim] = []
+        # As they are at first: the command moves them.
+        places = {number: Place(name, "", descriptor=number) for number, name in _STREAM_NAMES.items()}
+        self._streams = {number: list(_identities(place)) for number, place in places.items()}
 
-    def claim(self, use: str, place: Place) -> None:
-        """Claim *place* for *use*; FileUsedTwiceError where it has another use already."""
+    def claim(self, use: str, place: Place, *, numbered: bool = False) -> None:
+        """Claim *place* for *use*; FileUsedTwiceError where it has another use already.
+
+        :param numbered: whether it may be renamed to PATH.1, PATH.2, …, which are claimed with it.
+        """
         if place.descriptor is None and is_null(place.path):
             return
-        claim = _Claim(use, place)
+        known = self._streams.get(-1 if place.descriptor is None else place.descriptor)
+        claim = _Claim(use, place, _identities(place) if known is None else known, numbered=numbered)
         for other in self._claims:
             other.look_again()
             if claim.is_one_with(other):
@@ -313,7 +328,7 @@ class Claims:
 
     def has_path(self, path: str) -> bool:
         """Whether *path*, absolute and without links, is used, be it there yet or not."""
-        return any(claim.place.path == path for claim in self._claims)
+        return any(claim.has_path(path) for claim in self._claims)
 
 
 def _identities(place: Place) -> Iterator[_Identity]:

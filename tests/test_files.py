@@ -188,6 +188,20 @@ def test_a_stream_has_one_use_and_so_has_the_file_behind_it(opened: int) -> None
     assert (claims.has_descriptor(1), claims.has_descriptor(0)) == (True, False)
 
 
+def test_what_a_log_is_renamed_to_is_claimed_with_it() -> None:
+    claims = Claims()
+    claims.claim("reporter filelog", resolve("run.log"), numbered=True)
+    for path in ("run.log.1", "./run.log.23"):
+        assert claims.has_path(resolve(path).path)
+        with pytest.raises(FileUsedTwiceError):
+            claims.claim("--record", resolve(path))
+    for path in ("run.log.", "run.log.x", "run.log1", "xrun.log.1"):
+        claims.claim("--record", resolve(path))
+    claims.claim("--output", resolve("other.log.1"))
+    with pytest.raises(FileUsedTwiceError):
+        claims.claim("reporter filelog", resolve("other.log"), numbered=True)
+
+
 def test_what_two_wanted_is_disputed_until_it_is_released() -> None:
     claims = Claims()
     claims.claim("--output", resolve("x"))

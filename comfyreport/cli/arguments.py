@@ -268,6 +268,7 @@ def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
     lenient.add_argument("recording", type=_path, nargs="?")
     for flag in ("--workflow", "--output", "--record", "--cacert"):
         lenient.add_argument(flag, type=_path, nargs="?")
+    lenient.add_argument("--client-cert", type=_paths, nargs="?")
     lenient.add_argument("--header", type=_header, action="append", nargs="?", default=[])
     lenient.add_argument("--reporter", action="append", nargs="?", default=[])
     lenient.add_argument("-p", action="append", nargs="?", default=[], dest="plugins")

@@ -118,10 +118,12 @@ def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
     from comfyreport.jobs.file_claims import claim_files
 
     headers = [value[1:] for value in getattr(arguments, "header", ()) if value.startswith("@")]
+    # One file may hold them all.
+    certificates = [getattr(arguments, "cacert", None), *(getattr(arguments, "client_cert", None) or "").split(",")]
     reads = [
         ("--workflow", getattr(arguments, "workflow", None)),
         *(("--header", path) for path in dict.fromkeys(headers)),
-        ("--cacert", getattr(arguments, "cacert", None)),
+        *(("--cacert, --client-cert", path) for path in dict.fromkeys(certificates)),
         ("the recording", getattr(arguments, "recording", None)),
     ]
     return claim_files(

@@ -64,8 +64,9 @@ class Lookups:
         if not graphs and self._has_jobs is not False:
             answer = self._client.get("/api/jobs?status=pending,in_progress")
             queue = responses.read_jobs(answer.body)
-            if queue is not None or self._has_jobs:
+            if queue is not None:
                 self._has_jobs = True
+            if queue is not None or (self._has_jobs and answer.status != 200):
                 return queue, answer
             self._note_missing(answer)
         answer = self._client.get("/queue")

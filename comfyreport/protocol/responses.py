@@ -65,12 +65,13 @@ class Queue(NamedTuple):
 
 
 def read_jobs(body: Json) -> Queue | None:
-    """The body of GET /api/jobs for those that run or wait; None if it is none of ComfyUI's.
+    """The body of GET /api/jobs for those that run or wait; None if it is none of ComfyUI's, or not all of it.
 
     It is sorted by when they came, and they run by their priority.
     """
     jobs = body.get("jobs") if isinstance(body, dict) else None
-    if not isinstance(jobs, list):
+    pages = body.get("pagination") if isinstance(body, dict) else None
+    if not isinstance(jobs, list) or (isinstance(pages, dict) and pages.get("has_more")):
         return None
     by_status: dict[str, list[QueueEntry]] = {"in_progress": [], "pending": []}
     for job in jobs:
@@ -142,7 +143,7 @@ def read_accepted(body: Json, refs: Mapping[str, NodeRef]) -> Accepted | None:
         return None
     prompt_id = body["prompt_id"]
     return Accepted(
-        prompt_id if isinstance(prompt_id, str) and len(prompt_id) <= PROMPT_ID_LIMIT else None,
+        prompt_id if isinstance(prompt_id, str) and 0 < len(prompt_id) <= PROMPT_ID_LIMIT else None,
         read_node_errors(body.get("node_errors"), refs),
     )
 

@@ -82,7 +82,7 @@ class Destinations:
             dest = os.fspath(signature.default)
         if dest in ("-", "stderr"):
             raise ReporterError(f"reporter {name} writes to a file, not to {dest}", hint=f"--reporter {name}=PATH")
-        return self._plan_path(name, dest, lambda place: self._checked(place, name))
+        return self._plan_path(name, dest, lambda place: self._checked(place, name), numbered=True)
 
     def _plan_stream(self, spec: str, name: str, dest: str | None, default: object) -> Callable[[], Opened | None]:
         if dest is None:
@@ -98,12 +98,15 @@ class Destinations:
 
         return self._plan_path(name, dest, opened)
 
-    def _plan_path(self, name: str, dest: str, opened: Callable[[Place], Opened]) -> Callable[[], Opened | None]:
+    def _plan_path(
+        self, name: str, dest: str, opened: Callable[[Place], Opened], *, numbered: bool = False
+    ) -> Callable[[], Opened | None]:
         try:
             place = _STDERR if dest == "stderr" else resolve(expanded(dest), self._folder)
         except (OSError, ValueError) as error:
             raise _unwritable(dest, name, error) from error
-        self._claim(place, name)
+        # Whoever opens its file itself may rename it, as logs are.
+        self._claim(place, name, numbered=numbered)
 
         def open_place() -> Opened | None:
             if place.descriptor is None and self.claims.is_disputed(place):
@@ -136,9 +139,9 @@ class Destinations:
             _check_writable(path)
         return None, path
 
-    def _claim(self, place: Place, name: str) -> None:
+    def _claim(self, place: Place, name: str, *, numbered: bool) -> None:
         try:
-            self.claims.claim(f"reporter {name}", place)
+            self.claims.claim(f"reporter {name}", place, numbered=numbered)
         except FileUsedTwiceError as error:
             both = error.first.startswith("reporter ")
             raise ReporterError(

@@ -221,7 +221,7 @@ def test_nothing_saved_is_told(place: Place, outputs: dict[str, Any]) -> None:
 # --- one file, one use
 
 
-READ = ["workflow", "header"]
+READ = ["workflow", "header", "client-cert"]
 WRITTEN = ["output", "record", "jsonl", "filelog"]
 ALIASES = ["same", "./same", "hard", "link"]
 
@@ -232,7 +232,7 @@ def flag(use: str, path: str) -> list[str]:
             return ["--workflow", path]
         case "header":
             return ["--header", f"@{path}"]
-        case "output" | "record":
+        case "output" | "record" | "client-cert":
             return [f"--{use}", path]
         case _:
             return ["--reporter", f"{use}={path}"]
@@ -266,7 +266,8 @@ def test_one_file_has_one_use(place: Place, refusing: Hostile, first: str, secon
             cwd=place.folder, env=place.installed.environ(), capture_output=True, timeout=LIMIT, check=False,
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (2, b""), done.stderr
-        assert extra or b" both " in done.stderr
+        # What is no certificate is told as that.
+        assert extra or first == "client-cert" or b" both " in done.stderr
         assert same.read_text() == content
         assert sorted(os.listdir(place.folder)) == ["hard", "link", "same", "workflow.json"]
 
@@ -278,6 +279,32 @@ def test_a_recording_is_not_replayed_into_itself(place: Place) -> None:
         done = place.installed.run("replay", "rec.jsonl", "--reporter", "jsonl=./rec.jsonl", *more, cwd=place.folder)
         assert done.returncode == 2
     assert (place.folder / "rec.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--reporter", "jsonl", "--output", "./same"], ["--reporter", "jsonl", "--record", "same"],
+        ["--reporter", "jsonl", "--workflow", "same"],
+    ],
+)  # fmt: skip
+def test_the_file_behind_stdout_has_one_use(place: Place, words: list[str]) -> None:
+    same = place.folder / "same"
+    same.write_text(json.dumps(WORKFLOW))
+    with same.open("ab") as out:
+        done = place.run(*words, stdout=out)
+    assert (done.returncode, same.read_text()) == (2, json.dumps(WORKFLOW))
+    assert b" both use " in done.stderr or b" both write to " in done.stderr
+
+
+@pytest.mark.parametrize("use", ["workflow", "output", "record", "jsonl"])
+def test_a_log_has_the_names_that_it_is_renamed_to(place: Place, use: str) -> None:
+    other = place.folder / "run.log.2"
+    other.write_text(json.dumps(WORKFLOW))
+    words = [*flag(use, "run.log.2"), "--reporter", "filelog=run.log"]
+    done = place.run(*words)
+    assert (done.returncode, other.read_text()) == (2, json.dumps(WORKFLOW)), done.stderr
+    assert b" both " in done.stderr
 
 
 def test_stdout_has_one_use(place: Place) -> None:

@@ -49,3 +49,14 @@ def test_history_is_not_searched_for_a_submission_that_is_there() -> None:
     table = _Table({"/history/mine": {}, "/queue": queue})
     assert _look(table) is None
     assert table.asked == ["/history/mine", "/queue"]
+
+
+def test_a_list_of_jobs_that_is_not_all_of_them_is_none() -> None:
+    jobs = "/api/jobs?status=pending,in_progress"
+    part = {"jobs": [{"id": "other", "status": "pending"}], "pagination": {"has_more": True}}
+    queue = {"queue_running": [_job("mine", "me")], "queue_pending": []}
+    table = _Table({jobs: {"jobs": []}, "/history/mine": {}, "/queue": queue})
+    lookups = Lookups(cast(Client, table))
+    assert lookups.look_up("mine").location("mine") == "nowhere"
+    table.bodies[jobs] = part
+    assert lookups.look_up("mine").location("mine") == "queue"
