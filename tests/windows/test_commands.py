@@ -29,7 +29,7 @@ import signal
 from comfyreport import hookimpl
 @hookimpl
 def comfyreport_run_started(event):
-    print("handler:", signal.getsignal(signal.SIGBREAK))
+    print("handler:", repr(signal.getsignal(signal.SIGBREAK)))
 """
 
 
