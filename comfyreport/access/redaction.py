@@ -34,7 +34,7 @@ _SENTENCE = re.compile(r"\s*[^\s{\[]\S*\s+\S")
 _FILE_KEYS = frozenset(("filename", "subfolder"))
 
 # Other people's keys stand behind these names in frames; in answers, `hide_in_answer` looks where they are.
-_HOLDERS = (b'"extra_data"', b'"current_inputs"')
+_EXTRA_DATA, _INPUTS = b'"extra_data"', b'"current_inputs"'
 
 # Escapes in one another that are undone: JSON in JSON, a URL in HTML in JSON.
 _NESTING = 4
@@ -171,7 +171,7 @@ class Redactor:
 
     def body(self, data: Bytes) -> Bytes:
         """JSON, or any other text, without secrets. What holds none is returned unchanged."""
-        others = _HOLDERS[0] in data or _HOLDERS[1] in data
+        others = _EXTRA_DATA in data or _INPUTS in data
         own = bool(self._quick) and self._may_hold(data)
         if not own and not others:
             return data

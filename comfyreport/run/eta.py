@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 # Seconds; no estimate is longer: thirty years, where the tiny steps of some bars would make a float overflow.
@@ -134,7 +133,7 @@ class Bar:
 
         That of a full bar is what filled it; of a pass of which only the end was heard nothing is known.
         """
-        if self.full:
+        if self.value >= self.maximum:
             if self._end_only:
                 return None
             at = at if self._filled_at is None else self._filled_at
@@ -231,16 +230,15 @@ class Estimate(NamedTuple):
     basis: Literal["steps"] = "steps"
 
 
-def estimate_run(running: Iterable[float], known_seconds: float, unknown_nodes: int, longest: float) -> Estimate | None:
-    """The run's estimate from the steps of its bars; None where none is steady, or the rest has no basis.
+def estimate_run(now: float, known_seconds: float, unknown_nodes: int, longest: float) -> Estimate | None:
+    """The run's estimate from the steps of its bars; None where the rest has no basis.
 
-    :param running: seconds that the steady bars of the running nodes still take, side by side.
+    :param now: seconds that the steady bars of the running nodes still take, side by side.
     :param known_seconds: seconds that the waiting nodes take whose classes have run.
     :param unknown_nodes: how many waiting nodes are of classes that haven't run.
     :param longest: seconds that the longest node without a bar took: the best guess for those.
     """
-    now = max(running, default=None)
-    if now is None or (unknown_nodes and longest < _MIN_BASIS):
+    if unknown_nodes and longest < _MIN_BASIS:
         return None
     unknown_seconds = unknown_nodes * longest
     low = 0.9 * now + 0.7 * known_seconds

@@ -195,8 +195,13 @@ class Nodes:
 
     def estimate(self, at: float) -> Estimate | None:
         """How long the whole run still takes, as seen at *at* seconds; None where that can't be said yet."""
-        running = [bar.eta(at) for node in self.active.values() if (bar := node.active_bar) is not None and bar.steady]
-        if not running:
+        now = -1.0
+        # Written as a loop, for it runs with each step.
+        for node in self.active.values():
+            bar = node.active_bar
+            if bar is not None and bar.steady:
+                now = max(now, bar.eta(at))
+        if now < 0:
             return None
         if self._waiting_work is None:
             known_seconds, unknown_nodes = 0.0, 0
@@ -205,7 +210,7 @@ class Nodes:
                 known_seconds += waiting * total / count if count else 0.0
                 unknown_nodes += 0 if count else waiting
             self._waiting_work = known_seconds, unknown_nodes
-        return estimate_run(running, *self._waiting_work, self._longest)
+        return estimate_run(now, *self._waiting_work, self._longest)
 
     def fraction(self) -> float:
         """The done part of the run: nodes weigh alike, running ones count by their bars. Never falls, below 1."""
