@@ -57,7 +57,7 @@ def test_a_silent_server_is_given_up_once_for_all_files(tmp_path: Path) -> None:
     assert (told.result.status, told.result.exit_code, told.result.retryable) == ("partial", 8, True)
     assert told.result.error is not None
     assert told.result.error.code == "download_failed"
-    assert told.result.error.message.endswith("9.png and 90 more")
+    assert told.result.error.message.endswith("9.png and 90 more (the server has not answered for 1 s)")
     assert list((tmp_path / "made").iterdir()) == []
 
 
