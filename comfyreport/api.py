@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from comfyreport.access.credentials import Access
+from comfyreport.access.credentials import Access, certificate_files
 from comfyreport.engine.options import RunOptions
 from comfyreport.errors import UsageError
 from comfyreport.events import RunFinished
@@ -64,7 +64,7 @@ def run_generation(
         access=access,
         options=options,
     )
-    certificates = [] if access is None else [access.cacert, *access.client_cert.split(",")]
+    certificates = [] if access is None else [access.cacert, *certificate_files(access.client_cert)]
     reads: list[tuple[str, str | os.PathLike[str]]] = [("access", path) for path in dict.fromkeys(certificates) if path]
     reads += [] if isinstance(workflow, Mapping) else [("--workflow", workflow)]
     claimed = claim_files(reads, output=output, record=record)

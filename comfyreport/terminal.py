@@ -13,7 +13,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol, TextIO
+from typing import IO, Any, Protocol, TextIO
 
 from comfyreport.errors import ReporterError
 from comfyreport.text import says_no
@@ -38,7 +38,7 @@ def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
     return tty and environ.get("TERM") != "dumb" and says_no(environ.get("CI", ""))
 
 
-def file_descriptor(file: TextIO) -> int | None:
+def file_descriptor(file: IO[Any]) -> int | None:
     """The descriptor of *file*; None where it has none, as what a notebook has for stdout."""
     try:
         return file.fileno()
@@ -46,7 +46,7 @@ def file_descriptor(file: TextIO) -> int | None:
         return None
 
 
-def is_terminal(file: TextIO) -> bool:
+def is_terminal(file: IO[Any]) -> bool:
     """Whether *file* is a terminal. On Windows `isatty()` says so of every device, `NUL` for one."""
     try:
         tty = file.isatty()

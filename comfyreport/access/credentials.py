@@ -103,7 +103,6 @@ class Access:
                 if sys.platform not in ("win32", "darwin"):
                     # A small container has none of its own.
                     context.load_verify_locations(certifi.where())
-        own, _, key = self.client_cert.partition(",")
         with _pem(
             f"--client-cert {self.client_cert}",
             "it holds no certificate with its key",
@@ -111,7 +110,8 @@ class Access:
         ):
             if self.client_cert:
                 # A function, so that OpenSSL asks nobody for a password.
-                context.load_cert_chain(own, key or None, password=lambda: "")
+                own, *key = certificate_files(self.client_cert)
+                context.load_cert_chain(own, "".join(key) or None, password=lambda: "")
         return context
 
     def secrets(self, address: Address) -> list[str]:
@@ -127,6 +127,11 @@ class Access:
             if name.lower() not in _PUBLIC:
                 secrets += _header_secrets(value)
         return sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+
+
+def certificate_files(client_cert: str) -> list[str]:
+    """The names in `FILE` or `FILE,KEY`; an empty one is none."""
+    return client_cert.split(",", 1)
 
 
 def _header_secrets(value: str) -> Iterator[str]:

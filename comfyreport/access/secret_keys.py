@@ -38,9 +38,9 @@ def is_secret_key(name: str) -> bool:
     return any(_SECRET_WORD.fullmatch(word.lower()) for word in _WORD.findall(name))
 
 
-def secret_texts(extra_data: Json, *, named: bool = False) -> Iterator[str]:
-    """All texts in *extra_data* under keys that name a secret; *named*: it stands under one itself."""
-    waiting = [(extra_data, named, 0)]
+def secret_texts(extra_data: Json) -> Iterator[str]:
+    """All texts in *extra_data* under keys that name a secret; numbers as texts too."""
+    waiting = [(extra_data, False, 0)]
     while waiting:
         value, secret, depth = waiting.pop()
         if isinstance(value, (str, int, float)) and secret and not isinstance(value, bool):

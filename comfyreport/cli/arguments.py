@@ -295,7 +295,7 @@ def _path(text: str) -> str:
 
 def _paths(text: str) -> str:
     """FILE,KEY."""
-    return ",".join(map(_path, text.split(",")))
+    return ",".join(map(_path, text.split(",", 1)))
 
 
 def _header(text: str) -> str:

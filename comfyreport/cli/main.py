@@ -115,11 +115,14 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 
 def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
     """The files that the flags name, and the error if two flags name one."""
+    from comfyreport.access.credentials import certificate_files
     from comfyreport.jobs.file_claims import claim_files
 
     headers = [value[1:] for value in getattr(arguments, "header", ()) if value.startswith("@")]
     # One file may hold them all.
-    certificates = [getattr(arguments, "cacert", None), *(getattr(arguments, "client_cert", None) or "").split(",")]
+    certificates = [
+        getattr(arguments, "cacert", None), *certificate_files(getattr(arguments, "client_cert", None) or "")
+    ]  # fmt: skip
     reads = [
         ("--workflow", getattr(arguments, "workflow", None)),
         *(("--header", path) for path in dict.fromkeys(headers)),

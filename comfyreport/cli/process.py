@@ -49,9 +49,11 @@ def open_missing_descriptors() -> None:
 def write_utf8() -> None:
     """Let stdout be UTF-8 on Windows where it is no terminal, as from Python 3.15 on: a path there must open."""
     out = sys.stdout
-    chosen = "PYTHONIOENCODING" in os.environ
-    if WINDOWS and not chosen and isinstance(out, io.TextIOWrapper) and not out.isatty():
-        out.reconfigure(encoding="utf-8")
+    if WINDOWS and "PYTHONIOENCODING" not in os.environ and isinstance(out, io.TextIOWrapper):
+        from comfyreport.terminal import is_terminal
+
+        if not is_terminal(out):
+            out.reconfigure(encoding="utf-8")
 
 
 def exit_now(code: int) -> NoReturn:

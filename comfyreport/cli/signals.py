@@ -90,7 +90,11 @@ class Signals:
 
     def _outlive_window(self) -> None:
         """Have time to stop in order where the window of a Windows console is closed: SIGBREAK alone gives none."""
-        if sys.platform == "win32" and any(each.isatty() for each in (sys.stdout, sys.stderr) if each is not None):
+        if sys.platform != "win32":
+            return
+        from comfyreport.terminal import is_terminal
+
+        if any(is_terminal(each) for each in (sys.stdout, sys.stderr) if each is not None):
             from comfyreport.windows_console import on_close
 
             self._restoring.callback(on_close(lambda: self._write(signal.SIGBREAK)))

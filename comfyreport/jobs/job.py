@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from comfyreport import events as ev
 from comfyreport.access.address import DEFAULT_SERVER, Address, parse_address
-from comfyreport.access.credentials import Access
+from comfyreport.access.credentials import Access, certificate_files
 from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
 from comfyreport.errors import UsageError
@@ -121,11 +121,8 @@ def run_job(
 
 def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
     """All that may block before there is a loop."""
-    access = _access(job)
     workflow = _workflow(job)
-    if workflow is not None:
-        # What the file holds of them is as secret as what the flags do.
-        access = replace(access, extra_data={**workflow.wrapping.extra_data, **access.extra_data})
+    access = _access(job, workflow)
     target = _target(session, job, workflow, stack)
     address = _address(job, stack)
     recorder = _recorder(session, job, address.base, access.secrets(address), stack)
@@ -168,9 +165,14 @@ def _target(session: Session, job: Job, workflow: Workflow | None, stack: ExitSt
     return target
 
 
-def _access(job: Job) -> Access:
+def _access(job: Job, workflow: Workflow | None) -> Access:
     access = job.access or Access.of(os.environ)
-    return replace(access, cacert=os.path.join(job.folder, access.cacert)) if access.cacert else access
+    # What the workflow's file holds of extra data is as secret as what the flags do.
+    own = {} if workflow is None else workflow.wrapping.extra_data
+    cacert, *certificate = [
+        name and os.path.join(job.folder, name) for name in (access.cacert, *certificate_files(access.client_cert))
+    ]
+    return replace(access, extra_data={**own, **access.extra_data}, cacert=cacert, client_cert=",".join(certificate))
 
 
 def _workflow(job: Job) -> Workflow | None:

@@ -32,6 +32,7 @@ from comfyreport.files import (
 from comfyreport.protocol.downloads import FilePlace
 from comfyreport.protocol.ui_outputs import view_place, worth_saving as worth_saving
 from comfyreport.saving import writing
+from comfyreport.terminal import is_terminal
 from comfyreport.timing import Timing
 
 _NAME_LIMIT = 200
@@ -135,7 +136,7 @@ class Target:
         if self._place.descriptor is None and not takes_files(os.stat(self._path).st_mode):
             raise UsageError(f"--output {self} is neither a file nor a folder", hint=_HINT)
         self._sink = open_to_write(self._place.path)
-        if self._sink.isatty():
+        if is_terminal(self._sink):
             # What a server sends may hold escape sequences.
             raise UsageError(f"--output {self} leads to a terminal, and outputs are no text", hint=_HINT)
         self.single = not is_null(self._place.path)
