@@ -6,7 +6,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from comfyreport.access.secret_keys import PLACEHOLDER as PLACEHOLDER, hide_in_answer, hide_in_text
@@ -171,8 +171,7 @@ class Redactor:
 
     def body(self, data: Bytes) -> Bytes:
         """JSON, or any other text, without secrets. What holds none is returned unchanged."""
-        others = _EXTRA_DATA in data or _INPUTS in data
-        own = bool(self._quick) and self._may_hold(data)
+        others, own = self._suspects(data)
         if not own and not others:
             return data
         try:
@@ -185,6 +184,14 @@ class Redactor:
             text = _decoded(data)
             redacted = self.text(hide_in_text(text) if others else text)
             return data if redacted == text else type(data)(redacted.encode("utf-8", "replace"))
+
+    def leaves(self, bodies: Sequence[bytes]) -> bool:
+        """Whether `body` would change none of them: looked at together, in a fraction of the time."""
+        return not any(self._suspects(b"\n".join(bodies)))
+
+    def _suspects(self, data: bytes | bytearray) -> tuple[bool, bool]:
+        """Whether others' secrets may be in *data*, by the names of what holds them, and whether own ones may."""
+        return _EXTRA_DATA in data or _INPUTS in data, bool(self._quick) and self._may_hold(data)
 
     def answer(self, data: bytearray) -> tuple[Json, str]:
         """An answer's body as JSON, None where it is none, and how it begins, both without anybody's secrets."""

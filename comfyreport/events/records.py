@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from comfyreport.events.readonly import read_only
 
 T = TypeVar("T", bound=type)
+R = TypeVar("R")
 
 HOLDS_ANY = "holds_any"
 """Key of the metadata of a field that may hold dicts and lists: they are made read-only."""
@@ -75,7 +76,29 @@ def record(cls: T) -> T:
     return cast(T, dataclass_type)
 
 
+def positional(cls: Callable[..., R]) -> Callable[..., R]:
+    """What makes instances of the record *cls* from all values of its fields in order, in half the time.
+
+    Left out are the fields that `__init__` doesn't take. For records that are made by the thousands.
+    """
+    scope, parameters, lines = _assignments(cls)  # type: ignore[arg-type]
+    scope.update(cls=cls, new=object.__new__)
+    names = ", ".join(parameter.partition("=")[0] for parameter in parameters)
+    exec(f"def make({names}):\n self = new(cls)\n " + "\n ".join(lines) + "\n return self", scope)
+    make: Callable[..., R] = scope["make"]
+    return make
+
+
 def _compile_init(cls: type[Any]) -> Callable[..., None]:
+    scope, parameters, lines = _assignments(cls)
+    exec(f"def __init__(self, *, {', '.join(parameters)}):\n " + "\n ".join(lines), scope)
+    init: Callable[..., None] = scope["__init__"]
+    init.__qualname__ = f"{cls.__qualname__}.__init__"
+    return init
+
+
+def _assignments(cls: type[Any]) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The names that the lines need, the parameters with their defaults, and a line of code for each field."""
     scope: dict[str, Any] = {}
     parameters, lines = [], []
     for each in fields(cls):
@@ -98,7 +121,4 @@ def _compile_init(cls: type[Any]) -> Callable[..., None]:
             scope["read_only"] = read_only
             value = f"read_only({value})"
         lines.append(f"set_{name}(self, {value})")
-    exec(f"def __init__(self, *, {', '.join(parameters)}):\n " + "\n ".join(lines), scope)
-    init: Callable[..., None] = scope["__init__"]
-    init.__qualname__ = f"{cls.__qualname__}.__init__"
-    return init
+    return scope, parameters, lines

@@ -152,8 +152,7 @@ class Socket:
                 batch.append(message)
             if batch and (len(batch) >= BATCH or message is not batch[-1]):
                 yield self._tapped(batch)
-                # Not held while the next one is read: it may be large too.
-                batch = []
+                batch = []  # not held while the next one is read: it may be large too
             if isinstance(message, Skipped):
                 yield message
         if broken is not None:
@@ -173,7 +172,8 @@ class Socket:
     def _tapped(self, batch: list[Message]) -> list[Message]:
         """What is shown of *batch*, without secrets."""
         redactor = self._client.redactor
-        batch = [(text, redactor.body(data) if text else redactor.binary(data)) for text, data in batch]
+        if not (all(text for text, _ in batch) and redactor.leaves([data for _, data in batch])):
+            batch = [(text, redactor.body(data) if text else redactor.binary(data)) for text, data in batch]
         for text, data in batch if self._client.tap is not None else ():
             content = {"text": data.decode("utf-8", "replace")} if text else {"b64": base64.b64encode(data).decode()}
             self._record({"dir": "in", "kind": "ws-text" if text else "ws-binary", **content})

@@ -226,7 +226,11 @@ def read_id(value: Json) -> str | None:
 
 
 def _need_id(data: Mapping[str, Json], name: str) -> str:
-    value = read_id(data.get(name))
+    value = data.get(name)
+    if type(value) is str and len(value) <= ID_LIMIT:
+        # Nearly always; asked first, for it runs twice with each step.
+        return value
+    value = read_id(value)
     if value is None:
         raise _FieldError(f"{name} is missing, too long or no text")
     return value
@@ -234,7 +238,8 @@ def _need_id(data: Mapping[str, Json], name: str) -> str:
 
 def _need_number(data: Mapping[str, Json], name: str) -> float:
     value = data.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _MAX_NUMBER:
+    # Not isinstance: a bool is no number here.
+    if (type(value) is not int and type(value) is not float) or not -_MAX_NUMBER <= value <= _MAX_NUMBER:
         raise _FieldError(f"{name} is missing or no number")
     return value
 

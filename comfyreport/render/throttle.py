@@ -35,7 +35,8 @@ class Thinner:
             key = _key(event.node, event.type)
             this_pass = (event.pass_number, event.max_steps)
             begins = self._passes.get(key) != this_pass
-            self._passes[key] = this_pass
+            if begins:
+                self._passes[key] = this_pass
             return self._pass_or_hold(key, event, replaces=not begins, urgent=begins or event.step >= event.max_steps)
         if isinstance(event, ev.NodePreview):
             return self._pass_or_hold(_key(event.node, event.type), event, replaces=True, urgent=False)

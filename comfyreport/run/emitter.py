@@ -7,11 +7,14 @@ from typing import Any, TypeVar
 
 from comfyreport import events as ev
 from comfyreport.events import Instant
+from comfyreport.events.records import positional
 from comfyreport.run.nodes import Nodes
 
 E = TypeVar("E", bound=ev.Event)
 
 _NO_ESTIMATE = (None, None, None, None)
+# The order is that of the fields; a test compares it with `emit`.
+_node_progress = positional(ev.NodeProgress)
 
 
 class Emitter:
@@ -56,28 +59,24 @@ class Emitter:
     ) -> None:
         """`emit(NodeProgress, …)`, for the events that come by the thousands."""
         nodes, at = self._nodes, self.at
-        seconds, low, high, basis = nodes.estimate(at.elapsed) or _NO_ESTIMATE
         self._new.append(
-            ev.NodeProgress(
-                seq=next(self._sequence),
-                time=at.time,
-                elapsed=at.elapsed,
-                prompt_id=self.prompt_id,
-                source=self.source,
-                run_index=self._run_index,
-                fraction=nodes.fraction(),
-                run_eta_seconds=seconds,
-                run_eta_low=low,
-                run_eta_high=high,
-                eta_basis=basis,
-                nodes_done=nodes.done,
-                nodes_total=nodes.total,
-                step=step,
-                max_steps=max_steps,
-                eta_seconds=eta,
-                node=node,
-                pass_number=pass_number,
-                steps_per_second=speed,
+            _node_progress(
+                next(self._sequence),
+                at.time,
+                at.elapsed,
+                self.prompt_id,
+                self.source,
+                self._run_index,
+                nodes.fraction(),
+                *(nodes.estimate(at.elapsed) or _NO_ESTIMATE),
+                nodes.done,
+                nodes.total,
+                step,
+                max_steps,
+                eta,
+                node,
+                pass_number,
+                speed,
             )
         )
 

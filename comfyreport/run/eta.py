@@ -24,6 +24,11 @@ _MAX_BARS = 8
 _MIN_BASIS = 0.1
 
 
+def rounded(value: float, parts: int = 1000) -> float:
+    """*value*, at least 0, in whole parts of 1: for numbers that are told, in half the time of `round`."""
+    return round(value * parts) / parts
+
+
 class Bar:
     """The bar of one node as the server runs it, which may start over: each start is a pass of its node.
 
@@ -146,9 +151,8 @@ class Bar:
         """(max - step) * (elapsed / step), in seconds."""
         if self._baseline_at is None or self.value <= self._baseline:
             return 0.0
-        return min(
-            _MAX_ESTIMATE, (self.maximum - self.value) * ((at - self._baseline_at) / (self.value - self._baseline))
-        )
+        eta = (self.maximum - self.value) * ((at - self._baseline_at) / (self.value - self._baseline))
+        return eta if eta < _MAX_ESTIMATE else _MAX_ESTIMATE
 
     @property
     def expected_silence(self) -> float:
@@ -246,4 +250,4 @@ def estimate_run(now: float, known_seconds: float, unknown_nodes: int, longest: 
     high = 1.2 * now + 1.5 * known_seconds + unknown_seconds
     if high > _MAX_ESTIMATE:
         low, middle, high = (min(seconds, _MAX_ESTIMATE) for seconds in (low, middle, high))
-    return Estimate(round(middle, 3), round(low, 3), round(high, 3))
+    return Estimate(rounded(middle), rounded(low), rounded(high))

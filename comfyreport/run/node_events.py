@@ -9,6 +9,7 @@ from comfyreport import events as ev
 from comfyreport.protocol import decode, messages
 from comfyreport.protocol.ui_outputs import OutputLimit, outputs_of
 from comfyreport.run.emitter import Emitter
+from comfyreport.run.eta import rounded
 from comfyreport.run.nodes import Node, Nodes
 
 
@@ -109,9 +110,9 @@ class NodeEvents:
             node.ref if message.node == node.ref.id else self._ref(node, message.node),
             value,
             maximum,
-            round(bar.eta(elapsed), 3),
+            rounded(bar.eta(elapsed)),
             bar.pass_number,
-            None if speed is None else round(speed, 4),
+            None if speed is None else rounded(speed, 10_000),
         )
 
     def executed(self, message: messages.Executed) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from comfyreport.events import NodeRef, Output
-from comfyreport.run.eta import Bar, Bars, Estimate, estimate_run
+from comfyreport.run.eta import Bar, Bars, Estimate, estimate_run, rounded
 
 
 class Node:
@@ -199,8 +199,8 @@ class Nodes:
         # Written as a loop, for it runs with each step.
         for node in self.active.values():
             bar = node.active_bar
-            if bar is not None and bar.steady:
-                now = max(now, bar.eta(at))
+            if bar is not None and bar.steady and (eta := bar.eta(at)) > now:
+                now = eta
         if now < 0:
             return None
         if self._waiting_work is None:
@@ -219,9 +219,10 @@ class Nodes:
         for key, node in self.active.items():
             bar = node.active_bar
             if bar is not None and bar.maximum > 0 and not node.finished and key in self._submitted:
-                running += min(1.0, bar.value / bar.maximum)
+                running += bar.value / bar.maximum if bar.value < bar.maximum else 1.0
         now = (self.done + running) / self.total if self.total > 0 else 0.0
-        self._fraction = max(self._fraction, min(round(now, 4), 0.999))
+        if now > self._fraction:
+            self._fraction = max(self._fraction, min(rounded(now, 10_000), 0.999))
         return self._fraction
 
     def seconds(self) -> dict[str, float]:

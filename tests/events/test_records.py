@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from comfyreport import events as ev
-from comfyreport.events.records import Record, record
+from comfyreport.events.records import Record, positional, record
 
 
 @record
@@ -72,6 +72,12 @@ def test_values_of_default_factories_are_not_shared() -> None:
 def test_a_base_that_is_used_first_does_not_change_its_children() -> None:
     assert Base(number=1).kind == "base"
     assert Child(number=1, text="own").text == "own"
+
+
+def test_a_record_is_made_from_its_values_in_order() -> None:
+    assert positional(Child)(1, "own", {"a": 2}) == Child(number=1, text="own", names={"a": 2})
+    with pytest.raises(TypeError):
+        positional(Child)(1)
 
 
 def test_records_are_hashed_by_their_fields() -> None:

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfyreport import events as ev
-from comfyreport.run.eta import Estimate, estimate_run
+from comfyreport.run.emitter import Emitter
+from comfyreport.run.eta import Estimate, estimate_run, rounded
+from comfyreport.run.nodes import Nodes
 from tests import recordings
 from tests.playing import play_recording, progress, start, states, the_end
 
@@ -31,6 +33,21 @@ def test_the_basis_of_an_estimate() -> None:
     assert estimate_run(10.0, 0.0, 0, 0.0) == Estimate(10.0, 9.0, 12.0)
     assert estimate_run(10.0, 20.0, 0, 0.0) == Estimate(30.0, 23.0, 42.0)
     assert estimate_run(10.0, 0.0, 2, 3.0) == Estimate(13.0, 9.0, 18.0)
+
+
+@given(st.floats(0, 1e9), st.sampled_from((1000, 10_000)))
+def test_a_told_number_is_rounded(value: float, parts: int) -> None:
+    assert abs(rounded(value, parts) - value) <= 0.5001 / parts
+    assert rounded(rounded(value, parts), parts) == rounded(value, parts)
+
+
+def test_a_step_is_told_as_any_event_is() -> None:
+    ref = ev.NodeRef(id="1", class_type="KSampler", title="KSampler")
+    quick, usual = (Emitter(Nodes([ref]), iter(range(9)), 3) for _ in range(2))
+    quick.emit_progress(ref, 5.0, 20.0, 3.5, 2, 1.5)
+    fields = {"step": 5.0, "max_steps": 20.0, "eta_seconds": 3.5, "pass_number": 2, "steps_per_second": 1.5}
+    usual.emit(ev.NodeProgress, node=ref, **fields)
+    assert quick.take() == usual.take()
 
 
 def etas(events: list[ev.Event]) -> list[float | None]:
