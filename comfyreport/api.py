@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from comfyreport.access.credentials import Access, certificate_files
 from comfyreport.engine.options import RunOptions
@@ -20,12 +20,20 @@ from comfyreport.jobs.file_claims import claim_files
 from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import ReporterLoading
 from comfyreport.timing import Timing
+from comfyreport.workflow.settings import Settings
 
 
 def run_generation(
     workflow: str | os.PathLike[str] | Mapping[str, Any],
     *,
     prompt: str | None = None,
+    negative: str | None = None,
+    seed: int | Literal["random", "keep"] | None = None,
+    steps: int | None = None,
+    size: tuple[int, int] | None = None,
+    batch: int | None = None,
+    model: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
     output: str | os.PathLike[str] | None = None,
     server: str = "",
     reporters: Iterable[object] | None = None,
@@ -40,7 +48,15 @@ def run_generation(
     """Submit a workflow, follow it to its end, save what it made.
 
     :param workflow: a file in the API format, or its content.
-    :param prompt: the text for the node that feeds the sampler's positive conditioning.
+    :param prompt: the text of the positive prompt. It and the next six are found by following the graph from the
+        outputs; what isn't clear is a usage error that lists the candidates.
+    :param negative: the text of the negative prompt.
+    :param seed: the seed of all samplers; "random": a new one; "keep": as in the workflow.
+    :param steps: steps of the samplers.
+    :param size: width and height in pixels.
+    :param batch: how many at once.
+    :param model: the main model, as the server names its file.
+    :param inputs: more inputs to set: values by NODE.INPUT, where NODE is an id, or a title or class that one node has.
     :param output: a file or a folder for the outputs; without it they stay on the server.
     :param server: as `--server` takes it; empty: `COMFYREPORT_SERVER`, else http://127.0.0.1:8188.
     :param reporters: reporters as `--reporter` takes them, or objects; instead of the default one, unless each is a
@@ -58,7 +74,16 @@ def run_generation(
     job = Job(
         server=server,
         workflow=workflow,
-        prompt=prompt,
+        settings=Settings(
+            prompt=prompt,
+            negative=negative,
+            seed=seed,
+            steps=steps,
+            size=size,
+            batch=batch,
+            model=model,
+            inputs=inputs or {},
+        ),
         output=output,
         record=record,
         access=access,

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from comfyreport._version import __version__
+from comfyreport.cli.input_flags import add_input_flags
 
-COMMANDS = ("run", "attach", "replay", "reporters", "simulate", "schema")
+COMMANDS = ("run", "attach", "replay", "inspect", "reporters", "simulate", "schema")
 COLORS = ("auto", "always", "never")
 
 _DESCRIPTIONS = {
@@ -22,6 +23,10 @@ _DESCRIPTIONS = {
         "in the queue and its end are learned by asking."
     ),
     "replay": "Play a recorded session through the reporters; exits with the recorded run's code.",
+    "inspect": (
+        "Show what a workflow is made of: its nodes, what --prompt, --seed and the others would set, its outputs, the "
+        "models and files that it needs; and what the server lacks of that, where there is one."
+    ),
     "reporters": "List the installed reporters, or tell everything about one.",
     "simulate": "Run a simulated ComfyUI on 127.0.0.1 until it is interrupted.",
     "schema": "Print the JSON Schema of the event stream (what the jsonl reporter writes).",
@@ -32,6 +37,7 @@ commands:
   comfyreport [run] --workflow FILE   run a workflow (the default command)
   comfyreport attach PROMPT_ID        follow a prompt that is already queued or running
   comfyreport replay RECORDING        play a recorded session through the reporters
+  comfyreport inspect WORKFLOW        nodes, what the flags would set, outputs, models; what the server lacks
   comfyreport reporters [NAME]        what is installed: reporters, options, load errors
   comfyreport simulate                a simulated ComfyUI on loopback
   comfyreport schema                  the JSON Schema of the event stream
@@ -138,6 +144,10 @@ def build_parser(command: str = "run") -> argparse.ArgumentParser:
             help="times the recorded pace; 0: at once (default 1)",
         )
         _add_reporting_flags(parser)
+    elif command == "inspect":
+        parser.add_argument("workflow", type=_path, metavar="WORKFLOW", help="the workflow's file; - for stdin")
+        parser.add_argument("--json", action="store_true", help="as JSON")
+        _add_server_flags(parser, attach=True)
     elif command == "reporters":
         parser.add_argument("name", nargs="?", metavar="NAME", help="tell everything about this one")
         parser.add_argument("--json", action="store_true", help="as JSON")
@@ -171,7 +181,10 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
         group.add_argument(
             "--workflow", type=_path, metavar="FILE", required=True, help="the workflow, in API format; - for stdin"
         )
-        group.add_argument("--prompt", metavar="TEXT", help="the text of the positive prompt")
+        group.add_argument(
+            "--dry-run", action="store_true", help="print what would be submitted, as JSON, and submit nothing"
+        )
+        add_input_flags(parser)
     group.add_argument(
         "--output",
         type=_path,
@@ -266,7 +279,7 @@ def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
     """The reporters that *words* select, and the files that they name, whatever else is wrong with them."""
     lenient = Parser(allow_abbrev=False, add_help=False)
     lenient.add_argument("recording", type=_path, nargs="?")
-    for flag in ("--workflow", "--output", "--record", "--cacert"):
+    for flag in ("--workflow", "--output", "--record", "--cacert", "--prompt-file"):
         lenient.add_argument(flag, type=_path, nargs="?")
     lenient.add_argument("--client-cert", type=_paths, nargs="?")
     lenient.add_argument("--header", type=_header, action="append", nargs="?", default=[])

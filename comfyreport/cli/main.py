@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from comfyreport.jobs.session import Session
 
 EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_REJECTED = 4
 EXIT_LIMIT = 70
 
 _STOPPING = {
@@ -96,6 +98,9 @@ def _main(argv: Sequence[str] | None, signals: Signals) -> int:
         return _usage(command, words, str(error))
     except SystemExit:
         return _print(help_text.getvalue().removesuffix("\n"))
+    if getattr(arguments, "dry_run", False):
+        signals.restore(raise_pending=True)
+        return _dry_run(arguments)
     return _STREAMS[command](arguments, signals) if command in _STREAMS else _OTHERS[command](arguments)
 
 
@@ -116,6 +121,7 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
     """The files that the flags name, and the error if two flags name one."""
     from comfyreport.access.credentials import certificate_files
+    from comfyreport.cli.input_flags import files_of
     from comfyreport.jobs.file_claims import claim_files
 
     headers = [value[1:] for value in getattr(arguments, "header", ()) if value.startswith("@")]
@@ -125,6 +131,7 @@ def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
     ]  # fmt: skip
     reads = [
         ("--workflow", getattr(arguments, "workflow", None)),
+        *files_of(arguments),
         *(("--header", path) for path in dict.fromkeys(headers)),
         *(("--cacert, --client-cert", path) for path in dict.fromkeys(certificates)),
         ("the recording", getattr(arguments, "recording", None)),
@@ -146,10 +153,12 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
 
     from comfyreport.access.credentials import Access
     from comfyreport.cli.credentials import parse_extra_data, parse_headers
+    from comfyreport.cli.input_flags import settings_of
     from comfyreport.cli.session_runner import run_session
     from comfyreport.engine.options import RunOptions
     from comfyreport.errors import UsageError
     from comfyreport.jobs.job import Job, run_job
+    from comfyreport.workflow.settings import Settings
 
     attach = arguments.command == "attach"
     claims, error = _claims(arguments)
@@ -157,7 +166,7 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
         server=arguments.server,
         workflow=None if attach else arguments.workflow,
         prompt_id=arguments.prompt_id if attach else "",
-        prompt=None if attach else arguments.prompt,
+        settings=Settings() if attach else settings_of(arguments),
         output=arguments.output,
         record=arguments.record,
         options=RunOptions(
@@ -244,6 +253,31 @@ def _reporters(arguments: argparse.Namespace) -> int:
     return _print(text)
 
 
+def _inspect(arguments: argparse.Namespace) -> int:
+    from comfyreport.cli.inspecting import inspect_workflow
+
+    return _told(lambda: inspect_workflow(arguments))
+
+
+def _dry_run(arguments: argparse.Namespace) -> int:
+    from comfyreport.cli.inspecting import dry_run
+
+    return _told(lambda: dry_run(arguments))
+
+
+def _told(find: Callable[[], str]) -> int:
+    """Print the text that *find* gives, or say on stderr why there is none; the exit code."""
+    from comfyreport.errors import ComfyReportError, UnreachableError, UsageError
+
+    try:
+        return _print(find())
+    except ComfyReportError as error:
+        _complain(error.message, error.hint)
+        if isinstance(error, UsageError):
+            return EXIT_USAGE
+        return EXIT_UNREACHABLE if isinstance(error, UnreachableError) else EXIT_REJECTED
+
+
 def _simulate(arguments: argparse.Namespace) -> int:
     try:
         from comfyreport.simulator import serve
@@ -301,6 +335,7 @@ _STREAMS: dict[str, Callable[[argparse.Namespace, Signals], int]] = {"run": _run
 """The commands that write an event stream, which has an end whenever a signal comes."""
 
 _OTHERS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "inspect": _inspect,
     "reporters": _reporters,
     "simulate": _simulate,
     "schema": _schema,

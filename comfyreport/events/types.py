@@ -297,6 +297,7 @@ class RunFinished(Event):
     prompt_state: Annotated[PromptState, "where the prompt is now, as far as known"] = "none"
     submitted: Annotated[Submitted, "whether the server got the prompt"] = "no"
     retryable: Annotated[bool, "whether the same command may succeed when tried again"] = False
+    seed: Annotated[int | None, "the seed that was used, where there is exactly one"] = None
 
 
 @record

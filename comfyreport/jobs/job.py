@@ -17,13 +17,15 @@ from comfyreport.engine.options import RunOptions
 from comfyreport.errors import UsageError
 from comfyreport.files import current_folder, resolve
 from comfyreport.jobs.session import Session
+from comfyreport.jobs.workflow import load_workflow
 from comfyreport.net.client import Client
 from comfyreport.protocol.ui_outputs import SAVERS
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run
 from comfyreport.saving.target import Target, usable
 from comfyreport.text import printable
-from comfyreport.workflow.files import STDIN, Workflow, from_mapping, load
+from comfyreport.workflow.files import Workflow
+from comfyreport.workflow.settings import Settings
 
 SIMULATED = "sim"
 _SIMULATED_DESCRIPTORS = 20
@@ -41,7 +43,7 @@ class Job:
     workflow: str | os.PathLike[str] | Mapping[str, Any] | None = None
     prompt_id: str = ""
     client_id: str = ""
-    prompt: str | None = None
+    settings: Settings = field(default_factory=Settings)
     output: str | os.PathLike[str] | None = None
     record: str | os.PathLike[str] | None = None
     access: Access | None = None
@@ -121,7 +123,7 @@ def run_job(
 
 def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
     """All that may block before there is a loop."""
-    workflow = _workflow(job)
+    workflow = None if job.workflow is None else load_workflow(job.workflow, job.folder, job.settings)
     access = _access(job, workflow)
     target = _target(session, job, workflow, stack)
     address = _address(job, stack)
@@ -173,19 +175,6 @@ def _access(job: Job, workflow: Workflow | None) -> Access:
         name and os.path.join(job.folder, name) for name in (access.cacert, *certificate_files(access.client_cert))
     ]
     return replace(access, extra_data={**own, **access.extra_data}, cacert=cacert, client_cert=",".join(certificate))
-
-
-def _workflow(job: Job) -> Workflow | None:
-    if job.workflow is None:
-        return None
-    if isinstance(job.workflow, Mapping):
-        found = from_mapping(job.workflow)
-    elif not os.fspath(job.workflow):
-        raise UsageError("the workflow's name is empty", hint="give --workflow the path of a file")
-    else:
-        stdin = os.fspath(job.workflow) == STDIN
-        found = load(STDIN if stdin else os.path.join(job.folder, job.workflow), shown=os.fspath(job.workflow))
-    return found if job.prompt is None else found.with_prompt(job.prompt)
 
 
 def _address(job: Job, stack: ExitStack) -> Address:

@@ -129,6 +129,7 @@ class Run(RunState):
             prompt_state=decided.prompt_state,
             submitted=decided.submitted,
             retryable=decided.retryable,
+            seed=self.seed,
         )
         self.finished = True
         return self.emitter.take()

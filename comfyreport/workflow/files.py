@@ -17,10 +17,12 @@ from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
 from comfyreport.protocol.responses import manifest_of
 from comfyreport.text import printable
-from comfyreport.workflow.prompts import Graph, TextNode, as_link, class_of, find_prompt, inputs_of, text_nodes
+from comfyreport.workflow.graph import Target
+from comfyreport.workflow.names import seeds
+from comfyreport.workflow.settings import Setting, apply
 from comfyreport.workflow.wrapping import Wrapping, unwrap
 
-__all__ = ["TextNode", "Workflow", "from_mapping", "load", "text_nodes"]
+__all__ = ["Workflow", "from_mapping", "load"]
 
 STDIN = "-"
 
@@ -35,10 +37,14 @@ _EXPORT_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A checked workflow; `graph` maps node ids to nodes, in the order of the file; `wrapping` stands around it."""
+    """A checked workflow; `graph` maps node ids to nodes, in the order of the file; `wrapping` stands around it.
+
+    `settings` are the inputs that the user set.
+    """
 
     graph: dict[str, dict[str, Any]]
     wrapping: Wrapping = field(default_factory=Wrapping)
+    settings: Mapping[Target, Setting] = field(default_factory=dict)
 
     def body(self, extra_data: Mapping[str, Any]) -> dict[str, Any]:
         """What is posted to a server, without ids; *extra_data* beats that of the file.
@@ -56,32 +62,19 @@ class Workflow:
         """The nodes in file order; a node without a title is called by its class."""
         return manifest_of(self.graph)
 
-    def with_prompt(self, text: str) -> Workflow:
-        """A copy with `text` as the prompt; a WorkflowError that lists the text nodes if its place is unclear."""
-        graph = dict(self.graph)
-        for node_id, name in find_prompt(self.graph):
-            node = graph[node_id]
-            graph[node_id] = {**node, "inputs": {**inputs_of(node), name: _encodable(text)}}
-        return replace(self, graph=graph)
+    def with_settings(self, settings: Mapping[Target, Setting]) -> Workflow:
+        """A copy with what is to be set."""
+        encodable = {target: setting._replace(value=_json_copy(setting.value)) for target, setting in settings.items()}
+        return replace(self, graph=apply(self.graph, encodable), settings={**self.settings, **encodable})
 
     def seed(self) -> int | None:
-        """The seed of the samplers, where they have just one; without a sampler that of any node.
+        """The seed of the samplers, where they have just one; without a sampler that of what makes the outputs.
 
         A sampler that adds no noise, such as a refiner, only counts if there is no other.
         """
-        noisy, quiet, other = set(), set(), set()
-        for node in self.graph.values():
-            seed = _seed(self.graph, node)
-            if seed is None:
-                continue
-            if "sampler" not in class_of(node).lower():
-                other.add(seed)
-            elif inputs_of(node).get("add_noise", True) in (False, "disable"):
-                quiet.add(seed)
-            else:
-                noisy.add(seed)
-        seeds = noisy or quiet or other
-        return seeds.pop() if len(seeds) == 1 else None
+        noisy = {value for value, adds_noise in seeds(self.graph) if adds_noise}
+        found = noisy or {value for value, _ in seeds(self.graph)}
+        return found.pop() if len(found) == 1 else None
 
 
 def load(path: str | os.PathLike[str], *, shown: str | None = None) -> Workflow:
@@ -233,19 +226,3 @@ def _encodable(text: str) -> str:
 
 def _too_deep_error(name: str) -> WorkflowError:
     return WorkflowError(f"{name} is nested too deep to be a workflow", hint=_EXPORT_HINT)
-
-
-def _seed(graph: Graph, node: Mapping[str, Any]) -> int | None:
-    """The node's own seed, or the one that is linked to it or to its `noise` input."""
-    seen: set[str] = set()
-    names: tuple[str, ...] = ("noise_seed", "seed", "noise")
-    while True:
-        value = next((value for name, value in inputs_of(node).items() if name in names), None)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        link = as_link(value)
-        if link is None or link.node not in graph or link.node in seen:
-            return None
-        seen.add(link.node)
-        node = graph[link.node]
-        names = ("noise_seed", "seed", "value", "int", "number")

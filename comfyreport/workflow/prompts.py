@@ -1,9 +1,8 @@
-"""Where a workflow takes its prompt from: pure functions on an API-format graph.
+"""Where texts stand that make a conditioning: pure functions on an API-format graph.
 
-The prompt is found as a person finds it in the editor: from each sampler up along the positive conditioning
-to the nodes that hold text. No node class has to be known; inputs are distinguished by their names, and the few
-classes whose names mislead are listed here. Every walk is a loop over a queue and visits a link once, so
-that cycles end and long chains don't exhaust the stack.
+A text is found as a person finds it in the editor: from what takes the conditioning up to the nodes that hold text. No
+node class has to be known; inputs are distinguished by their names, and the few classes whose names mislead are listed
+here. Links count, never titles or what a text says.
 """
 
 from __future__ import annotations
@@ -11,36 +10,11 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
-from comfyreport.errors import WorkflowError
-from comfyreport.events import NodeRef
-from comfyreport.protocol.responses import node_ref
-from comfyreport.text import printable
+from comfyreport.workflow.graph import OTHER_DATA, Graph, Link, Target, as_link, class_of, inputs_of, links_of
 
-Graph = Mapping[str, Mapping[str, Any]]
-
-
-class Link(NamedTuple):
-    """The output of a node that feeds an input."""
-
-    node: str
-    slot: float
-
-
-class Target(NamedTuple):
-    """An input that the prompt can be written to."""
-
-    node: str
-    name: str
-
-
-class TextNode(NamedTuple):
-    """A node that holds text as a literal: the names of those inputs and the first text that isn't blank."""
-
-    node: NodeRef
-    inputs: tuple[str, ...]
-    text: str
+Role = Literal["positive", "negative"]
 
 
 Candidate = frozenset[Target]
@@ -76,104 +50,53 @@ _TEXT_PART = re.compile(r"(string|str|text|prompt|value|input|any|concat|caption
 _CONDITIONING = re.compile(r"positive|(?<![a-z])cond|guider|embeds|pipe")
 _NEGATIVE = re.compile(r"negative|uncond|empty|(?<![a-z])neg(?![a-z])")
 _ONLY_INPUTS = {"DualCFGGuider": "cond1"}  # its cond2 is the picture's conditioning, usually with the negative text
-_WITHOUT_NEGATIVE_OUTPUT = ("sampler", "loader", "pipe")  # classes whose second output isn't a negative conditioning
-_OTHER_DATA = re.compile(r"model|clip|vae|latent|image|pixels|samples|mask|audio|video")
 _SELECTOR_NAMES = ("select", "switch", "index", "input", "boolean", "selected", "which")
-_PROMPT_TITLES = {"prompt", "positive prompt", "positive"}
-
-_MAX_LISTED = 20
-_MAX_SHOWN = 40
-_HINT = (
-    "Edit the text in the workflow and leave the prompt out, or give the node that is to take it "
-    'the title "Prompt" in ComfyUI and export the workflow again.'
-)
+# Classes that take or hand on both conditionings at once: which one is meant isn't told by the output's number.
+_BOTH = re.compile(r"sampler|loader|pipe|guider|detailer|upscale")
 
 
-def find_prompt(graph: Graph) -> Candidate:
-    """The inputs that hold the workflow's prompt; a WorkflowError that lists the text nodes unless it's clear."""
-    samplers = _samplers(graph)
-    starts = samplers or [
-        link
-        for node in graph.values()
-        if any("positive" in name.lower() or name == "guider" for name in _links(node))
-        for link in _conditioning(node, 0)
-    ]
-    if samplers is not None or starts:
-        encoders = _encoders(graph, starts or [])
-    else:
-        encoders = [node_id for node_id, node in graph.items() if _prompt_inputs(inputs_of(node))]
-    encoders = encoders or [node_id for node_id in graph if _has_prompt_title(graph, node_id)]
-    candidates: dict[Candidate, set[str]] = {}
+def find_texts(graph: Graph, users: Iterable[str], role: Role) -> list[Candidate]:
+    """The ways to set the text behind the conditioning of *users*: samplers, or nodes with a text of their own.
+
+    A way is all inputs that are set together. Text that reaches the conditioning only through ConditioningZeroOut has
+    no effect, and is none.
+    """
+    encoders: dict[str, None] = {}
+    for user in users:
+        starts = _conditioning(graph[user], 0, role, starting=True)
+        ends, passed = _walk(graph, starts, role) if starts else ([], [])
+        encoders.update(dict.fromkeys(ends or passed))
+        if not starts and _prompt_inputs(inputs_of(graph[user]), role=role):
+            encoders[user] = None
+    candidates: dict[Candidate, None] = {}
     sources: dict[str, list[Candidate]] = {}
     for node_id in encoders:
-        for candidate in _candidates(graph, node_id, sources):
-            titles = candidates.setdefault(candidate, {_title(graph, node_id)})
-            titles.update(_title(graph, target.node) for target in candidate)
-    chosen = _choose(graph, candidates)
-    if chosen is None:
-        raise _ambiguous(graph, candidates, has_sampler=samplers is not None)
-    return chosen
+        candidates.update(dict.fromkeys(_candidates(graph, node_id, sources, role)))
+    return list(candidates)
 
 
-def text_nodes(graph: Graph) -> list[TextNode]:
-    """All nodes that hold a text which may be a prompt, in file order; the negative ones too."""
-    nodes = []
-    for node_id in graph:
-        inputs = inputs_of(graph[node_id])
-        names = tuple(name for name, value in inputs.items() if isinstance(value, str) and _is_text(name))
-        if names:
-            text = next((inputs[name] for name in names if inputs[name].strip()), "")
-            nodes.append(TextNode(_ref(graph, node_id), names, text))
-    return nodes
+def has_text(graph: Graph, sampler: str) -> bool:
+    """Whether text makes the sampler's positive conditioning."""
+    return any(_walk(graph, _conditioning(graph[sampler], 0, "positive", starting=True), "positive"))
 
 
-def inputs_of(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The node's inputs, empty where it has none."""
-    inputs = node.get("inputs")
-    return inputs if isinstance(inputs, Mapping) else {}
-
-
-def class_of(node: Mapping[str, Any]) -> str:
-    """The node's class type, empty where it has none."""
-    return str(node.get("class_type", ""))
-
-
-def _ref(graph: Graph, node_id: str) -> NodeRef:
-    return node_ref(node_id, graph[node_id])
-
-
-def _title(graph: Graph, node_id: str) -> str:
-    return _ref(graph, node_id).title
-
-
-def as_link(value: object) -> Link | None:
-    """The value as a link, if the server would take it for one."""
-    if isinstance(value, list) and len(value) == 2:
-        node, slot = value
-        if isinstance(node, str) and isinstance(slot, int | float):
-            return Link(node, slot)
-    return None
-
-
-def _links(node: Mapping[str, Any]) -> dict[str, Link]:
-    return {name: link for name, value in inputs_of(node).items() if (link := as_link(value))}
-
-
-def _is_text(name: str) -> bool:
-    """Whether a literal text under that name may be a prompt of some kind."""
-    lower = name.lower()
-    return lower in _TEXT_NAMES or "prompt" in lower or lower in ("positive", "negative") or _is_text_part(lower)
-
-
-def _has_prompt_title(graph: Graph, node_id: str) -> bool:
-    """Whether a node that holds text has the title of a prompt."""
-    return _title(graph, node_id).strip().lower() in _PROMPT_TITLES and bool(
-        _prompt_inputs(inputs_of(graph[node_id]), _STRING_NAMES)
-    )
+def is_sampler(node: Mapping[str, Any]) -> bool:
+    """Whether a node samples: it takes a conditioning, with a model or a seed of its own, or has such a name."""
+    links, kind = links_of(node), class_of(node).lower()
+    if "guider" in links:
+        return True
+    takes = any(_is_conditioning(name) or _NEGATIVE.search(name.lower()) for name in links)
+    own = "sampler" in kind or "model" in links or any(name in inputs_of(node) for name in ("seed", "noise_seed"))
+    return takes and own and "guider" not in kind
 
 
 def _is_text_part(name: str) -> bool:
     return _TEXT_PART.fullmatch(name) is not None
+
+
+def _is_negative(name: str) -> bool:
+    lower = name.lower()
+    return bool(_NEGATIVE.search(lower)) and "empty" not in lower
 
 
 def _is_conditioning(name: str) -> bool:
@@ -181,9 +104,14 @@ def _is_conditioning(name: str) -> bool:
     return bool(_CONDITIONING.search(lower)) and not _NEGATIVE.search(lower) and lower not in _TEXT_NAMES
 
 
-def _prompt_inputs(inputs: Mapping[str, Any], more: tuple[str, ...] = ()) -> tuple[str, ...]:
+def _prompt_inputs(
+    inputs: Mapping[str, Any], more: tuple[str, ...] = (), *, role: Role = "positive"
+) -> tuple[str, ...]:
     """The inputs of one node that hold its prompt, as a literal or linked; only the best known name counts."""
     names = {name.lower(): name for name, value in inputs.items() if isinstance(value, str) or as_link(value)}
+    if role == "negative":
+        negative = tuple(name for lower, name in names.items() if "negative" in lower)
+        return negative if len(negative) == 1 else ()
     for group in _PROMPT_GROUPS:
         together = tuple(names[name] for name in group if name in names)
         if len(together) > 1:
@@ -197,35 +125,32 @@ def _prompt_inputs(inputs: Mapping[str, Any], more: tuple[str, ...] = ()) -> tup
     return ()
 
 
-def _samplers(graph: Graph) -> list[Link] | None:
-    """The links that bring the samplers their positive conditioning; None where there is no sampler."""
-    starts: list[Link] = []
-    has_sampler = False
-    for node in graph.values():
-        if "sampler" in class_of(node).lower():
-            names = _links(node)
-            has_sampler |= any(_is_conditioning(name) or _NEGATIVE.search(name.lower()) for name in names)
-            starts.extend(_conditioning(node, 0))
-    return starts if has_sampler else None
+def _texts_of(inputs: Mapping[str, Any], role: Role, more: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The inputs that hold an encoder's text; one that has both roles' texts gives that of *role*."""
+    return (role == "negative" and _prompt_inputs(inputs, role=role)) or _prompt_inputs(inputs, more)
 
 
-def _conditioning(node: Mapping[str, Any], slot: float) -> list[Link]:
-    """The links by which conditioning comes into a node and leaves it at that output."""
-    links = _links(node)
+def _conditioning(node: Mapping[str, Any], slot: float, role: Role, *, starting: bool = False) -> list[Link]:
+    """The links by which conditioning comes into a node and leaves it at that output; *starting*: into its user."""
+    links = links_of(node)
     kind = class_of(node)
-    if kind in _ONLY_INPUTS:
-        return [link for name, link in links.items() if name == _ONLY_INPUTS[kind]]
-    if slot == 1 and not any(part in kind.lower() for part in _WITHOUT_NEGATIVE_OUTPUT):
-        negative = [link for name, link in links.items() if _NEGATIVE.search(name.lower())]
+    both = starting or _BOTH.search(kind.lower())
+    named = {name.lower(): link for name, link in links.items() if _is_conditioning(name)}
+    if role == "negative" if both else slot == 1:
+        negative = [link for name, link in links.items() if _is_negative(name)]
         if negative:
             return negative
-    named = {name.lower(): link for name, link in links.items() if _is_conditioning(name)}
+        if both:
+            # What has none of its own may be given both at once.
+            return [link for name, link in named.items() if re.search(r"guider|pipe|embeds", name)]
+    if kind in _ONLY_INPUTS:
+        return [link for name, link in links.items() if name == _ONLY_INPUTS[kind]]
     return [link for name, link in named.items() if "positive" in name] or list(named.values())
 
 
 def _switched(node: Mapping[str, Any]) -> list[Link]:
     """The inputs that a switch passes on; all if its selector can't be read, none if the node is no switch."""
-    links = _links(node)
+    links = links_of(node)
     kind = class_of(node).lower()
     if not links or ("switch" not in kind and "on_true" not in links and "on_false" not in links):
         return []
@@ -245,28 +170,17 @@ def _switched(node: Mapping[str, Any]) -> list[Link]:
 
 def _pass_through(node: Mapping[str, Any]) -> list[Link]:
     """The one input of a node that passes it on, such as a reroute."""
-    links = _links(node)
+    links = links_of(node)
     name = next(iter(links), "").lower()
-    passes = len(links) == 1 and not _NEGATIVE.search(name) and not _OTHER_DATA.search(name)
+    passes = len(links) == 1 and not _NEGATIVE.search(name) and not OTHER_DATA.search(name)
     return list(links.values()) if passes else []
 
 
-def _encoders(graph: Graph, starts: Iterable[Link]) -> list[str]:
-    """The first text nodes above the links.
+def _walk(graph: Graph, starts: Iterable[Link], role: Role) -> tuple[list[str], list[str]]:
+    """The text nodes at the ends of all paths up, and those passed on the way.
 
-    Text that is zeroed out on its way, or is in a node which takes conditioning as well (the label of
-    a GLIGEN box), is only taken where there is no other.
+    A node that takes conditioning as well, such as a GLIGEN box with its label, is passed.
     """
-    starts = list(starts)
-    for through_zero in (False, True):
-        ends, passed = _walk(graph, starts, through_zero)
-        if ends:
-            return ends
-    return passed
-
-
-def _walk(graph: Graph, starts: Iterable[Link], through_zero: bool) -> tuple[list[str], list[str]]:
-    """The text nodes at the ends of all paths up, and those passed on the way."""
     todo = deque(starts)
     seen: set[Link] = set()
     ends: dict[str, None] = {}
@@ -278,14 +192,14 @@ def _walk(graph: Graph, starts: Iterable[Link], through_zero: bool) -> tuple[lis
         seen.add(link)
         node = graph[link.node]
         inputs = inputs_of(node)
-        if "zeroout" in class_of(node).lower() and not through_zero:
+        if "zeroout" in class_of(node).lower():
             continue
-        names = _prompt_inputs(inputs)
-        above = _switched(node) or _conditioning(node, link.slot)
-        if above:
+        names = _texts_of(inputs, role)
+        higher = _switched(node) or _conditioning(node, link.slot, role)
+        if higher:
             if any(isinstance(inputs[name], str) for name in names):
                 passed[link.node] = None
-            todo.extend(above)
+            todo.extend(higher)
         elif names or any(isinstance(inputs.get(name), str) for name in _STRING_NAMES):
             ends[link.node] = None
         else:
@@ -293,7 +207,7 @@ def _walk(graph: Graph, starts: Iterable[Link], through_zero: bool) -> tuple[lis
     return list(ends), list(passed)
 
 
-def _candidates(graph: Graph, node_id: str, sources: dict[str, list[Candidate]]) -> list[Candidate]:
+def _candidates(graph: Graph, node_id: str, sources: dict[str, list[Candidate]], role: Role) -> list[Candidate]:
     """The ways to set the text of an encoder: at the node itself, or where its text comes from.
 
     A text that is made from no other text (a caption, a file) is replaced at the encoder. `sources` keeps
@@ -302,7 +216,7 @@ def _candidates(graph: Graph, node_id: str, sources: dict[str, list[Candidate]])
     inputs = inputs_of(graph[node_id])
     together: set[Target] = set()
     alternatives: list[Candidate] = []
-    for name in _prompt_inputs(inputs, _STRING_NAMES):
+    for name in _texts_of(inputs, role, _STRING_NAMES):
         link = as_link(inputs[name])
         if link and link.node not in sources:
             sources[link.node] = _text_sources(graph, link)
@@ -330,7 +244,7 @@ def _text_sources(graph: Graph, start: Link) -> list[Candidate]:
         seen.add(node_id)
         node = graph[node_id]
         inputs = inputs_of(node)
-        links = _links(node)
+        links = links_of(node)
         names = _prompt_inputs(inputs, _STRING_NAMES)
         literals = frozenset(Target(node_id, name) for name in names if isinstance(inputs[name], str))
         above = [links[name] for name in names if name in links]
@@ -345,41 +259,3 @@ def _text_sources(graph: Graph, start: Link) -> list[Candidate]:
                 if isinstance(value, str) and value.strip() and _is_text_part(name.lower()):
                     literal_inputs[frozenset({Target(node_id, name)})] = None
     return list(literal_inputs)
-
-
-def _choose(graph: Graph, candidates: Mapping[Candidate, set[str]]) -> Candidate | None:
-    """The one candidate; of several all, if they hold the same text, else the one that the titles single out."""
-    if len(candidates) > 1:
-        every = frozenset(target for candidate in candidates for target in candidate)
-        texts = {str(inputs_of(graph[target.node])[target.name]).strip() for target in every}
-        if len(texts) == 1 and "" not in texts:
-            return every
-        titles = {candidate: {title.strip().lower() for title in each} for candidate, each in candidates.items()}
-        named = [candidate for candidate, each in titles.items() if each & _PROMPT_TITLES]
-        if len(named) != 1:
-            named = [c for c, each in titles.items() if not any(_NOT_PROMPT.search(title) for title in each)]
-        return named[0] if len(named) == 1 else None
-    return next(iter(candidates), None)
-
-
-def _ambiguous(graph: Graph, candidates: Iterable[Candidate], *, has_sampler: bool) -> WorkflowError:
-    inputs = [f"{target.node} {target.name}" for candidate in candidates for target in sorted(candidate)]
-    if inputs:
-        listed = ", ".join(printable(each, _MAX_SHOWN) for each in inputs[:_MAX_LISTED])
-        message = f"the prompt could go to several places in the workflow ({listed})"
-    elif has_sampler:
-        message = "no text node feeds the positive conditioning of a sampler, so the prompt has no place"
-    else:
-        message = "the workflow has no node that takes a prompt"
-    nodes = text_nodes(graph)
-    if not nodes:
-        hint = "Leave the prompt out: no node of this workflow holds a text."
-        return WorkflowError(message, hint=hint)
-    lines = [f"{message}; its text nodes:"]
-    for ref, _, text in nodes[:_MAX_LISTED]:
-        title = printable(ref.title, _MAX_SHOWN)
-        name = f"{printable(ref.id, _MAX_SHOWN)} {printable(ref.class_type, _MAX_SHOWN)}"
-        lines.append(f'  {name} "{title}": "{printable(text, _MAX_SHOWN)}"')
-    if len(nodes) > _MAX_LISTED:
-        lines.append(f"  and {len(nodes) - _MAX_LISTED} more")
-    return WorkflowError("\n".join(lines), hint=_HINT)

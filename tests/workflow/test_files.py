@@ -19,10 +19,13 @@ from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
 from comfyreport.text import printable
 from comfyreport.workflow import files
-from comfyreport.workflow.files import Workflow, from_mapping, load, text_nodes
+from comfyreport.workflow.files import Workflow, from_mapping, load
+from comfyreport.workflow.names import NAMES, find
+from comfyreport.workflow.settings import Settings, find_settings
 
 DATA = Path(__file__).parents[1] / "data" / "workflow"
-API_FILES = sorted(DATA.glob("*.api.json"))
+GRAPHS = DATA.parent / "graphs"
+API_FILES = sorted(GRAPHS.glob("*.json"))
 
 NODE = {"class_type": "EmptyImage", "inputs": {}}
 TEXT = {"class_type": "CLIPTextEncode", "inputs": {"text": "a cat", "clip": ["1", 1]}}
@@ -220,11 +223,15 @@ def test_a_bad_node_is_named(tmp_path: Path, entry: object, cause: str) -> None:
 # Objects from Python
 
 
+def prompted(workflow: Workflow, text: str = "a dog") -> Workflow:
+    return workflow.with_settings(find_settings(workflow.graph, Settings(prompt=text), str))
+
+
 def test_an_object_is_copied_and_never_changed() -> None:
     graph = {"2": copy.deepcopy(TEXT), "3": node("KSampler", positive=["2", 0])}
     before = copy.deepcopy(graph)
     workflow = from_mapping(graph)
-    changed = workflow.with_prompt("a dog")
+    changed = prompted(workflow)
     changed.graph["2"]["inputs"]["clip"] = "gone"
     assert graph == before
     assert workflow.graph == before
@@ -236,7 +243,7 @@ def test_tuples_other_mappings_and_whole_number_ids_are_taken() -> None:
     graph = MappingProxyType({"prompt": inner})
     workflow = from_mapping(graph)
     assert list(workflow.graph) == ["2", "3"]
-    assert workflow.with_prompt("a dog").graph["2"]["inputs"]["text"] == "a dog"
+    assert prompted(workflow).graph["2"]["inputs"]["text"] == "a dog"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +290,7 @@ def test_the_manifest_is_in_file_order_and_names_untitled_nodes_by_their_class()
 
 
 SEEDS = {
-    "unicode_titles": 156680208700286,
+    "made_01_unicode_titles": 156680208700286,
     "sdxl_simple_example": 721897303308196,  # the refiner adds no noise: its own seed, 0, plays no part
     "txt_to_image_to_video": None,  # two samplers, two seeds
     "flux_redux_model_example": 1006963725794704,  # RandomNoise
@@ -294,23 +301,27 @@ SEEDS = {
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_the_seed_of_exported_files(name: str) -> None:
-    assert load(DATA / f"{name}.api.json").seed() == SEEDS[name]
+    assert load(GRAPHS / f"{name}.json").seed() == SEEDS[name]
+
+
+def ksampler(**inputs: object) -> dict[str, Any]:
+    return node("KSampler", positive=["p", 0], **inputs)
 
 
 @pytest.mark.parametrize(
     ("graph", "seed"),
     [
         ({"1": NODE}, None),
-        ({"1": node("KSampler", seed=5), "2": node("KSampler", seed=5)}, 5),
-        ({"1": node("KSampler", seed=5), "2": node("KSampler", seed=6)}, None),
-        ({"1": node("KSampler", seed=5), "2": node("Wildcards", seed=6)}, 5),
-        ({"1": node("KSampler", seed=True)}, None),
-        ({"1": node("KSampler", seed="5")}, None),
-        ({"1": node("KSampler", seed=["2", 0]), "2": node("PrimitiveInt", value=7)}, 7),
-        ({"1": node("KSampler", seed=["2", 0]), "2": node("Reroute", value=["2", 0])}, None),
-        ({"1": node("KSampler", seed=["gone", 0])}, None),
+        ({"1": ksampler(seed=5), "2": ksampler(seed=5)}, 5),
+        ({"1": ksampler(seed=5), "2": ksampler(seed=6)}, None),
+        ({"1": ksampler(seed=5), "2": node("Wildcards", seed=6)}, 5),
+        ({"1": ksampler(seed=True)}, None),
+        ({"1": ksampler(seed="5")}, None),
+        ({"1": ksampler(seed=["2", 0]), "2": node("PrimitiveInt", value=7)}, 7),
+        ({"1": ksampler(seed=["2", 0]), "2": node("Reroute", value=["2", 0])}, None),
+        ({"1": ksampler(seed=["gone", 0])}, None),
         ({"1": node("SamplerCustomAdvanced", noise=["2", 0]), "2": node("DisableNoise")}, None),
-        ({"1": node("KSamplerAdvanced", noise_seed=3, add_noise="disable")}, 3),
+        ({"1": node("KSamplerAdvanced", positive=["p", 0], noise_seed=3, add_noise="disable")}, 3),
     ],
 )
 def test_the_seed(graph: dict[str, Any], seed: int | None) -> None:
@@ -352,11 +363,12 @@ def result_of(read: Callable[[], Workflow]) -> Workflow | WorkflowError:
 
 def use(workflow: Workflow) -> None:
     workflow.seed()
+    for name in NAMES:
+        find(workflow.graph, name)
     assert [ref.id for ref in workflow.manifest()] == list(workflow.graph)
-    text_nodes(workflow.graph)
     json.dumps(workflow.graph, allow_nan=False, ensure_ascii=False).encode()
     before = copy.deepcopy(workflow.graph)
-    changed = result_of(lambda: workflow.with_prompt("a dog"))
+    changed = result_of(lambda: prompted(workflow))
     assert workflow.graph == before
     if isinstance(changed, WorkflowError):
         assert changed.hint

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from comfyreport.errors import WorkflowError
-from comfyreport.events import NodeRef
 from comfyreport.workflow.files import from_mapping, load
-from comfyreport.workflow.prompts import find_prompt, text_nodes
+from comfyreport.workflow.names import changes, find
 
-DATA = Path(__file__).parents[1] / "data" / "workflow"
+GRAPHS = Path(__file__).parents[1] / "data" / "graphs"
+NO_PLACE = "no place for --prompt"
 NODE = {"class_type": "EmptyImage", "inputs": {}}
 
 
@@ -31,51 +31,13 @@ def sampler(positive: object, **inputs: object) -> dict[str, Any]:
 
 
 def places(graph: Mapping[str, Any]) -> set[tuple[str, str]]:
-    return {(target.node, target.name) for target in find_prompt(from_mapping(graph).graph)}
+    return {(target.node, target.name) for target in find(from_mapping(graph).graph, "prompt").targets}
 
 
 def ambiguity(graph: Mapping[str, Any]) -> WorkflowError:
     with pytest.raises(WorkflowError) as caught:
-        from_mapping(graph).with_prompt("a dog")
+        changes(from_mapping(graph).graph, "prompt", "a dog")
     return caught.value
-
-
-PROMPTS = {
-    "unicode_titles": {("2", "text")},
-    "core_primitive_nodes": {("10", "value")},
-    "subgraph_nested": {("9:2", "text")},
-    "api_wan2_6_i2v": {("41", "prompt")},
-    "flux_redux_model_example": {("6", "text")},
-    "flux_schnell_full_text_to_image": {("41", "clip_l"), ("41", "t5xxl")},
-    "hidream_e1_full": {("6", "text")},
-    "image_netayume_lumina_t2i": {("48:51", "value")},  # beside a node that is titled "System prompt"
-    "image_qwen_image_edit_2509_relight": {("15", "value")},  # joined with a trigger word
-    "image_qwen_image_instantx_controlnet": {("111:6", "text")},
-    "ltxv_image_to_video": {("6", "text")},
-    "sdxl_simple_example": {("6", "text"), ("15", "text")},  # base and refiner hold the same text
-    "txt_to_image_to_video": {("18", "text")},
-}
-
-
-@pytest.mark.parametrize("name", PROMPTS)
-def test_the_prompt_of_exported_files(name: str) -> None:
-    workflow = load(DATA / f"{name}.api.json")
-    assert {tuple(target) for target in find_prompt(workflow.graph)} == PROMPTS[name]
-    changed = workflow.with_prompt("a dog")
-    differs = {
-        (key, field)
-        for key, entry in changed.graph.items()
-        for field, value in entry["inputs"].items()
-        if value != workflow.graph[key]["inputs"][field]
-    }
-    assert differs == PROMPTS[name]
-    assert changed.manifest() == workflow.manifest()
-    assert list(changed.graph) == list(workflow.graph)
-
-
-def test_a_lone_surrogate_in_a_prompt_is_replaced() -> None:
-    workflow = from_mapping({"2": text("a cat"), "3": sampler(["2", 0])})
-    assert workflow.with_prompt("caf\udce9").graph["2"]["inputs"]["text"] == "caf?"
 
 
 CONDITIONED = {
@@ -141,7 +103,7 @@ SAMPLERS = {
         "s": node("ImpactKSamplerBasicPipe", basic_pipe=["p", 0]),
         "p": node("ToBasicPipe", positive=["pos", 0], negative=["neg", 0]),
     },
-    "no sampler by name": {"s": node("UltimateSDUpscale", positive=["pos", 0], negative=["neg", 0])},
+    "no sampler by name": {"s": node("UltimateSDUpscale", positive=["pos", 0], negative=["neg", 0], model=["1", 0])},
     "a hires fix": {"s": sampler(["pos", 0]), "t": sampler(["pos", 0], latent_image=["s", 0])},
     "a detailer with a text of its own": {
         "s": sampler(["pos", 0]),
@@ -222,52 +184,52 @@ def test_both_texts_of_an_encoder_are_followed() -> None:
     assert places(graph) == {("g", "value"), ("pos", "text_l")}
 
 
-def test_zeroed_text_is_taken_only_if_there_is_no_other() -> None:
+def test_zeroed_text_is_no_prompt() -> None:
     zero = {"z": node("ConditioningZeroOut", conditioning=["low", 0]), "low": text("a cow")}
     both = node("ConditioningCombine", conditioning_1=["z", 0], conditioning_2=["pos", 0])
-    assert places({**zero, "s": sampler(["z", 0])}) == {("low", "text")}
+    assert NO_PLACE in ambiguity({**zero, "s": sampler(["z", 0])}).message
     assert places({**zero, "pos": text("a cat"), "c": both, "s": sampler(["c", 0])}) == {("pos", "text")}
 
 
 def test_a_sampler_without_positive_input_does_not_get_the_negative_text() -> None:
-    assert (
-        "no text node feeds" in ambiguity({"neg": text("blurry"), "s": node("KSampler", negative=["neg", 0])}).message
-    )
+    graph = {"neg": text("blurry"), "s": node("KSampler", negative=["neg", 0])}
+    assert NO_PLACE in ambiguity(graph).message
+    assert find(graph, "negative").targets == (("neg", "text"),)
 
 
 @pytest.mark.parametrize("name", ["model", "clip", "image", "latent_image", "negative"])
 def test_what_is_no_conditioning_is_not_followed(name: str) -> None:
     graph = {"pos": text("no"), "x": node("Custom", **{name: ["pos", 0]}), "s": sampler(["x", 0])}
-    assert "no text node feeds" in ambiguity(graph).message
+    assert NO_PLACE in ambiguity(graph).message
 
 
-def test_without_sampler_the_only_text_is_taken() -> None:
+def test_without_sampler_the_text_of_what_makes_the_output_is_taken() -> None:
     graph = {
         "1": node("LoadImage", image="a.png"),
         "2": node("KlingImage2VideoNode", prompt="a cat", negative_prompt="blurry", start_frame=["1", 0]),
         "3": node("SaveVideo", video=["2", 0], filename_prefix="x"),
+        "4": node("GeminiNode", prompt="a dog"),
     }
     assert places(graph) == {("2", "prompt")}
-    error = ambiguity({**graph, "4": node("GeminiNode", prompt="a dog")})
-    assert "several places" in error.message
+    assert find(graph, "negative").targets == (("2", "negative_prompt"),)
+    graph["1"] = node("GeminiImage", prompt="a cow")
+    assert "several inputs" in ambiguity(graph).message
 
 
 def test_a_switch_that_cannot_be_read_leaves_all_its_inputs() -> None:
     switch = node("ImpactSwitch", sel_mode=True, select=["n", 0], input1=["1", 0], input2=["2", 0])
     graph = {"1": text("a cat"), "2": text("a dog"), "x": switch, "s": sampler(["x", 0])}
-    assert "several places" in ambiguity(graph).message
+    assert "several inputs" in ambiguity(graph).message
     graph["x"]["inputs"]["select"] = 3
-    assert "several places" in ambiguity(graph).message
+    assert "several inputs" in ambiguity(graph).message
 
 
-def test_where_nothing_is_found_the_title_decides() -> None:
-    graph = {"1": node("PrimitiveString", value="a"), "2": node("Show", source=["1", 0])}
-    assert "no node that takes a prompt" in ambiguity(graph).message
-    graph["1"]["_meta"] = {"title": "Prompt"}
-    assert places(graph) == {("1", "value")}
-    graph["2"]["_meta"] = {"title": "Prompt"}
-    assert places(graph) == {("1", "value")}
-    assert places({**graph, "neg": text("blurry"), "s": node("KSampler", negative=["neg", 0])}) == {("1", "value")}
+def test_titles_decide_nothing() -> None:
+    graph = {"1": node("PrimitiveString", "Prompt", value="a"), "2": node("Show", source=["1", 0])}
+    assert NO_PLACE in ambiguity(graph).message
+    assert "several inputs" in ambiguity(combined(text("a cat", "Prompt"), text("a dog", "Negative"))).message
+    crossed = {"s": sampler(["1", 0]), "1": text("a", "Negative"), "neg": text("b", "Positive")}
+    assert places(crossed) == {("1", "text")}
 
 
 def combined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -275,57 +237,33 @@ def combined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return {"1": first, "2": second, "c": both, "s": sampler(["c", 0])}
 
 
-def test_a_title_or_the_same_text_decides_between_several() -> None:
-    assert places(combined(text("a cat", "Prompt"), text("a dog"))) == {("1", "text")}
-    assert places(combined(text("a cat"), text("a dog", "POSITIVE "))) == {("2", "text")}
-    assert places(combined(text("a cat"), text("a dog", "Negative"))) == {("1", "text")}
+def test_the_same_text_in_several_nodes_is_one() -> None:
     assert places(combined(text("a cat"), text(" a cat"))) == {("1", "text"), ("2", "text")}
     assert "several" in ambiguity(combined(text(""), text(""))).message
-    assert "several" in ambiguity(combined(text("a", "Prompt"), text("b", "Prompt"))).message
 
 
 def test_several_texts_are_listed() -> None:
     graph = combined(text("a\tcat\x1b[0m\u202e" + "x" * 50, "Left"), text("a dog"))
     error = ambiguity({**graph, "neg": text("blurry")})
     assert error.message.splitlines() == [
-        "the prompt could go to several places in the workflow (1 text, 2 text); its text nodes:",
-        r'  1 CLIPTextEncode "Left": "a\tcat\x1b[0m\u202e' + "x" * 20 + '…"',
-        '  2 CLIPTextEncode "CLIPTextEncode": "a dog"',
-        '  neg CLIPTextEncode "CLIPTextEncode": "blurry"',
+        "--prompt could mean several inputs of the workflow:",
+        r'  1.text (CLIPTextEncode "Left"): a\tcat\x1b[0m\u202e' + "x" * 20 + "…",
+        '  2.text (CLIPTextEncode "CLIPTextEncode"): a dog',
     ]
-    assert 'the title "Prompt"' in error.hint
+    assert error.hint == "Name the one that is meant: --set 1.text=VALUE"
 
 
 def test_a_text_that_is_joined_from_literals_is_listed_and_left() -> None:
-    error = ambiguity(load(DATA / "links_on_widgets.api.json").graph)
-    assert "(11 string_a, 11 string_b)" in error.message
+    found = find(load(GRAPHS / "made_11_links_on_widgets.json").graph, "prompt")
+    assert found.targets == ()
+    assert found.candidates == (("11", "string_a"), ("11", "string_b"))
 
 
 def test_a_long_list_is_cut() -> None:
-    graph = {str(n): node("SaveText", text=f"text {n}") for n in range(50)}
-    lines = ambiguity(graph).message.splitlines()
-    assert len(lines) == 22
-    assert lines[-1] == "  and 30 more"
-
-
-def test_a_workflow_without_text_says_so() -> None:
-    error = ambiguity({"1": NODE})
-    assert error.message == "the workflow has no node that takes a prompt"
-    assert "Leave the prompt out" in error.hint
-    error = ambiguity(load(DATA / "3d_hunyuan3d_multiview_to_model.api.json").graph)
-    assert "no text node feeds the positive conditioning" in error.message
-
-
-def test_text_nodes_name_the_inputs_with_text() -> None:
-    graph = from_mapping(
-        {
-            "1": node("LoadImage", image="a.png"),
-            "2": node("CLIPTextEncodeSDXL", "Both", text_g="", text_l="b", width=1),
-            "3": node("CLIPTextEncode", text=["2", 0]),
-        }
-    ).graph
-    ref = NodeRef(id="2", class_type="CLIPTextEncodeSDXL", title="Both")
-    assert text_nodes(graph) == [(ref, ("text_g", "text_l"), "b")]
+    texts = {str(n): text(f"text {n}") for n in range(30)}
+    joined = node("ConditioningCombineMany", **{f"conditioning_{n}": [str(n), 0] for n in range(30)})
+    lines = ambiguity({**texts, "c": joined, "s": sampler(["c", 0])}).message.splitlines()
+    assert (len(lines), lines[-1]) == (22, "  and 10 more")
 
 
 def test_cycles_end() -> None:

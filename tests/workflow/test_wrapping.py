@@ -12,6 +12,8 @@ import pytest
 
 from comfyreport.errors import WorkflowError
 from comfyreport.workflow.files import from_mapping, load
+from comfyreport.workflow.graph import Target
+from comfyreport.workflow.settings import Setting
 from comfyreport.workflow.wrapping import Wrapping
 
 NODE = {"class_type": "EmptyImage", "inputs": {}}
@@ -83,8 +85,8 @@ def test_each_node_is_sent_with_a_meta(meta: Any) -> None:
 
 
 def test_a_prompt_keeps_what_stands_around() -> None:
-    text = {"class_type": "CLIPTextEncode", "inputs": {"text": "a"}}
-    workflow = from_mapping({"prompt": {"1": text}, "extra_data": {"k": 1}}).with_prompt("b")
+    workflow = from_mapping({"prompt": {"1": NODE}, "extra_data": {"k": 1}})
+    workflow = workflow.with_settings({Target("1", "width"): Setting(64)})
     assert workflow.body({})["extra_data"] == {"k": 1}
 
 

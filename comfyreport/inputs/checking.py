@@ -1,0 +1,68 @@
+"""What the user set, checked against what the server declares of the nodes' classes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from comfyreport.errors import UnreachableError, UsageError
+from comfyreport.net.client import Client
+from comfyreport.text import printable
+from comfyreport.workflow.declared import Declared, declared_inputs, fault, fitted
+from comfyreport.workflow.files import Workflow
+from comfyreport.workflow.graph import Graph, Target, class_of, inputs_of
+from comfyreport.workflow.settings import Setting
+
+_MAX_SHOWN = 60
+_NAMES_SHOWN = 20
+
+
+def check_settings(client: Client, workflow: Workflow) -> Workflow:
+    """*workflow* with its settings as the types that the server declares. Raises UsageError where one doesn't fit.
+
+    A class that the server doesn't tell of is left to the submission, which it refuses in its own words.
+    """
+    declared: dict[str, Mapping[str, Declared] | None] = {}
+    checked: dict[Target, Setting] = {}
+    for target, setting in workflow.settings.items():
+        class_type = class_of(workflow.graph[target.node])
+        if class_type not in declared:
+            declared[class_type] = _ask(client, class_type)
+        inputs = declared[class_type]
+        if inputs is not None and target.name in inputs:
+            checked[target] = _checked(target, setting, inputs[target.name])
+        elif not setting.known:
+            raise unknown_input(workflow.graph, target, inputs)
+    return workflow.with_settings(checked)
+
+
+def _ask(client: Client, class_type: str) -> dict[str, Declared] | None:
+    try:
+        return declared_inputs(client.get(f"/object_info/{quote(class_type, safe='')}").body, class_type)
+    except UnreachableError:
+        # The submission will tell it.
+        return None
+
+
+def _checked(target: Target, setting: Setting, declared: Declared) -> Setting:
+    value = fitted(setting.text, setting.value, declared)
+    wrong = fault(value, declared)
+    if wrong is not None:
+        place = printable(f"{target.node}.{target.name}", _MAX_SHOWN)
+        raise UsageError(f"{place} {wrong[0]}", hint="this is what the server declares of that input")
+    return setting._replace(value=value, known=True)
+
+
+def unknown_input(graph: Graph, target: Target, declared: Mapping[str, Declared] | None) -> UsageError:
+    """The error for an input that neither the workflow's node nor its class has."""
+    there = [name for name in inputs_of(graph[target.node]) if name != target.name]
+    names = list(dict.fromkeys([*there, *(declared or {})]))
+    near = difflib.get_close_matches(target.name, names, 3, 0.5)
+    listed = ", ".join(printable(name, _MAX_SHOWN) for name in near or names[:_NAMES_SHOWN]) or "none"
+    kind = printable(class_of(graph[target.node]), _MAX_SHOWN)
+    return UsageError(
+        f"node {printable(target.node, _MAX_SHOWN)} ({kind}) has no input {printable(target.name, _MAX_SHOWN)!r}; "
+        f"{'near is' if near else 'it has'} {listed}",
+        hint="'comfyreport inspect WORKFLOW' shows the nodes and their inputs",
+    )

@@ -1,0 +1,208 @@
+"""What a server declares of its node classes (`/object_info`), and what of a workflow doesn't fit it. Pure.
+
+The form is that of ComfyUI's `node_info` (server.py): `input` has `required` and `optional`, each an object of
+`[type, options]`; a choice is a list in the type's place, or `COMBO` with `options`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from comfyreport.protocol.messages import Json
+from comfyreport.text import printable
+from comfyreport.workflow.graph import Graph, as_link, class_of, inputs_of, is_number
+
+_MAX_SHOWN = 60
+_VALUES_SHOWN = 5
+# Files that are uploaded: the server takes those of its folders, too, which the list doesn't have.
+_UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
+_MODEL_FILE = re.compile(r"\.(safetensors|sft|gguf|ckpt|pth?|bin|onnx)$", re.IGNORECASE)
+
+
+class Declared(NamedTuple):
+    """An input as a class declares it; `choices`: None where any value of the type will do."""
+
+    kind: str
+    options: Mapping[str, Any]
+    choices: tuple[Any, ...] | None
+    required: bool
+
+
+class Problem(NamedTuple):
+    """What of a workflow a server would refuse: `code` is missing_node, missing_model, or of an input."""
+
+    node: str
+    input_name: str
+    code: str
+    message: str
+    nearest: tuple[str, ...] = ()
+
+
+def declared_inputs(info: Json, class_type: str) -> dict[str, Declared] | None:
+    """The inputs of a class in the body of `/object_info`, or of `/object_info/CLASS`; None where it isn't there."""
+    entry = info.get(class_type) if isinstance(info, dict) else None
+    groups = entry.get("input") if isinstance(entry, dict) else None
+    if not isinstance(groups, dict):
+        return None
+    found = {}
+    for group in ("required", "optional"):
+        inputs = groups.get(group)
+        for name, spec in inputs.items() if isinstance(inputs, dict) else ():
+            declared = _declared(spec, required=group == "required")
+            if declared is not None:
+                found[name] = declared
+    return found
+
+
+def _declared(spec: Json, *, required: bool) -> Declared | None:
+    if not isinstance(spec, list) or not spec:
+        return None
+    options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+    kind, choices = spec[0], None
+    if isinstance(kind, list):
+        kind, choices = "COMBO", tuple(kind)
+    elif kind == "COMBO":
+        listed = options.get("options")
+        choices = tuple(listed) if isinstance(listed, list) else None
+    if not isinstance(kind, str):
+        return None
+    if "remote" in options or any(options.get(name) for name in _UPLOADS):
+        choices = None
+    return Declared(kind, options, choices, required)
+
+
+def is_upload(declared: Declared) -> bool:
+    """Whether the input takes a file that users upload."""
+    return any(bool(declared.options.get(name)) for name in _UPLOADS)
+
+
+def fitted(text: str | None, value: Any, declared: Declared) -> Any:
+    """*value* as the type that is declared, from *text*, as it was written, where there is one."""
+    if text is None or as_link(value):
+        return value
+    if declared.kind == "STRING":
+        return text
+    if declared.kind == "COMBO" and declared.choices is not None:
+        return next((choice for choice in declared.choices if str(choice) == text), value)
+    if declared.kind == "BOOLEAN" and not isinstance(value, bool):
+        return {"true": True, "false": False, "1": True, "0": False}.get(text.strip().lower(), value)
+    if declared.kind in ("INT", "FLOAT") and not is_number(value):
+        try:
+            number = json.loads(text)
+        except (ValueError, RecursionError):
+            return value
+        return number if is_number(number) else value
+    return value
+
+
+def fault(value: Any, declared: Declared) -> tuple[str, tuple[str, ...]] | None:
+    """What is wrong with a literal for an input, in words behind its name, and the nearest allowed values, if any."""
+    if as_link(value) is not None:
+        return None
+    kind, options = declared.kind, declared.options
+    shown = printable(str(value), _MAX_SHOWN)
+    if declared.choices is not None:
+        return None if value in declared.choices else _not_in_list(shown, value, declared.choices)
+    if kind == "INT" and (not is_number(value) or int(value) != value):
+        return f"takes a whole number, not {shown}", ()
+    if kind == "FLOAT" and not is_number(value):
+        return f"takes a number, not {shown}", ()
+    if kind in ("INT", "FLOAT"):
+        low, high = options.get("min"), options.get("max")
+        if is_number(low) and value < low:
+            return f"is at least {low}, not {shown}", ()
+        if is_number(high) and value > high:
+            return f"is at most {high}, not {shown}", ()
+    return None
+
+
+def _not_in_list(shown: str, value: Any, choices: tuple[Any, ...]) -> tuple[str, tuple[str, ...]]:
+    names = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(str(value), names, 3, 0.4)
+    if not names:
+        return f"has no value to choose from on this server, so not {shown}", ()
+    listed = ", ".join(printable(each, _MAX_SHOWN) for each in near or names[:_VALUES_SHOWN])
+    more = "" if near or len(names) <= _VALUES_SHOWN else f" and {len(names) - _VALUES_SHOWN} more"
+    return f"can't be {shown}; {'nearest' if near else 'allowed'}: {listed}{more}", tuple(near)
+
+
+def problems(graph: Graph, info: Json) -> Iterator[Problem]:
+    """What in *graph* doesn't fit the classes in *info*, the whole body of `/object_info`."""
+    classes = [name for name in info if isinstance(name, str)] if isinstance(info, dict) else []
+    for node_id, node in graph.items():
+        class_type = class_of(node)
+        declared = declared_inputs(info, class_type)
+        if declared is None:
+            near = tuple(difflib.get_close_matches(class_type, classes, 3, 0.6))
+            yield Problem(node_id, "", "missing_node", f"the server has no class {printable(class_type, 80)}", near)
+            continue
+        inputs = inputs_of(node)
+        for name, each in declared.items():
+            if name not in inputs:
+                if each.required and not _is_dynamic(each):
+                    yield Problem(node_id, name, "missing_input", "is required and missing")
+                continue
+            link = as_link(inputs[name])
+            if link is not None and link.node not in graph:
+                yield Problem(
+                    node_id, name, "bad_link", f"is linked to node {printable(link.node, 40)}, which isn't there"
+                )
+                continue
+            wrong = fault(inputs[name], each)
+            if wrong is not None:
+                is_model = each.choices is not None and bool(_MODEL_FILE.search(str(inputs[name])))
+                yield Problem(node_id, name, "missing_model" if is_model else "bad_value", *wrong)
+
+
+def _is_dynamic(declared: Declared) -> bool:
+    """Whether the input stands for several others, whose names begin with its own."""
+    return declared.kind.startswith("COMFY_") or "template" in declared.options
+
+
+def offline_problems(graph: Graph) -> Iterator[Problem]:
+    """What is wrong with *graph* on any server: links to nowhere, and cycles."""
+    for node_id, node in graph.items():
+        for name, value in inputs_of(node).items():
+            link = as_link(value)
+            if link is not None and link.node not in graph:
+                yield Problem(
+                    node_id, name, "bad_link", f"is linked to node {printable(link.node, 40)}, which isn't there"
+                )
+    yield from _cycles(graph)
+
+
+def _cycles(graph: Graph) -> Iterator[Problem]:
+    """A node that depends on itself, if there is one: what is left once all nodes that depend on none are taken out."""
+    needs = {
+        node_id: {link.node for value in inputs_of(node).values() if (link := as_link(value)) and link.node in graph}
+        for node_id, node in graph.items()
+    }
+    users: dict[str, list[str]] = {}
+    for node_id, above in needs.items():
+        for each in above:
+            users.setdefault(each, []).append(node_id)
+    free = [node_id for node_id, above in needs.items() if not above]
+    while free:
+        done = free.pop()
+        for user in users.get(done, ()):
+            needs[user].discard(done)
+            if not needs[user]:
+                free.append(user)
+    stuck = next((node_id for node_id, above in needs.items() if above), None)
+    if stuck is not None:
+        yield Problem(stuck, "", "cycle", "depends on itself, or on nodes that do")
+
+
+def describe(graph: Graph, problem: Problem) -> str:
+    """*problem* in one line, with its node."""
+    name = f"{problem.node}.{problem.input_name}" if problem.input_name else problem.node
+    near = (
+        f"; near is {', '.join(printable(each, 80) for each in problem.nearest)}"
+        if problem.code == "missing_node" and problem.nearest
+        else ""
+    )
+    return f"{printable(name, 80)} ({printable(class_of(graph[problem.node]), 80)}) {problem.message}{near}"

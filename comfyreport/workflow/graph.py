@@ -1,0 +1,115 @@
+"""A workflow's graph as it stands in API format: nodes, links, and the literals that links lead to. Pure.
+
+Every walk is a loop over a queue and visits a link once, so that cycles end and long chains don't exhaust the stack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from comfyreport.events import NodeRef
+from comfyreport.protocol.responses import node_ref
+
+Graph = Mapping[str, Mapping[str, Any]]
+
+# What primitive nodes call their value.
+_VALUE_NAMES = ("value", "int", "number", "float", "string")
+# Inputs through which no number or text is passed on.
+OTHER_DATA = re.compile(r"model|clip|vae|latent|image|pixels|samples|mask|audio|video")
+
+
+class Link(NamedTuple):
+    """The output of a node that feeds an input."""
+
+    node: str
+    slot: float
+
+
+class Target(NamedTuple):
+    """An input that holds a literal, which can be set."""
+
+    node: str
+    name: str
+
+
+def inputs_of(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The node's inputs, empty where it has none."""
+    inputs = node.get("inputs")
+    return inputs if isinstance(inputs, Mapping) else {}
+
+
+def class_of(node: Mapping[str, Any]) -> str:
+    """The node's class type, empty where it has none."""
+    return str(node.get("class_type", ""))
+
+
+def ref_of(graph: Graph, node_id: str) -> NodeRef:
+    """The node as events name it."""
+    return node_ref(node_id, graph[node_id])
+
+
+def as_link(value: object) -> Link | None:
+    """The value as a link, if the server would take it for one."""
+    if isinstance(value, list) and len(value) == 2:
+        node, slot = value
+        if isinstance(node, str) and isinstance(slot, int | float):
+            return Link(node, slot)
+    return None
+
+
+def links_of(node: Mapping[str, Any]) -> dict[str, Link]:
+    """The node's linked inputs."""
+    return {name: link for name, value in inputs_of(node).items() if (link := as_link(value))}
+
+
+def value_at(graph: Graph, target: Target) -> Any:
+    """What stands at *target*."""
+    return inputs_of(graph[target.node]).get(target.name)
+
+
+def is_number(value: object) -> bool:
+    """Whether *value* is a number, as JSON has them."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def literal_source(graph: Graph, start: Target, accepts: Callable[[object], bool] = is_number) -> Target | None:
+    """The literal that feeds the input *start*: its own, or that of the primitive that is linked to it.
+
+    A node that hands on an input of the same name, such as a width, is a source as well. None where it is computed.
+    """
+    seen: set[str] = set()
+    node_id, name = start
+    while node_id in graph and node_id not in seen:
+        seen.add(node_id)
+        inputs = inputs_of(graph[node_id])
+        names = (start.name, *_VALUE_NAMES) if node_id != start.node else (name,)
+        literal = next((each for each in names if each in inputs and accepts(inputs[each])), None)
+        if literal is not None:
+            return Target(node_id, literal)
+        links = links_of(graph[node_id])
+        found = next((links[each] for each in names if each in links), None) or _passed_on(links)
+        if found is None:
+            return None
+        node_id = found.node
+    return None
+
+
+def _passed_on(links: Mapping[str, Link]) -> Link | None:
+    """The one link of a node that passes on a number or a text, such as a reroute."""
+    name = next(iter(links), "").lower()
+    return next(iter(links.values())) if len(links) == 1 and not OTHER_DATA.search(name) else None
+
+
+def above(graph: Graph, starts: Iterable[str]) -> dict[str, None]:
+    """The nodes *starts* and all on which they depend."""
+    todo, seen = deque(starts), dict[str, None]()
+    while todo:
+        node_id = todo.popleft()
+        if node_id in seen or node_id not in graph:
+            continue
+        seen[node_id] = None
+        todo.extend(link.node for link in links_of(graph[node_id]).values())
+    return seen

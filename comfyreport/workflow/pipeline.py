@@ -1,0 +1,121 @@
+"""What makes a workflow's outputs: the samplers that are meant, found by following the graph up from the outputs. Pure.
+
+A node that isn't on the way of the picture (or video, sound, model) isn't meant: one that makes a depth map for a
+ControlNet has a sampler too. A node that samples nowhere but makes the picture itself, such as a partner's, is a
+generator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comfyreport.workflow.graph import Graph, Link, class_of, inputs_of, is_number, links_of
+from comfyreport.workflow.prompts import has_text, is_sampler
+
+_SAVES = re.compile(r"save|video_?combine|output|export|write|send|websocket")
+_SHOWS = re.compile(r"preview|display|show|view|compare")
+# Inputs on which no picture comes. Of those with a control picture only the conditioning is meant.
+_NO_PICTURE = re.compile(
+    r"model|clip(?!_?space)|vae|positive|negative|cond|guider|sigmas|noise|control|sampler|mask|text|prompt|seed"
+    r"|width|height|steps|cfg|fps|filename|style|lora|length|batch"
+)
+_SEED = re.compile(r"(.+_)?seed")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The meant samplers, the nearest to an output first; `generators` only where they have a text or a seed."""
+
+    samplers: tuple[str, ...]
+    generators: tuple[str, ...]
+
+
+def outputs_of(graph: Graph) -> tuple[list[str], list[str]]:
+    """The nodes that save, and those that only show."""
+    saving = [node_id for node_id, node in graph.items() if links_of(node) and _SAVES.search(class_of(node).lower())]
+    showing = [
+        node_id
+        for node_id, node in graph.items()
+        if links_of(node) and node_id not in saving and _SHOWS.search(class_of(node).lower())
+    ]
+    return saving, showing
+
+
+def find_pipeline(graph: Graph) -> Pipeline:
+    """What makes the outputs. What is only shown counts where nothing is saved, or where it goes on from what is.
+
+    Where that leads to nothing, whatever nothing depends on is taken for an output.
+    """
+    saving, showing = outputs_of(graph)
+    found = _found(graph, saving)
+    for node_id in showing:
+        shown = _found(graph, [node_id])
+        if not saving or set(shown) & set(found):
+            found |= shown
+    if not found:
+        used = {link.node for node in graph.values() for link in links_of(node).values()}
+        found = _found(graph, [node_id for node_id, node in graph.items() if node_id not in used and links_of(node)])
+    samplers = [node_id for node_id in found if is_sampler(graph[node_id])]
+    named = [node_id for node_id in samplers if "sampler" in class_of(graph[node_id]).lower()]
+    # A detailer refines what a sampler made, with a text of its own.
+    samplers = named or samplers
+    generators = [node_id for node_id in found if not is_sampler(graph[node_id])]
+    if samplers or any(_has_prompt(graph[node_id]) for node_id in generators):
+        generators = [node_id for node_id in generators if _has_prompt(graph[node_id])]
+    return Pipeline(tuple(_without_helpers(graph, samplers)), tuple(generators))
+
+
+def picture_links(node: Mapping[str, Any]) -> list[Link]:
+    """The links by which the picture comes into a node; where there is none, the mask."""
+    links = links_of(node)
+    chosen = [link for name, link in links.items() if not _NO_PICTURE.search(name.lower())]
+    return chosen or [link for name, link in links.items() if "mask" in name.lower()]
+
+
+def _found(graph: Graph, roots: Iterable[str]) -> dict[str, None]:
+    """The samplers and generators on the picture's way to *roots*, the nearest first."""
+    todo, seen = deque(roots), set[str]()
+    found: dict[str, None] = {}
+    while todo:
+        node_id = todo.popleft()
+        if node_id in seen or node_id not in graph:
+            continue
+        seen.add(node_id)
+        node = graph[node_id]
+        if is_sampler(node) or _has_prompt(node) or seeds_of(node):
+            found[node_id] = None
+        todo.extend(link.node for link in picture_links(node))
+    return found
+
+
+def seeds_of(node: Mapping[str, Any]) -> list[str]:
+    """The inputs of a node that hold its seeds, or are linked to one."""
+    inputs = inputs_of(node)
+    return [
+        name
+        for name in inputs
+        if _SEED.fullmatch(name.lower()) and (is_number(inputs[name]) or links_of(node).get(name))
+    ]
+
+
+def _has_prompt(node: Mapping[str, Any]) -> bool:
+    inputs = inputs_of(node)
+    names = {name.lower() for name, value in inputs.items() if isinstance(value, str) or name in links_of(node)}
+    return bool(names & {"prompt", "prompt_text", "text_prompt", "positive_prompt"})
+
+
+def _without_helpers(graph: Graph, samplers: list[str]) -> list[str]:
+    """*samplers* without those above others that no text reaches: they make a depth map or such."""
+    if len(samplers) < 2:
+        return samplers
+    texts = {node_id: has_text(graph, node_id) for node_id in samplers}
+    if not any(texts.values()):
+        return samplers
+    fed = {
+        other for node_id in samplers for other in _found(graph, (link.node for link in picture_links(graph[node_id])))
+    }
+    return [node_id for node_id in samplers if texts[node_id] or node_id not in fed]

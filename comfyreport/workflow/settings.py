@@ -1,0 +1,197 @@
+"""What the user sets in a workflow: `NODE.INPUT=VALUE`, and the short names. Pure, but for the files that are read."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, NoReturn
+
+from comfyreport.errors import UsageError
+from comfyreport.text import printable
+from comfyreport.workflow.graph import Graph, Target, as_link, class_of, inputs_of, is_number, ref_of
+from comfyreport.workflow.names import NAMES, changes
+
+MAX_SEED = 2**53 - 1
+"""The largest seed that is drawn: the editor, too, keeps to what JavaScript can count."""
+
+_MAX_SHOWN = 60
+_MAX_LISTED = 20
+_TRUTHS = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False, "1": True, "0": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is asked for; None where nothing is.
+
+    `assignments` are `NODE.INPUT=VALUE`; `inputs` the same as a mapping, whose values may have a type already; `size`
+    is (width, height); `prompt_file` is read in place of `prompt`.
+    """
+
+    assignments: tuple[str, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
+    prompt_file: str | None = None
+    negative: str | None = None
+    seed: int | Literal["random", "keep"] | None = None
+    steps: int | None = None
+    size: tuple[int, int] | None = None
+    batch: int | None = None
+    model: str | None = None
+
+    def names(self) -> Iterator[tuple[str, Any]]:
+        """The short names that are given, with their values."""
+        for name in NAMES:
+            value = getattr(self, name)
+            if value is not None and value != "keep":
+                yield name, value
+
+
+class Setting(NamedTuple):
+    """What an input is set to; `text`: as it was written, where its type rests on what stood there before."""
+
+    value: Any
+    text: str | None = None
+    known: bool = True
+
+
+def find_settings(graph: Graph, wanted: Settings, read: Callable[[str], str]) -> dict[Target, Setting]:
+    """The inputs that *wanted* sets. Raises UsageError, or WorkflowError where a short name isn't clear.
+
+    An assignment beats a short name, and a later one an earlier one.
+
+    :param read: the text of a file, for `@FILE`.
+    """
+    found: dict[Target, Setting] = {}
+    for name, value in wanted.names():
+        found |= {target: Setting(each) for target, each in changes(graph, name, value).items()}
+    for assignment in wanted.assignments:
+        place, equals, text = assignment.partition("=")
+        target, known = _target(graph, place, assignment if not equals else "")
+        if text.startswith("@@"):
+            text = text[1:]
+        elif text.startswith("@"):
+            text = read(text[1:])
+        found[target] = Setting(typed(text, graph, target), text, known)
+    for place, value in wanted.inputs.items():
+        target, known = _target(graph, place, "")
+        text_or_none = value if isinstance(value, str) else None
+        found[target] = Setting(
+            value if text_or_none is None else typed(text_or_none, graph, target), text_or_none, known
+        )
+    return found
+
+
+def apply(graph: Graph, settings: Mapping[Target, Setting]) -> dict[str, dict[str, Any]]:
+    """A copy of *graph* with *settings*."""
+    changed = {key: dict(node) for key, node in graph.items()}
+    for target, setting in settings.items():
+        node = changed[target.node]
+        node["inputs"] = {**inputs_of(node), target.name: setting.value}
+    return changed
+
+
+def typed(text: str, graph: Graph, target: Target) -> Any:
+    """*text* as the type of what stands at *target*; a link in JSON is one anywhere. Raises UsageError."""
+    standing = inputs_of(graph[target.node]).get(target.name)
+    parsed = _parsed(text)
+    link = as_link(parsed)
+    if link is not None:
+        if link.node not in graph:
+            _refuse(target, f"links to node {printable(link.node, _MAX_SHOWN)}, which the workflow doesn't have")
+        return parsed
+    if isinstance(standing, bool):
+        value = _TRUTHS.get(text.strip().lower())
+        return value if value is not None else _refuse_type(target, text, "true or false", standing)
+    if is_number(standing):
+        return parsed if is_number(parsed) else _refuse_type(target, text, "a number", standing)
+    if isinstance(standing, str):
+        return text
+    if standing is None or as_link(standing):
+        return text if parsed is None else parsed
+    return parsed if parsed is not None else _refuse_type(target, text, "JSON", standing)
+
+
+def _parsed(text: str) -> Any:
+    """*text* as JSON; None where it is none."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _target(graph: Graph, place: str, assignment: str) -> tuple[Target, bool]:
+    """The input that *place*, NODE.INPUT, names, and whether it is there already."""
+    dots = [index for index, character in enumerate(place) if character == "."]
+    if assignment or not dots or place.endswith("."):
+        raise UsageError(
+            f"--set {printable(assignment or place, _MAX_SHOWN)!r} isn't NODE.INPUT=VALUE",
+            hint="such as --set 3.steps=20; 'comfyreport inspect WORKFLOW' shows nodes and inputs",
+        )
+    known: list[tuple[str, str]] = []
+    for dot in dots:
+        for node_id in _nodes(graph, place[:dot]):
+            known.append((node_id, place[dot + 1 :]))
+    there = [(node_id, name) for node_id, name in known if name in inputs_of(graph[node_id])]
+    chosen = there or known
+    if not chosen:
+        raise _no_node(graph, place[: dots[-1]])
+    if len({node_id for node_id, _ in chosen}) > 1:
+        lines = [f"--set {printable(place, _MAX_SHOWN)} could mean several nodes:"]
+        lines += [_shown(graph, node_id) for node_id, _ in chosen[:_MAX_LISTED]]
+        raise UsageError("\n".join(lines), hint=f"name it by its id: --set {chosen[0][0]}.{chosen[0][1]}=VALUE")
+    return Target(*chosen[0]), bool(there)
+
+
+def _nodes(graph: Graph, name: str) -> list[str]:
+    """The node of that id, else all of that title or class; capitals count only where both are there."""
+    if name in graph:
+        return [name]
+    titles = {node_id: (ref_of(graph, node_id).title, class_of(node)) for node_id, node in graph.items()}
+    exact = [node_id for node_id, names in titles.items() if name in names]
+    return exact or [node_id for node_id, names in titles.items() if name.lower() in {each.lower() for each in names}]
+
+
+def find_node(graph: Graph, name: str, flag: str) -> str:
+    """The id of the one node of that id, title or class. Raises UsageError, which names *flag* and the candidates."""
+    found = _nodes(graph, name)
+    if not found:
+        raise _no_node(graph, name, flag)
+    if len(found) > 1:
+        lines = [f"{flag} {printable(name, _MAX_SHOWN)} could mean several nodes:"]
+        lines += [_shown(graph, node_id) for node_id in found[:_MAX_LISTED]]
+        raise UsageError("\n".join(lines), hint=f"name it by its id, such as {printable(found[0], _MAX_SHOWN)}")
+    return found[0]
+
+
+def _no_node(graph: Graph, name: str, flag: str = "--set") -> UsageError:
+    names = dict.fromkeys(
+        each for node_id in graph for each in (node_id, ref_of(graph, node_id).title, class_of(graph[node_id]))
+    )
+    near = difflib.get_close_matches(name, names, 3, 0.5)
+    shown = ", ".join(printable(each, _MAX_SHOWN) for each in near)
+    return UsageError(
+        f"{flag}: the workflow has no node {printable(name, _MAX_SHOWN)!r}" + (f"; near is {shown}" if near else ""),
+        hint="name a node by its id, title or class; 'comfyreport inspect WORKFLOW' shows them",
+    )
+
+
+def _shown(graph: Graph, node_id: str) -> str:
+    ref = ref_of(graph, node_id)
+    id_, kind, title = (printable(each, _MAX_SHOWN) for each in (ref.id, ref.class_type, ref.title))
+    return f'  {id_} ({kind} "{title}")'
+
+
+def _refuse(target: Target, why: str) -> NoReturn:
+    place = printable(f"{target.node}.{target.name}", _MAX_SHOWN)
+    raise UsageError(f"--set {place} {why}", hint="'comfyreport inspect WORKFLOW' shows what stands there")
+
+
+def _refuse_type(target: Target, text: str, kind: str, standing: object) -> NoReturn:
+    shown = printable(str(standing), _MAX_SHOWN)
+    _refuse(target, f"takes {kind} (there stands {shown}), not {printable(text, _MAX_SHOWN)!r}")
