@@ -6,6 +6,7 @@ The rest (unknown classes, missing links, no outputs) is left to the server: it 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
 from comfyreport.protocol.responses import manifest_of
 from comfyreport.text import printable
+from comfyreport.workflow.embedded import MAGIC_BYTES, MAX_BYTES, embedded, media_of
 from comfyreport.workflow.graph import Target
 from comfyreport.workflow.names import seeds
 from comfyreport.workflow.settings import Setting, apply
@@ -26,7 +28,6 @@ __all__ = ["Workflow", "from_mapping", "load"]
 
 STDIN = "-"
 
-MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 100  # of one node's values; the files that ComfyUI writes stay below 10
 
 _EXPORT_HINT = (
@@ -78,7 +79,7 @@ class Workflow:
 
 
 def load(path: str | os.PathLike[str], *, shown: str | None = None) -> Workflow:
-    """Read a workflow file in API format, `-` for stdin.
+    """Read a workflow file in API format, `-` for stdin, or the workflow in a picture, a video or a sound of ComfyUI's.
 
     `{"prompt": {…}, …}`, as it is posted to a server, is taken too, and so is `{"workflow": …, "output": {…}}`.
 
@@ -86,6 +87,8 @@ def load(path: str | os.PathLike[str], *, shown: str | None = None) -> Workflow:
     """
     name = "stdin" if os.fspath(path) == STDIN else printable(os.fspath(path) if shown is None else shown, 4096) or '""'
     text = _read(path, name)
+    if isinstance(text, dict):
+        return _check(text, name)
     if not text.strip():
         raise WorkflowError(f"{name} is empty", hint=_EXPORT_HINT)
     try:
@@ -109,11 +112,16 @@ def from_mapping(graph: Mapping[Any, Any]) -> Workflow:
     return _check(graph, "the workflow")
 
 
-def _read(path: str | os.PathLike[str], name: str) -> str:
+def _read(path: str | os.PathLike[str], name: str) -> str | dict[str, Any]:
+    """The file's text; of a picture and the like, what is embedded in it."""
     try:
         stdin = os.fspath(path) == STDIN
         with open(0, "rb", closefd=False) if stdin else open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(MAGIC_BYTES)
+            media = media_of(data)
+            if media is not None and not stdin and file.seekable():
+                return embedded(media, file, name)
+            data += file.read(MAX_BYTES + 1 - len(data))
     except FileNotFoundError:
         raise WorkflowError(
             f"{name} doesn't exist",
@@ -131,12 +139,15 @@ def _read(path: str | os.PathLike[str], name: str) -> str:
             f"{name} is larger than {MAX_BYTES // 1024 // 1024} MiB",
             hint=f"Check that it is a workflow; pictures belong in files of their own. {_EXPORT_HINT}",
         )
+    if media is not None:
+        return embedded(media, io.BytesIO(data), name)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise WorkflowError(
             f"{name} isn't UTF-8 text (byte {error.start})",
-            hint=f"Save it as UTF-8; if it is a picture, export its workflow. {_EXPORT_HINT}",
+            hint=f"Save it as UTF-8; if it is a picture of a kind in which ComfyUI saves no workflow, export that. "
+            f"{_EXPORT_HINT}",
         ) from None
 
 

@@ -89,7 +89,8 @@ WORKFLOWS: dict[str, tuple[object, tuple[str, ...]]] = {
     "a node that is no object": ({"1": "EmptyImage"}, ("node 1", "isn't an object")),
     "a node without a class": ({"1": {"inputs": {}}}, ("node 1", "no class_type")),
     "a node with a list of inputs": ({"1": {"class_type": "EmptyImage", "inputs": []}}, ("node 1", "inputs")),
-    "a picture": (b"\x89PNG\r\n\x1a\n\xff\xfe", ("isn't UTF-8",)),
+    "a picture": (b"\x89PNG\r\n\x1a\n\xff\xfe", ("PNG picture", "cut off")),
+    "no text": (b"\x00\xff\xfe", ("isn't UTF-8",)),
     "nested without end": (DEEP, ("nested too deep",)),
     "a huge number": ('{"1": ' + "9" * 5000 + "}", ("digits",)),
 }
