@@ -8,7 +8,6 @@ that is late as a whole is for another thread to `cut_late`.
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import socket
 import threading
@@ -32,10 +31,10 @@ from comfyreport.net.connection import Connector, shut_down
 from comfyreport.net.cookies import Cookies
 from comfyreport.net.failures import NETWORK_ERRORS, no_answer, unreachable
 from comfyreport.net.proxies import Proxy
-from comfyreport.protocol.decode import dumps
 from comfyreport.protocol.downloads import CHUNK, Download, FilePlace, begun
 from comfyreport.protocol.messages import Json
 from comfyreport.protocol.statuses import Response, file_error, is_body_ignored
+from comfyreport.protocol.uploads import Body, json_body
 from comfyreport.timing import Timing
 
 BODY_LIMIT = 256 * 1024 * 1024
@@ -50,7 +49,7 @@ class _Request(NamedTuple):
 
     method: str
     url: str
-    body: Json
+    body: Body | None
     timeout: float
     headers: Mapping[str, str] = MappingProxyType({})
 
@@ -62,7 +61,7 @@ class _Call:
         self.connection: HTTPConnection | None = None
         # Once the connection stands, also where http.client has let go of it: with an answer that ends with it.
         self.socket: socket.socket | None = None
-        self.upload: _Upload | None = None
+        self.upload: Body | None = None
         self.cut_off = False
         self.end = math.inf
         self._due = time.monotonic() + seconds
@@ -90,20 +89,6 @@ class _Call:
         self.cut_off, self._due = True, min(self._due, time.monotonic())
         if self.connection is not None:
             shut_down(self.socket or self.connection.sock)
-
-
-class _Upload(io.BytesIO):
-    """A request's body, which may take its time as long as the server takes it. `size` in bytes."""
-
-    def __init__(self, data: bytes, on_read: Callable[[], None]) -> None:
-        super().__init__(data)
-        self.size = len(data)
-        self._on_read = on_read
-
-    def read(self, size: int | None = -1) -> bytes:
-        """The next bytes."""
-        self._on_read()
-        return super().read(size)
 
 
 class Client:
@@ -142,12 +127,14 @@ class Client:
         """GET a route that returns JSON."""
         return self._call("GET", path, None, self.timing.read_timeout)
 
-    def post(self, path: str, body: Json, *, timeout: float | None = None) -> Response:
-        """POST JSON to a route."""
+    def post(self, path: str, body: Json | Body, *, timeout: float | None = None) -> Response:
+        """POST to a route: JSON, or what is encoded already."""
+        body = body if isinstance(body, Body) else json_body(body)
         return self._call("POST", path, body, timeout or self.timing.read_timeout)
 
-    def _call(self, method: str, path: str, body: Json, timeout: float) -> Response:
-        self._record({"dir": "out", "kind": "http", "method": method, "path": path, "request": body})
+    def _call(self, method: str, path: str, body: Body | None, timeout: float) -> Response:
+        shown = None if body is None else body.shown
+        self._record({"dir": "out", "kind": "http", "method": method, "path": path, "request": shown})
         whole, url = max(timeout, self.timing.response_timeout), self.address.url(path)
         try:
             with self._request(_Request(method, url, body, timeout), whole) as (answer, call):
@@ -226,13 +213,12 @@ class Client:
             # Such a proxy isn't tunnelled through: it passes requests on.
             headers, target = headers | proxy.headers, f"http://{self.address.host_port}{target}"
         if request.body is not None:
-            data = dumps(request.body)
-            headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
-            if len(data) > _SEND_BUFFER:
+            call.upload, headers = request.body, headers | request.body.headers
+            if request.body.size > _SEND_BUFFER:
                 # What the system holds counts as sent, and it would hold megabytes, which may be minutes.
                 with contextlib.suppress(OSError):
                     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            call.upload = _Upload(data, lambda: call.allow(request.timeout))
+            request.body.on_turn = lambda: call.allow(request.timeout)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             # A server may have answered, and closed, before it had it all.
             connection.request(request.method, target, call.upload, headers, preload_content=False)
@@ -261,7 +247,7 @@ class Client:
     def upload(self) -> tuple[int, int] | None:
         """How many bytes of the request that is being sent are sent, and how many it has; None where none is."""
         uploads = [call.upload for call in list(self._calls.values()) if call.upload is not None]
-        return next(((each.tell(), each.size) for each in uploads if each.tell() < each.size), None)
+        return next(((each.sent, each.size) for each in uploads if each.sent < each.size), None)
 
     def cut_late(self, thread: int | None) -> float:
         """End the call that a thread makes where its time is over; for how many seconds it has been."""
