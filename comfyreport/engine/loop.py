@@ -113,10 +113,12 @@ class Loop:
         """Stop following and let the prompt go on; may be called from any thread."""
         self._sources.put(LeaveRequested())
 
-    def execute(self, body: messages.Json) -> None:
+    def execute(self, body: messages.Json | Callable[[], messages.Json]) -> None:
         """Connect, submit *body*, follow to the verdict. The run's end isn't told yet: outputs come first.
 
-        Without a body the prompt is one that was submitted already.
+        What makes a body is called once the socket is open, in the background; UnreachableError from there ends the
+        run as that, and what else it raises is raised here, with nothing submitted. Without a body the prompt is one
+        that was submitted already.
         """
         # Until the first look has told which prompt it is, its messages would be told without its nodes' names.
         self._held_messages = [] if body is None else None
@@ -135,10 +137,16 @@ class Loop:
             if self.run.verdict is None:
                 if self.on_ready is not None:
                     self.run.prompt_id = self.on_ready()
-                self._submit(body)
+                if callable(body):
+                    self._sources.call(CallKind.PREPARE, body, self._on_prepared)
+                else:
+                    self._submit(body)
             self._until(lambda: False)
         finally:
             self._sources.shut()
+            if CallKind.PREPARE in self._sources.busy:
+                # Nothing waits for it any more.
+                self._client.cut()
 
     def save(self, target: Target) -> None:
         """Save the outputs; a failure makes a success partial."""
@@ -315,6 +323,14 @@ class Loop:
             self._sources.client_id = self.run.client_id
 
     # --- submitting
+
+    def _on_prepared(self, item: CallDone) -> None:
+        if item.error is None:
+            self._submit(item.value)
+        elif isinstance(item.error, UnreachableError):
+            self.run.conclude(verdict.unreachable(item.error))
+        else:
+            raise item.error
 
     def _submit(self, body: messages.Json) -> None:
         self.run.sent = True

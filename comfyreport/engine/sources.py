@@ -34,6 +34,7 @@ class SocketClosed(NamedTuple):
 class CallKind(Enum):
     """The blocking calls that are made in the background; at most one of each kind at a time."""
 
+    PREPARE = "prepare"
     SUBMIT = "submit"
     LOOK = "look"
     CANCEL = "cancel"

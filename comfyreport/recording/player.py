@@ -94,6 +94,10 @@ def _time(value: object, default: float) -> float:
     return float(value) if isinstance(value, (int, float)) and 0 <= value < _MAX_SECONDS else default
 
 
+# What is asked before there is a prompt: files are uploaded, and the server says what it has.
+_BEFORE = ("/upload/", "/object_info")
+
+
 def _socket(record: Record) -> str:
     sock = record.get("sock")
     return sock if isinstance(sock, str) else ""
@@ -178,7 +182,7 @@ class Player:
             yield from self.run.emit(ev.ConnectionChanged, at, state="lost", detail="the connection was closed")
         elif kind == "note":
             yield from self._note(record, at)
-        elif direction == "out" and kind == "http":
+        elif direction == "out" and kind == "http" and not str(record.get("path", "")).startswith(_BEFORE):
             # The submission, or the first request about a prompt that was there already: events have its id from here.
             self.run.sent = True
         elif direction == "in":

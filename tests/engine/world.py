@@ -21,7 +21,7 @@ from comfyreport.engine.inbox import Batch
 from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
 from comfyreport.engine.sources import CallDone, CallKind, SocketClosed, SocketOpened, Sources, StopRequested
-from comfyreport.errors import UnreachableError
+from comfyreport.errors import UnreachableError, UsageError
 from comfyreport.events import Instant
 from comfyreport.net.client import Client
 from comfyreport.protocol.responses import manifest_of
@@ -71,10 +71,11 @@ class World:
         self._timeline: list[tuple[float, int, Callable[[], Any]]] = []
         self._numbers = itertools.count()
         self.open = False
-        self.has_jobs = False
+        self.prepare: Callable[[], Any] | None = None
+        self.has_jobs = self.cut = False
         self._attach = attach
         address = SimpleNamespace(loopback=not remote, base="http://server")
-        self.client = _Client(address=address, timing=self.timing, get=self._get, post=self._post)
+        self.client = _Client(address=address, timing=self.timing, get=self._get, post=self._post, cut=self._cut)
         monkeypatch.setattr(loop_module, "Sources", self._sources)
         monkeypatch.setattr("random.uniform", lambda low, high: high)
         refs = () if attach else manifest_of(GRAPH)
@@ -152,7 +153,7 @@ class World:
     def play(self) -> ev.RunFinished:
         """Run to the verdict; the end."""
         body = None if self._attach else {"prompt": GRAPH, "client_id": "me", "prompt_id": PROMPT}
-        self.loop.execute(body)
+        self.loop.execute(self.prepare or body)
         self.events += self.run.finish(Instant(1000.0 + self.now, self.now))
         end = self.events[-1]
         assert isinstance(end, ev.RunFinished)
@@ -176,6 +177,9 @@ class World:
         return max((sum(1 for each in times if at <= each < at + 60) for at in times), default=0)
 
     # --- HTTP
+
+    def _cut(self) -> None:
+        self.cut = True
 
     def _get(self, path: str) -> Response:
         return self._answer("GET", path, None)
@@ -258,7 +262,7 @@ class World:
     ) -> CallDone | None:
         try:
             return CallDone(kind, function(), None, on_done)
-        except UnreachableError as error:
+        except (UnreachableError, UsageError) as error:
             return CallDone(kind, None, error, on_done)
         except _HangingError:
             return None
