@@ -15,12 +15,15 @@ from comfyreport.engine.options import RunOptions
 from comfyreport.errors import UsageError
 from comfyreport.events import RunFinished
 from comfyreport.files import Claims
+from comfyreport.inputs.local_files import Given, Kind, parse_given
 from comfyreport.jobs.call import Call
-from comfyreport.jobs.file_claims import claim_files
+from comfyreport.jobs.file_claims import claim_files, input_reads
 from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import ReporterLoading
 from comfyreport.timing import Timing
 from comfyreport.workflow.settings import Settings
+
+InputFiles = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 
 
 def run_generation(
@@ -34,6 +37,10 @@ def run_generation(
     batch: int | None = None,
     model: str | None = None,
     inputs: Mapping[str, Any] | None = None,
+    image: InputFiles | None = None,
+    mask: InputFiles | None = None,
+    video: InputFiles | None = None,
+    audio: InputFiles | None = None,
     output: str | os.PathLike[str] | None = None,
     server: str = "",
     reporters: Iterable[object] | None = None,
@@ -47,7 +54,7 @@ def run_generation(
 ) -> RunFinished:
     """Submit a workflow, follow it to its end, save what it made.
 
-    :param workflow: a file in the API format, or its content.
+    :param workflow: a file in the API format, its content, or a picture, a video or a sound that ComfyUI made.
     :param prompt: the text of the positive prompt. It and the next six are found by following the graph from the
         outputs; what isn't clear is a usage error that lists the candidates.
     :param negative: the text of the negative prompt.
@@ -57,6 +64,8 @@ def run_generation(
     :param batch: how many at once.
     :param model: the main model, as the server names its file.
     :param inputs: more inputs to set: values by NODE.INPUT, where NODE is an id, or a title or class that one node has.
+    :param image: a file to upload for the node that loads a picture, as `--image` takes it; a mapping names several
+        nodes, by ids, titles or classes. *mask*, *video* and *audio* likewise.
     :param output: a file or a folder for the outputs; without it they stay on the server.
     :param server: as `--server` takes it; empty: `COMFYREPORT_SERVER`, else http://127.0.0.1:8188.
     :param reporters: reporters as `--reporter` takes them, or objects; instead of the default one, unless each is a
@@ -71,6 +80,8 @@ def run_generation(
     :raises ReporterError: if a reporter can't be loaded or used as it is given.
     """
     options = RunOptions(timeout=timeout, expect_outputs=expect_outputs)
+    given: dict[Kind, InputFiles | None] = {"image": image, "mask": mask, "video": video, "audio": audio}
+    files = tuple(each for kind, value in given.items() for each in _given(kind, value))
     job = Job(
         server=server,
         workflow=workflow,
@@ -84,6 +95,7 @@ def run_generation(
             model=model,
             inputs=inputs or {},
         ),
+        files=files,
         output=output,
         record=record,
         access=access,
@@ -91,7 +103,9 @@ def run_generation(
     )
     certificates = [] if access is None else [access.cacert, *certificate_files(access.client_cert)]
     reads: list[tuple[str, str | os.PathLike[str]]] = [("access", path) for path in dict.fromkeys(certificates) if path]
-    reads += [] if isinstance(workflow, Mapping) else [("--workflow", workflow)]
+    file = None if isinstance(workflow, Mapping) else workflow
+    reads += [] if file is None else [("--workflow", file)]
+    reads += input_reads(files, file)
     claimed = claim_files(reads, output=output, record=record)
     return _run("run", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
 
@@ -118,6 +132,15 @@ def wait_for_completion(
         server=server, prompt_id=prompt_id, client_id=client_id, access=access, options=RunOptions(timeout=timeout)
     )
     return _run("attach", job, reporters, timing, quiet=quiet, json_progress=json_progress)
+
+
+def _given(kind: Kind, value: InputFiles | None) -> list[Given]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [parse_given(kind, value)]
+    nodes = value if isinstance(value, Mapping) else {"": value}
+    return [Given(kind, node, os.fspath(path), os.fspath(path)) for node, path in nodes.items()]
 
 
 def _run(

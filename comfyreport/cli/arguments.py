@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from comfyreport._version import __version__
-from comfyreport.cli.input_flags import add_input_flags
+from comfyreport.cli.input_flags import FILE_FLAGS, add_input_flags
 
 COMMANDS = ("run", "attach", "replay", "inspect", "reporters", "simulate", "schema")
 COLORS = ("auto", "always", "never")
@@ -179,7 +179,11 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
         )
     else:
         group.add_argument(
-            "--workflow", type=_path, metavar="FILE", required=True, help="the workflow, in API format; - for stdin"
+            "--workflow",
+            type=_path,
+            metavar="FILE",
+            required=True,
+            help="the workflow, in API format, or a picture, video or sound that ComfyUI made; - for stdin",
         )
         group.add_argument(
             "--dry-run", action="store_true", help="print what would be submitted, as JSON, and submit nothing"
@@ -281,6 +285,8 @@ def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
     lenient.add_argument("recording", type=_path, nargs="?")
     for flag in ("--workflow", "--output", "--record", "--cacert", "--prompt-file"):
         lenient.add_argument(flag, type=_path, nargs="?")
+    for flag in FILE_FLAGS:
+        lenient.add_argument(f"--{flag}", action="append", nargs="?", default=[])
     lenient.add_argument("--client-cert", type=_paths, nargs="?")
     lenient.add_argument("--header", type=_header, action="append", nargs="?", default=[])
     lenient.add_argument("--reporter", action="append", nargs="?", default=[])

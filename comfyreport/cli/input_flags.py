@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from comfyreport.workflow.settings import Settings
 
+FILE_FLAGS = {
+    "image": "the node that loads a picture: its id, title or class, which may be left out where there is one",
+    "mask": "a node that loads a mask",
+    "video": "a node that loads a video",
+    "audio": "a node that loads a sound",
+}
+
 _LARGEST_SEED = 2**64 - 1
 
 
@@ -34,6 +41,10 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--size", type=_size, metavar="WxH", help="width and height in pixels, such as 1024x768")
     group.add_argument("--batch", type=_at_least_one, metavar="N", help="how many at once")
     group.add_argument("--model", metavar="NAME", help="the main model, as the server names its file")
+    for kind, what in FILE_FLAGS.items():
+        group.add_argument(
+            f"--{kind}", action="append", default=[], metavar="[NODE=]FILE", help=f"upload this file for {what}"
+        )
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:

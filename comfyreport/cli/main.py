@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from comfyreport.engine.loop import Loop
     from comfyreport.errors import UsageError
     from comfyreport.files import Claims
+    from comfyreport.inputs.local_files import Given
     from comfyreport.jobs.session import Session
 
 EXIT_USAGE = 2
@@ -122,7 +123,7 @@ def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
     """The files that the flags name, and the error if two flags name one."""
     from comfyreport.access.credentials import certificate_files
     from comfyreport.cli.input_flags import files_of
-    from comfyreport.jobs.file_claims import claim_files
+    from comfyreport.jobs.file_claims import claim_files, input_reads
 
     headers = [value[1:] for value in getattr(arguments, "header", ()) if value.startswith("@")]
     # One file may hold them all.
@@ -135,12 +136,20 @@ def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
         *(("--header", path) for path in dict.fromkeys(headers)),
         *(("--cacert, --client-cert", path) for path in dict.fromkeys(certificates)),
         ("the recording", getattr(arguments, "recording", None)),
+        *input_reads(_files(arguments), getattr(arguments, "workflow", None)),
     ]
     return claim_files(
         [(use, path) for use, path in reads if path],
         output=getattr(arguments, "output", None),
         record=getattr(arguments, "record", None),
     )
+
+
+def _files(arguments: argparse.Namespace) -> tuple[Given, ...]:
+    """The files for the workflow's loaders."""
+    from comfyreport.inputs.local_files import KINDS, parse_given
+
+    return tuple(parse_given(kind, text) for kind in KINDS for text in getattr(arguments, kind, ()) if text is not None)
 
 
 # --- run and replay
@@ -167,6 +176,7 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
         workflow=None if attach else arguments.workflow,
         prompt_id=arguments.prompt_id if attach else "",
         settings=Settings() if attach else settings_of(arguments),
+        files=_files(arguments),
         output=arguments.output,
         record=arguments.record,
         options=RunOptions(

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from comfyreport.errors import UsageError
 from comfyreport.files import Claims, Place, resolve
+from comfyreport.inputs.local_files import Given
 from comfyreport.saving.target import is_folder
 
 FilePath = str | os.PathLike[str]
@@ -39,6 +40,18 @@ def claim_files(
             except UsageError as raised:
                 error = error or raised
     return claims, error
+
+
+def input_reads(files: Iterable[Given], workflow: FilePath | None) -> list[tuple[str, FilePath]]:
+    """Files for loaders as `claim_files` takes what is read: each once, and none that is the workflow too."""
+    seen = set() if workflow is None else {os.path.realpath(workflow)}
+    reads: list[tuple[str, FilePath]] = []
+    for given in files:
+        path = os.path.realpath(given.path) if given.path and "\0" not in given.path else ""
+        if path and path not in seen:
+            seen.add(path)
+            reads.append((f"--{given.kind}", given.path))
+    return reads
 
 
 def _read_place(path: FilePath) -> Place:

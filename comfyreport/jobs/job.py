@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
@@ -16,6 +17,9 @@ from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
 from comfyreport.errors import UsageError
 from comfyreport.files import current_folder, resolve
+from comfyreport.inputs.finishing import finish
+from comfyreport.inputs.local_files import Given
+from comfyreport.inputs.uploads import Uploads, plan_uploads
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.workflow import load_workflow
 from comfyreport.net.client import Client
@@ -35,8 +39,8 @@ _SIMULATED_DESCRIPTORS = 20
 class Job:
     """One run that is asked for: a workflow to submit, or the id of a prompt that was submitted already.
 
-    `access`: None for what the environment tells. `folder`: the one that relative paths start at, whatever the current
-    folder is later.
+    `files` are for the workflow's loaders. `access`: None for what the environment tells. `folder`: the one that
+    relative paths start at, whatever the current folder is later.
     """
 
     server: str = ""
@@ -44,6 +48,7 @@ class Job:
     prompt_id: str = ""
     client_id: str = ""
     settings: Settings = field(default_factory=Settings)
+    files: tuple[Given, ...] = ()
     output: str | os.PathLike[str] | None = None
     record: str | os.PathLike[str] | None = None
     access: Access | None = None
@@ -69,6 +74,7 @@ class Job:
 class _Prepared(NamedTuple):
     access: Access
     workflow: Workflow | None
+    uploads: Uploads
     target: Target | None
     address: Address
     recorder: Recorder | None
@@ -91,9 +97,10 @@ def run_job(
         try:
             with preparing or nullcontext():
                 prepared = _prepare(session, job, stack)
-            access, workflow, target, address, recorder = prepared
+            access, workflow, uploads, target, address, recorder = prepared
             run = _run(session, job, workflow, address)
-            loop = _loop(session, job, run, prepared, stack)
+            client = _client(session, prepared, stack)
+            loop = _loop(session, job, run, client, recorder)
             if access.insecure:
                 message = "the server's certificate is not checked (--insecure)"
                 session.publish(run.emit(ev.Warning, session.clock(), code="insecure", message=message))
@@ -102,8 +109,10 @@ def run_job(
                 message = f"the workflow's file holds what isn't submitted: {names}"
                 session.publish(run.emit(ev.Warning, session.clock(), code="not_submitted", message=message))
             on_loop(loop)
-            body = _body(access, workflow, run)
-            loop.execute(body)
+            if workflow is not None and uploads:
+                loop.execute(partial(_finished_body, client, access, workflow, uploads, run))
+            else:
+                loop.execute(_body(access, workflow, run))
             if target is not None and not loop.hurry:
                 loop.save(target)
             session.hurry = session.hurry or loop.hurry
@@ -125,17 +134,21 @@ def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
     """All that may block before there is a loop."""
     workflow = None if job.workflow is None else load_workflow(job.workflow, job.folder, job.settings)
     access = _access(job, workflow)
+    uploads = Uploads() if workflow is None else plan_uploads(workflow, job.files, job.folder)
     target = _target(session, job, workflow, stack)
     address = _address(job, stack)
     recorder = _recorder(session, job, address.base, access.secrets(address), stack)
-    return _Prepared(access, workflow, target, address, recorder)
+    return _Prepared(access, workflow, uploads, target, address, recorder)
 
 
-def _loop(session: Session, job: Job, run: Run, prepared: _Prepared, stack: ExitStack) -> Loop:
-    recorder = prepared.recorder
-    tap = None if recorder is None else recorder.tap
+def _client(session: Session, prepared: _Prepared, stack: ExitStack) -> Client:
+    tap = None if prepared.recorder is None else prepared.recorder.tap
     client = Client(prepared.address, timing=session.timing, access=prepared.access, tap=tap)
     stack.callback(client.close)
+    return client
+
+
+def _loop(session: Session, job: Job, run: Run, client: Client, recorder: Recorder | None) -> Loop:
     return Loop(
         run,
         client,
@@ -240,6 +253,11 @@ def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], s
     )
     stack.callback(recorder.close)
     return recorder
+
+
+def _finished_body(client: Client, access: Access, workflow: Workflow, uploads: Uploads, run: Run) -> Any:
+    """What is submitted, once the server has the files. Blocks."""
+    return _body(access, finish(client, workflow, uploads), run)
 
 
 def _body(access: Access, workflow: Workflow | None, run: Run) -> dict[str, Any] | None:

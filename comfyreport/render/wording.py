@@ -317,7 +317,7 @@ def _heartbeat(event: ev.Heartbeat) -> str:
     # During a download bytes arrive all the time: there is no silence to mention.
     silence = f", nothing heard for {format_seconds(event.silent_seconds, 0)}" if event.silent_seconds >= 0.5 else ""
     if event.sent_bytes is not None and event.total_bytes is not None:
-        return f"[INFO] Sending the workflow: {event.sent_bytes / 1e6:.1f} of {event.total_bytes / 1e6:.1f} MB"
+        return f"[INFO] Sending to the server: {event.sent_bytes / 1e6:.1f} of {event.total_bytes / 1e6:.1f} MB"
     if event.state == "queued":
         return f"[INFO] Still waiting in the queue{silence}"
     if event.state == "unknown":
