@@ -178,16 +178,18 @@ def _unreadable(file: LocalFile, error: OSError) -> UsageError:
 
 def _refused(file: LocalFile, answer: Response, server: str) -> UnreachableError:
     error = answer.as_error(server)
-    message, hint = error.message, error.hint
+    message, hint, code = error.message, error.hint, error.code
     if answer.status == 413:
         hint = (
             "start ComfyUI with a larger --max-upload-size, raise the limit of the proxy before it "
             "(nginx: client_max_body_size), or make the file smaller"
         )
     elif answer.status == 400:
-        message, hint = "the server refuses it (HTTP 400)", "rename the file, or look into the server's log"
+        code, message = "server_error", "the server refuses it (HTTP 400)"
+        hint = "rename the file, or look into the server's log"
     elif answer.status in (404, 405):
-        message, hint = f"the server takes no uploads (HTTP {answer.status})", "check the address, and its path prefix"
+        code, message = "server_error", f"the server takes no uploads (HTTP {answer.status})"
+        hint = "check the address and its path prefix, or whether the proxy before the server lets uploads pass"
     return UnreachableError(
-        f"{file.shown} was not uploaded: {message}", hint=hint, code=error.code, retryable=error.retryable
+        f"{file.shown} was not uploaded: {message}", hint=hint, code=code, retryable=error.retryable
     )

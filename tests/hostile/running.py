@@ -20,6 +20,7 @@ import jsonschema
 from comfyreport import events as ev
 from comfyreport.engine.options import RunOptions
 from comfyreport.events.schema import json_schema
+from comfyreport.inputs.local_files import Given
 from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins, StandardStreams
@@ -63,6 +64,7 @@ def follow(
     workflow: Any = None,
     timing: Timing = QUICK,
     ping_interval: float | None = None,
+    files: tuple[Given, ...] = (),
 ) -> Told:
     """Run a workflow in this process, told to all reporters; what holds for every run is checked."""
     plain, terminal = Plain(), Terminal(100)
@@ -75,7 +77,7 @@ def follow(
     session = Session(plugins, command="run", server=server.url, timing=timing, complain=complaints.append)
     # No run may last for ever; one that does shows as this limit.
     options = RunOptions(timeout=LIMIT, ping_interval=ping_interval)
-    job = Job(server=server.url, workflow=workflow or WORKFLOW, output=output, options=options)
+    job = Job(server=server.url, workflow=workflow or WORKFLOW, output=output, options=options, files=files)
     result = run_job(session, job)
     session.finish()
     told = Told(

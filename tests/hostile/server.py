@@ -134,6 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
             server.prompt_id = server.body["prompt_id"]
             self._answer(server.post(server.prompt_id))
             server.submitted.set()
+        elif self.path == "/upload/image":
+            server.uploads.append(body)
+            self._answer(server.upload("a.png"))
         else:
             self._answer(Reply(b""))
 
@@ -209,11 +212,13 @@ class Hostile(ThreadingHTTPServer):
         queue: Answer = lambda prompt_id: {"queue_running": [[1, prompt_id, {}, {}, []]], "queue_pending": []},
         history: Answer = history,
         view: Answer = lambda name: Reply(b"bytes", headers={"Content-Type": "image/png"}),
+        upload: Answer = lambda name: {"name": name, "subfolder": "", "type": "input"},
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.frames, self.frames_again = frames, frames_again
-        self.post, self.queue, self.history, self.view = post, queue, history, view
+        self.post, self.queue, self.history, self.view, self.upload = post, queue, history, view, upload
+        self.uploads: list[bytes] = []
         self.prompt_id = ""
         self.body: Any = None
         self.asked: list[str] = []
