@@ -44,14 +44,23 @@ def claim_files(
 
 def input_reads(files: Iterable[Given], workflow: FilePath | None) -> list[tuple[str, FilePath]]:
     """Files for loaders as `claim_files` takes what is read: each once, and none that is the workflow too."""
-    seen = set() if workflow is None else {os.path.realpath(workflow)}
+    seen = {None if workflow is None else _identity(workflow), None}
     reads: list[tuple[str, FilePath]] = []
     for given in files:
-        path = os.path.realpath(given.path) if given.path and "\0" not in given.path else ""
-        if path and path not in seen:
-            seen.add(path)
+        identity = _identity(given.path)
+        if identity not in seen:
+            seen.add(identity)
             reads.append((f"--{given.kind}", given.path))
     return reads
+
+
+def _identity(path: FilePath) -> tuple[int, int] | None:
+    """What is the same for all names of a file; None where there is none."""
+    try:
+        status = os.fstat(0) if os.fspath(path) == "-" else os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _read_place(path: FilePath) -> Place:

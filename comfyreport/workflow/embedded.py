@@ -51,15 +51,15 @@ def media_of(head: bytes) -> Media | None:
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return WEBP
     if head[4:8] == b"ftyp":
-        return Media("MP4 file", "mov")
+        return Media("file in the MP4 format", "mov")
     if head.startswith(b"\x1a\x45\xdf\xa3"):
-        return Media("WebM or Matroska file", "matroska")
+        return Media("file in the WebM or Matroska format", "matroska")
     if head.startswith(b"fLaC"):
-        return Media("FLAC file", "flac")
+        return Media("file in the FLAC format", "flac")
     if head.startswith(b"OggS"):
-        return Media("Ogg file", "ogg")
+        return Media("file in the Ogg format", "ogg")
     if head.startswith(b"ID3") or (head[:1] == b"\xff" and head[1:2] in (b"\xfb", b"\xf3", b"\xf2")):
-        return Media("MP3 file", "mp3")
+        return Media("file in the MP3 format", "mp3")
     return None
 
 
