@@ -11,7 +11,8 @@ from comfyreport.inputs.local_files import Kind
 from comfyreport.protocol.messages import Json
 from comfyreport.protocol.responses import needed_nodes, node_ref
 from comfyreport.text import printable
-from comfyreport.workflow.prompts import Graph, as_link, class_of, inputs_of
+from comfyreport.workflow.graph import Graph, as_link, class_of, inputs_of
+from comfyreport.workflow.settings import nodes_named
 
 _MAX_LISTED = 20
 _MAX_SHOWN = 60
@@ -156,11 +157,8 @@ def _used_slots(graph: Graph) -> dict[str, set[float]]:
 
 
 def _named(graph: Graph, name: str) -> list[str]:
-    """The nodes that a name means: an id, else a title, else a class. UsageError where there is none."""
-    if name in graph:
-        return [name]
-    by_title = [key for key, node in graph.items() if node_ref(key, node).title.strip().lower() == name.lower()]
-    found = by_title or [key for key, node in graph.items() if class_of(node).lower() == name.lower()]
+    """The nodes that a name means. UsageError where there is none."""
+    found = nodes_named(graph, name)
     if not found:
         raise UsageError(
             f"the workflow has no node {printable(name, _MAX_SHOWN)!r}",

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from comfyreport.errors import UnreachableError, UsageError
@@ -27,7 +27,8 @@ from comfyreport.protocol.statuses import Response
 from comfyreport.protocol.uploads import FileChangedError, read_uploaded, upload_body
 from comfyreport.saving.target import safe_name
 from comfyreport.workflow.files import Workflow
-from comfyreport.workflow.prompts import inputs_of
+from comfyreport.workflow.graph import Target, inputs_of
+from comfyreport.workflow.settings import Setting
 
 _FIELDS = {"type": "input", "subfolder": "", "overwrite": "false"}
 _MAX_CLASSES = 50
@@ -92,15 +93,14 @@ def upload(client: Client, workflow: Workflow, uploads: Uploads) -> Workflow:
     placed += [each for each in uploads.literals if each[0] not in taken and not _is_there(client, graph, each[0])]
     sizes = Counter(file.size for _, file in placed)
     names: dict[object, str] = {}
-    changed = dict(graph)
+    sent: dict[Target, Setting] = {}
     for loader, file in placed:
         # The same bytes are sent once: those that no other file has as many of aren't looked at.
         key: object = file.path if sizes[file.size] == 1 else _digest(file)
         if key not in names:
             names[key] = _send(client, file)
-        node = changed[loader.node]
-        changed[loader.node] = {**node, "inputs": {**inputs_of(node), loader.name: names[key]}}
-    return replace(workflow, graph=changed)
+        sent[Target(loader.node, loader.name)] = Setting(names[key])
+    return workflow.with_settings(sent)
 
 
 def _add(placed: list[tuple[Loader, LocalFile]], loader: Loader, file: LocalFile) -> None:

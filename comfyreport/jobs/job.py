@@ -109,7 +109,7 @@ def run_job(
                 message = f"the workflow's file holds what isn't submitted: {names}"
                 session.publish(run.emit(ev.Warning, session.clock(), code="not_submitted", message=message))
             on_loop(loop)
-            if workflow is not None and uploads:
+            if workflow is not None and (uploads or workflow.settings):
                 loop.execute(partial(_finished_body, client, access, workflow, uploads, run))
             else:
                 loop.execute(_body(access, workflow, run))

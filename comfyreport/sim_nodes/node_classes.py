@@ -7,6 +7,7 @@ Every other class is accepted with any inputs, on a strict server if ComfyUI has
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -178,16 +179,19 @@ def is_output(class_type: str) -> bool:
     return _OUTPUT_CLASS.match(class_type) is not None
 
 
-def public_config(config: InputConfig, files: list[str]) -> InputConfig:
-    """The declaration as clients see it."""
+def public_config(config: InputConfig, files: list[str] | None) -> InputConfig:
+    """The declaration as clients see it; where any file is there (None), as a text."""
     if config[0] not in (MODEL_FILE, UPLOADED_FILE):
         return config
+    if files is None:
+        return ["STRING", config[1]]
     models = config[0] == MODEL_FILE
     return [[name for name in files if name.lower().endswith(MODEL_SUFFIXES) == models], config[1]]
 
 
-def object_info(files: list[str]) -> dict[str, Any]:
-    """The answer of `/object_info`, for the declared classes."""
+def object_info(present: Iterable[str] | None) -> dict[str, Any]:
+    """The answer of `/object_info`, for the declared classes; *present*: the files that are there, None for any."""
+    files = None if present is None else sorted(present)
     return {
         name: {
             "input": {"required": {key: public_config(config, files) for key, config in node_class.inputs.items()}},

@@ -294,7 +294,7 @@ class Server:
         return web.json_response(node_replacements())
 
     async def get_object_info(self, request: web.Request) -> web.StreamResponse:
-        info: dict[str, Any] = object_info(sorted(self.worker.files.present or ()))
+        info: dict[str, Any] = object_info(self.worker.files.present)
         class_type = request.match_info.get("class_type")
         if class_type is not None:
             info = {class_type: info[class_type]} if class_type in NODE_CLASSES else {}

@@ -135,7 +135,7 @@ def _target(graph: Graph, place: str, assignment: str) -> tuple[Target, bool]:
         )
     known: list[tuple[str, str]] = []
     for dot in dots:
-        for node_id in _nodes(graph, place[:dot]):
+        for node_id in nodes_named(graph, place[:dot]):
             known.append((node_id, place[dot + 1 :]))
     there = [(node_id, name) for node_id, name in known if name in inputs_of(graph[node_id])]
     chosen = there or known
@@ -148,7 +148,7 @@ def _target(graph: Graph, place: str, assignment: str) -> tuple[Target, bool]:
     return Target(*chosen[0]), bool(there)
 
 
-def _nodes(graph: Graph, name: str) -> list[str]:
+def nodes_named(graph: Graph, name: str) -> list[str]:
     """The node of that id, else all of that title or class; capitals count only where both are there."""
     if name in graph:
         return [name]
@@ -157,26 +157,14 @@ def _nodes(graph: Graph, name: str) -> list[str]:
     return exact or [node_id for node_id, names in titles.items() if name.lower() in {each.lower() for each in names}]
 
 
-def find_node(graph: Graph, name: str, flag: str) -> str:
-    """The id of the one node of that id, title or class. Raises UsageError, which names *flag* and the candidates."""
-    found = _nodes(graph, name)
-    if not found:
-        raise _no_node(graph, name, flag)
-    if len(found) > 1:
-        lines = [f"{flag} {printable(name, _MAX_SHOWN)} could mean several nodes:"]
-        lines += [_shown(graph, node_id) for node_id in found[:_MAX_LISTED]]
-        raise UsageError("\n".join(lines), hint=f"name it by its id, such as {printable(found[0], _MAX_SHOWN)}")
-    return found[0]
-
-
-def _no_node(graph: Graph, name: str, flag: str = "--set") -> UsageError:
+def _no_node(graph: Graph, name: str) -> UsageError:
     names = dict.fromkeys(
         each for node_id in graph for each in (node_id, ref_of(graph, node_id).title, class_of(graph[node_id]))
     )
     near = difflib.get_close_matches(name, names, 3, 0.5)
     shown = ", ".join(printable(each, _MAX_SHOWN) for each in near)
     return UsageError(
-        f"{flag}: the workflow has no node {printable(name, _MAX_SHOWN)!r}" + (f"; near is {shown}" if near else ""),
+        f"--set: the workflow has no node {printable(name, _MAX_SHOWN)!r}" + (f"; near is {shown}" if near else ""),
         hint="name a node by its id, title or class; 'comfyreport inspect WORKFLOW' shows them",
     )
 

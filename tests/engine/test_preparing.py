@@ -32,7 +32,7 @@ def raises(error: Exception) -> Any:
 
 def test_the_body_that_was_made_is_submitted(monkeypatch: Patch) -> None:
     world = preparing(monkeypatch)
-    bodies = []
+    bodies: list[Any] = []
     world.answers["POST /prompt"] = bodies.append
     world.begin()
     world.end(5.0)

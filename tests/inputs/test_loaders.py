@@ -56,10 +56,10 @@ def test_one_that_is_named_by_its_class() -> None:
     assert found(GRAPH, "audio", "loadaudio") == ("13", "audio")
 
 
-def test_an_id_beats_a_title_and_a_title_a_class() -> None:
+def test_an_id_beats_a_title() -> None:
     graph = {"a": node("LoadImage", "b", image="1"), "b": node("LoadImage", "LoadImage", image="2")}
     assert found(graph, "image", "b") == ("b", "image")
-    assert found(graph, "image", "LoadImage") == ("b", "image")
+    assert "several nodes" in refusal(graph, "image", "LoadImage").message, "one's title is the class of both"
 
 
 def test_of_several_of_a_name_the_loader_is_meant() -> None:

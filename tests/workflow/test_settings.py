@@ -8,7 +8,7 @@ import pytest
 
 from comfyreport.errors import UsageError
 from comfyreport.workflow.graph import Target
-from comfyreport.workflow.settings import Setting, Settings, apply, find_node, find_settings
+from comfyreport.workflow.settings import Setting, Settings, apply, find_settings
 
 GRAPH: dict[str, dict[str, Any]] = {
     "3": {"class_type": "KSampler", "inputs": {"seed": 1, "cfg": 7.5, "positive": ["6", 0], "model": ["4", 0]}},
@@ -121,11 +121,3 @@ def test_setting_leaves_the_graph_as_it_was() -> None:
     assert {key: value for key, value in changed.items() if key != "3"} == {
         key: value for key, value in GRAPH.items() if key != "3"
     }
-
-
-def test_a_node_for_another_flag() -> None:
-    assert find_node(GRAPH, "Main", "--image") == "4"
-    with pytest.raises(UsageError, match="--image Text could mean several nodes"):
-        find_node(GRAPH, "Text", "--image")
-    with pytest.raises(UsageError, match="--image: the workflow has no node"):
-        find_node(GRAPH, "x", "--image")
