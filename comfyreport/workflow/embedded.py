@@ -89,6 +89,10 @@ def embedded(media: Media, file: BinaryIO, name: str) -> dict[str, Any]:
             raise WorkflowError(
                 f"{name} is a {media.name} whose prompt can't be read as JSON", hint=f"Use another file, or {_EXPORT}."
             )
+        for node in prompt.values():
+            if isinstance(node, dict):
+                # ComfyUI's own note of what a file was like (execution.py): submitted, it would pass for the present.
+                node.pop("is_changed", None)
         workflow = _parsed(found.get("workflow", "null"))
         return {"prompt": prompt, **({"workflow": workflow} if isinstance(workflow, dict) else {})}
     if "workflow" in found:

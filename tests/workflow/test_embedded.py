@@ -82,6 +82,13 @@ def test_without_the_editors_workflow_there_is_the_prompt_alone(tmp_path: Path) 
     assert load(file).body({}) == {"prompt": {key: {"_meta": {}, **node} for key, node in GRAPH.items()}}
 
 
+def test_what_comfyui_notes_of_a_file_is_not_submitted() -> None:
+    """With it, a file that changed meanwhile would be taken from the cache."""
+    graph = {**GRAPH, "3": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "is_changed": ["abc"]}}
+    made = read(png({"prompt": json.dumps(graph)}))["prompt"]
+    assert made == {**GRAPH, "3": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
+
+
 @pytest.mark.parametrize("data", [png({"workflow": TEXTS["workflow"]}), media.video("mp4", {"workflow": "{}"})])
 def test_with_the_editors_workflow_alone_it_is_none(data: bytes) -> None:
     assert "only the editor's format" in refusal(data).message
