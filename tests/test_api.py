@@ -29,6 +29,7 @@ from comfyreport import (
 from comfyreport.simulator import Simulator
 from comfyreport.timing import Timing
 from tests.packages import Packages
+from tests.workflow.media import png
 
 pytestmark = pytest.mark.slow
 
@@ -144,6 +145,35 @@ def test_names_and_objects_together(server: str, tmp_path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["type"] for line in lines] == collector.types
     assert collector.events[0].reporters == ("jsonl", "Collector")
+
+
+def test_files_for_loaders(server: str, tmp_path: Path) -> None:
+    """As a flag has them, as a path, and by node; a name with a `=` is a path's own where it is one."""
+    (tmp_path / "a=b.png").write_bytes(png({"x": "1"}))
+    (tmp_path / "c.png").write_bytes(png({"x": "2"}))
+    graph: dict[str, Any] = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+    }
+    given: list[Any] = [tmp_path / "a=b.png", {"1": tmp_path / "c.png"}, f"LoadImage={tmp_path}/c.png"]
+    for image, name in zip(given, ("a=b.png", "c.png", "c.png"), strict=True):
+        result = run_generation(graph, image=image, server=server, quiet=True)
+        assert result.status == "success"
+        asked = get(f"{server}/history/{result.prompt_id}")[result.prompt_id]["prompt"][2]
+        assert asked["1"]["inputs"]["image"] == name
+    assert graph["1"]["inputs"]["image"] == "x.png"
+
+
+def test_a_file_for_a_loader_that_can_not_be_used(server: str, tmp_path: Path) -> None:
+    result = run_generation(WORKFLOW, mask=tmp_path / "nowhere.png", server=server, quiet=True)
+    assert (result.status, result.exit_code, result.submitted) == ("usage", 2, "no")
+    assert result.error is not None
+    assert "nowhere.png doesn't exist" in result.error.message
+
+
+def test_a_picture_as_the_workflow(server: str, tmp_path: Path) -> None:
+    (tmp_path / "made.png").write_bytes(png())
+    assert run_generation(tmp_path / "made.png", server=server, quiet=True).status == "success"
 
 
 def test_a_workflow_as_an_object(server: str) -> None:

@@ -264,7 +264,7 @@ class Heartbeat(ProgressEvent):
     silent_seconds: Annotated[float, "seconds since the server was last heard"] = 0.0
     node_seconds: Annotated[float | None, "seconds that the node has run"] = None
     state: Annotated[Literal["queued", "running", "unknown"], "where the prompt is"] = "unknown"
-    sent_bytes: Annotated[int | None, "bytes of the workflow that the server has taken, while it is being sent"] = None
+    sent_bytes: Annotated[int | None, "bytes of a file or the workflow that are sent, while that goes on"] = None
     total_bytes: Annotated[int | None, "bytes that are to be sent then"] = None
 
 

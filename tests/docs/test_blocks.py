@@ -61,7 +61,7 @@ LEFT = {
     "docs/python.md": {"saved:": ["out.png"], "filelog=run.log": ["run.log"]},
     "docs/recordings.md": {"--record": ["run.recording"]},
     "docs/reporters.md": {"filelog=logs": ["logs/run.jsonl", "logs/run.log"]},
-    "docs/running.md": {"attach": ["late.png"]},
+    "docs/running.md": {"attach": ["late.png"], "--image photo.png": ["photo.png", "painted.png"]},
     "plugins/README.md": {
         "rings.txt,times=2": ["rings.txt"],
         "least=0.01": ["logs/nodes.csv"],

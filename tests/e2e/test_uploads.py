@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -95,7 +95,11 @@ def test_a_recording_has_no_bytes_of_the_file_and_plays(simulated: Driver) -> No
 
 @pytest.mark.parametrize("kind", ["png", "webp", "mp4", "opus"])
 def test_what_comfyui_made_is_a_workflow(simulated: Driver, kind: str) -> None:
-    made = {"png": png, "webp": lambda: media.exif("webp"), "mp4": lambda: media.video("mp4")}
+    made: dict[str, Callable[[], bytes]] = {
+        "png": png,
+        "webp": lambda: media.exif("webp"),
+        "mp4": lambda: media.video("mp4"),
+    }
     made["opus"] = lambda: media.sound("opus")
     simulated.path(f"made.{kind}", made[kind]())
     ended = simulated.run("--workflow", f"made.{kind}")
@@ -154,7 +158,7 @@ def test_what_can_not_be_used(simulated: Driver, name: str) -> None:
     simulated.path("empty.png", b"")
     simulated.path("workflow.txt", "text")
     simulated.path("editor.png", png({"workflow": json.dumps(EDITOR)}))
-    given = flags if "--workflow" in flags else ("--workflow", simulated.path("w.json", LOAD), *flags)
+    given = flags if "--workflow" in flags else ("--workflow", str(simulated.path("w.json", LOAD)), *flags)
     ended = simulated.run(*given, "--reporter", "console")
     assert ended.code == 2, ended.err
     assert text in ended.err
