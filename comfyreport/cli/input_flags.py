@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from comfyreport.inputs.local_files import Given
     from comfyreport.workflow.settings import Settings
 
 FILE_FLAGS = {
@@ -62,6 +63,13 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         batch=arguments.batch,
         model=arguments.model,
     )
+
+
+def given_files(arguments: argparse.Namespace) -> tuple[Given, ...]:
+    """The files for the workflow's loaders."""
+    from comfyreport.inputs.local_files import KINDS, parse_given
+
+    return tuple(parse_given(kind, text) for kind in KINDS for text in getattr(arguments, kind, ()) if text is not None)
 
 
 def files_of(arguments: argparse.Namespace) -> list[tuple[str, str]]:

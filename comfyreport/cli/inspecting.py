@@ -11,7 +11,7 @@ from typing import Any
 from comfyreport.access.credentials import Access
 from comfyreport.access.secret_keys import hide
 from comfyreport.cli.credentials import parse_extra_data, parse_headers
-from comfyreport.cli.input_flags import settings_of
+from comfyreport.cli.input_flags import given_files, settings_of
 from comfyreport.errors import ComfyReportError, UsageError
 from comfyreport.jobs.inspecting import Inspected, inspect_job
 from comfyreport.jobs.job import SIMULATED, Job
@@ -75,7 +75,13 @@ def _job(arguments: Namespace, settings: Settings, extra_data: dict[str, Any]) -
         insecure=arguments.insecure,
         client_cert=arguments.client_cert or "",
     )
-    return Job(server=arguments.server, workflow=arguments.workflow, settings=settings, access=access)
+    return Job(
+        server=arguments.server,
+        workflow=arguments.workflow,
+        settings=settings,
+        files=given_files(arguments),
+        access=access,
+    )
 
 
 def _told_problem(result: Inspected, problem: Problem) -> dict[str, Any]:

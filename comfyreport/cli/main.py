@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from comfyreport.engine.loop import Loop
     from comfyreport.errors import UsageError
     from comfyreport.files import Claims
-    from comfyreport.inputs.local_files import Given
     from comfyreport.jobs.session import Session
 
 EXIT_USAGE = 2
@@ -122,7 +121,7 @@ def _usage(command: str, words: Sequence[str], message: str) -> int:
 def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
     """The files that the flags name, and the error if two flags name one."""
     from comfyreport.access.credentials import certificate_files
-    from comfyreport.cli.input_flags import files_of
+    from comfyreport.cli.input_flags import files_of, given_files
     from comfyreport.jobs.file_claims import claim_files, input_reads
 
     headers = [value[1:] for value in getattr(arguments, "header", ()) if value.startswith("@")]
@@ -136,20 +135,13 @@ def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
         *(("--header", path) for path in dict.fromkeys(headers)),
         *(("--cacert, --client-cert", path) for path in dict.fromkeys(certificates)),
         ("the recording", getattr(arguments, "recording", None)),
-        *input_reads(_files(arguments), getattr(arguments, "workflow", None)),
+        *input_reads(given_files(arguments), getattr(arguments, "workflow", None)),
     ]
     return claim_files(
         [(use, path) for use, path in reads if path],
         output=getattr(arguments, "output", None),
         record=getattr(arguments, "record", None),
     )
-
-
-def _files(arguments: argparse.Namespace) -> tuple[Given, ...]:
-    """The files for the workflow's loaders."""
-    from comfyreport.inputs.local_files import KINDS, parse_given
-
-    return tuple(parse_given(kind, text) for kind in KINDS for text in getattr(arguments, kind, ()) if text is not None)
 
 
 # --- run and replay
@@ -162,7 +154,7 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
 
     from comfyreport.access.credentials import Access
     from comfyreport.cli.credentials import parse_extra_data, parse_headers
-    from comfyreport.cli.input_flags import settings_of
+    from comfyreport.cli.input_flags import given_files, settings_of
     from comfyreport.cli.session_runner import run_session
     from comfyreport.engine.options import RunOptions
     from comfyreport.errors import UsageError
@@ -176,7 +168,7 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
         workflow=None if attach else arguments.workflow,
         prompt_id=arguments.prompt_id if attach else "",
         settings=Settings() if attach else settings_of(arguments),
-        files=_files(arguments),
+        files=given_files(arguments),
         output=arguments.output,
         record=arguments.record,
         options=RunOptions(

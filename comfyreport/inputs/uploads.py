@@ -76,6 +76,16 @@ def plan_uploads(workflow: Workflow, files: Iterable[Given], folder: str) -> Upl
     return Uploads(tuple(placed), tuple(undecided), tuple(literals))
 
 
+def planned(workflow: Workflow, uploads: Uploads) -> Workflow:
+    """The workflow as it is if the server gives each file the name that it has here. Nothing is sent.
+
+    Files whose loader only a server can tell, and paths in the workflow, stay as they are.
+    """
+    return workflow.with_settings(
+        {Target(loader.node, loader.name): Setting(_name(file)) for loader, file in uploads.placed}
+    )
+
+
 def upload(client: Client, workflow: Workflow, uploads: Uploads) -> Workflow:
     """The workflow with the names that the server gives the files, which are sent. Blocks.
 
@@ -150,9 +160,13 @@ def _digest(file: LocalFile) -> bytes:
     return digest.digest()
 
 
+def _name(file: LocalFile) -> str:
+    return safe_name(os.path.basename(file.path))
+
+
 def _send(client: Client, file: LocalFile) -> str:
     """Upload a file; what a loader's input has to be for it."""
-    name = safe_name(os.path.basename(file.path))
+    name = _name(file)
     try:
         with open(file.path, "rb") as opened:
             body = upload_body(opened, os.fstat(opened.fileno()).st_size, name, _FIELDS)

@@ -10,6 +10,7 @@ from comfyreport.access.address import parse_address
 from comfyreport.access.credentials import Access
 from comfyreport.errors import UnreachableError
 from comfyreport.inputs.checking import check_settings, unknown_input
+from comfyreport.inputs.uploads import plan_uploads, planned
 from comfyreport.jobs.job import SIMULATED, Job
 from comfyreport.jobs.workflow import load_workflow
 from comfyreport.net.client import Client
@@ -35,6 +36,9 @@ def inspect_job(job: Job) -> Inspected:
     """
     assert job.workflow is not None
     workflow = load_workflow(job.workflow, job.folder, job.settings)
+    uploads = plan_uploads(workflow, job.files, job.folder)
+    sent = {(loader.node, loader.name) for loader, _ in (*uploads.placed, *uploads.literals)}
+    workflow = planned(workflow, uploads)
     if job.server_text == SIMULATED:
         # It would take anything.
         return _offline(workflow, SIMULATED, UnreachableError("the simulator isn't asked"))
@@ -46,7 +50,7 @@ def inspect_job(job: Job) -> Inspected:
     try:
         info = _declarations(client)
         workflow = check_settings(client, workflow)
-        found = tuple(problems(workflow.graph, info))
+        found = tuple(each for each in problems(workflow.graph, info) if (each.node, each.input_name) not in sent)
         return Inspected(workflow, (*found, *_cycles(workflow)), address.base, None)
     except UnreachableError as error:
         return _offline(workflow, address.base, error)

@@ -190,23 +190,28 @@ def public_config(config: InputConfig, files: list[str] | None) -> InputConfig:
 
 
 def object_info(present: Iterable[str] | None) -> dict[str, Any]:
-    """The answer of `/object_info`, for the declared classes; *present*: the files that are there, None for any."""
+    """The answer of `/object_info`: ComfyUI's classes, without inputs where they aren't declared here.
+
+    :param present: the files that are there, None for any.
+    """
     files = None if present is None else sorted(present)
+    others = dict.fromkeys(sorted(core_classes()), NodeClass({}, (), ""))
+    return {name: _public_class(name, node_class, files) for name, node_class in {**others, **NODE_CLASSES}.items()}
+
+
+def _public_class(name: str, node_class: NodeClass, files: list[str] | None) -> dict[str, Any]:
     return {
-        name: {
-            "input": {"required": {key: public_config(config, files) for key, config in node_class.inputs.items()}},
-            "input_order": {"required": list(node_class.inputs)},
-            "output": list(node_class.outputs),
-            "output_is_list": [False] * len(node_class.outputs),
-            "output_name": list(node_class.outputs),
-            "name": name,
-            "display_name": name,
-            "description": "",
-            "python_module": "nodes",
-            "category": node_class.category,
-            "output_node": is_output(name),
-        }
-        for name, node_class in NODE_CLASSES.items()
+        "input": {"required": {key: public_config(config, files) for key, config in node_class.inputs.items()}},
+        "input_order": {"required": list(node_class.inputs)},
+        "output": list(node_class.outputs),
+        "output_is_list": [False] * len(node_class.outputs),
+        "output_name": list(node_class.outputs),
+        "name": name,
+        "display_name": name,
+        "description": "",
+        "python_module": "nodes",
+        "category": node_class.category,
+        "output_node": is_output(name),
     }
 
 

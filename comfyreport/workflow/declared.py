@@ -24,16 +24,23 @@ _MODEL_FILE = re.compile(r"\.(safetensors|sft|gguf|ckpt|pth?|bin|onnx)$", re.IGN
 
 
 class Declared(NamedTuple):
-    """An input as a class declares it; `choices`: None where any value of the type will do."""
+    """An input as a class declares it; `choices`: None where any value of the type will do.
+
+    `files` are those in the server's input folder, of an input that takes a file that users upload.
+    """
 
     kind: str
     options: Mapping[str, Any]
     choices: tuple[Any, ...] | None
     required: bool
+    files: tuple[Any, ...] | None = None
 
 
 class Problem(NamedTuple):
-    """What of a workflow a server would refuse: `code` is missing_node, missing_model, or of an input."""
+    """What of a workflow a server would refuse.
+
+    `code` is missing_node, missing_model, missing_file, missing_input, bad_link, bad_value or cycle.
+    """
 
     node: str
     input_name: str
@@ -70,14 +77,9 @@ def _declared(spec: Json, *, required: bool) -> Declared | None:
         choices = tuple(listed) if isinstance(listed, list) else None
     if not isinstance(kind, str):
         return None
-    if "remote" in options or any(options.get(name) for name in _UPLOADS):
-        choices = None
-    return Declared(kind, options, choices, required)
-
-
-def is_upload(declared: Declared) -> bool:
-    """Whether the input takes a file that users upload."""
-    return any(bool(declared.options.get(name)) for name in _UPLOADS)
+    if any(options.get(name) for name in _UPLOADS):
+        return Declared(kind, options, None, required, choices)
+    return Declared(kind, options, None if "remote" in options else choices, required)
 
 
 def fitted(text: str | None, value: Any, declared: Declared) -> Any:
@@ -152,10 +154,22 @@ def problems(graph: Graph, info: Json) -> Iterator[Problem]:
                     node_id, name, "bad_link", f"is linked to node {printable(link.node, 40)}, which isn't there"
                 )
                 continue
-            wrong = fault(inputs[name], each)
+            wrong = _missing_file(inputs[name], each) or fault(inputs[name], each)
             if wrong is not None:
                 is_model = each.choices is not None and bool(_MODEL_FILE.search(str(inputs[name])))
-                yield Problem(node_id, name, "missing_model" if is_model else "bad_value", *wrong)
+                code = "missing_file" if each.files is not None else "missing_model" if is_model else "bad_value"
+                yield Problem(node_id, name, code, *wrong)
+
+
+def _missing_file(value: Any, declared: Declared) -> tuple[str, tuple[str, ...]] | None:
+    """What is said of an input file that the server lacks. Its list has those of the folder itself alone."""
+    if declared.files is None or not isinstance(value, str) or value in declared.files:
+        return None
+    if "/" in value or "\\" in value or value.endswith("]"):
+        return None
+    near = tuple(difflib.get_close_matches(value, [str(each) for each in declared.files], 3, 0.6))
+    shown = f"; near is {', '.join(printable(each, _MAX_SHOWN) for each in near)}" if near else ""
+    return f"names {printable(value, _MAX_SHOWN)}, which the server's input folder doesn't have{shown}", near
 
 
 def _is_dynamic(declared: Declared) -> bool:

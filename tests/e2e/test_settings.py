@@ -151,6 +151,15 @@ def test_a_dry_run_prints_the_body_and_submits_nothing(simulated: Driver) -> Non
     assert get(simulated, "/history") == {}
 
 
+def test_a_dry_run_names_files_and_sends_none(simulated: Driver) -> None:
+    (simulated.folder / "mine.png").write_bytes(b"\x89PNG\r\n\x1a\n rest")
+    command = ("run", "--workflow", ROOT / "workflows" / "img2img.json", "--dry-run")
+    ended = plain(simulated, *command, "--image", "mine.png")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["prompt"]["10"]["inputs"]["image"] == "mine.png"
+    assert plain(simulated, *command, "--image", "gone.png").code == 2
+
+
 def test_a_dry_run_without_a_server(driver: Driver) -> None:
     nowhere = {"COMFYREPORT_SERVER": "http://127.0.0.1:1"}
     command = ("run", "--workflow", TXT2IMG, "--dry-run")

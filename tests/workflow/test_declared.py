@@ -86,6 +86,7 @@ def test_what_a_workflow_lacks() -> None:
         "2": {"class_type": "Loader", "inputs": {"name": "c.safetensors"}},
         "3": {"class_type": "KSampler", "inputs": {"model": ["77", 0], "seed": -1, "cfg": 1, "sampler_name": "heun"}},
         "4": {"class_type": "LoadImage", "inputs": {"image": "mine.png"}},
+        "5": {"class_type": "LoadImage", "inputs": {"image": "sub/mine.png"}},
     }
     found = [(each.node, each.input_name, each.code) for each in problems(graph, INFO)]
     assert found == [
@@ -96,6 +97,7 @@ def test_what_a_workflow_lacks() -> None:
         ("3", "scheduler", "missing_input"),
         ("3", "on", "missing_input"),
         ("3", "text", "missing_input"),
+        ("4", "image", "missing_file"),
     ]
     lines = [describe(graph, each) for each in problems(graph, INFO)]
     assert lines[0] == "1 (Loder) the server has no class Loder; near is Loader"
