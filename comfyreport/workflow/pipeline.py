@@ -103,7 +103,10 @@ def seeds_of(node: Mapping[str, Any]) -> list[str]:
 
 
 def _has_prompt(node: Mapping[str, Any]) -> bool:
+    """Whether a node makes what it makes from a text of its own; with a model beside it, the text finds, not makes."""
     inputs = inputs_of(node)
+    if any(re.search(r"model|clip|vae", name.lower()) for name in links_of(node)):
+        return False
     names = {name.lower() for name, value in inputs.items() if isinstance(value, str) or name in links_of(node)}
     return bool(names & {"prompt", "prompt_text", "text_prompt", "positive_prompt"})
 

@@ -235,6 +235,15 @@ def test_partner_nodes_make_the_picture_themselves() -> None:
     assert {name: places(graph, name) for name in NAMES} == expected
 
 
+def test_a_text_that_finds_something_in_a_picture_is_no_prompt() -> None:
+    graph = {
+        "load": node("LoadImage", image="a.png"),
+        "find": node("GroundingDinoSAMSegment", image=["load", 0], sam_model=["m", 0], prompt="a cat", threshold=0.3),
+        "save": node("SaveImage", images=["find", 0]),
+    }
+    assert "no place" in refused(graph, "prompt")
+
+
 def test_a_long_chain_is_quick_and_a_cycle_ends() -> None:
     chain = {str(n): node("ImageBlur", image=[str(n + 1), 0]) for n in range(20_000)}
     graph = pipeline(**chain, save=node("SaveImage", images=["0", 0]))
