@@ -85,6 +85,9 @@ def look_at(given: Given, folder: str) -> LocalFile:
 
 def literal_file(kind: Kind, value: str, folder: str) -> LocalFile | None:
     """The file of this machine that a loader's own value names, if it is one of its kind."""
+    if value.startswith(("\\\\", "//")):
+        # On Windows such a path is another machine's, to which the user's name and a proof of the password would go.
+        return None
     try:
         found = _look(os.path.join(folder, value), printable(value, 4096)) if value else ""
     except (OSError, ValueError):

@@ -13,7 +13,16 @@ from tests.docs.pages import BY_NAME, PAGES, README, ROOT, Page
 from tests.faults.__main__ import parser as faults_parser
 
 # Options of other programs: ComfyUI, pip, mypy, ruff, pytest.
-FOREIGN_OPTIONS = {"--check", "--dist", "--listen", "--no-deps", "--preview-method", "--strict", "--wheel-dir"}
+FOREIGN_OPTIONS = {
+    "--check",
+    "--dist",
+    "--listen",
+    "--max-upload-size",
+    "--no-deps",
+    "--preview-method",
+    "--strict",
+    "--wheel-dir",
+}
 # It scales the waits of tests, and is no promise to users.
 UNTOLD_VARIABLES = {"COMFYREPORT_TIME_SCALE"}
 

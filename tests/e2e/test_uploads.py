@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import requests
 
 from comfyreport.simulator import Simulator
-from tests.e2e.driver import Driver
+from tests.e2e.driver import LIMIT, Driver
+from tests.hostile.server import Hostile, Reply
 from tests.workflow import media
 from tests.workflow.media import EDITOR, GRAPH, png
 
@@ -99,8 +101,8 @@ def test_what_comfyui_made_is_a_workflow(simulated: Driver, kind: str) -> None:
         "png": png,
         "webp": lambda: media.exif("webp"),
         "mp4": lambda: media.video("mp4"),
+        "opus": lambda: media.sound("opus"),
     }
-    made["opus"] = lambda: media.sound("opus")
     simulated.path(f"made.{kind}", made[kind]())
     ended = simulated.run("--workflow", f"made.{kind}")
     assert ended.code == 0, ended.err
@@ -168,6 +170,27 @@ def test_what_can_not_be_used(simulated: Driver, name: str) -> None:
     assert got(simulated, "/history").json() == {}
     assert there(simulated, "a.png") is None
     assert (simulated.folder / "a.png").read_bytes() == png({"x": "a"})
+
+
+def test_a_ctrl_c_while_a_file_is_sent_submits_nothing(driver: Driver) -> None:
+    arrived, released = threading.Event(), threading.Event()
+
+    def upload(name: str) -> Reply:
+        arrived.set()
+        released.wait(LIMIT)
+        return Reply({"name": name, "subfolder": "", "type": "input"})
+
+    driver.path("a.png", png())
+    with Hostile(upload=upload) as server:
+        driver.server = server.url
+        running = driver.begin(LOAD, "--image", "a.png")
+        assert arrived.wait(LIMIT)
+        running.signal()
+        ended = running.end()
+        released.set()
+        assert ended.code == 130
+        assert (ended.result["status"], ended.result["submitted"]) == ("cancelled", "no")
+        assert server.body is None
 
 
 def test_several_loaders_are_listed(simulated: Driver) -> None:

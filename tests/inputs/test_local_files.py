@@ -109,5 +109,6 @@ def test_the_file_that_a_workflow_names(tmp_path: Path) -> None:
     found = literal_file("image", "a.png", str(tmp_path))
     assert found is not None
     assert found.path == str(tmp_path / "a.png")
+    assert literal_file("image", f"/{tmp_path}/a.png", "") is None
     for value in ("b.png", "text.png", "", ".", "a\0b", "x" * 5000):
         assert literal_file("image", value, str(tmp_path)) is None
