@@ -13,7 +13,7 @@ from comfyreport._version import __version__
 if TYPE_CHECKING:
     from comfyreport.access.credentials import Access
     from comfyreport.api import run_generation, wait_for_completion
-    from comfyreport.errors import ReporterError
+    from comfyreport.errors import ReporterError, UsageError
     from comfyreport.events import (
         SCHEMA,
         AnyEvent,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         format_steps,
         percentage,
     )
-    from comfyreport.reporting.hookspecs import hookimpl
+    from comfyreport.reporting.hookspecs import FlagParser, hookimpl
     from comfyreport.reporting.streams import Stream, stderr, stdout
     from comfyreport.text import cell_width, fit, printable
     from comfyreport.timing import Timing
@@ -69,7 +69,7 @@ __getattr__, __dir__ = lazy(
             "wait_for_completion",
         ),
         "comfyreport.jobs.tracker": ("ProgressTracker",),
-        "comfyreport.errors": ("ReporterError",),
+        "comfyreport.errors": ("ReporterError", "UsageError"),
         "comfyreport.events": (
             "SCHEMA",
             "AnyEvent",
@@ -124,7 +124,7 @@ __getattr__, __dir__ = lazy(
             "format_steps",
             "percentage",
         ),
-        "comfyreport.reporting.hookspecs": ("hookimpl",),
+        "comfyreport.reporting.hookspecs": ("FlagParser", "hookimpl"),
         "comfyreport.reporting.streams": (
             "Stream",
             "stderr",
@@ -146,6 +146,7 @@ __all__ = [
     "ConnectionChanged",
     "ErrorInfo",
     "Event",
+    "FlagParser",
     "Heartbeat",
     "Lines",
     "NodeCached",
@@ -173,6 +174,7 @@ __all__ = [
     "StreamStarted",
     "Thinner",
     "Timing",
+    "UsageError",
     "Warning",
     "__version__",
     "bar",

@@ -63,9 +63,12 @@ class Parser(argparse.ArgumentParser):
         raise ArgumentsError(re.sub(r"(?s)ignored explicit argument .*", "it takes no value", message))
 
 
-def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
-    """The arguments of *command*. ArgumentsError names an unknown word rather than a missing flag."""
-    parser = build_parser(command)
+def parse(command: str, words: Sequence[str], parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+    """The arguments of *command*. ArgumentsError names an unknown word rather than a missing flag.
+
+    :param parser: its parser with the flags of plugins; None: there are none.
+    """
+    parser = parser or build_parser(command)
     if command == "run" and words and not words[0].startswith("-"):
         if _lacks_flag(words, words[:1]):
             raise ArgumentsError(_MISSING_FLAG)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from contextlib import AbstractContextManager
 
+    from comfyreport.cli.loaded_plugins import LoadedPlugins
     from comfyreport.engine.loop import Loop
     from comfyreport.errors import UsageError
     from comfyreport.files import Claims
@@ -90,35 +92,66 @@ def _main(argv: Sequence[str] | None, signals: Signals) -> int:
     if command not in _STREAMS:
         signals.restore(raise_pending=True)
     help_text = io.StringIO()
-    try:
-        # argparse says nothing of a stdout that can't be written.
-        with contextlib.redirect_stdout(help_text):
-            arguments = parse(command, words)
-    except ArgumentsError as error:
-        return _usage(command, words, str(error))
-    except SystemExit:
-        return _print(help_text.getvalue().removesuffix("\n"))
-    if getattr(arguments, "dry_run", False):
-        signals.restore(raise_pending=True)
-        return _dry_run(arguments)
-    return _STREAMS[command](arguments, signals) if command in _STREAMS else _OTHERS[command](arguments)
+    with contextlib.ExitStack() as stack:
+        loaded = stack.enter_context(_plugins(command, words, signals)) if _may_name_plugins(command, words) else None
+        try:
+            # argparse says nothing of a stdout that can't be written.
+            with contextlib.redirect_stdout(help_text):
+                arguments = parse(command, words) if loaded is None else loaded.parse()
+        except ArgumentsError as error:
+            return _usage(command, words, str(error), loaded)
+        except SystemExit:
+            # Behind it stdout is as it was.
+            stack.close()
+            return _print(help_text.getvalue().removesuffix("\n")) or _tell_unloaded(loaded)
+        if getattr(arguments, "dry_run", False):
+            signals.restore(raise_pending=True)
+            return _dry_run(arguments, loaded)
+        if command in _STREAMS:
+            return _STREAMS[command](arguments, signals, loaded)
+    return _OTHERS[command](arguments)
 
 
-def _usage(command: str, words: Sequence[str], message: str) -> int:
-    """Report bad flags: as a run that failed where reporters are selected all the same, else on stderr alone."""
+def _may_name_plugins(command: str, words: Sequence[str]) -> bool:
+    """Whether plugins may have to be loaded before *words* can be parsed: they add flags."""
+    named = any(re.match("-p(?!rompt)", word) for word in words) or os.environ.get("COMFYREPORT_PLUGINS")
+    return command in _STREAMS and bool(named) and "--version" not in words
+
+
+def _plugins(command: str, words: Sequence[str], signals: Signals) -> AbstractContextManager[LoadedPlugins | None]:
+    from comfyreport.cli.loaded_plugins import loaded_plugins
+
+    return loaded_plugins(command, words, signals)
+
+
+def _tell_unloaded(loaded: LoadedPlugins | None) -> int:
+    """Tell, behind the help, of a plugin that can't be loaded; the exit code."""
+    error = None if loaded is None else loaded.loading.error
+    return 0 if error is None else _complain(getattr(error, "message", "interrupted"), getattr(error, "hint", ""))
+
+
+def _usage(command: str, words: Sequence[str], message: str, loaded: LoadedPlugins | None) -> int:
+    """Report bad flags: as a run that failed where reporters are selected all the same, else on stderr alone.
+
+    Where a plugin can't be loaded, its flags are missing, and that is told instead.
+    """
+    unloaded = None if loaded is None else loaded.loading.error
     selected = any(word.startswith(("--reporter", "--json", "--quiet")) for word in words)
-    if command not in _STREAMS or not (selected or os.environ.get("COMFYREPORT_REPORTER")):
+    if command not in _STREAMS or not (unloaded or selected or os.environ.get("COMFYREPORT_REPORTER")):
         return _complain(message, f"see comfyreport {command} --help")
     from comfyreport.cli.arguments import parse_reporting
     from comfyreport.cli.session_runner import run_session
     from comfyreport.errors import UsageError
 
-    error = UsageError(message, hint=f"see comfyreport {command} --help")
+    error = unloaded or UsageError(message, hint=f"see comfyreport {command} --help")
     arguments = parse_reporting(words)
-    return run_session(arguments, command, "", error=error, claims=_claims(arguments)[0])
+    claims = _claims(arguments, loaded)[0]
+    return run_session(
+        arguments, command, "", error=error, claims=claims, loading=None if loaded is None else loaded.loading
+    )
 
 
-def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
+def _claims(arguments: argparse.Namespace, loaded: LoadedPlugins | None) -> tuple[Claims, UsageError | None]:
     """The files that the flags name, and the error if two flags name one."""
     from comfyreport.access.credentials import certificate_files
     from comfyreport.cli.input_flags import files_of, given_files
@@ -141,13 +174,14 @@ def _claims(arguments: argparse.Namespace) -> tuple[Claims, UsageError | None]:
         [(use, path) for use, path in reads if path],
         output=getattr(arguments, "output", None),
         record=getattr(arguments, "record", None),
+        claims=None if loaded is None else loaded.claims,
     )
 
 
 # --- run and replay
 
 
-def _run(arguments: argparse.Namespace, signals: Signals) -> int:
+def _run(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins | None) -> int:
     """`run` and `attach`, which differ only in where the prompt comes from."""
     from dataclasses import replace
     from functools import partial
@@ -162,7 +196,7 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
     from comfyreport.workflow.settings import Settings
 
     attach = arguments.command == "attach"
-    claims, error = _claims(arguments)
+    claims, error = _claims(arguments, loaded)
     job = Job(
         server=arguments.server,
         workflow=None if attach else arguments.workflow,
@@ -181,7 +215,7 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
         ),
     )
     try:
-        with _may_block(arguments, job.shown_server, signals):
+        with _may_block(arguments, job.shown_server, signals, loaded):
             access = Access.of(
                 os.environ,
                 headers=parse_headers(arguments.header),
@@ -191,6 +225,8 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
                 client_cert=arguments.client_cert or "",
             )
         job = replace(job, access=access)
+        if loaded is not None:
+            job = replace(job, prepare=loaded.prepare(arguments, job.shown_server))
     except UsageError as raised:
         error = error or raised
 
@@ -204,10 +240,19 @@ def _run(arguments: argparse.Namespace, signals: Signals) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             run_job(session, job, preparing=preparing, on_loop=lambda loop: signals.use(partial(stop, loop)))
 
-    return run_session(arguments, arguments.command, job.shown_server, signals, work=work, error=error, claims=claims)
+    return run_session(
+        arguments,
+        arguments.command,
+        job.shown_server,
+        signals,
+        work=work,
+        error=error,
+        claims=claims,
+        loading=None if loaded is None else loaded.loading,
+    )
 
 
-def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
+def _replay(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins | None) -> int:
     from comfyreport.cli.session_runner import run_session
     from comfyreport.errors import ComfyReportError
     from comfyreport.jobs.replay import Stop, replay
@@ -217,7 +262,7 @@ def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
     recording: Recording | None = None
     error: ComfyReportError | None = None
     try:
-        with _may_block(arguments, "", signals):
+        with _may_block(arguments, "", signals, loaded):
             recording = find_recording(arguments.recording)
     except ComfyReportError as raised:
         error = raised
@@ -229,15 +274,20 @@ def _replay(arguments: argparse.Namespace, signals: Signals) -> int:
         replay(session, recording, speed=arguments.speed, stop=stop)
 
     server = "" if recording is None else recording.server
-    return run_session(arguments, "replay", server, signals, work=work, error=error, claims=_claims(arguments)[0])
+    claims = _claims(arguments, loaded)[0]
+    loading = None if loaded is None else loaded.loading
+    return run_session(arguments, "replay", server, signals, work=work, error=error, claims=claims, loading=loading)
 
 
-def _may_block(arguments: argparse.Namespace, server: str, signals: Signals) -> AbstractContextManager[None]:
+def _may_block(
+    arguments: argparse.Namespace, server: str, signals: Signals, loaded: LoadedPlugins | None
+) -> AbstractContextManager[None]:
     """For what may block before there is a session; one that only tells that it was cancelled takes its place."""
     from comfyreport.cli.session_runner import run_session
 
+    loading = None if loaded is None else loaded.loading
     return signals.may_block(
-        lambda: run_session(arguments, arguments.command, server, signals, error=KeyboardInterrupt())
+        lambda: run_session(arguments, arguments.command, server, signals, error=KeyboardInterrupt(), loading=loading)
     )
 
 
@@ -333,7 +383,11 @@ def _print(text: str) -> int:
     return 0
 
 
-_STREAMS: dict[str, Callable[[argparse.Namespace, Signals], int]] = {"run": _run, "attach": _run, "replay": _replay}
+_STREAMS: dict[str, Callable[[argparse.Namespace, Signals, LoadedPlugins | None], int]] = {
+    "run": _run,
+    "attach": _run,
+    "replay": _replay,
+}
 """The commands that write an event stream, which has an end whenever a signal comes."""
 
 _OTHERS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -15,13 +15,18 @@ FilePath = str | os.PathLike[str]
 
 
 def claim_files(
-    reads: Iterable[tuple[str, FilePath]], *, output: FilePath | None, record: FilePath | None
+    reads: Iterable[tuple[str, FilePath]],
+    *,
+    output: FilePath | None,
+    record: FilePath | None,
+    claims: Claims | None = None,
 ) -> tuple[Claims, UsageError | None]:
     """Claims of a job's files, and the error where two uses are of one file.
 
     :param reads: files that are read, with what for.
+    :param claims: what is claimed already; the job's files are added to it.
     """
-    claims = Claims()
+    claims = claims or Claims()
     error: UsageError | None = None
     for use, path, writes in (
         *((use, path, False) for use, path in reads),

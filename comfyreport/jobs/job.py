@@ -40,7 +40,8 @@ class Job:
     """One run that is asked for: a workflow to submit, or the id of a prompt that was submitted already.
 
     `files` are for the workflow's loaders. `access`: None for what the environment tells. `folder`: the one that
-    relative paths start at, whatever the current folder is later.
+    relative paths start at, whatever the current folder is later. `prepare` changes or refuses the workflow that is to
+    be submitted; it may block.
     """
 
     server: str = ""
@@ -54,6 +55,7 @@ class Job:
     access: Access | None = None
     options: RunOptions = field(default_factory=RunOptions)
     folder: str = field(default_factory=current_folder)
+    prepare: Callable[[Workflow], Workflow] | None = None
 
     @property
     def server_text(self) -> str:
@@ -130,9 +132,17 @@ def run_job(
         return session.results[-1]
 
 
+def workflow_of(job: Job) -> Workflow | None:
+    """The workflow that *job* submits, with what is set in it, as it is prepared. Raises UsageError or WorkflowError."""
+    if job.workflow is None:
+        return None
+    workflow = load_workflow(job.workflow, job.folder, job.settings)
+    return workflow if job.prepare is None else job.prepare(workflow)
+
+
 def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
     """All that may block before there is a loop."""
-    workflow = None if job.workflow is None else load_workflow(job.workflow, job.folder, job.settings)
+    workflow = workflow_of(job)
     access = _access(job, workflow)
     uploads = Uploads() if workflow is None else plan_uploads(workflow, job.files, job.folder)
     target = _target(session, job, workflow, stack)

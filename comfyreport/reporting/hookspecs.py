@@ -1,7 +1,8 @@
 """The hooks: one for each event type, `comfyreport_event` for all of them, the tick, and the close.
 
 A reporter implements any of them with `hookimpl` and names only the arguments that it wants. Hooks are
-notifications: nothing is returned, and wrappers are refused. They are called from one thread, one at a time, in the
+notifications: nothing is returned, and wrappers are refused. (The last two, which belong to plugins of `-p`, are none.)
+They are called from one thread, one at a time, in the
 order of the events; among reporters in the order of the command line, but those marked `tryfirst` before and those
 marked `trylast` behind the others. What they are given is read-only. A reporter that raises is switched off and named
 on stderr; the run and the other reporters go on.
@@ -19,16 +20,21 @@ what follows it is absent if the run ended before; `run_finished` is told exactl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping
+
     from comfyreport import events as ev
     from comfyreport.events import RunView
 
 PROJECT = "comfyreport"
 PREFIX = f"{PROJECT}_"
+PLUGIN_HOOKS = frozenset((f"{PREFIX}addoption", f"{PREFIX}prepare"))
+"""They are for plugins of `-p` alone: a reporter is chosen when the command line is parsed, and changes no run."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -210,6 +216,32 @@ def comfyreport_tick(elapsed: float, run: RunView) -> None:
 @hookspec
 def comfyreport_close() -> None:
     """The end: flush and close. Called once; it has 5 seconds.
+
+    .. versionadded:: 0.1
+    """
+
+
+# --- before there is a run, for plugins of -p alone
+
+
+class FlagParser(Protocol):
+    """What a plugin adds its flags to."""
+
+    def add_argument(self, *flags: str, **settings: Any) -> None:
+        """Add a flag, with the arguments of `argparse`'s method of that name."""
+
+
+@hookspec
+def comfyreport_addoption(parser: FlagParser) -> None:
+    """The command line is about to be parsed: `parser.add_argument` adds a flag of the plugin's own.
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def comfyreport_prepare(workflow: dict[str, Any], options: Namespace) -> Mapping[str, Any] | None:
+    """The workflow is about to be submitted: change it in place, or return another. `UsageError` refuses it.
 
     .. versionadded:: 0.1
     """

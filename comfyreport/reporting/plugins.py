@@ -13,7 +13,7 @@ from typing import Any
 from comfyreport.errors import ComfyReportError, ReporterError, one_line
 from comfyreport.files import Claims
 from comfyreport.reporting.destinations import Destinations, StandardStreams as StandardStreams, kind_of
-from comfyreport.reporting.hookspecs import PREFIX
+from comfyreport.reporting.hookspecs import PLUGIN_HOOKS, PREFIX
 from comfyreport.reporting.installed import Installed, entry_points, load
 from comfyreport.reporting.signature import arguments, parse_spec, signature_of, split_name
 from comfyreport.reporting.streams import Stream
@@ -92,14 +92,21 @@ class Plugins:
         name, rest = split_name(spec)
         if name in self.blocked:
             return _nothing
-        return self._plan(self._find(name), name, spec, rest)
+        return self._plan(self._find(name), name, spec, rest, self._register_reporter)
 
-    def _plan(self, installed: Installed, name: str, spec: str, rest: str) -> Callable[[], None]:
+    def _plan(
+        self,
+        installed: Installed,
+        name: str,
+        spec: str,
+        rest: str,
+        register_it: Callable[[str, object, str, Stream | None], None],
+    ) -> Callable[[], None]:
         value = load(installed)
         if isinstance(value, ModuleType):
             if rest:
                 raise ReporterError(f"reporter {name} takes no destination and no options", hint=f"--reporter {name}")
-            return lambda: self._register(name, value, installed.package, None)
+            return lambda: register_it(name, value, installed.package, None)
         if not callable(value):
             raise ReporterError(
                 f"reporter {name}: {installed.point.value} is neither a module nor a factory",
@@ -117,7 +124,7 @@ class Plugins:
             stream, destination = opened
             try:
                 built = _build(value, name, destination, options, kind_of(signature))
-                self._register(name, built, installed.package, stream)
+                register_it(name, built, installed.package, stream)
             except BaseException:
                 if stream is not None:
                     with contextlib.suppress(OSError, ValueError):
@@ -131,7 +138,7 @@ class Plugins:
         if inspect.isclass(plugin):
             raise ReporterError(f"{plugin.__name__} is a class", hint=f"give an object: {plugin.__name__}()")
         label = name or getattr(plugin, "__name__", None) or type(plugin).__name__
-        self._register(str(label), plugin, "", None)
+        self._register_reporter(str(label), plugin, "", None)
 
     def add_plugin(self, name: str) -> None:
         """Load a plugin that is no reporter, by its entry point's name or its module's."""
@@ -143,7 +150,7 @@ class Plugins:
             return _nothing
         installed = entry_points().get(name)
         if installed is not None:
-            return self._plan(installed, name, name, "")
+            return self._plan(installed, name, name, "", self._register)
         try:
             module = importlib.import_module(name)
         except KeyboardInterrupt:
@@ -174,6 +181,16 @@ class Plugins:
         label = self._label(name)
         hooks = register(self.manager, plugin, label)
         self.reporters.append(Reporter(label, plugin, hooks, package, stream))
+
+    def _register_reporter(self, name: str, plugin: object, package: str, stream: Stream | None) -> None:
+        self._register(name, plugin, package, stream)
+        hook = min(PLUGIN_HOOKS & self.reporters[-1].hooks.keys(), default="")
+        if hook:
+            self.manager.unregister(self.reporters.pop().plugin)
+            raise ReporterError(
+                f"reporter {name}: {hook} is a hook of plugins, so it would never be called",
+                hint=f"load it with -p {name}, or leave that hook out",
+            )
 
     def _label(self, name: str) -> str:
         # Of one whose registering was interrupted too.

@@ -153,4 +153,7 @@ def _reason(error: pluggy.PluginValidationError) -> str:
 
 
 def _arguments_hint() -> str:
-    return "event hooks take event and run, comfyreport_tick takes elapsed and run, comfyreport_close takes nothing"
+    return (
+        "event hooks take event and run, comfyreport_tick takes elapsed and run, comfyreport_close takes nothing, "
+        "comfyreport_addoption takes parser, comfyreport_prepare takes workflow and options"
+    )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from comfyreport import events as ev
 from comfyreport.reporting.delivery import Delivery
-from comfyreport.reporting.hookspecs import hookimpl
+from comfyreport.reporting.hookspecs import PLUGIN_HOOKS, hookimpl
 from comfyreport.reporting.plugins import Plugins, Reporter
 from comfyreport.reporting.validation import HOOKS
 from comfyreport.timing import Timing
@@ -61,8 +61,15 @@ def _method(hook: str) -> Callable[..., None]:
     return hookimpl(own.get(hook, event))
 
 
+DELIVERED = HOOKS - PLUGIN_HOOKS
+"""The hooks that the delivery calls."""
+
+
 def spy(
-    name: str, hook_calls: list[HookCall], hooks: Iterable[str] = HOOKS, act: Callable[[str, Any], object] | None = None
+    name: str,
+    hook_calls: list[HookCall],
+    hooks: Iterable[str] = DELIVERED,
+    act: Callable[[str, Any], object] | None = None,
 ) -> Spy:
     """A reporter that implements *hooks* and notes their calls."""
     kind = type("Spy", (Spy,), {hook: _method(hook) for hook in hooks})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from argparse import Namespace
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, get_type_hints
 
 import pluggy
@@ -14,26 +15,33 @@ from comfyreport import events as ev
 from comfyreport.errors import ReporterError
 from comfyreport.events import RunView
 from comfyreport.reporting import hookspecs
-from comfyreport.reporting.hookspecs import PREFIX, hookimpl
+from comfyreport.reporting.hookspecs import PLUGIN_HOOKS, PREFIX, hookimpl
 from comfyreport.reporting.validation import HOOKS, Manager, register
 
 # --- the contract
 
 
-def test_there_is_a_hook_for_each_event_type_and_three_more() -> None:
-    assert {f"{PREFIX}{name}" for name in (*ev.EVENT_TYPES, "event", "tick", "close")} == HOOKS
+def test_there_is_a_hook_for_each_event_type_and_five_more() -> None:
+    assert {f"{PREFIX}{name}" for name in (*ev.EVENT_TYPES, "event", "tick", "close")} == HOOKS - PLUGIN_HOOKS
+    assert {f"{PREFIX}{name}" for name in ("addoption", "prepare")} == PLUGIN_HOOKS
 
 
 @pytest.mark.parametrize("name", sorted(HOOKS))
 def test_each_hook_tells_its_arguments_and_its_version(name: str) -> None:
     hook = getattr(hookspecs, name)
-    wanted = {"comfyreport_tick": ["elapsed", "run"], "comfyreport_close": []}.get(name, ["event", "run"])
+    wanted = {
+        "comfyreport_tick": ["elapsed", "run"],
+        "comfyreport_close": [],
+        "comfyreport_addoption": ["parser"],
+        "comfyreport_prepare": ["workflow", "options"],
+    }.get(name, ["event", "run"])
     assert list(inspect.signature(hook).parameters) == wanted
     doc = inspect.getdoc(hook)
     assert doc is not None
     assert ".. versionadded::" in doc
-    hints = get_type_hints(hook, {**vars(hookspecs), "ev": ev, "RunView": RunView})
-    assert hints["return"] is type(None)
+    names = {"ev": ev, "RunView": RunView, "Mapping": Mapping, "Namespace": Namespace}
+    hints = get_type_hints(hook, {**vars(hookspecs), **names})
+    assert hints["return"] == (Mapping[str, Any] | None if name == "comfyreport_prepare" else type(None))
     kind = ev.EVENT_TYPES.get(name.removeprefix(PREFIX))
     if kind is not None:
         assert hints["event"] is kind

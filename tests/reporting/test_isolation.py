@@ -13,10 +13,10 @@ import pytest
 from comfyreport import events as ev
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.reporting.streams import Stream
-from comfyreport.reporting.validation import HOOKS
 from tests.packages import Packages, make_plugins
 from tests.reporting.deliveries import (
     CLOSE,
+    DELIVERED,
     EVENT,
     QUICK,
     HookCall,
@@ -42,7 +42,7 @@ def threads_are_gone() -> bool:
 @pytest.mark.parametrize(
     "error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, MemoryError]
 )
-@pytest.mark.parametrize("hook", sorted(HOOKS))
+@pytest.mark.parametrize("hook", sorted(DELIVERED))
 def test_a_reporter_that_raises_is_switched_off_and_named_and_the_others_go_on(
     hook: str, error: type[BaseException]
 ) -> None:

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from comfyreport import events as ev
-from comfyreport.reporting.validation import HOOKS
 from tests.reporting.deliveries import (
     CLOSE,
+    DELIVERED,
     EVENT,
     QUICK,
     TIMEOUT,
@@ -33,7 +33,7 @@ def threads_are_gone() -> bool:
     return not delivery_threads()
 
 
-@pytest.mark.parametrize("hook", sorted(HOOKS - {"comfyreport_tick", CLOSE}))
+@pytest.mark.parametrize("hook", sorted(DELIVERED - {"comfyreport_tick", CLOSE}))
 def test_a_stuck_reporter_is_abandoned_in_the_middle_of_an_event(hook: str) -> None:
     hook_calls: list[HookCall] = []
     events = one_of_each()
