@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 from comfyreport import events as ev
 from comfyreport.errors import ComfyReportError, one_line
 from comfyreport.recording.shipped import recordings, stream_of
+from comfyreport.reporting.hookspecs import PLUGIN_HOOKS
 from comfyreport.reporting.signature import signature_of
 from comfyreport.testing.harness import FakeStream, Harness, destination_argument, is_factory
+from comfyreport.testing.preparing import faults as plugin_faults
 from comfyreport.testing.samples import each_type, sample_streams
 from comfyreport.timing import Timing
 
@@ -115,21 +117,29 @@ class _Subject:
         return Harness(self._reporter(*arguments, **self._options), self.name), lambda: ""
 
 
-def conforms(reporter: Any, *, destination: str | os.PathLike[str] | None = None, **options: Any) -> None:
+def conforms(
+    reporter: Any,
+    *,
+    destination: str | os.PathLike[str] | None = None,
+    flags: Sequence[str] = (),
+    **options: Any,
+) -> None:
     """Try *reporter* in every situation; ConformanceError, with everything that is wrong, if something is.
 
     It gets the sample streams (an event of each type, odd and hostile values, types of a newer version, a run that
-    ends at once, hundreds of nodes side by side) and all recordings that ship, on output streams of several kinds.
+    ends at once, hundreds of nodes side by side) and all recordings that ship, on output streams of several kinds. One
+    that prepares workflows gets some as well, as they are and odd ones; to refuse them is no fault.
 
     :param reporter: its factory, as the entry point names it; or a module or an object, of which less can be tried.
     :param destination: what a factory with `url` gets: a place that answers.
+    :param flags: a plugin's own flags, as on the command line.
     :param options: the factory's options, as values of Python; TypeError where they don't fit its signature.
     """
     __tracebackhide__ = True
     subject = _Subject(reporter, destination, options)
     places: dict[str, list[str]] = {}
     try:
-        for fault in _check(subject):
+        for fault in (*_check(subject), *_check_plugin_hooks(subject, flags)):
             places.setdefault(fault.what, []).append(fault.where)
     finally:
         subject.clean()
@@ -165,6 +175,21 @@ def _check(subject: _Subject) -> Iterator[_Fault]:
             yield from _check_repeatability(subject, each_type())
         if subject.destination_kind == "stream":
             yield from _check_full_disk(subject, each_type())
+
+
+def _check_plugin_hooks(subject: _Subject, flags: Sequence[str]) -> Iterator[_Fault]:
+    """What only plugins of `-p` have: flags, and workflows that they prepare."""
+    found: list[tuple[str, str]] | None = None
+    with _captured_standard_streams() as written_streams, contextlib.suppress(Exception):
+        # What its factory or its close raises has been reported above.
+        harness = subject.make(FakeStream())[0]
+        if PLUGIN_HOOKS & harness.hooks.keys():
+            found = list(plugin_faults(harness.hooks, subject.name, flags))
+        harness.call_hook("close")
+    if found is not None:
+        yield from (_Fault(what, where) for what, where in found)
+        written = "flags and workflows"
+        yield from (_Fault(f"it writes to {each}, which isn't its own", written) for each in written_streams())
 
 
 @functools.cache

@@ -48,6 +48,8 @@ SAID = {
         "times=3": "\a\a\asuccess after ",
         "ls dist": "comfyreport_bell-0.1.0-py3-none-any.whl",
         "print(result.status": "success 20 steps",
+        "-p wildcards -p cost_guard": "--most-work N",
+        "test_wildcards.py": "1 passed",
     },
 }
 # Likewise: the files that it must have left.

@@ -23,6 +23,8 @@ FOREIGN_OPTIONS = {
     "--strict",
     "--wheel-dir",
 }
+# Those of the plugins that the author's guide shows.
+EXAMPLE_OPTIONS = {"--most-work", "--wildcard-seed", "--wildcards"}
 # It scales the waits of tests, and is no promise to users.
 UNTOLD_VARIABLES = {"COMFYREPORT_TIME_SCALE"}
 
@@ -79,7 +81,7 @@ def test_contents_name_all_headings(page: Page) -> None:
 
 @each_page
 def test_options_exist(page: Page) -> None:
-    known = {*own_options(), *FOREIGN_OPTIONS}
+    known = {*own_options(), *FOREIGN_OPTIONS, *EXAMPLE_OPTIONS}
     known |= options(benchmarks_parser().format_help()) | options(faults_parser().format_help())
     assert options(page.text) <= known
 
@@ -87,7 +89,7 @@ def test_options_exist(page: Page) -> None:
 def test_each_option_is_told_of() -> None:
     told = options("\n".join(page.text for page in PAGES))
     assert set(own_options()) <= told
-    assert told >= FOREIGN_OPTIONS
+    assert told >= FOREIGN_OPTIONS | EXAMPLE_OPTIONS
 
 
 @each_page
