@@ -58,6 +58,12 @@ class UnreachableError(ComfyReportError):
         self.sent = sent
 
 
+class RejectedError(ComfyReportError):
+    """The server would refuse the workflow (exit code 4)."""
+
+    code = "rejected"
+
+
 class MachineLimitError(ComfyReportError):
     """The machine gives this process no file, thread or memory any more (exit code 70)."""
 

@@ -1,12 +1,26 @@
-"""The flags that hold credentials: `--header` and `--extra-data`."""
+"""The flags that hold credentials: `--header`, `--extra-data`, and certificates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from comfyreport.access.credentials import HEADER_HINT, check_header
+from comfyreport.access.credentials import HEADER_HINT, Access, check_header
 from comfyreport.errors import UsageError
+
+
+def access_of(arguments: Namespace, extra_data: Mapping[str, str]) -> Access:
+    """How the flags and the environment say that one gets in. Reads files. Raises UsageError."""
+    return Access.of(
+        os.environ,
+        headers=parse_headers(arguments.header),
+        extra_data=extra_data,
+        cacert=arguments.cacert or "",
+        insecure=arguments.insecure,
+        client_cert=arguments.client_cert or "",
+    )
 
 
 def parse_headers(values: Iterable[str]) -> dict[str, str]:

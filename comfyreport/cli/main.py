@@ -186,8 +186,7 @@ def _run(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins 
     from dataclasses import replace
     from functools import partial
 
-    from comfyreport.access.credentials import Access
-    from comfyreport.cli.credentials import parse_extra_data, parse_headers
+    from comfyreport.cli.credentials import access_of, parse_extra_data
     from comfyreport.cli.input_flags import given_files, settings_of
     from comfyreport.cli.session_runner import run_session
     from comfyreport.engine.options import RunOptions
@@ -216,14 +215,7 @@ def _run(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins 
     )
     try:
         with _may_block(arguments, job.shown_server, signals, loaded):
-            access = Access.of(
-                os.environ,
-                headers=parse_headers(arguments.header),
-                extra_data={} if attach else parse_extra_data(arguments.extra_data),
-                cacert=arguments.cacert or "",
-                insecure=arguments.insecure,
-                client_cert=arguments.client_cert or "",
-            )
+            access = access_of(arguments, {} if attach else parse_extra_data(arguments.extra_data))
         job = replace(job, access=access)
         if loaded is not None:
             job = replace(job, prepare=loaded.prepare(arguments, job.shown_server))
@@ -295,8 +287,8 @@ def _may_block(
 
 
 def _reporters(arguments: argparse.Namespace) -> int:
-    from comfyreport.cli.listing import list_reporters
     from comfyreport.errors import ReporterError
+    from comfyreport.listings.reporters import list_reporters
 
     try:
         text = list_reporters(arguments.name, as_json=arguments.json)
@@ -311,10 +303,13 @@ def _inspect(arguments: argparse.Namespace) -> int:
     return _told(lambda: inspect_workflow(arguments))
 
 
-def _dry_run(arguments: argparse.Namespace) -> int:
+def _dry_run(arguments: argparse.Namespace, loaded: LoadedPlugins | None) -> int:
     from comfyreport.cli.inspecting import dry_run
 
-    return _told(lambda: dry_run(arguments))
+    if loaded is None:
+        return _told(lambda: dry_run(arguments))
+    _tell_unloaded(loaded)
+    return EXIT_USAGE if loaded.loading.error else _told(lambda: dry_run(arguments, loaded.prepare(arguments, "")))
 
 
 def _told(find: Callable[[], str]) -> int:

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from comfyreport.cli.loading import Loading, opened
 from comfyreport.cli.process import FINAL_WRITE_SECONDS, redirect_stray_output
-from comfyreport.cli.results import print_results
 from comfyreport.cli.signals import Signals
 from comfyreport.files import Claims
 from comfyreport.jobs.session import Session
+from comfyreport.listings.results import print_results
 from comfyreport.reporting.streams import Terminals
 from comfyreport.text import printable, says_no
 from comfyreport.timing import Timing

@@ -11,8 +11,7 @@ from comfyreport.access.credentials import Access
 from comfyreport.errors import UnreachableError
 from comfyreport.inputs.checking import check_settings, unknown_input
 from comfyreport.inputs.uploads import plan_uploads, planned
-from comfyreport.jobs.job import SIMULATED, Job
-from comfyreport.jobs.workflow import load_workflow
+from comfyreport.jobs.job import SIMULATED, Job, workflow_of
 from comfyreport.net.client import Client
 from comfyreport.protocol.messages import Json
 from comfyreport.timing import Timing
@@ -34,8 +33,8 @@ def inspect_job(job: Job) -> Inspected:
 
     Raises UsageError or WorkflowError.
     """
-    assert job.workflow is not None
-    workflow = load_workflow(job.workflow, job.folder, job.settings)
+    workflow = workflow_of(job)
+    assert workflow is not None
     uploads = plan_uploads(workflow, job.files, job.folder)
     sent = {(loader.node, loader.name) for loader, _ in (*uploads.placed, *uploads.literals)}
     workflow = planned(workflow, uploads)

@@ -133,7 +133,7 @@ def run_job(
 
 
 def workflow_of(job: Job) -> Workflow | None:
-    """The workflow that *job* submits, with what is set in it, as it is prepared. Raises UsageError or WorkflowError."""
+    """The workflow that *job* submits, with what is set in it, prepared. Raises UsageError or WorkflowError."""
     if job.workflow is None:
         return None
     workflow = load_workflow(job.workflow, job.folder, job.settings)

@@ -13,6 +13,7 @@ from comfyreport.reporting.hookspecs import PREFIX
 from comfyreport.reporting.plugins import Reporter
 from comfyreport.reporting.validation import Hook
 from comfyreport.workflow.files import Workflow, from_mapping
+from comfyreport.workflow.graph import inputs_of
 from comfyreport.workflow.wrapping import Wrapping
 
 PREPARE_HOOK = f"{PREFIX}prepare"
@@ -69,7 +70,14 @@ def call_prepare(hook: Hook, plugin: str, workflow: Workflow, options: Options) 
             f"plugin {plugin}: {PREPARE_HOOK} raised {one_line(error)}",
             hint="nothing was submitted; repair that plugin, or leave it out",
         ) from error
-    return replace(workflow, graph=_checked(graph if returned is None else returned, plugin))
+    checked = _checked(graph if returned is None else returned, plugin)
+    # What was set counts where it still stands.
+    settings = {
+        target: setting
+        for target, setting in workflow.settings.items()
+        if target.node in checked and inputs_of(checked[target.node]).get(target.name) == setting.value
+    }
+    return replace(workflow, graph=checked, settings=settings)
 
 
 def _checked(graph: Any, plugin: str) -> dict[str, dict[str, Any]]:

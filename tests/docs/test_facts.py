@@ -13,9 +13,9 @@ from comfyreport_jsonl import jsonl
 
 from comfyreport import NodeProgress, NodeRef, ProgressTracker, run_generation, to_line, wait_for_completion
 from comfyreport.access.address import parse_address
-from comfyreport.cli.listing import describe
 from comfyreport.events import EXIT_CODES, EXIT_REPORTER_FAILED
 from comfyreport.events.schema import json_schema
+from comfyreport.listings.reporters import describe
 from comfyreport.simulator import Simulator
 from comfyreport.testing import play
 from tests.docs.pages import BLOCKS, BY_NAME, Block, quoted

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from comfyreport.cli.listing import describe, list_reporters
 from comfyreport.errors import ReporterError
+from comfyreport.listings.reporters import describe, list_reporters
 from tests.packages import BROKEN_MODULES, Packages, bell
 
 
