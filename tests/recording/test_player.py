@@ -248,3 +248,28 @@ def test_binary_frames_are_played() -> None:
         {"dir": "in", "kind": "ws-text", "sock": "A", "text": text("status", status={})},
     ]
     assert described(played(*frames))[-4:] == ["node_started 8", "node_text 8", "node_preview 8", "run_finished"]
+
+
+def test_an_upload_is_no_submission() -> None:
+    """What happens between the two has no prompt yet."""
+    upload = {"kind": "http", "method": "POST", "path": "/upload/image"}
+    prompt = {"kind": "http", "method": "POST", "path": "/prompt"}
+    body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "client_id": "me", "prompt_id": "p"}
+    opened = {"dir": "out", "kind": "ws-open", "path": "/ws?clientId=me", "sock": "A"}
+    records = [
+        opened,
+        {**upload, "dir": "out", "request": {"image": {"filename": "a.png", "bytes": 3}}},
+        {**upload, "dir": "in", "status": 200, "response": {"name": "a.png", "subfolder": "", "type": "input"}},
+        {"dir": "in", "kind": "ws-close", "sock": "A"},
+        {**opened, "sock": "B"},
+        {**prompt, "dir": "out", "request": body},
+        {**prompt, "dir": "in", "status": 200, "response": {"prompt_id": "p", "number": 1, "node_errors": {}}},
+    ]
+    events = list(Player(Recording(tuple(records))).events())
+    changes = [event for event in events if isinstance(event, ev.ConnectionChanged)]
+    assert [(event.state, event.prompt_id) for event in changes] == [
+        ("connected", None),
+        ("lost", None),
+        ("restored", None),
+    ]
+    assert [event.prompt_id for event in events if isinstance(event, ev.RunQueued)] == ["p"]
