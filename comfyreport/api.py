@@ -80,33 +80,16 @@ def run_generation(
     :raises ReporterError: if a reporter can't be loaded or used as it is given.
     """
     options = RunOptions(timeout=timeout, expect_outputs=expect_outputs)
-    given: dict[Kind, InputFiles | None] = {"image": image, "mask": mask, "video": video, "audio": audio}
-    files = tuple(each for kind, value in given.items() for each in _given(kind, value))
+    files = _given({"image": image, "mask": mask, "video": video, "audio": audio})
+    settings = Settings(
+        prompt=prompt, negative=negative, seed=seed, steps=steps, size=size, batch=batch, model=model,
+        inputs=inputs or {},
+    )  # fmt: skip
     job = Job(
-        server=server,
-        workflow=workflow,
-        settings=Settings(
-            prompt=prompt,
-            negative=negative,
-            seed=seed,
-            steps=steps,
-            size=size,
-            batch=batch,
-            model=model,
-            inputs=inputs or {},
-        ),
-        files=files,
-        output=output,
-        record=record,
-        access=access,
+        server=server, workflow=workflow, settings=settings, files=files, output=output, record=record, access=access,
         options=options,
-    )
-    certificates = [] if access is None else [access.cacert, *certificate_files(access.client_cert)]
-    reads: list[tuple[str, str | os.PathLike[str]]] = [("access", path) for path in dict.fromkeys(certificates) if path]
-    file = None if isinstance(workflow, Mapping) else workflow
-    reads += [] if file is None else [("--workflow", file)]
-    reads += input_reads(files, file)
-    claimed = claim_files(reads, output=output, record=record)
+    )  # fmt: skip
+    claimed = claim_files(_reads(access, workflow, files), output=output, record=record)
     return _run("run", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
 
 
@@ -134,13 +117,26 @@ def wait_for_completion(
     return _run("attach", job, reporters, timing, quiet=quiet, json_progress=json_progress)
 
 
-def _given(kind: Kind, value: InputFiles | None) -> list[Given]:
-    if value is None:
-        return []
-    if isinstance(value, str):
-        return [parse_given(kind, value)]
-    nodes = value if isinstance(value, Mapping) else {"": value}
-    return [Given(kind, node, os.fspath(path), os.fspath(path)) for node, path in nodes.items()]
+def _given(values: Mapping[Kind, InputFiles | None]) -> tuple[Given, ...]:
+    """The files for loaders, each for a node."""
+    given: list[Given] = []
+    for kind, value in values.items():
+        if isinstance(value, str):
+            given.append(parse_given(kind, value))
+        elif value is not None:
+            nodes = value if isinstance(value, Mapping) else {"": value}
+            given += [Given(kind, node, os.fspath(path), os.fspath(path)) for node, path in nodes.items()]
+    return tuple(given)
+
+
+def _reads(
+    access: Access | None, workflow: str | os.PathLike[str] | Mapping[str, Any], files: tuple[Given, ...]
+) -> list[tuple[str, str | os.PathLike[str]]]:
+    """The files that a run reads, with what for."""
+    certificates = [] if access is None else [access.cacert, *certificate_files(access.client_cert)]
+    reads: list[tuple[str, str | os.PathLike[str]]] = [("access", path) for path in dict.fromkeys(certificates) if path]
+    file = None if isinstance(workflow, Mapping) else workflow
+    return reads + ([] if file is None else [("--workflow", file)]) + input_reads(files, file)
 
 
 def _run(

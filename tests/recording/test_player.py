@@ -256,7 +256,7 @@ def test_an_upload_is_no_submission() -> None:
     prompt = {"kind": "http", "method": "POST", "path": "/prompt"}
     body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "client_id": "me", "prompt_id": "p"}
     opened = {"dir": "out", "kind": "ws-open", "path": "/ws?clientId=me", "sock": "A"}
-    records = [
+    records: list[dict[str, Any]] = [
         opened,
         {**upload, "dir": "out", "request": {"image": {"filename": "a.png", "bytes": 3}}},
         {**upload, "dir": "in", "status": 200, "response": {"name": "a.png", "subfolder": "", "type": "input"}},
