@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -114,7 +113,7 @@ def _main(argv: Sequence[str] | None, signals: Signals) -> int:
 
 def _may_name_plugins(command: str, words: Sequence[str]) -> bool:
     """Whether plugins may have to be loaded before *words* can be parsed: they add flags."""
-    named = any(re.match("-p(?!rompt)", word) for word in words) or os.environ.get("COMFYREPORT_PLUGINS")
+    named = any(word.startswith("-p") for word in words) or os.environ.get("COMFYREPORT_PLUGINS")
     return command in _STREAMS and bool(named) and "--version" not in words
 
 

@@ -121,11 +121,12 @@ def _converter(convert: Callable[[str], Any], plugin: str) -> Callable[[str], An
     def converted(text: str) -> Any:
         try:
             return convert(text)
-        except (argparse.ArgumentTypeError, TypeError, ValueError):
+        except (argparse.ArgumentTypeError, KeyboardInterrupt, TypeError, ValueError):
             raise
         except ComfyReportError as error:
             raise argparse.ArgumentTypeError(str(error.message)) from error
-        except Exception as error:
+        except BaseException as error:
+            # A SystemExit would be taken for that of --help.
             raise argparse.ArgumentTypeError(f"plugin {plugin} can't read it: {one_line(error)}") from error
 
     # argparse names it where it refuses a value.

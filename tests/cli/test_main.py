@@ -14,6 +14,7 @@ from comfyreport.cli.arguments import COMMANDS
 from comfyreport.cli.main import main
 from comfyreport.events import EXIT_CODES
 from comfyreport.jobs.replay import Stop
+from tests.packages import Packages
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "sd15-txt2img.json"
 LIMIT = 60.0
@@ -142,3 +143,55 @@ def test_a_wish_to_stop_ends_a_wait() -> None:
     assert stop.is_set
     stop.wait(1e300)
     assert time.monotonic() - began < LIMIT
+
+
+# --- plugins, which are loaded before the arguments are parsed
+
+PLUGIN = """
+from comfyreport import UsageError, hookimpl
+
+@hookimpl
+def comfyreport_addoption(parser):
+    parser.add_argument("--limit", type=int, default=9)
+
+@hookimpl
+def comfyreport_prepare(workflow, options):
+    if len(workflow) > options.limit:
+        raise UsageError(f"more than {options.limit} nodes")
+    del workflow["7"]["inputs"]["filename_prefix"]
+"""
+
+
+@pytest.fixture
+def guest(packages: Packages) -> str:
+    """A plugin that refuses large workflows."""
+    return packages.add("guest", PLUGIN, {})
+
+
+def test_a_plugin_has_a_flag_and_refuses(capfd: pytest.CaptureFixture[str], guest: str) -> None:
+    code, out, err = run(capfd, "--workflow", WORKFLOW, "--server", "sim", "-p", guest, "--limit", "3")
+    assert (code, out, err) == (2, "", "[ERROR] more than 3 nodes\n  Hint: see comfyreport --help\n")
+
+
+def test_a_wrong_value_of_a_plugins_flag(capfd: pytest.CaptureFixture[str], guest: str) -> None:
+    code, out, err = run(capfd, "--workflow", WORKFLOW, f"-p{guest}", "--limit", "x")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[0] == "comfyreport: error: argument --limit: invalid int value: 'x'"
+    code, out, err = run(capfd, "--workflow", WORKFLOW, "-p", guest, "--limit", "x", "--json-progress")
+    assert (code, json.loads(out.splitlines()[1])["error"]["message"]) == (
+        2,
+        "argument --limit: invalid int value: 'x'",
+    )
+
+
+def test_the_help_has_a_plugins_flags_on_stdout(capfd: pytest.CaptureFixture[str], guest: str) -> None:
+    code, out, err = run(capfd, "--help", "-p", guest)
+    assert (code, err) == (0, "")
+    assert "plugin guest:\n  --limit LIMIT" in out
+    assert run(capfd, "--version", "-p", guest) == (0, f"comfyreport {__version__}\n", "")
+
+
+def test_a_blocked_plugin_adds_no_flag(capfd: pytest.CaptureFixture[str], guest: str) -> None:
+    code, _, err = run(capfd, "--workflow", WORKFLOW, "-p", guest, "-p", f"no:{guest}", "--limit", "3")
+    assert code == 2
+    assert "unrecognized arguments: --limit" in err

@@ -107,14 +107,15 @@ def test_a_hook_that_raises_is_named(error: BaseException) -> None:
     assert message == f"plugin bad: comfyreport_addoption raised {type(error).__name__}: what"
 
 
-def test_what_a_type_raises_is_a_usage_error() -> None:
+@pytest.mark.parametrize("raised", [RuntimeError("what"), SystemExit("what")])
+def test_what_a_type_raises_is_a_usage_error(raised: BaseException) -> None:
     def convert(text: str) -> object:
-        raise UsageError("words") if text == "usage" else RuntimeError("what")
+        raise UsageError("words") if text == "usage" else raised
 
     flags = asked(adding("guest", "--flag", type=convert))
     with pytest.raises(ArgumentsError, match="argument --flag: words"):
         values(flags, "--flag", "usage")
-    with pytest.raises(ArgumentsError, match="argument --flag: plugin guest can't read it: RuntimeError: what"):
+    with pytest.raises(ArgumentsError, match=r"argument --flag: plugin guest can't read it: .*: what"):
         values(flags, "--flag", "x")
 
 

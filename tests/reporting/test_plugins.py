@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -157,6 +158,22 @@ def test_a_plugin_by_its_entry_point_or_its_module(packages: Packages, plugins: 
     plugins.add_plugin("nick")
     plugins.add_plugin("loose")
     assert [str(reporter) for reporter in plugins.reporters] == ["nick (named 1.0)", "loose"]
+
+
+@pytest.mark.parametrize("hook", ["addoption", "prepare"])
+def test_only_a_plugin_may_have_hooks_of_plugins(packages: Packages, plugins: Plugins, hook: str) -> None:
+    packages.add(
+        "named", f"from comfyreport import hookimpl\n@hookimpl\ndef comfyreport_{hook}(): ...\n", {"nick": "named"}
+    )
+    error = error_of(plugins, "nick")
+    assert error.message == f"reporter nick: comfyreport_{hook} is a hook of plugins, so it would never be called"
+    assert "-p nick" in error.hint
+    module = importlib.import_module("named")
+    with pytest.raises(ReporterError, match="is a hook of plugins"):
+        plugins.add_object(module)
+    assert plugins.reporters == []
+    plugins.add_plugin("nick")
+    assert list(plugins.reporters[0].hooks) == [f"comfyreport_{hook}"]
 
 
 def test_a_plugin_with_a_factory_has_its_destination_claimed(packages: Packages, plugins: Plugins) -> None:

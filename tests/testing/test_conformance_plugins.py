@@ -51,7 +51,7 @@ def test_a_flag_of_ours_is_found() -> None:
         parser.add_argument("--prompt")
 
     (fault,) = plugin_faults(plugin_of(addoption=clash))
-    assert fault == "plugin ModuleType adds --prompt, which is comfyreport's own (rename that flag)"
+    assert fault == "plugin guest adds --prompt, which is comfyreport's own (rename that flag)"
 
 
 def trusts_texts(workflow: dict[str, Any], options: Namespace) -> None:
@@ -80,7 +80,7 @@ def prints(workflow: dict[str, Any], options: Namespace) -> None:
     [
         (
             trusts_texts,
-            "the workflow with inputs of other types and 1 more: plugin ModuleType: comfyreport_prepare raised",
+            "the workflow with inputs of other types: plugin guest: comfyreport_prepare raised",
         ),
         (returns_nothing_useful, "comfyreport_prepare left the workflow holds no object of nodes but a list"),
         (refuses_mutely, "it refuses a workflow without saying why"),
