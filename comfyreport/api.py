@@ -42,6 +42,9 @@ def run_generation(
     video: InputFiles | None = None,
     audio: InputFiles | None = None,
     output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    include_temp: bool = False,
+    sidecar: bool = False,
     server: str = "",
     reporters: Iterable[object] | None = None,
     quiet: bool = False,
@@ -66,7 +69,10 @@ def run_generation(
     :param inputs: more inputs to set: values by NODE.INPUT, where NODE is an id, or a title or class that one node has.
     :param image: a file to upload for the node that loads a picture, as `--image` takes it; a mapping names several
         nodes, by ids, titles or classes. *mask*, *video* and *audio* likewise.
-    :param output: a file or a folder for the outputs; without it they stay on the server.
+    :param output: a file, a folder or a template for the outputs; without it they stay on the server.
+    :param overwrite: replace files that are there, whatever their names.
+    :param include_temp: temporary outputs are results as others are.
+    :param sidecar: write a file of JSON beside each output: what made it, and how to make it again.
     :param server: as `--server` takes it; empty: `COMFYREPORT_SERVER`, else http://127.0.0.1:8188.
     :param reporters: reporters as `--reporter` takes them, or objects; instead of the default one, unless each is a
         `+NAME`.
@@ -79,14 +85,15 @@ def run_generation(
     :param timing: waits and time limits; None: the defaults of `Timing`.
     :raises ReporterError: if a reporter can't be loaded or used as it is given.
     """
-    options = RunOptions(timeout=timeout, expect_outputs=expect_outputs)
+    options = RunOptions(timeout=timeout, expect_outputs=expect_outputs, include_temp=include_temp)
     files = _given({"image": image, "mask": mask, "video": video, "audio": audio})
     settings = Settings(
         prompt=prompt, negative=negative, seed=seed, steps=steps, size=size, batch=batch, model=model,
         inputs=inputs or {},
     )  # fmt: skip
     job = Job(
-        server=server, workflow=workflow, settings=settings, files=files, output=output, record=record, access=access,
+        server=server, workflow=workflow, settings=settings, files=files, output=output, overwrite=overwrite,
+        sidecar=sidecar, record=record, access=access,
         options=options,
     )  # fmt: skip
     claimed = claim_files(_reads(access, workflow, files), output=output, record=record)
@@ -98,6 +105,10 @@ def wait_for_completion(
     *,
     server: str = "",
     client_id: str = "",
+    output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    include_temp: bool = False,
+    sidecar: bool = False,
     reporters: Iterable[object] | None = None,
     quiet: bool = False,
     json_progress: bool = False,
@@ -109,12 +120,21 @@ def wait_for_completion(
 
     :param client_id: the `client_id` that it was submitted with. Without it the server tells hardly anything over
         the socket, and the end is learned by asking.
+    :param output: as `run_generation` has it, like *overwrite*, *include_temp* and *sidecar*.
     :raises ReporterError: if a reporter can't be loaded or used as it is given.
     """
     job = Job(
-        server=server, prompt_id=prompt_id, client_id=client_id, access=access, options=RunOptions(timeout=timeout)
+        server=server,
+        prompt_id=prompt_id,
+        client_id=client_id,
+        output=output,
+        overwrite=overwrite,
+        sidecar=sidecar,
+        access=access,
+        options=RunOptions(timeout=timeout, include_temp=include_temp),
     )
-    return _run("attach", job, reporters, timing, quiet=quiet, json_progress=json_progress)
+    claimed = claim_files([], output=output, record=None)
+    return _run("attach", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
 
 
 def _given(values: Mapping[Kind, InputFiles | None]) -> tuple[Given, ...]:
@@ -144,7 +164,7 @@ def _run(
     job: Job,
     reporters: Iterable[object] | None,
     timing: Timing | None,
-    claimed: tuple[Claims | None, UsageError | None] = (None, None),
+    claimed: tuple[Claims, UsageError | None],
     *,
     quiet: bool,
     json_progress: bool,

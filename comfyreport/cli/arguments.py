@@ -196,8 +196,12 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
         "--output",
         type=_path,
         metavar="PATH",
-        help="a file, or a folder, for what is made (default: its URL is printed)",
+        help="a file, a folder, or a template such as 'made/{seed}/{node}-{index}.{ext}' for what is made "
+        "(default: its URL is printed)",
     )
+    group.add_argument("--overwrite", action="store_true", help="replace files that are there, whatever their names")
+    group.add_argument("--include-temp", action="store_true", help="temporary outputs, such as previews, are results")
+    group.add_argument("--sidecar", action="store_true", help="write NAME.json beside each file: what made it, and how")
     group.add_argument(
         "--expect-outputs", type=_count, default=0, metavar="N", help="fewer files than N are no success (exit 8)"
     )

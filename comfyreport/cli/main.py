@@ -202,6 +202,8 @@ def _run(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins 
         settings=Settings() if attach else settings_of(arguments),
         files=given_files(arguments),
         output=arguments.output,
+        overwrite=arguments.overwrite,
+        sidecar=arguments.sidecar,
         record=arguments.record,
         options=RunOptions(
             timeout=arguments.timeout,
@@ -210,6 +212,7 @@ def _run(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins 
             take_over=attach and arguments.take_over,
             expect_outputs=arguments.expect_outputs,
             ping_interval=arguments.ping_interval,
+            include_temp=arguments.include_temp,
         ),
     )
     try:

@@ -95,7 +95,8 @@ class _Runner:
         signals.use(lambda: None)
         session.hurry = session.hurry or signals.count > 1
         signals.use(session.leave)
-        code = session.finish(lambda: print_results(session, self._plugins, self._plugins.streams))
+        include_temp = getattr(self._arguments, "include_temp", False)
+        code = session.finish(lambda: print_results(session, self._plugins, self._plugins.streams, include_temp=include_temp))
         _release(self._terminals)
         return code
 

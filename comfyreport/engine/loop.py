@@ -50,6 +50,7 @@ class Loop:
     :param publish: hands events to the reporters; returns at once.
     :param watch: looks after the reporters; called now and then, returns what to warn of.
     :param clock: the time now.
+    :param target: where outputs are saved.
 
     `on_ready` is called once the socket is open, and gives the id of the prompt to follow. `hurry` is set when the
     user wants to leave at once, `stops` counts the requests to stop, heard or not.
@@ -65,6 +66,7 @@ class Loop:
         watch: Callable[[], Iterable[str]],
         clock: Callable[[], Instant],
         recorder: Recorder | None = None,
+        target: Target | None = None,
         options: RunOptions | None = None,
     ) -> None:
         self.run = run
@@ -80,6 +82,7 @@ class Loop:
         self._recorder = recorder
         self._options = options or RunOptions()
         run.outcome.expected_outputs = self._options.expect_outputs
+        run.include_temp = self._options.include_temp
         self._timers = timers = Timers(lambda: clock().elapsed)
         self._upkeep = timers.add(self._keep_up)
         self._silence = timers.add(self._on_silence)
@@ -101,6 +104,8 @@ class Loop:
         self._skipped_at = self._queue_looked_at = -math.inf
         self._next_upkeep = self._finished_at = math.inf
         self._upload: tuple[int, int] | None = None
+        self._lost_pictures = False
+        self._downloader = None if target is None else self._make_downloader(target)
 
     # --- from outside
 
@@ -148,18 +153,33 @@ class Loop:
                 # Nothing waits for it any more.
                 self._client.cut()
 
-    def save(self, target: Target) -> None:
-        """Save the outputs; a failure makes a success partial."""
-        downloader = Downloader(
+    def save(self) -> None:
+        """Save the outputs that aren't yet; a failure makes a success partial."""
+        if self._downloader is not None and not self.hurry:
+            self._downloader.save()
+        elif self._downloader is not None:
+            self._downloader.abandon()
+
+    def _make_downloader(self, target: Target) -> Downloader:
+        return Downloader(
             self.run,
             self._sources,
+            target,
             publish=self._publish,
             clock=self._clock,
             on_turn=self._look_after_reporters,
             recorder=self._recorder,
             exceeded_limit=lambda: self._options.timeout if self._time_limit.is_due else None,
         )
-        downloader.save(target)
+
+    def _save_early(self, events: Sequence[ev.Event]) -> None:
+        """Begin to save what *events* tell of; say so where there is a picture that nobody saves."""
+        if self._downloader is not None:
+            self._downloader.take(events)
+        elif self.run.outputs and self.run.verdict is None and not self._lost_pictures:
+            self._lost_pictures = True
+            message = "pictures came that the server doesn't keep: --output saves them"
+            self._emit(ev.Warning, code="no_outputs", message=message, node=self.run.outputs[0].node)
 
     # --- the inbox
 
@@ -196,6 +216,7 @@ class Loop:
             events += run.feed(message, now)
             of_run = of_run or getattr(message, "prompt_id", None) == run.prompt_id
         self._publish(events)
+        self._save_early(events)
         self._publish(self._liveness.messages_received(now, of_run=of_run))
         if run.ending:
             if not ended or not self._poller.next_look.armed:
@@ -229,7 +250,8 @@ class Loop:
         elif isinstance(item, LeaveRequested):
             self.run.conclude(verdict.detached(self._attach_command, *self._prompt_state()))
         elif isinstance(item, CallDone):
-            if not isinstance(item.error, (UnreachableError, OSError, type(None))):
+            # An output that can't be saved, for whatever reason, fails alone.
+            if item.kind is not CallKind.SAVE and not isinstance(item.error, (UnreachableError, OSError, type(None))):
                 raise item.error
             self._sources.finish(item)
             if item.kind in (CallKind.LOOK, CallKind.CANCEL) and self._held_messages is not None:

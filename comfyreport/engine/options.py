@@ -11,7 +11,8 @@ class RunOptions:
     """Limits and manners. Times in seconds; None for no limit.
 
     `ping_interval`: None for the usual one, which is none on loopback; 0 for none. `take_over`: follow a prompt under
-    the client id that submitted it, so that its browser tab hears no more.
+    the client id that submitted it, so that its browser tab hears no more. `include_temp`: temporary
+    outputs are results as others are.
     """
 
     timeout: float | None = None
@@ -20,3 +21,4 @@ class RunOptions:
     take_over: bool = False
     expect_outputs: int = 0
     ping_interval: float | None = None
+    include_temp: bool = False

@@ -265,7 +265,10 @@ class Heartbeat(ProgressEvent):
     node_seconds: Annotated[float | None, "seconds that the node has run"] = None
     state: Annotated[Literal["queued", "running", "unknown"], "where the prompt is"] = "unknown"
     sent_bytes: Annotated[int | None, "bytes of a file or the workflow that are sent, while that goes on"] = None
-    total_bytes: Annotated[int | None, "bytes that are to be sent then"] = None
+    total_bytes: Annotated[int | None, "bytes that are to be sent, or received, in all then; absent if not known"] = (
+        None
+    )
+    received_bytes: Annotated[int | None, "bytes that came of the outputs that are being fetched"] = None
 
 
 @record

@@ -10,6 +10,7 @@ from comfyreport.errors import UsageError
 from comfyreport.files import Claims, Place, resolve
 from comfyreport.inputs.local_files import Given
 from comfyreport.saving.target import is_folder
+from comfyreport.saving.template import Wanted, read_output
 
 FilePath = str | os.PathLike[str]
 
@@ -37,10 +38,11 @@ def claim_files(
             continue
         # A path that leads nowhere is told by whoever opens it.
         with contextlib.suppress(OSError, ValueError):
-            place = _read_place(path) if not writes else resolve(path)
-            if use == "--output" and is_folder(path, place):
-                continue
             try:
+                wanted = read_output(path) if use == "--output" else Wanted(os.fspath(path))
+                place = _read_place(path) if not writes else resolve(wanted.path)
+                if use == "--output" and (wanted.template is not None or is_folder(wanted.path, place)):
+                    continue
                 claims.claim(use, place)
             except UsageError as raised:
                 error = error or raised

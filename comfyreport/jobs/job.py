@@ -26,7 +26,9 @@ from comfyreport.net.client import Client
 from comfyreport.protocol.ui_outputs import SAVERS
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run
+from comfyreport.saving.sidecar import Origin
 from comfyreport.saving.target import Target, usable
+from comfyreport.saving.template import read_output
 from comfyreport.text import printable
 from comfyreport.workflow.files import Workflow
 from comfyreport.workflow.settings import Settings
@@ -51,6 +53,8 @@ class Job:
     settings: Settings = field(default_factory=Settings)
     files: tuple[Given, ...] = ()
     output: str | os.PathLike[str] | None = None
+    overwrite: bool = False
+    sidecar: bool = False
     record: str | os.PathLike[str] | None = None
     access: Access | None = None
     options: RunOptions = field(default_factory=RunOptions)
@@ -99,10 +103,10 @@ def run_job(
         try:
             with preparing or nullcontext():
                 prepared = _prepare(session, job, stack)
-            access, workflow, uploads, target, address, recorder = prepared
+            access, workflow, uploads, _, address, recorder = prepared
             run = _run(session, job, workflow, address)
             client = _client(session, prepared, stack)
-            loop = _loop(session, job, run, client, recorder)
+            loop = _loop(session, job, run, client, prepared)
             if access.insecure:
                 message = "the server's certificate is not checked (--insecure)"
                 session.publish(run.emit(ev.Warning, session.clock(), code="insecure", message=message))
@@ -115,8 +119,7 @@ def run_job(
                 loop.execute(partial(_finished_body, client, access, workflow, uploads, run))
             else:
                 loop.execute(_body(access, workflow, run))
-            if target is not None and not loop.hurry:
-                loop.save(target)
+            loop.save()
             session.hurry = session.hurry or loop.hurry
             if recorder is not None:
                 recorder.hurry = lambda: loop.stops > 1
@@ -158,7 +161,7 @@ def _client(session: Session, prepared: _Prepared, stack: ExitStack) -> Client:
     return client
 
 
-def _loop(session: Session, job: Job, run: Run, client: Client, recorder: Recorder | None) -> Loop:
+def _loop(session: Session, job: Job, run: Run, client: Client, prepared: _Prepared) -> Loop:
     return Loop(
         run,
         client,
@@ -166,7 +169,8 @@ def _loop(session: Session, job: Job, run: Run, client: Client, recorder: Record
         publish=session.publish,
         watch=session.watch,
         clock=session.clock,
-        recorder=recorder,
+        recorder=prepared.recorder,
+        target=prepared.target,
         options=job.options,
     )
 
@@ -174,10 +178,20 @@ def _loop(session: Session, job: Job, run: Run, client: Client, recorder: Record
 def _target(session: Session, job: Job, workflow: Workflow | None, stack: ExitStack) -> Target | None:
     """Where outputs are to be saved; UsageError where nothing can be written there, or not as much as there will be."""
     if job.output is None:
+        if job.sidecar:
+            raise UsageError("--sidecar writes beside files that are saved", hint="name them with --output")
         return None
-    with usable("--output", job.output):
-        place = session.streams.locate(resolve(job.output, job.folder))
-        target = Target(job.output, place, claims=session.claims, patience=session.timing.held_file)
+    wanted = read_output(job.output)
+    with usable("--output", wanted.path):
+        target = Target(
+            wanted.path,
+            session.streams.locate(resolve(wanted.path, job.folder)),
+            template=wanted.template,
+            overwrite=job.overwrite,
+            origin=_origin(job) if job.sidecar else None,
+            claims=session.claims,
+            patience=session.timing.held_file,
+        )
         stack.callback(target.close)
         target.prepare()
     if target.single and workflow is not None:
@@ -188,6 +202,12 @@ def _target(session: Session, job: Job, workflow: Workflow | None, stack: ExitSt
                 hint="name a folder",
             )
     return target
+
+
+def _origin(job: Job) -> Origin:
+    """What the files beside the outputs tell of."""
+    workflow = None if isinstance(job.workflow, Mapping) or job.workflow == STDIN else job.workflow
+    return Origin(server=job.shown_server, workflow=workflow, prompt=job.prompt, settings={}, output=job.output or "")
 
 
 def _access(job: Job, workflow: Workflow | None) -> Access:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import os
 import queue
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from comfyreport import events as ev
 from comfyreport.access.credentials import Access
 from comfyreport.engine.loop import Loop
+from comfyreport.engine.options import RunOptions
 from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.session import ReporterLoading, Session, complain_to_stderr
 from comfyreport.reporting.hookspecs import hookimpl
@@ -39,6 +42,7 @@ class ProgressTracker:
     :param server: as `--server` takes it.
     :param prompt_id: the prompt to follow; may be set later.
     :param client_id: the id under which it was submitted; without one, one is made up.
+    :param output: where its outputs are saved, as `run_generation` has it, like *overwrite*, *include_temp*, *sidecar*.
     :param access: credentials and certificates; None: the token in `COMFYREPORT_TOKEN`, if there is one.
     """
 
@@ -50,6 +54,10 @@ class ProgressTracker:
         *,
         quiet: bool = False,
         json_progress: bool = False,
+        output: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        include_temp: bool = False,
+        sidecar: bool = False,
         access: Access | None = None,
         timing: Timing | None = None,
     ) -> None:
@@ -59,6 +67,8 @@ class ProgressTracker:
         self.quiet = quiet
         self.json_progress = json_progress
         self.result: ev.RunFinished | None = None
+        self._output: Mapping[str, Any] = {"output": output, "overwrite": overwrite, "sidecar": sidecar}
+        self._options = RunOptions(include_temp=include_temp)
         self._prompt_id = prompt_id
         self._known = threading.Event()
         if prompt_id is not None:
@@ -149,7 +159,14 @@ class ProgressTracker:
         loading.go_on()
         plugins = loading.plugins
         plugins.add_object(self._collector, "tracker")
-        job = Job(server=self.server, prompt_id=self._prompt_id or "", client_id=self.client_id, access=self.access)
+        job = Job(
+            server=self.server,
+            prompt_id=self._prompt_id or "",
+            client_id=self.client_id,
+            access=self.access,
+            options=self._options,
+            **self._output,
+        )
         session = Session(
             plugins, command="attach", server=job.shown_server, timing=self._timing, complain=complain_to_stderr
         )

@@ -22,24 +22,26 @@ LINES_PER_WRITE = 20
 """So few lines of results are written at once, so that a slow reader can be told from one that reads no more."""
 
 
-def print_results(session: Session, plugins: Plugins, streams: StandardStreams) -> None:
+def print_results(session: Session, plugins: Plugins, streams: StandardStreams, *, include_temp: bool = False) -> None:
     """Print the outputs to stdout unless a reporter writes there; and a failure that no person has seen to stderr."""
     used = [reporter.stream for reporter in plugins.reporters if reporter.stream is not None]
     for result in session.results:
         if streams.stdout not in used and not session.claims.has_descriptor(STDOUT):
             same = [stream for stream in used if streams.stdout.tty and stream.shares_terminal(streams.stdout)]
-            _print_outputs(session, result, streams.stdout, told_by=same)
+            indexes = worth_saving(result.outputs, include_temp=include_temp)
+            _print_outputs(session, [result.outputs[index] for index in indexes], streams.stdout, told_by=same)
         visible = [stream for stream in used if stream is streams.stderr or stream.tty]
         if result.exit_code and not any(stream.has_written(_message_start(result)) for stream in visible):
             session.complain(summarize_result(result))
 
 
-def _print_outputs(session: Session, result: RunFinished, stdout: Stream, told_by: Sequence[Stream]) -> None:
-    """Print where the outputs are, one a line: their paths, or URLs where they weren't saved.
+def _print_outputs(session: Session, outputs: Sequence[Output], stdout: Stream, told_by: Sequence[Stream]) -> None:
+    """Print where *outputs* are, one a line: their paths, or URLs where they weren't saved.
 
     What one of *told_by* has told as saved, on the same terminal, isn't told twice.
     """
-    outputs = [result.outputs[index] for index in worth_saving(result.outputs)]
+    # A picture that came over the socket, and wasn't saved, is nowhere.
+    outputs = [output for output in outputs if output.path is not None or output.url is not None]
     if told_by:
         outputs = [each for each in outputs if not any(_has_told(stream, each) for stream in told_by)]
     timing = session.timing

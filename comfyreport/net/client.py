@@ -192,8 +192,8 @@ class Client:
         """A connection for *call*: one that an earlier call left, else a new one."""
         if self._cut:
             raise TimeoutError
-        while reuse and self._idle:
-            call.connection = idle = self._idle.pop()
+        while reuse and (idle := self._take_idle()) is not None:
+            call.connection = idle
             if idle.is_connected:
                 call.allow(self.timing.read_timeout)
                 return idle
@@ -206,6 +206,12 @@ class Client:
             raise
         call.allow(self.timing.read_timeout)
         return connection
+
+    def _take_idle(self) -> HTTPConnection | None:
+        # Another thread may have taken the last one.
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        return None
 
     def _send(self, call: _Call, connection: HTTPConnection, request: _Request, proxy: Proxy | None) -> HTTPResponse:
         headers, target = {**self.headers(request.url), **request.headers}, path_and_query(request.url)

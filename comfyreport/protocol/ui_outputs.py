@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote_plus
 
@@ -28,6 +28,9 @@ SAVERS = frozenset(
     )
 )  # fmt: skip
 """ComfyUI's own classes whose nodes leave at least one file each time (nodes.py, comfy_extras)."""
+
+SOCKET_SAVERS = frozenset(("SaveImageWebsocket",))
+"""Classes whose nodes send what they made over the socket alone, as if it were previews (websocket_image_save.py)."""
 # Names that 3D previews have in the temp folder; that of Preview3D itself, `preview3d_…`, is in the output folder.
 _TEMPORARY_MODEL = re.compile(r"preview_?(3d_advanced|splat|pointcloud)_[0-9a-f]{32}\.")
 
@@ -36,6 +39,19 @@ _NO_PATH = re.compile(r"[\x00-\x1f]|://|^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)
 
 # Keys beside the outputs proper that say how to show them (ComfyUI's front end, `animated` of SaveVideo and others).
 _FLAGS = frozenset({"animated"})
+
+
+FileKey = tuple[str, str | None, str | None, str | None]
+
+
+def file_key(output: Output) -> FileKey:
+    """What tells a file of a run from its others, whoever tells of it."""
+    return output.node.id, output.filename, output.subfolder, output.folder
+
+
+def with_path(output: Output, saved: Output) -> Output:
+    """*output* where it was *saved*."""
+    return replace(output, path=saved.path, path_bytes=saved.path_bytes, bytes=saved.bytes)
 
 
 class OutputLimit:
@@ -60,21 +76,46 @@ class OutputCollection:
         self.outputs: list[Output] = []
         self.limit = OutputLimit()
         self._base_url = base_url
-        self._keys: set[tuple[object, ...]] = set()
+        self._keys: set[FileKey] = set()
         self._counts: Counter[str] = Counter()
 
     def add(self, node: NodeRef, ui: Mapping[str, Json], *, cached: bool) -> None:
         """Add the outputs that *ui* lists for *node*, as far as they are new."""
-        new: list[tuple[object, ...]] = []
+        new: list[FileKey] = []
         for output in outputs_of(node, ui, self._base_url, cached=cached, limit=self.limit):
-            key = (output.node.id, output.filename, output.subfolder, output.folder)
+            key = file_key(output)
             if output.filename is None or key not in self._keys:
-                # Several expanded nodes may have left something under one display node, each counted from 0.
-                index = self._counts[output.node.id]
-                self.outputs.append(output if output.index == index else replace(output, index=index))
-                self._counts[output.node.id] += 1
+                self._append(output)
                 new.append(key)
         self._keys.update(new)
+
+    def add_picture(self, node: NodeRef, media_type: str) -> Output | None:
+        """Add a picture that came over the socket, which has no name on the server; None beyond the limit."""
+        ending = "jpg" if media_type == "image/jpeg" else "png"
+        name = cut(f"{node.class_type}_{node.id}_{self._counts[node.id] + 1:05}_.{ending}", FILE_NAME_LIMIT)
+        output = Output(node=node, index=0, kind="image", filename=name, media_type=media_type)
+        return self._append(output) if self.limit.admits(output) else None
+
+    def _append(self, output: Output) -> Output:
+        # Several expanded nodes may have left something under one display node, each counted from 0.
+        index = self._counts[output.node.id]
+        output = output if output.index == index else replace(output, index=index)
+        self._counts[output.node.id] += 1
+        self.outputs.append(output)
+        return output
+
+    def merge_saved(self, saved: Iterable[Output]) -> None:
+        """Note where outputs were saved, each once; one that isn't there yet is added."""
+        places: dict[FileKey, deque[int]] = {}
+        for place, output in enumerate(self.outputs):
+            places.setdefault(file_key(output), deque()).append(place)
+        for output in saved:
+            found = places.get(file_key(output))
+            if found:
+                place = found.popleft()
+                self.outputs[place] = with_path(self.outputs[place], output)
+            else:
+                self._append(output)
 
 
 def outputs_of(
@@ -144,9 +185,11 @@ def _model_of(key: str, item: Json) -> tuple[str, str, str] | None:
     return filename, subfolder, "temp" if not slash and _TEMPORARY_MODEL.match(filename) else "output"
 
 
-def worth_saving(outputs: Sequence[Output]) -> list[int]:
-    """The indexes of the outputs to save: files; those of the temp folder only where there are no others."""
+def worth_saving(outputs: Sequence[Output], *, include_temp: bool = False) -> list[int]:
+    """The indexes of the outputs to save: files; temporary ones only if asked for, or if there are no others."""
     files = [index for index, output in enumerate(outputs) if output.filename is not None]
+    if include_temp:
+        return files
     permanent = [index for index in files if outputs[index].folder != "temp"]
     return permanent or files
 

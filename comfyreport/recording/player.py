@@ -27,6 +27,8 @@ from comfyreport.workflow.files import from_mapping
 # The time of recordings without a header: a constant, so that their events are always the same.
 _DEFAULT_TIME = 1735689600.0
 _MAX_SECONDS = 1e11
+# Node, name, subfolder and folder.
+_FILE_PARTS = 4
 
 
 class Recording(NamedTuple):
@@ -197,12 +199,19 @@ class Player:
         elif note == "end":
             self._end_note = record
         elif note == "saved":
-            index = record.get("index")
-            if isinstance(index, int) and 0 <= index < len(self.run.outputs):
-                size = record.get("bytes")
-                size = size if isinstance(size, int) else None
-                output = replace(self.run.outputs[index], path=str(record.get("path")), bytes=size)
-                yield from self.run.saved(index, output, at)
+            yield from self._saved(record, at)
+
+    def _saved(self, record: Record, at: Instant) -> Iterator[ev.Event]:
+        """An output was saved: one of history's, or one that the socket alone had told of by then."""
+        index, file, size = record.get("index"), record.get("file"), record.get("bytes")
+        output: ev.Output | None = None
+        if isinstance(index, int) and 0 <= index < len(self.run.outputs):
+            output = self.run.outputs[index]
+        elif index is None and isinstance(file, list) and len(file) == _FILE_PARTS:
+            index, output = None, self.run.output_like(*file)
+        if output is not None:
+            size = size if isinstance(size, int) else None
+            yield from self.run.saved(index, replace(output, path=str(record.get("path")), bytes=size), at)
 
     def _decode(self, index: int, record: Record) -> RunInput | None:
         kind = record.get("kind")

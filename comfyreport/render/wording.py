@@ -318,6 +318,9 @@ def _heartbeat(event: ev.Heartbeat) -> str:
     silence = f", nothing heard for {format_seconds(event.silent_seconds, 0)}" if event.silent_seconds >= 0.5 else ""
     if event.sent_bytes is not None and event.total_bytes is not None:
         return f"[INFO] Sending to the server: {event.sent_bytes / 1e6:.1f} of {event.total_bytes / 1e6:.1f} MB"
+    if event.received_bytes is not None:
+        total = "" if event.total_bytes is None else f" of {event.total_bytes / 1e6:.1f}"
+        return f"[INFO] Fetching the outputs: {event.received_bytes / 1e6:.1f}{total} MB{silence}"
     if event.state == "queued":
         return f"[INFO] Still waiting in the queue{silence}"
     if event.state == "unknown":

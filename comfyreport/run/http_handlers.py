@@ -72,9 +72,12 @@ def _history(state: RunState, history: responses.History) -> None:
     succeeded = verdict.end_of(history, state.outcome) == "success"
     _finish_nodes(state, history, succeeded=succeeded)
     _collect_outputs(state, history)
-    state.verdict = verdict.from_history(history, state.outcome, state.nodes, len(worth_saving(state.outputs)))
+    files = len(worth_saving(state.outputs, include_temp=state.include_temp))
+    state.verdict = verdict.from_history(history, state.outcome, state.nodes, files)
     for output in state.outputs:
-        state.emitter.emit(ev.OutputReady, output=output)
+        # What is saved already was told then.
+        if output.path is None:
+            state.emitter.emit(ev.OutputReady, output=output)
     if succeeded and not state.outputs:
         state.emitter.warn("no_outputs", "the run made no outputs that the server tells of")
 
@@ -99,6 +102,9 @@ def _collect_outputs(state: RunState, history: responses.History) -> None:
     for display, ui in sorted(entries, key=lambda entry: places.get(entry[0], len(places))):
         ref = state.nodes.node(display).ref
         state.output_collection.add(ref, ui, cached=display in state.nodes.cached)
+    # Those that came over the socket stand before all others.
+    state.outputs.sort(key=lambda output: places.get(output.node.id, len(places)))
+    state.merge_saved_early()
 
 
 HANDLERS: dict[type[Any], Callable[[RunState, Any], None]] = {

@@ -3,7 +3,8 @@
 Only what a later message says again may go: a `progress` yields to a later one of the same node with the same maximum
 and a value not smaller, a `progress_state` to a later one in which no display node has gone from finished
 back to running, a preview to a newer one of its node. What a `Run` needs to see the same passes, begins and ends
-is kept: the first step of each pass beside the last, and the first `progress_state`.
+is kept: the first step of each pass beside the last, and the first `progress_state`. So are previews that are PNGs,
+as samplers send none: they are what a SaveImageWebsocket made.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _needless_previews(messages: Sequence[Message]) -> set[int]:
     newer: set[tuple[str | None, str | None]] = set()
     for index in range(len(messages) - 1, -1, -1):
         message = messages[index]
-        if isinstance(message, PreviewFrame):
+        if isinstance(message, PreviewFrame) and message.media_type != "image/png":
             key = (message.prompt_id, message.node)
             if key in newer:
                 needless.add(index)

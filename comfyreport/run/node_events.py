@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from comfyreport import events as ev
 from comfyreport.protocol import decode, messages
-from comfyreport.protocol.ui_outputs import OutputLimit, outputs_of
+from comfyreport.protocol.ui_outputs import SOCKET_SAVERS, OutputLimit, outputs_of
 from comfyreport.run.emitter import Emitter
 from comfyreport.run.eta import rounded
 from comfyreport.run.nodes import Node, Nodes
@@ -141,6 +141,16 @@ class NodeEvents:
             ev.NodePreview, node=ref, media_type=frame.media_type, image=frame.image, index=self._previews
         )
         self._previews += 1
+
+    def socket_saver(self, frame: messages.PreviewFrame) -> ev.NodeRef | None:
+        """The node whose result *frame* is, which looks like a preview; None if it is one."""
+        if frame.node is not None:
+            display = self.nodes.display_id(frame.node, frame.display_node)
+            ref = self.nodes.node(display).ref if self.nodes.is_submitted(display) else None
+            return ref if ref is not None and ref.class_type in SOCKET_SAVERS else None
+        savers = [node.ref for node in self.nodes.active.values() if node.ref.class_type in SOCKET_SAVERS]
+        # Samplers that run beside it send theirs as JPEG.
+        return savers[0] if len(savers) == 1 and frame.media_type == "image/png" else None
 
     def _ref(self, node: Node, raw_id: str) -> ev.NodeRef:
         ref = node.ref

@@ -7,12 +7,13 @@ socket, `http` for responses, `client` for what comfyreport knows by itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from comfyreport import events as ev
 from comfyreport.events import Instant
 from comfyreport.protocol import messages, responses
-from comfyreport.protocol.ui_outputs import OUTPUT_CHARACTERS
+from comfyreport.protocol.ui_outputs import OUTPUT_CHARACTERS, file_key
 from comfyreport.run import http_handlers, socket_handlers
 from comfyreport.run.state import RunState
 from comfyreport.run.verdict import Verdict
@@ -70,12 +71,20 @@ class Run(RunState):
         self.emitter.emit(cls, **fields)
         return self.emitter.take()
 
-    def heartbeat(self, at: Instant, silent: float, upload: tuple[int, int] | None = None) -> list[ev.Event]:
+    def heartbeat(
+        self,
+        at: Instant,
+        silent: float,
+        upload: tuple[int, int] | None = None,
+        download: tuple[int, int | None] | None = None,
+    ) -> list[ev.Event]:
         """Nothing was heard from the server for *silent* seconds, and comfyreport is still there.
 
         :param upload: the bytes of the submission that are sent, and all of them, while it is being sent.
+        :param download: the bytes that came of the files that are being fetched, and all of them, where that is known.
         """
         sent, total = upload or (None, None)
+        received, total = (None, total) if download is None else download
         active = next(iter(reversed(self.nodes.active.values())), None)
         return self.emit(
             ev.Heartbeat,
@@ -86,6 +95,7 @@ class Run(RunState):
             state="running" if self.started else "queued" if self.queued else "unknown",
             sent_bytes=sent,
             total_bytes=total,
+            received_bytes=received,
         )
 
     @property
@@ -93,10 +103,26 @@ class Run(RunState):
         """Seconds of silence that are usual at the pace of the bars that move; 0 if nothing is known of that."""
         return max((node.expected_silence for node in self.nodes.active.values()), default=0.0)
 
-    def saved(self, index: int, output: ev.Output, at: Instant) -> list[ev.Event]:
-        """The output at *index* of `outputs` is on disk."""
-        self.outputs[index] = output
-        return self.emit(ev.OutputSaved, at, output=output)
+    def saved(self, index: int | None, output: ev.Output, at: Instant) -> list[ev.Event]:
+        """The output at *index* of `outputs` is on disk; None: history hasn't told of it yet."""
+        ready: list[ev.Event] = []
+        if index is None:
+            self.saved_early.append(output)
+            ready = self.emit(ev.OutputReady, at, output=replace(output, path=None, path_bytes=None, bytes=None))
+        else:
+            self.outputs[index] = output
+        return ready + self.emit(ev.OutputSaved, at, output=output)
+
+    def take_pictures(self) -> list[tuple[ev.Output, bytes]]:
+        """The pictures that came over the socket since the last time."""
+        pictures, self.pictures = self.pictures, []
+        return pictures
+
+    def output_like(self, node: str, filename: str, subfolder: str | None, folder: str | None) -> ev.Output | None:
+        """The output that is this file, as the socket told of it; before history does."""
+        key = (node, filename, subfolder, folder)
+        known = [*(self.nodes.node(node).outputs if self.nodes.is_submitted(node) else ()), *self.outputs]
+        return next((output for output in known if file_key(output) == key), None)
 
     def conclude(self, decided: Verdict) -> None:
         """Set the verdict where it doesn't come from history; an earlier one stands."""
@@ -113,8 +139,9 @@ class Run(RunState):
         )
         for node in list(self.nodes.active.values()):
             self.nodes.stop(node, at.elapsed)
+        self.merge_saved_early()
         self._warn_of_left_out()
-        queue_seconds, seconds = self._times(at.elapsed)
+        queue_seconds, seconds = self.times(at.elapsed)
         self.emitter.emit(
             ev.RunFinished,
             status=decided.status,
@@ -145,7 +172,7 @@ class Run(RunState):
                 words = f"{limit.left_out} outputs are left out of {where}"
                 self.emitter.warn("outputs_left_out", f"{words}, which have {OUTPUT_CHARACTERS} characters at most")
 
-    def _times(self, now: float) -> tuple[float | None, float]:
+    def times(self, now: float) -> tuple[float | None, float]:
         """Seconds in the queue, and from the submission to the end: the server's where it sent them."""
         if self.server_seconds is not None:
             return self.server_queue_seconds, self.server_seconds

@@ -68,7 +68,14 @@ def _text(state: RunState, frame: messages.TextFrame) -> None:
 
 
 def _preview(state: RunState, frame: messages.PreviewFrame) -> None:
-    if state.previews and state.started:
+    if not state.started:
+        return
+    node = state.node_events.socket_saver(frame)
+    if node is not None:
+        picture = state.output_collection.add_picture(node, frame.media_type)
+        if picture is not None and state.keep_pictures:
+            state.pictures.append((picture, frame.image))
+    if state.previews:
         state.node_events.preview(frame)
 
 

@@ -22,7 +22,9 @@ class RunState:
     leaves: before that, events bear no prompt id. `missed_messages` is to be set when the socket was lost, or is
     opened only after the submission: what was not received is then filled in. `accepted`: the server has answered
     which id the prompt has; messages under other ids are kept in `early_messages` until then. `finished`: its end is
-    emitted, and nothing follows.
+    emitted, and nothing follows. `include_temp`: temporary outputs count as results. `pictures` are those that came
+    over the socket since they were taken, where `keep_pictures` is set; `saved_early` is what was saved before history
+    told of it.
 
     :param prompt_id: the id that the client chose; the server's answer may change it.
     :param manifest: the nodes of the submitted workflow.
@@ -63,6 +65,10 @@ class RunState:
         self.malformed_reasons: set[str] = set()
         self.nodes = Nodes(self.manifest)
         self.output_collection = OutputCollection(base_url)
+        self.include_temp = False
+        self.keep_pictures = False
+        self.pictures: list[tuple[ev.Output, bytes]] = []
+        self.saved_early: list[ev.Output] = []
         self.emitter = Emitter(self.nodes, itertools.count(1) if sequence is None else sequence, run_index)
         self.node_events = NodeEvents(self.nodes, self.emitter, base_url)
         self.outcome = Outcome(submitted="unknown")
@@ -71,7 +77,7 @@ class RunState:
 
     @property
     def outputs(self) -> list[ev.Output]:
-        """The outputs that history lists."""
+        """The outputs that history lists, and before it those that came over the socket itself."""
         return self.output_collection.outputs
 
     @property
@@ -110,6 +116,11 @@ class RunState:
             self.started_at = self.emitter.at.elapsed
             self.position = 0
             self.emitter.emit(ev.RunStarted)
+
+    def merge_saved_early(self) -> None:
+        """Note in the outputs which of them are saved; what nobody else tells of is one of them all the same."""
+        saved, self.saved_early = self.saved_early, []
+        self.output_collection.merge_saved(saved)
 
     def change_queue(self, position: int | None, remaining: int | None) -> None:
         """Take in the prompt's place in the queue and the queue's length; emit `queue_changed` if they differ."""

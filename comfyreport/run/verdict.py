@@ -6,6 +6,7 @@ one only when it is so; a success isn't, because without history its outputs are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,8 @@ from comfyreport.run.nodes import Nodes
 _TRACEBACK_LINES = 12
 _LINE_LENGTH = 1000
 _MESSAGE_LENGTH = 4000
+# Names of files that one message tells.
+_NAMES_SHOWN = 10
 
 
 class Verdict(NamedTuple):
@@ -280,3 +283,24 @@ def detached(command: str, state: PromptState, submitted: Submitted) -> Verdict:
     message = "left; the prompt goes on" if state in ("pending", "running") else "left; the prompt was left as it is"
     error = ErrorInfo(code="detached", message=message, hint=_follow(command, submitted))
     return Verdict("detached", error, state, submitted)
+
+
+def unsaved(verdict: Verdict, names: Sequence[str], cause: str) -> Verdict:
+    """*verdict* where the outputs of these *names* could not be saved; *cause*: why, of the first one."""
+    if verdict.status != "success":
+        return verdict
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    message = f"the run succeeded, but these outputs could not be saved: {shown}{more}"
+    error = ErrorInfo(
+        code="download_failed",
+        message=message + (f" ({cause})" if cause else ""),
+        hint="fetch them from the URLs of the outputs",
+    )
+    return verdict._replace(status="partial", error=error, retryable=True)
+
+
+def cancelled_while_saving(verdict: Verdict) -> Verdict:
+    """*verdict* where the user stopped comfyreport before all outputs were saved."""
+    error = ErrorInfo(code="cancelled", message="stopped by the user before all outputs were saved")
+    return verdict._replace(status="cancelled", error=error)

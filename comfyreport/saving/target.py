@@ -6,11 +6,11 @@ import base64
 import contextlib
 import errno
 import os
-import re
 import shutil
 import tempfile
+import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
@@ -20,7 +20,6 @@ from comfyreport.events import Output
 from comfyreport.files import (
     Claims,
     Place,
-    is_device_name,
     is_null,
     is_read_only,
     may_be_held,
@@ -32,31 +31,20 @@ from comfyreport.files import (
 from comfyreport.protocol.downloads import FilePlace
 from comfyreport.protocol.ui_outputs import view_place, worth_saving as worth_saving
 from comfyreport.saving import writing
+from comfyreport.saving.names import in_file_system, numbered, safe_name
+from comfyreport.saving.sidecar import Origin
+from comfyreport.saving.template import Template
 from comfyreport.terminal import is_terminal
 from comfyreport.timing import Timing
 
-_NAME_LIMIT = 200
 _LARGE = 64 * 1024 * 1024
-_SUFFIX_LIMIT = 20
 _WITH_ENDING = 14
 _TRIES = 10
-_UNSAFE = re.compile(r'[<>:"/\\|?*]')
+_PROBE = b"\0" * 65536
 
 _HINT = "name a file or a folder that can be written"
 
 Fetch = Callable[[FilePlace], Generator[bytes, None, None]]
-
-
-def safe_name(name: str) -> str:
-    """The server's *name* of a file as a plain file name: no folders, no device, nothing unprintable, not too long."""
-    last = re.split(r"[/\\]", name)[-1]
-    clean = "".join(each if each.isprintable() else "_" for each in _UNSAFE.sub("_", last)).strip(" .") or "output"
-    if is_device_name(clean):
-        clean = f"_{clean}"
-    stem, suffix = os.path.splitext(clean)
-    suffix = suffix[:_SUFFIX_LIMIT].rstrip(" .")
-    room = _NAME_LIMIT - len(suffix.encode())
-    return (stem.encode()[:room].decode("utf-8", "ignore") + suffix).rstrip(" .")
 
 
 class Spot(NamedTuple):
@@ -75,14 +63,29 @@ def is_folder(path: str | os.PathLike[str], place: Place) -> bool:
     return place.descriptor is None and (os.fspath(path).endswith(("/", os.sep)) or os.path.isdir(place.path))
 
 
+class Part(NamedTuple):
+    """An output that was fetched and has no name yet: `path` is where it is, None for a `file` without one."""
+
+    size: int
+    path: Path | None
+    file: IO[bytes] | None = None
+    error: OSError | None = None
+
+
 class Target:
-    """What `--output` asks for: one file, or a folder.
+    """What `--output` asks for: one file, a folder, or a name for each file.
 
     A path that ends in a slash or that is a folder already is a folder; anything else is a file, and where a run makes
     several, the later ones get a number (`sunset-2.png`). Files in a folder keep the server's names. Only the very
-    file that was named is ever replaced. `single`: a pipe or a device, which takes one output as a whole.
+    file that was named is replaced, unless *overwrite* is set. `single`: a pipe or a device, which takes one output as
+    a whole.
+
+    An output is fetched to a `Part`, several at once if need be; then it gets its name, one after the other.
 
     :param place: where *path* leads to; None: that is found out now.
+    :param template: the names below the folder *path*.
+    :param overwrite: replace files that were there before, none of which this run made.
+    :param origin: what the files beside the saved ones tell of; None: there are none.
     :param claims: files that have another use: none of them is an output.
     :param patience: seconds for another program to let go of a file that it has open.
     """
@@ -92,6 +95,9 @@ class Target:
         path: str | os.PathLike[str],
         place: Place | None = None,
         *,
+        template: Template | None = None,
+        overwrite: bool = False,
+        origin: Origin | None = None,
         claims: Claims | None = None,
         patience: float = Timing.held_file,
     ) -> None:
@@ -100,11 +106,16 @@ class Target:
         self._path = Path(self._place.path)
         self._claims = claims or Claims()
         self._patience = patience
+        self._template = template
+        self._overwrite = overwrite
+        self.origin = origin
+        self._date = time.strftime("%Y-%m-%d")
+        self._made: set[tuple[int, int]] = set()
         self._sink: BinaryIO | None = None
         self._parts: dict[Path, BinaryIO] = {}
         self._named_is_free = True
         self._last: dict[Path, int] = {}
-        self.folder = is_folder(path, self._place)
+        self.folder = template is not None or is_folder(path, self._place)
         self.single = False
 
     def __str__(self) -> str:
@@ -121,8 +132,9 @@ class Target:
             folder = self._path if self.folder else self._path.parent
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                with tempfile.TemporaryFile(dir=folder):
-                    pass
+                with tempfile.TemporaryFile(dir=folder) as probe:
+                    # A disk that is full takes names, and nothing else.
+                    probe.write(_PROBE)
             except OSError as error:
                 if self.folder or not writing.cant_replace(error, self._path):
                     raise
@@ -154,67 +166,103 @@ class Target:
                     file.close()
                     os.unlink(part)
 
-    def spot(self, output: Output) -> Spot:
-        """Where *output* is to go: the name is taken only when it gets there."""
+    @property
+    def waiting_room(self) -> Spot | None:
+        """Where an output can wait of which it isn't known yet whether it is the file that was named."""
+        # The others of a link's target stand beside the link, which may be another disk.
+        beside = self._sink is None and self._place.folder == str(self._path.parent)
+        return Spot(self._shown, self._path, named=True) if beside else None
+
+    def spot(self, output: Output, fields: Mapping[str, object] | None = None) -> Spot:
+        """Where *output* is to go: the name is taken only when it gets there. *fields* are what a template needs."""
+        if self._template is not None:
+            names = self._template.names(output, {**(fields or {}), "date": self._date})
+            return Spot(self._shown.joinpath(*names), self._path.joinpath(*names), named=False)
         if self._sink is not None:
             return Spot(self._shown, self._path, named=True)
         if self.folder:
-            name = _in_file_system(safe_name(output.filename or "output"))
+            name = in_file_system(safe_name(output.filename or "output"))
             return Spot(self._shown / name, self._path / name, named=False)
         if self._named_is_free:
             self._named_is_free = False
             return Spot(self._shown, self._path, named=True)
-        suffix = _in_file_system(Path(safe_name(output.filename or "")).suffix) or self._path.suffix
+        suffix = in_file_system(Path(safe_name(output.filename or "")).suffix) or self._path.suffix
         shown = self._shown.with_suffix(suffix)
         return Spot(shown, Path(self._place.folder, shown.name), named=False)
 
-    def save(
-        self, output: Output, spot: Spot, chunks: Fetch, *, wait: Callable[[], None] = lambda: None, limit: float = 60.0
-    ) -> Output:
-        """Fetch *output* to *spot*, whole or not at all; the output with its path and size in bytes.
+    def fetch(self, output: Output, spot: Spot, chunks: Fetch) -> Part:
+        """Fetch *output* for *spot*. Raises OSError, and what *chunks* raises; then nothing of it is left."""
+        place = FilePlace(*view_place(output.filename or "", output.subfolder or ""), output.folder or "output")
+        with contextlib.closing(chunks(place)) as got:
+            return self.receive(spot, got)
 
-        Raises OSError, and what *chunks* and *wait* raise.
+    def receive(self, spot: Spot, chunks: Iterable[bytes]) -> Part:
+        """The same of what is there already."""
+        error: OSError | None = None
+        file: IO[bytes]
+        try:
+            file, path = self._open(spot)
+        except OSError as raised:
+            if not spot.named or not writing.cant_replace(raised, spot.path):
+                raise
+            file, path, error = writing.spool(), None, raised
+        try:
+            size = _write(file.write, chunks)
+            file.flush()
+            if path is None:
+                return Part(size, None, file, error)
+            file.close()
+            return Part(size, path)
+        except BaseException:
+            file.close()
+            if path is not None:
+                self._remove(path)
+            raise
+
+    def _open(self, spot: Spot) -> tuple[IO[bytes], Path | None]:
+        """A file for what isn't whole yet, and its name, if it can stand where *spot* is."""
+        if self._sink is not None:
+            return writing.spool(), None
+        spot.path.parent.mkdir(parents=True, exist_ok=True)
+        file = _unfinished(spot.path)
+        part = spot.path.with_name(os.path.basename(file.name))
+        self._parts[part] = file
+        return file, part
+
+    def put(
+        self, output: Output, part: Part, spot: Spot, *, wait: Callable[[], None] = lambda: None, limit: float = 60.0
+    ) -> Output:
+        """Give *part* the name that it has at *spot*, and no other time; the output with its path and size in bytes.
+
+        Raises OSError, and what *wait* raises; then nothing of it is left.
 
         :param wait: called several times a second while a pipe takes nothing.
         :param limit: seconds in which its reader takes at least something.
         """
-        place = FilePlace(*view_place(output.filename or "", output.subfolder or ""), output.folder or "output")
-        with contextlib.closing(chunks(place)) as got:
-            if self._sink is not None:
-                with writing.spool() as file:
-                    size = _write(file.write, got)
-                    writing.copy_out(file, self._sink, wait=wait, limit=limit)
-                return _saved(output, spot.shown, size)
-            with self._part_of(spot) as (file, part):
-                size = _write(file.write, got)
-                file.flush()
-                if part is None:
-                    writing.overwrite(file, spot.path)
-                    return _saved(output, spot.shown, size)
-                file.close()
-                if not spot.named:
-                    return _saved(output, spot.shown.with_name(self._take(part, spot.path)), size)
-                return _saved(output, spot.shown.with_name(self._put(part, spot)), size)
-
-    @contextlib.contextmanager
-    def _part_of(self, spot: Spot) -> Iterator[tuple[IO[bytes], Path | None]]:
-        """A file for what isn't whole yet, and its name, if it can stand where *spot* is; removed unless renamed."""
-        spot.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = _unfinished(spot.path)
-        except OSError as error:
-            if not spot.named or not writing.cant_replace(error, spot.path):
-                raise
-            with writing.spool() as nameless:
-                yield nameless, None
-            return
-        part = spot.path.with_name(os.path.basename(file.name))
-        self._parts[part] = file
-        try:
-            with file:
-                yield file, part
+            if part.path is None:
+                assert part.file is not None
+                return _saved(output, self._put_nameless(part, part.file, spot, wait, limit), part.size)
+            name = self._put(part.path, spot) if spot.named else self._take(part.path, spot.path)
+            return _saved(output, spot.shown.with_name(name), part.size)
         finally:
-            self._remove(part)
+            self.drop(part)
+
+    def _put_nameless(self, part: Part, file: IO[bytes], spot: Spot, wait: Callable[[], None], limit: float) -> Path:
+        if self._sink is not None:
+            writing.copy_out(file, self._sink, wait=wait, limit=limit)
+        elif spot.named:
+            writing.overwrite(file, spot.path)
+        elif part.error is not None:
+            raise part.error
+        return spot.shown
+
+    def drop(self, part: Part) -> None:
+        """Leave nothing of *part* but what has a name."""
+        if part.file is not None:
+            part.file.close()
+        if part.path is not None:
+            self._remove(part.path)
 
     def _remove(self, part: Path) -> None:
         with contextlib.suppress(OSError):
@@ -232,16 +280,62 @@ class Target:
         return spot.shown.name
 
     def _take(self, part: Path, wanted: Path) -> str:
-        """Give *part* the wanted name with the first free number; that name. Beside FILE itself the first one is 2."""
+        """Give *part* the wanted name with the first number that is free; that name. Beside FILE the first one is 2."""
         # Lower ones were found taken before: for many equal names they must not be tried again each time.
         number = self._last.get(wanted, 0 if self.folder else 1) + 1
         while True:
-            path = _numbered(wanted, number)
-            if not self._claims.has_path(str(path)):
-                with contextlib.suppress(FileExistsError):
-                    writing.take(part, path, self._patience)
-                    self._last[wanted] = number
-                    return path.name
+            path = numbered(wanted, number)
+            if not self._claims.has_path(str(path)) and self._taken(part, path):
+                self._last[wanted] = number
+                return path.name
+            number += 1
+
+    def _taken(self, part: Path, path: Path) -> bool:
+        """Whether *part* has the name *path* now: one that is free, or one of a file that may be replaced."""
+        if not self._overwrite:
+            with contextlib.suppress(FileExistsError):
+                writing.take(part, path, self._patience)
+                return True
+            return False
+        try:
+            if not os.path.lexists(path):
+                writing.take(part, path, self._patience)
+            elif path.is_file() and self._identity(path) not in self._made:
+                writing.put(part, path, self._patience)
+            else:
+                return False
+        except FileExistsError:
+            return False
+        except PermissionError as error:
+            if not may_be_held(error):
+                raise
+            return False
+        # Whatever the case of its letters: where a file system takes two names for one, the second leads here.
+        self._made.add(self._identity(path))
+        return True
+
+    @staticmethod
+    def _identity(path: Path) -> tuple[int, int]:
+        status = path.stat()
+        return status.st_dev, status.st_ino
+
+    def write_beside(self, saved: Output, text: str) -> None:
+        """Write *text* beside the file that was *saved*, under its name with `.json` behind it. Raises OSError."""
+        shown = Path(saved.path or "")
+        folder = (
+            Path(self._place.folder) if not self.folder else self._path.joinpath(shown.relative_to(self._shown)).parent
+        )
+        spot = Spot(shown, folder / f"{shown.name}.json", named=False)
+        part = self.receive(spot, [text.encode()])
+        try:
+            if part.path is not None:
+                self._take_beside(part.path, spot.path)
+        finally:
+            self.drop(part)
+
+    def _take_beside(self, part: Path, wanted: Path) -> None:
+        number = 1
+        while self._claims.has_path(str(numbered(wanted, number))) or not self._taken(part, numbered(wanted, number)):
             number += 1
 
 
@@ -268,15 +362,6 @@ def check_room(spot: Spot, size: int) -> None:
         raise OSError(errno.ENOSPC, f"it has {size} bytes, and there is room for {usage.free}")
 
 
-def _in_file_system(name: str) -> str:
-    """*name* so that the file system takes it, whatever encoding the locale has: as UTF-8."""
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        return os.fsdecode(name.encode())
-    return name
-
-
 def _unfinished(path: Path) -> BinaryIO:
     """A new file beside *path* for what will be there; its name isn't longer, for there may be no room for more."""
     tries = 0
@@ -295,10 +380,6 @@ def _random_name(length: int) -> str:
     if length < _WITH_ENDING:
         return f".{random}"[:length] if length > 1 else random[0]
     return f".{random[: length - len('..part')]}.part"
-
-
-def _numbered(path: Path, number: int) -> Path:
-    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def _write(write: Callable[[bytes], int], chunks: Iterable[bytes]) -> int:
