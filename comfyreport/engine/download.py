@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from comfyreport import events as ev
 from comfyreport.engine.sources import CallDone, CallKind, LeaveRequested, Sources, StopRequested
-from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
-from comfyreport.protocol.downloads import FilePlace
 from comfyreport.protocol.ui_outputs import SOCKET_SAVERS, with_path, worth_saving
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run, verdict
-from comfyreport.saving.fetching import fetch
 from comfyreport.saving.queue import Entry, SaveQueue
 from comfyreport.saving.sidecar import run_fields, write_sidecars
-from comfyreport.saving.target import Part, Spot, Target, check_room
+from comfyreport.saving.target import Target
+from comfyreport.saving.transfers import Transfers
 
 
 class Downloader:
@@ -61,8 +57,8 @@ class Downloader:
         self._failed: list[str] = []
         self._limit: float | None = None
         self._unanswered: float | None = None
-        self._last_data_at = self._last_event_at = clock().elapsed
-        self._stop = threading.Event()
+        self._transfers = Transfers(sources.client, target, lambda: clock().elapsed)
+        self._last_event_at = clock().elapsed
         self._cause = ""
         run.keep_pictures = True
 
@@ -86,7 +82,7 @@ class Downloader:
 
     def save(self) -> None:
         """Save all outputs that are worth it."""
-        self._last_data_at = self._clock().elapsed
+        self._transfers.last_data_at = self._clock().elapsed
         self._settle()
         nothing = not (self._queue.open or self._saved_outputs or self._failed)
         if nothing and self._run.outputs and self._succeeded:
@@ -128,7 +124,7 @@ class Downloader:
 
     def _check_time(self, at: Instant) -> None:
         """Whether there is still time for it, and whether it is time for a heartbeat."""
-        silent = max(0.0, at.elapsed - self._last_data_at)
+        silent = max(0.0, at.elapsed - self._transfers.last_data_at)
         if not self._stopped:
             self._limit = self._exceeded_limit()
             if silent > self._timing.lost_after:
@@ -142,8 +138,7 @@ class Downloader:
         """Save no more; what is half saved goes."""
         if self._stopped:
             return
-        self._stop.set()
-        self._sources.client.cut()
+        self._transfers.stop()
         given_up = self._queue.stop()
         if given_up and self._unanswered is not None:
             self._failed += [str(entry.output.filename) for entry in given_up]
@@ -160,7 +155,7 @@ class Downloader:
         at, outputs = self._clock(), self._saved_outputs
         fields = run_fields(self._run, at.elapsed)
         done: list[CallDone] = []
-        work = partial(write_sidecars, self._target, fields, outputs, wait=self._wait)
+        work = partial(write_sidecars, self._target, fields, outputs, wait=self._transfers.check)
         self._sources.call(CallKind.SAVE, work, done.append)
         while not done:
             self._turn()
@@ -175,29 +170,14 @@ class Downloader:
             if entry.spot is None:
                 waiting = None if self._target.folder else self._target.waiting_room
                 entry.spot = waiting or self._target.spot(entry.output, self._fields)
-            work = partial(self._fetch, entry, entry.spot)
+            work = partial(self._transfers.fetch, entry, entry.spot)
             self._sources.call(CallKind.SAVE, work, partial(self._on_fetched, entry))
         if not self._stopped and (entry := self._queue.next_to_name()) is not None:
-            assert entry.spot is not None
-            assert entry.part is not None
-            named = partial(
-                self._target.put,
-                entry.output,
-                entry.part,
-                entry.spot,
-                wait=self._wait,
-                limit=self._timing.lost_after,
-            )
-            self._sources.call(CallKind.SAVE, named, partial(self._on_named, entry))
+            self._sources.call(CallKind.SAVE, partial(self._transfers.put, entry), partial(self._on_named, entry))
 
     @property
     def _fields(self) -> dict[str, object]:
         return {"prompt_id": self._run.prompt_id, "seed": self._run.seed}
-
-    def _fetch(self, entry: Entry, spot: Spot) -> Part:
-        if entry.picture is not None:
-            return self._target.receive(spot, [entry.picture])
-        return self._target.fetch(entry.output, spot, partial(self._chunks, entry, spot))
 
     def _on_fetched(self, entry: Entry, done: CallDone) -> None:
         self._heard(done.error)
@@ -219,7 +199,7 @@ class Downloader:
 
     def _heard(self, error: BaseException | None) -> None:
         if error is None or not getattr(error, "retryable", False):
-            self._last_data_at = self._clock().elapsed
+            self._transfers.last_data_at = self._clock().elapsed
 
     def _on_error(self, entry: Entry, error: BaseException) -> None:
         early = entry.picture is None and not self._settled
@@ -261,36 +241,9 @@ class Downloader:
         self._last_event_at = self._clock().elapsed
         self._publish(events)
 
-    # --- on threads of their own
-
-    def _chunks(self, entry: Entry, spot: Spot, place: FilePlace) -> Generator[bytes, None, None]:
-        def on_size(size: int) -> None:
-            entry.size = size
-            check_room(spot, size)
-
-        fetched = fetch(self._sources.client, place, pause=self._pause, on_size=on_size)
-        # Closed at once, not when the exception that ended it is forgotten: it holds a connection.
-        with contextlib.closing(fetched) as chunks:
-            for chunk in chunks:
-                if self._stopped or entry.dropped:
-                    raise UnreachableError("stopped", code="cancelled")
-                self._last_data_at = self._clock().elapsed
-                entry.received += len(chunk)
-                yield chunk
-
-    def _pause(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
-            raise UnreachableError("stopped", code="cancelled")
-
-    def _wait(self) -> None:
-        """Called while a pipe is written to: then it isn't the server that is silent."""
-        if self._stopped:
-            raise UnreachableError("stopped", code="cancelled")
-        self._last_data_at = self._clock().elapsed
-
     @property
     def _stopped(self) -> bool:
-        return self._stop.is_set()
+        return self._transfers.stopped
 
     # --- the verdict
 

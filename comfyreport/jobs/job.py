@@ -26,7 +26,7 @@ from comfyreport.net.client import Client
 from comfyreport.protocol.ui_outputs import SAVERS
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run
-from comfyreport.saving.sidecar import Origin
+from comfyreport.saving.origin import Origin
 from comfyreport.saving.target import Target, usable
 from comfyreport.saving.template import read_output
 from comfyreport.text import printable

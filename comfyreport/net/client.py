@@ -192,12 +192,13 @@ class Client:
         """A connection for *call*: one that an earlier call left, else a new one."""
         if self._cut:
             raise TimeoutError
-        while reuse and (idle := self._take_idle()) is not None:
-            call.connection = idle
-            if idle.is_connected:
-                call.allow(self.timing.read_timeout)
-                return idle
-            idle.close()
+        with contextlib.suppress(IndexError):  # another thread took the last one
+            while reuse:
+                call.connection = idle = self._idle.pop()
+                if idle.is_connected:
+                    call.allow(self.timing.read_timeout)
+                    return idle
+                idle.close()
         call.connection = connection = self.connector.connection(proxy, tunnel=False)
         try:
             connection.connect()
@@ -206,12 +207,6 @@ class Client:
             raise
         call.allow(self.timing.read_timeout)
         return connection
-
-    def _take_idle(self) -> HTTPConnection | None:
-        # Another thread may have taken the last one.
-        with contextlib.suppress(IndexError):
-            return self._idle.pop()
-        return None
 
     def _send(self, call: _Call, connection: HTTPConnection, request: _Request, proxy: Proxy | None) -> HTTPResponse:
         headers, target = {**self.headers(request.url), **request.headers}, path_and_query(request.url)
@@ -240,14 +235,13 @@ class Client:
         """
         url = self.address.url("/view", filename=place.filename, subfolder=place.subfolder, type=place.folder)
         more = {"Range": f"bytes={start}-", "If-Range": version} if start and version else {}
-        timeout = self.timing.read_timeout
-        with self._request(_Request("GET", url, None, timeout, more)) as (response, call):
+        with self._request(_Request("GET", url, None, self.timing.read_timeout, more)) as (response, call):
             if response.status not in (200, 206):
                 raise file_error(response.status)
             # Whole chunks, undecoded: a byte now and then is no progress.
             read = partial(response.read, decode_content=False)
             begins = begun(response.status, response.headers, read, place.filename, start)
-            yield begins._replace(chunks=call.timed(begins.chunks, timeout))
+            yield begins._replace(chunks=call.timed(begins.chunks, self.timing.read_timeout))
 
     @property
     def upload(self) -> tuple[int, int] | None:

@@ -32,7 +32,7 @@ from comfyreport.protocol.downloads import FilePlace
 from comfyreport.protocol.ui_outputs import view_place, worth_saving as worth_saving
 from comfyreport.saving import writing
 from comfyreport.saving.names import in_file_system, numbered, safe_name
-from comfyreport.saving.sidecar import Origin
+from comfyreport.saving.origin import Origin
 from comfyreport.saving.template import Template
 from comfyreport.terminal import is_terminal
 from comfyreport.timing import Timing

@@ -256,7 +256,11 @@ def test_previews_are_made_only_where_they_are_wanted() -> None:
 def test_a_run_whose_pictures_only_went_through_the_socket_is_a_success() -> None:
     events = play_recording("o_websocket_output")
     assert the_end(events).status == "success"
-    assert [event.code for event in events if isinstance(event, ev.Warning)] == ["no_outputs"]
+    assert [event for event in events if isinstance(event, ev.Warning)] == []
+    outputs = the_end(events).outputs
+    told = {(each.node.class_type, each.kind, each.media_type, each.url, each.folder) for each in outputs}
+    assert told == {("SaveImageWebsocket", "image", "image/png", None, None)}
+    assert [each.index for each in outputs] == list(range(len(outputs)))
 
 
 @pytest.mark.parametrize(("number", "steps"), [(0, 10), (1, 8), (2, 6)])

@@ -12,7 +12,9 @@ import pytest
 from comfyreport import files
 from comfyreport.errors import UsageError
 from comfyreport.events import NodeRef, Output
-from comfyreport.saving.target import Target, safe_name
+from comfyreport.saving.names import safe_name
+from comfyreport.saving.target import Target
+from tests.saving.placing import save_to
 from tests.saving.test_target import save, target_of
 
 
@@ -76,7 +78,7 @@ def test_what_a_thread_that_was_given_up_holds_is_removed(tmp_path: Path, monkey
     target = target_of(tmp_path / "a.png")
     made = Output(node=NodeRef(id="9"), index=0, kind="image", filename="x.png")
     with pytest.raises(ValueError, match="closed"):
-        target.save(made, target.spot(made), lambda *_: stand_still())
+        save_to(target, made, lambda *_: stand_still())
     assert os.listdir(tmp_path) == []
 
 
@@ -101,7 +103,7 @@ def test_what_isnt_whole_has_no_longer_name(name: str, tmp_path: Path) -> None:
     made = Output(node=NodeRef(id="9"), index=0, kind="image", filename="x.png")
     target = Target(tmp_path / "made" / name)
     for _ in range(2):
-        target.save(made, target.spot(made)._replace(path=tmp_path / "made" / name, named=True), lambda *_: look())
+        save_to(target, made, lambda *_: look(), target.spot(made)._replace(path=tmp_path / "made" / name, named=True))
     parts = [each for each in seen if each != name]
     assert len(parts) == 2
     assert all(len(os.fsencode(part)) <= len(os.fsencode(name)) for part in parts)

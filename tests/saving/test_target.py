@@ -17,7 +17,9 @@ from comfyreport.errors import UsageError
 from comfyreport.events import NodeRef, Output
 from comfyreport.files import Claims, resolve
 from comfyreport.protocol.downloads import FilePlace
-from comfyreport.saving.target import Target, safe_name
+from comfyreport.saving.names import safe_name
+from comfyreport.saving.target import Target
+from tests.saving.placing import save_to
 from tests.systems import needs_posix
 
 
@@ -103,7 +105,7 @@ def pieces(*parts: bytes, error: BaseException | None = None) -> Generator[bytes
 def save(target: Target, name: str | None = "a.png", *parts: bytes, **place: str) -> Path:
     """Where an output of this name is, once it is saved."""
     made = output(name, **place)
-    saved = target.save(made, target.spot(made), lambda *_: pieces(*(parts or (b"x",))))
+    saved = save_to(target, made, lambda *_: pieces(*(parts or (b"x",))))
     assert saved.path is not None
     assert Path(saved.path).is_file()
     return Path(saved.path)
@@ -138,7 +140,7 @@ def test_a_name_is_taken_only_when_the_file_gets_it(tmp_path: Path) -> None:
         assert save(quick, "a.png", b"quick").name == "a.png"
         yield b"ow"
 
-    saved = slow.save(output("a.png"), slow.spot(output("a.png")), slowly)
+    saved = save_to(slow, output("a.png"), slowly)
     assert saved.path == str(tmp_path / "a-2.png")
     assert [(tmp_path / name).read_bytes() for name in ("a.png", "a-2.png")] == [b"quick", b"slow"]
 
@@ -254,7 +256,7 @@ def test_paths_are_found_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(here)
     targets = [target_of("made/"), target_of("x.png")]
     monkeypatch.chdir(there)
-    saved = [each.save(output(), each.spot(output()), lambda *_: pieces(b"x")).path for each in targets]
+    saved = [save_to(each, output(), lambda *_: pieces(b"x")).path for each in targets]
     assert saved == [os.path.join("made", "a.png"), "x.png"]
     assert all((here / str(path)).is_file() for path in saved)
     assert os.listdir(there) == []
@@ -272,7 +274,7 @@ def test_a_file_is_saved(tmp_path: Path) -> None:
 
     target = target_of(tmp_path / "new" / "b.png")
     made = output("../a.png", "temp", "x")
-    saved = target.save(made, target.spot(made), fetch)
+    saved = save_to(target, made, fetch)
     assert (saved.path, saved.bytes, saved.filename) == (str(tmp_path / "new" / "b.png"), 5, "../a.png")
     assert (tmp_path / "new" / "b.png").read_bytes() == b"abcde"
     assert asked == [("a.png", "x/..", "temp")]
@@ -285,7 +287,7 @@ def test_a_download_that_fails_leaves_nothing(error: BaseException, tmp_path: Pa
     for name in ("new.png", "old.png"):
         target = target_of(tmp_path / name)
         with pytest.raises(type(error)):
-            target.save(output(), target.spot(output()), lambda *_: pieces(b"half", error=error))
+            save_to(target, output(), lambda *_: pieces(b"half", error=error))
     assert os.listdir(tmp_path) == ["old.png"]
     assert (tmp_path / "old.png").read_bytes() == b"old"
 
@@ -300,7 +302,7 @@ def test_a_file_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
         yield b"whole"
 
     target = target_of(path)
-    target.save(output(), target.spot(output()), fetch)
+    save_to(target, output(), fetch)
     assert seen == [[]]
     assert path.read_bytes() == b"halfwhole"
 

@@ -15,6 +15,7 @@ from comfyreport.errors import UsageError
 from comfyreport.events import NodeRef, Output
 from comfyreport.saving.target import Target
 from comfyreport.saving.writing import copy_out, overwrite, put, take
+from tests.saving.placing import save_to
 from tests.saving.test_target import pieces, save, target_of
 from tests.systems import needs_posix
 
@@ -190,7 +191,7 @@ def test_a_fifo_gets_the_whole_file_and_stays(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=take_all)
     thread.start()
-    saved = target.save(make(), target.spot(make()), lambda *_: pieces(content))
+    saved = save_to(target, make(), lambda *_: pieces(content))
     target.close()
     thread.join()
     assert target.single
@@ -210,7 +211,7 @@ def test_a_download_that_fails_writes_nothing_to_a_pipe(tmp_path: Path) -> None:
     with open(os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
         target = target_of(tmp_path / "pipe")
         with pytest.raises(RuntimeError):
-            target.save(make(), target.spot(make()), lambda *_: pieces(b"half", error=RuntimeError()))
+            save_to(target, make(), lambda *_: pieces(b"half", error=RuntimeError()))
         target.close()
         assert reader.read() == b""
 
@@ -221,13 +222,13 @@ def test_devices_are_written_and_stay(tmp_path: Path) -> None:
         target = target_of(path)
         assert not target.single
         for _ in range(2):
-            saved = target.save(make(), target.spot(make()), lambda *_: pieces(b"x"))
+            saved = save_to(target, make(), lambda *_: pieces(b"x"))
             assert saved.path == str(path)
         target.close()
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     full = target_of("/dev/full")
     with pytest.raises(OSError, match="No space left"):
-        full.save(make(), full.spot(make()), lambda *_: pieces(b"x"))
+        save_to(full, make(), lambda *_: pieces(b"x"))
     full.close()
 
 

@@ -1,0 +1,56 @@
+"""What was asked for, as it is told beside what came of it: without secrets. Pure."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfyreport.access.secret_keys import hide
+from comfyreport.shell import quote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What was asked for: nothing in it is secret.
+
+    `settings`: the inputs that were set, by `NODE.INPUT`. `workflow`: its file; none where it came from elsewhere.
+    `output`: as `--output` takes it.
+    """
+
+    server: str
+    workflow: str | os.PathLike[str] | None = None
+    prompt: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    output: str | os.PathLike[str] = ""
+
+    def fields(self) -> dict[str, Any]:
+        """What a sidecar tells of it."""
+        return {
+            "server": self.server,
+            "workflow": None if self.workflow is None else os.fspath(self.workflow),
+            "prompt": self.prompt,
+            "inputs": self._settings,
+            "command": self.command,
+        }
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        # A key for a paid service is an input of some nodes.
+        return {name: hide({name.rpartition(".")[2]: value}).popitem()[1] for name, value in self.settings.items()}
+
+    @property
+    def command(self) -> str | None:
+        """The command that makes it again, as the system's shell takes it; None where there is no workflow's file."""
+        if self.workflow is None:
+            return None
+        words = ["comfyreport", "--workflow", os.fspath(self.workflow), "--server", self.server]
+        if self.settings:
+            for name, value in self._settings.items():
+                words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+        elif self.prompt is not None:
+            words += ["--prompt", self.prompt]
+        words += ["--output", os.fspath(self.output), "--sidecar"]
+        return " ".join(map(quote, words))
