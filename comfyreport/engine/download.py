@@ -55,6 +55,7 @@ class Downloader:
         self._settled = False
         self._saved_outputs: list[ev.Output] = []
         self._failed: list[str] = []
+        self._given_up: list[str] = []
         self._limit: float | None = None
         self._unanswered: float | None = None
         self._transfers = Transfers(sources.client, target, lambda: clock().elapsed)
@@ -91,6 +92,9 @@ class Downloader:
         self._go_on()
         while self._queue.open:
             self._turn()
+        if self._given_up and self._unanswered is not None:
+            self._failed += self._given_up
+            self._warn(f"{len(self._given_up)} more files were not saved: {self._silence_reason}")
         self._note_missed_pictures()
         if self._target.origin is not None and self._saved_outputs and not self._stopped:
             self._write_sidecars()
@@ -139,10 +143,7 @@ class Downloader:
         if self._stopped:
             return
         self._transfers.stop()
-        given_up = self._queue.stop()
-        if given_up and self._unanswered is not None:
-            self._failed += [str(entry.output.filename) for entry in given_up]
-            self._warn(f"{len(given_up)} more files were not saved: {self._silence_reason}")
+        self._given_up = [str(entry.output.filename) for entry in self._queue.stop()]
 
     def _note_missed_pictures(self) -> None:
         """Pictures that were sent over the socket alone are gone where nobody was there to take them."""

@@ -14,6 +14,7 @@ The life of a stream::
       node_finished)* → output_ready* → output_saved* → run_finished
     stream_finished → close
 
+An output that is saved while the run goes on has its `output_ready` and its `output_saved` among the node events.
 `connection_changed`, `queue_changed`, `heartbeat` and `warning` come anywhere in between. `run_queued` and
 what follows it is absent if the run ended before; `run_finished` is told exactly once for each run.
 """

@@ -14,6 +14,7 @@ import pytest
 
 from comfyreport.api import run_generation
 from comfyreport.protocol.downloads import CHUNK
+from comfyreport.saving.queue import AT_ONCE
 from tests.hostile.running import LIMIT, QUICK, Told, follow
 from tests.hostile.server import WORKFLOW, Answer, Hostile, Reply, history, picture
 
@@ -49,11 +50,11 @@ def test_a_silent_server_is_given_up_once_for_all_files(tmp_path: Path) -> None:
             told = follow(server, tmp_path, output=f"{tmp_path}/made/", timing=timing)
     finally:
         released.set()
-    first, rest = messages(told)
-    assert first.startswith("0.png could not be saved to")
-    assert first.endswith("the server has not answered for 1 s")
-    assert rest == "99 more files were not saved: the server has not answered for 1 s"
-    assert server.viewed == ["0.png"]
+    *first, rest = messages(told)
+    assert sorted(each.partition(" could not be saved to ")[0] for each in first) == names(AT_ONCE)
+    assert all(each.endswith("the server has not answered for 1 s") for each in first)
+    assert rest == f"{100 - AT_ONCE} more files were not saved: the server has not answered for 1 s"
+    assert sorted(server.viewed) == names(AT_ONCE)
     assert (told.result.status, told.result.exit_code, told.result.retryable) == ("partial", 8, True)
     assert told.result.error is not None
     assert told.result.error.code == "download_failed"
@@ -74,7 +75,7 @@ def test_silence_is_counted_over_several_files(tmp_path: Path) -> None:
             told = follow(server, tmp_path, output=f"{tmp_path}/made/", timing=timing)
     finally:
         released.set()
-    assert 2 <= len(server.viewed) <= 5
+    assert 2 * AT_ONCE <= len(server.viewed) <= 5 * AT_ONCE
     assert messages(told)[-1].endswith("the server has not answered for 1 s")
 
 
@@ -85,7 +86,7 @@ def test_a_server_that_refuses_each_file_slowly_is_asked_for_all(tmp_path: Path)
 
     with serve(refuse, *names(10)) as server:
         told = follow(server, tmp_path, output=f"{tmp_path}/made/", timing=replace(QUICK, lost_after=1.0))
-    assert server.viewed == names(10)
+    assert sorted(server.viewed) == names(10)
     assert len(messages(told)) == 10
 
 
@@ -107,7 +108,18 @@ def test_a_long_download_has_heartbeats(tmp_path: Path) -> None:
     assert all(beat["silent_seconds"] < 0.5 for beat in beats)
     kinds = [line["type"] for line in told.lines]
     assert kinds.index("output_ready") < kinds.index("heartbeat") < kinds.index("output_saved")
-    assert "INFO    Still running\n" in told.log
+    received = [beat["received_bytes"] for beat in beats]
+    assert received == sorted(received)
+    assert 0 < received[0] < received[-1] <= 40 * CHUNK
+    assert "INFO    Fetching the outputs: " in told.log
+
+
+def test_a_large_download_tells_how_far_it_is(tmp_path: Path) -> None:
+    headers = {**PNG, "Content-Length": str(40 * CHUNK)}
+    with serve(lambda _: Reply(headers=headers, pieces=trickle(0.02, 40)), "a.png") as server:
+        told = follow(server, tmp_path, output=f"{tmp_path}/made/")
+    assert {beat["total_bytes"] for beat in told.of("heartbeat")} == {40 * CHUNK}
+    assert " of 2.6 MB\n" in told.log
 
 
 def test_a_silent_download_tells_for_how_long(tmp_path: Path) -> None:
