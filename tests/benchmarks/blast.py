@@ -31,6 +31,7 @@ _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CHUNK = 256 * 1024
 _LAZY_WORDS = ("flood",)  # loads that are large and quick to make: they aren't kept
 _CLOSE = 8
+_PICTURE = b"\x89PNG\r\n\x1a\n".ljust(1024 * 1024, b"x")
 
 
 def frame(message: Message) -> bytes:
@@ -108,6 +109,10 @@ class Blast:
             self._upgrade(connection, reader, headers["sec-websocket-key"])
             return False
         body = reader.read(int(headers.get("content-length", 0)))
+        if "/view?" in path:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 1048576\r\n\r\n")
+            connection.sendall(_PICTURE)
+            return True
         submitted = method == "POST" and path.endswith("/prompt")
         if submitted and self._clock:
             say(cpu=cpu_of(int(sys.stdin.readline())))

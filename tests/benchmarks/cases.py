@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tests.benchmarks import peers
 from tests.benchmarks.clients import bare, ours, plain
 from tests.benchmarks.moments import end, latency, start
+from tests.benchmarks.pictures import pictures
 from tests.benchmarks.running import Bench, Server, Spent, comfyreport, median
 from tests.benchmarks.table import Row, compared
 from tests.benchmarks.weights import installed, memory, ten
@@ -117,6 +118,7 @@ CASES: dict[str, Case] = {
     "start": start,
     "ten": ten,
     "memory": memory,
+    "pictures": pictures,
     "installed": installed,
     "end": end,
     "latency": latency,

@@ -172,6 +172,15 @@ def flood(count: int) -> Load:
     return Load(workflow, told, _outputs(last))
 
 
+def pictures(count: int) -> Load:
+    """One node that leaves so many files, of which the socket names the first."""
+    made = chain(1)
+    files = [
+        {"filename": f"bench_{number:05}_.png", "subfolder": "", "type": "output"} for number in range(1, count + 1)
+    ]
+    return made._replace(outputs={node: {"images": files} for node in made.outputs})
+
+
 def recording(name: str) -> Load:
     """What a real server sent in a recording of one prompt, from its submission on."""
     records = recordings.load(name)
@@ -200,5 +209,5 @@ def load(words: list[str]) -> Load:
     kind, *rest = words
     if kind == "recording":
         return recording(rest[0])
-    makers: dict[str, Callable[..., Load]] = {"chain": chain, "plateau": plateau, "flood": flood}
+    makers: dict[str, Callable[..., Load]] = {"chain": chain, "plateau": plateau, "flood": flood, "pictures": pictures}
     return makers[kind](*map(int, rest))

@@ -64,6 +64,6 @@ def test_what_never_gets_its_name_is_removed_at_the_end(tmp_path: Path) -> None:
 
 @needs_posix("/dev/full")
 def test_a_full_disk_is_told_before_anything_is_submitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb"))
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: SIM115  it is closed
     with pytest.raises(UsageError, match="No space left"):
         target_of(tmp_path)
