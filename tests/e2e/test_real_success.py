@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -274,3 +275,19 @@ def test_every_manner_of_counting(real: Driver) -> None:
     passes = [event["pass_number"] for event in ended.of("node_progress") if event["node_id"] == "3"]
     assert passes == [1, 1, 1, 2, 2, 2]
     assert json.dumps(ended.result)
+
+
+def test_files_are_saved_as_their_nodes_end_and_are_those_of_the_server(real: Driver) -> None:
+    graph = chain(counting(20, seconds=0.1))
+    graph["8"] = node("SaveImage", images=["1", 0], filename_prefix="early")
+    graph["9"] = node("SaveImageWebsocket", images=["2", 0])
+    ended = real.follow(graph, "--output", f"{real.folder}/{{node}}-{{filename}}.{{ext}}", "--sidecar")
+    assert_success(ended)
+    assert {output["node_id"] for output in ended.result["outputs"]} == {"3", "8", "9"}
+    for output in ended.result["outputs"]:
+        made = Path(output["path"])
+        assert made.name.startswith(f"{output['node_id']}-")
+        assert made.read_bytes().startswith(b"\x89PNG")
+        assert json.loads(Path(f"{made}.json").read_text(encoding="utf-8"))["output"]["path"] == output["path"]
+        if "url" in output:
+            assert made.read_bytes() == urllib.request.urlopen(output["url"], timeout=30).read()
