@@ -96,7 +96,9 @@ class _Runner:
         session.hurry = session.hurry or signals.count > 1
         signals.use(session.leave)
         include_temp = getattr(self._arguments, "include_temp", False)
-        code = session.finish(lambda: print_results(session, self._plugins, self._plugins.streams, include_temp=include_temp))
+        code = session.finish(
+            lambda: print_results(session, self._plugins, self._plugins.streams, include_temp=include_temp)
+        )
         _release(self._terminals)
         return code
 

@@ -25,6 +25,8 @@ class Liveness:
         self._run = run
         self._timing = timing
         self._loopback = loopback
+        # Bytes that are sent, and all of them, while something is being sent.
+        self._upload: tuple[int, int] | None = None
         self._last_message_at = now
         self._last_run_message_at = now
         self._last_answer_at = now
@@ -96,9 +98,13 @@ class Liveness:
             events += self._emit(ev.ConnectionChanged, at, state="polling", detail="asking over HTTP how the run goes")
         return events
 
-    def sent(self, now: float) -> None:
-        """The server took a piece of what is being sent."""
-        self._last_answer_at = now
+    def note_upload(self, upload: tuple[int, int] | None, now: float) -> None:
+        """How far the upload is, as `Client` tells it. It may take minutes: as long as it goes on, nobody is silent."""
+        before, self._upload = self._upload, upload
+        if before is not None and upload is None:
+            self.start(now)
+        elif upload != before:
+            self._last_answer_at = now
 
     def slept(self, seconds: float) -> None:
         """This process did nothing for so long: it was stopped, or the machine slept. Nobody was silent then."""
@@ -150,19 +156,19 @@ class Liveness:
         limit = self._timing.lost_after_refused if refused else self._timing.lost_after
         return unanswered if unanswered > limit else None
 
-    def heartbeat(self, at: Instant, upload: tuple[int, int] | None) -> list[ev.Event]:
-        """The heartbeat, behind the warning of a stall when silence has lasted long; *upload* as `Run` takes it."""
+    def heartbeat(self, at: Instant) -> list[ev.Event]:
+        """The heartbeat, behind the warning of a stall when silence has lasted long."""
         silent = at.elapsed - self._last_message_at
         events: list[ev.Event] = []
         expected = self.spectator or not self._run.started
         waits = self._run.queued and expected and self._answered_since and self._in_queue
         # An average: a step may well take twice as long.
         limit = max(self._timing.stall_warn, 2 * self._run.expected_silence)
-        quiet = self._run.sent and upload is None and silent >= limit
+        quiet = self._run.sent and self._upload is None and silent >= limit
         if quiet and not self._stalled and not waits:
             self._stalled = True
             events += self._emit(ev.Warning, at, code="stalled", message=self._stall_message(at.elapsed, silent))
-        return events + self._run.heartbeat(at, silent, upload)
+        return events + self._run.heartbeat(at, silent, self._upload)
 
     @property
     def _answered_since(self) -> bool:

@@ -103,7 +103,6 @@ class Loop:
         self._stop_requests = 0
         self._skipped_at = self._queue_looked_at = -math.inf
         self._next_upkeep = self._finished_at = math.inf
-        self._upload: tuple[int, int] | None = None
         self._lost_pictures = False
         self._downloader = None if target is None else self._make_downloader(target)
 
@@ -185,7 +184,8 @@ class Loop:
 
     def _until(self, reached: Callable[[], bool]) -> None:
         while self.run.verdict is None and not reached():
-            self._process(self._receive())
+            # What is in the inbox, as soon as there is something or a timer is due.
+            self._process(self._sources.receive(self._timers.wait()))
             self._run_timers()
 
     def _process(self, items: list[Any]) -> None:
@@ -196,10 +196,6 @@ class Loop:
                 continue
             for item in group:
                 self._handle(item)
-
-    def _receive(self) -> list[Any]:
-        """What is in the inbox, as soon as there is something or a timer is due."""
-        return self._sources.receive(self._timers.wait())
 
     def _feed(self, messages: Iterable[messages.Message]) -> None:
         if self._held_messages is not None:
@@ -289,7 +285,7 @@ class Loop:
         self._next_upkeep = now + self._timing.tick * 2
         self._upkeep.arm(self._timing.tick * 2)
         self._look_after_reporters()
-        self._note_upload(now)
+        self._liveness.note_upload(self._client.upload, now)
         if self._liveness.silent(now) and not self._silence.armed:
             self._on_silence()
         unanswered = self._liveness.unanswered_too_long(now) if self.run.sent else None
@@ -301,14 +297,6 @@ class Loop:
                 # Whatever else the socket and the queue tell, it leads nowhere. A worker may be late, though.
                 self.run.conclude(verdict.unreadable(self.run.outcome, self.run.nodes, self._poller.refusal))
 
-    def _note_upload(self, now: float) -> None:
-        """A workflow with pictures in it may take minutes to send: as long as it goes on, nobody is silent."""
-        upload, self._upload = self._upload, self._client.upload
-        if upload is not None and self._upload is None:
-            self._liveness.start(now)
-        elif upload != self._upload:
-            self._liveness.sent(now)
-
     def _look_after_reporters(self) -> None:
         for warning in self._watch():
             self._emit(ev.Warning, code="slow_reporter", message=warning)
@@ -319,7 +307,7 @@ class Loop:
             self._silence.arm(self._timing.silence)
             if self.run.sent and not self._poller.next_look.armed:
                 self._poller.next_look.arm(0.0)
-            self._publish(self._liveness.heartbeat(self._clock(), self._upload))
+            self._publish(self._liveness.heartbeat(self._clock()))
 
     def _on_time_limit(self) -> None:
         assert self._options.timeout is not None

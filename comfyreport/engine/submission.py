@@ -7,10 +7,10 @@ from functools import partial
 
 from comfyreport import events as ev
 from comfyreport.access.address import DEFAULT_SERVER
-from comfyreport.engine.allowed_values import add_allowed_values
 from comfyreport.engine.lookup import Lookup, Lookups
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
+from comfyreport.inputs.allowed_values import add_allowed_values
 from comfyreport.net.client import Client
 from comfyreport.protocol import responses
 from comfyreport.protocol.messages import Json

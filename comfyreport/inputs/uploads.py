@@ -25,7 +25,7 @@ from comfyreport.net.client import Client
 from comfyreport.protocol.downloads import FilePlace
 from comfyreport.protocol.statuses import Response
 from comfyreport.protocol.uploads import FileChangedError, read_uploaded, upload_body
-from comfyreport.saving.target import safe_name
+from comfyreport.saving.names import safe_name
 from comfyreport.workflow.files import Workflow
 from comfyreport.workflow.graph import Target, inputs_of
 from comfyreport.workflow.settings import Setting

@@ -30,7 +30,7 @@ from comfyreport.saving.origin import Origin
 from comfyreport.saving.target import Target, usable
 from comfyreport.saving.template import read_output
 from comfyreport.text import printable
-from comfyreport.workflow.files import Workflow
+from comfyreport.workflow.files import STDIN, Workflow
 from comfyreport.workflow.settings import Settings
 
 SIMULATED = "sim"
@@ -103,8 +103,8 @@ def run_job(
         try:
             with preparing or nullcontext():
                 prepared = _prepare(session, job, stack)
-            access, workflow, uploads, _, address, recorder = prepared
-            run = _run(session, job, workflow, address)
+            access, workflow, recorder = prepared.access, prepared.workflow, prepared.recorder
+            run = _run(session, job, workflow, prepared.address)
             client = _client(session, prepared, stack)
             loop = _loop(session, job, run, client, prepared)
             if access.insecure:
@@ -115,8 +115,8 @@ def run_job(
                 message = f"the workflow's file holds what isn't submitted: {names}"
                 session.publish(run.emit(ev.Warning, session.clock(), code="not_submitted", message=message))
             on_loop(loop)
-            if workflow is not None and (uploads or workflow.settings):
-                loop.execute(partial(_finished_body, client, access, workflow, uploads, run))
+            if workflow is not None and (prepared.uploads or workflow.settings):
+                loop.execute(partial(_finished_body, client, prepared, workflow, run))
             else:
                 loop.execute(_body(access, workflow, run))
             loop.save()
@@ -207,7 +207,7 @@ def _target(session: Session, job: Job, workflow: Workflow | None, stack: ExitSt
 def _origin(job: Job) -> Origin:
     """What the files beside the outputs tell of."""
     workflow = None if isinstance(job.workflow, Mapping) or job.workflow == STDIN else job.workflow
-    return Origin(server=job.shown_server, workflow=workflow, prompt=job.prompt, settings={}, output=job.output or "")
+    return Origin(server=job.shown_server, workflow=workflow, output=job.output or "")
 
 
 def _access(job: Job, workflow: Workflow | None) -> Access:
@@ -285,9 +285,13 @@ def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], s
     return recorder
 
 
-def _finished_body(client: Client, access: Access, workflow: Workflow, uploads: Uploads, run: Run) -> Any:
-    """What is submitted, once the server has the files. Blocks."""
-    return _body(access, finish(client, workflow, uploads), run)
+def _finished_body(client: Client, prepared: _Prepared, workflow: Workflow, run: Run) -> Any:
+    """What is submitted, once the server has the files and has said what it takes. Blocks."""
+    workflow, target = finish(client, workflow, prepared.uploads), prepared.target
+    if target is not None and target.origin is not None:
+        told = {f"{place.node}.{place.name}": setting.value for place, setting in workflow.settings.items()}
+        target.origin = replace(target.origin, settings=told)
+    return _body(prepared.access, workflow, run)
 
 
 def _body(access: Access, workflow: Workflow | None, run: Run) -> dict[str, Any] | None:

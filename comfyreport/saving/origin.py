@@ -22,7 +22,6 @@ class Origin:
 
     server: str
     workflow: str | os.PathLike[str] | None = None
-    prompt: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     output: str | os.PathLike[str] = ""
 
@@ -31,7 +30,6 @@ class Origin:
         return {
             "server": self.server,
             "workflow": None if self.workflow is None else os.fspath(self.workflow),
-            "prompt": self.prompt,
             "inputs": self._settings,
             "command": self.command,
         }
@@ -47,10 +45,8 @@ class Origin:
         if self.workflow is None:
             return None
         words = ["comfyreport", "--workflow", os.fspath(self.workflow), "--server", self.server]
-        if self.settings:
-            for name, value in self._settings.items():
-                words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-        elif self.prompt is not None:
-            words += ["--prompt", self.prompt]
+        for name, value in self._settings.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            words += ["--set", f"{name}=@{text}" if text.startswith("@") else f"{name}={text}"]
         words += ["--output", os.fspath(self.output), "--sidecar"]
         return " ".join(map(quote, words))

@@ -31,7 +31,10 @@ def pictures(bench: Bench) -> list[Row]:
     """A thousand pictures of a MiB each, beside a bare script with as many connections; and memory beside fewer."""
     few, many = (2, 10) if bench.short else (100, 1000)
     with bench.server("pictures", many) as server:
-        clients = {"ours": partial(_ours, bench, server, many), "bare": partial(_bare, bench, server, many)}
+        clients: dict[str, Callable[[], Waited]] = {
+            "ours": partial(_ours, bench, server, many),
+            "bare": partial(_bare, bench, server, many),
+        }
         ours, bare = _in_turn(bench, clients)
     with bench.server("pictures", few) as server:
         small = _ours(bench, server, few)
