@@ -234,15 +234,10 @@ def _run(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins 
         with contextlib.suppress(KeyboardInterrupt):
             run_job(session, job, preparing=preparing, on_loop=lambda loop: signals.use(partial(stop, loop)))
 
+    loading = None if loaded is None else loaded.loading
+    server = job.shown_server
     return run_session(
-        arguments,
-        arguments.command,
-        job.shown_server,
-        signals,
-        work=work,
-        error=error,
-        claims=claims,
-        loading=None if loaded is None else loaded.loading,
+        arguments, arguments.command, server, signals, work=work, error=error, claims=claims, loading=loading
     )
 
 
