@@ -14,6 +14,7 @@ from comfyreport.simulator import Simulator
 from tests.e2e.comfyui_server import ComfyUI
 from tests.e2e.driver import Driver, Ended
 from tests.e2e.installation import ROOT
+from tests.e2e.raw_client import txt2img
 
 pytestmark = pytest.mark.e2e
 
@@ -231,3 +232,28 @@ def test_on_a_real_server(driver: Driver, comfyui: ComfyUI) -> None:
     assert "the server has no class EmptyImagge; near is EmptyImage" in dry.err
     problems = json.loads(driver.run("inspect", "w.json", "--json", stream=False).out)["problems"]
     assert [(each["code"], each["node_id"]) for each in problems] == [("missing_node", "3")]
+
+
+@pytest.mark.real
+def test_the_short_names_on_a_real_server(driver: Driver, comfyui: ComfyUI) -> None:
+    graph = txt2img(prefix="named")
+    (driver.folder / "w.json").write_text(json.dumps(graph), encoding="utf-8")
+    driver.server = comfyui.url
+    names = ("--prompt", "a red fox", "--negative", "grey", "--seed", "7", "--steps", "2", "--size", "64x128")
+    command = ("--workflow", "w.json", *names, "--batch", "2", "--output", "o/{seed}-{index}.{ext}")
+    ended = driver.run(*command)
+    assert ended.code == 0, ended.err
+    assert ended.result["seed"] == 7
+    first, second = ended.result["outputs"]
+    assert [Path(each["path"]).name for each in (first, second)] == ["7-0.png", "7-1.png"]
+    assert (driver.folder / first["path"]).read_bytes()[16:24] == (64).to_bytes(4, "big") + (128).to_bytes(4, "big")
+    assert [event["max_steps"] for event in ended.of("node_progress")][-1] == 2
+    # The picture itself is a workflow: the same is made of it, and one input is set in it.
+    again = driver.run("--workflow", first["path"], "--output", "again/")
+    assert (again.code, again.result["seed"]) == (0, 7), again.err
+    body = json.loads(driver.run("run", "--workflow", first["path"], "--dry-run", "--seed", "8", stream=False).out)
+    assert body["prompt"]["6"]["inputs"]["text"] == "a red fox"
+    assert body["prompt"]["3"]["inputs"]["seed"] == 8
+    refused = driver.run("--workflow", "w.json", "--model", "nowhere.safetensors")
+    assert refused.code == 2
+    assert "4.ckpt_name can't be nowhere.safetensors; " in refused.result["error"]["message"]
