@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import math
 import struct
@@ -202,9 +204,9 @@ def check(events: Sequence[ev.Event]) -> None:
 
 
 def check_order(events: Sequence[ev.Event]) -> None:
-    """The order of the stages; one that has a single event comes at most once."""
+    """The order of the stages; one that has a single event comes at most once. What is saved early is told at once."""
     stage = -1
-    for event in events:
+    for event in without_saved_early(events):
         if isinstance(event, _ANYWHERE):
             continue
         new = next(number for number, kinds in enumerate(_STAGES) if isinstance(event, kinds))
@@ -213,6 +215,17 @@ def check_order(events: Sequence[ev.Event]) -> None:
         assert new in (0, 5) or stage >= min(new - 1, 1), f"{short(event)} comes too early"
         stage = new
     assert [event for event in events if isinstance(event, ev.RunFinished)] == [events[-1]]
+
+
+def without_saved_early(events: Sequence[ev.Event]) -> list[ev.Event]:
+    """*events* without the outputs that are told and saved, in one, before the last of the node events."""
+    last = max((number for number, event in enumerate(events) if isinstance(event, _STAGES[2])), default=0)
+    early: set[int] = set()
+    for number, (event, behind) in enumerate(itertools.pairwise(events[:last])):
+        if isinstance(event, ev.OutputReady) and isinstance(behind, ev.OutputSaved):
+            assert event.output == dataclasses.replace(behind.output, path=None, path_bytes=None, bytes=None)
+            early |= {number, number + 1}
+    return [event for number, event in enumerate(events) if number not in early]
 
 
 def check_nodes(events: Sequence[ev.Event]) -> None:

@@ -339,6 +339,14 @@ def test_a_prompt_that_has_ended(server: str) -> None:
     assert len(result.outputs) == 1
 
 
+def test_its_outputs_are_saved(server: str, tmp_path: Path) -> None:
+    prompt_id = submit(server, "somebody")
+    wanted: dict[str, Any] = {"output": f"{tmp_path}/{{prompt_id}}", "overwrite": True, "sidecar": True}
+    result = wait_for_completion(prompt_id, server=server, include_temp=True, reporters=[], **wanted)
+    assert [output.path for output in result.outputs] == [str(tmp_path / f"{prompt_id}.png")]
+    assert json.loads((tmp_path / f"{prompt_id}.png.json").read_text())["command"] is None
+
+
 def test_a_prompt_that_nobody_knows(server: str) -> None:
     result = wait_for_completion("nothing", server=server, reporters=[], timing=Timing().scaled(0.1))
     assert result.status == "lost"
@@ -363,6 +371,15 @@ def test_iterating_with_the_prompt_s_id_set_later(server: str) -> None:
     result = tracker.wait(LIMIT)
     assert result is not None
     assert (result.status, result.prompt_id) == ("success", tracker.prompt_id)
+
+
+def test_a_tracker_saves_what_is_made_while_it_follows(server: str, tmp_path: Path) -> None:
+    tracker = ProgressTracker(server, quiet=True, output=tmp_path / "made.png", sidecar=True).start()
+    tracker.prompt_id = submit(server, tracker.client_id)
+    result = tracker.wait(LIMIT)
+    assert result is not None
+    assert [output.path for output in result.outputs] == [str(tmp_path / "made.png")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made.png", "made.png.json"]
 
 
 def test_events_before_the_prompt_id_is_set_have_their_nodes(server: str) -> None:

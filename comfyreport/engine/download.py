@@ -148,7 +148,7 @@ class Downloader:
     def _note_missed_pictures(self) -> None:
         """Pictures that were sent over the socket alone are gone where nobody was there to take them."""
         made = {output.node.id for output in self._run.outputs}
-        for ref in self._run.manifest:
+        for ref in self._run.manifest if self._succeeded else ():
             if ref.class_type in SOCKET_SAVERS and ref.id in self._run.nodes.executed and ref.id not in made:
                 self._fail(ref.title, "what it made was sent over a connection that comfyreport didn't have", ref)
 

@@ -207,7 +207,7 @@ class Player:
         output: ev.Output | None = None
         if isinstance(index, int) and 0 <= index < len(self.run.outputs):
             output = self.run.outputs[index]
-        elif index is None and isinstance(file, list) and len(file) == _FILE_PARTS:
+        elif index is None and isinstance(file, list) and len(file) == _FILE_PARTS and isinstance(file[0], str):
             index, output = None, self.run.output_like(*file)
         if output is not None:
             size = size if isinstance(size, int) else None

@@ -6,7 +6,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -50,7 +50,7 @@ def pictures(bench: Bench) -> list[Row]:
     ]  # fmt: skip
 
 
-def _in_turn(bench: Bench, clients: dict[str, Callable[[], Waited]]) -> list[list[Waited]]:
+def _in_turn(bench: Bench, clients: Mapping[str, Callable[[], Waited]]) -> list[list[Waited]]:
     rounds = [[client() for client in clients.values()] for _ in range(bench.repeat + (not bench.short))]
     return [list(each) for each in zip(*rounds[not bench.short :], strict=True)]
 

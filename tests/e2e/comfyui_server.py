@@ -83,6 +83,8 @@ class ComfyUI:
             ignore=shutil.ignore_patterns("__pycache__"),
             dirs_exist_ok=True,
         )
+        # ComfyUI's own SaveImageWebsocket, which a base directory of one's own leaves out.
+        shutil.copy(self.environment.comfyui / "custom_nodes" / "websocket_image_save.py", self.base / "custom_nodes")
         if checkpoint is not None:
             (self.base / "models" / "checkpoints" / CHECKPOINT_NAME).symlink_to(checkpoint)
 

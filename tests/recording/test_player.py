@@ -121,6 +121,7 @@ ANY_RECORD = st.fixed_dictionaries(
         "b64": JSON,
         "note": JSON | st.sampled_from(["end", "saved", "cancel"]),
         "index": JSON,
+        "file": JSON | st.lists(JSON, min_size=4, max_size=4),
         "bytes": JSON,
         "error": JSON,
         "prompt_state": JSON,
@@ -157,7 +158,7 @@ SUBMITTED: list[dict[str, Any]] = [
         "response": {"prompt_id": "p", "node_errors": {}},
     },
 ]
-DONE = {
+DONE: dict[str, Any] = {
     "outputs": {"9": {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]}},
     "status": {"status_str": "success", "messages": []},
 }
@@ -190,6 +191,19 @@ def test_saved_outputs_are_played() -> None:
         7,
         f"{SERVER}/view?filename=a.png&subfolder=&type=output",
     )
+
+
+def test_outputs_that_were_saved_before_the_end_are_played() -> None:
+    frames = [
+        {"dir": "in", "kind": "ws-text", "sock": "A", "text": text(kind, prompt_id="p", node="9", **data)}
+        for kind, data in (("executing", {}), ("executed", {"output": DONE["outputs"]["9"]}))
+    ]
+    saved = note("saved", index=None, file=["9", "a.png", "", "output"], path="/x/a.png", bytes=7)
+    other = note("saved", index=None, file=["9", "b.png", "", "output"], path="/x/b.png", bytes=7)
+    events = played(*frames, saved, other, HISTORY)
+    assert described(events)[-4:] == ["output_ready", "output_saved", "node_finished 9", "run_finished"]
+    [output] = the_end(events).outputs
+    assert (output.path, output.bytes, output.index) == ("/x/a.png", 7, 0)
 
 
 def test_a_cancelled_run_stays_one() -> None:
