@@ -13,13 +13,12 @@ def test_the_command_sets_what_was_set() -> None:
     origin = Origin(
         server="http://s:1",
         workflow="my flow.json",
-        prompt="it is in the settings",
-        settings={"6.text": "a 'red' kite", "3.seed": 5, "3.cfg": 7.5, "3.on": True},
+        settings={"6.text": "a 'red' kite", "3.seed": 5, "3.cfg": 7.5, "3.on": True, "7.text": "@home"},
         output="out.png",
     )
     assert origin.command == (
         "comfyreport --workflow 'my flow.json' --server http://s:1 --set '6.text=a '\"'\"'red'\"'\"' kite' "
-        "--set 3.seed=5 --set 3.cfg=7.5 --set 3.on=true --output out.png --sidecar"
+        "--set 3.seed=5 --set 3.cfg=7.5 --set 3.on=true --set 7.text=@@home --output out.png --sidecar"
     )
 
 
