@@ -90,19 +90,19 @@ def _path(text: str) -> str:
 def _seed(text: str) -> int | str:
     if text in ("random", "keep"):
         return text
-    if not re.fullmatch(r"\d{1,20}", text) or int(text) > _LARGEST_SEED:
+    if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) > _LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number from 0 to 2^64-1, random or keep")
     return int(text)
 
 
 def _at_least_one(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
     return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,9})[xX](\d{1,9})", text)
+    match = re.fullmatch(r"([0-9]{1,9})[xX]([0-9]{1,9})", text)
     if match is None or 0 in (int(match[1]), int(match[2])):
         raise argparse.ArgumentTypeError(f"{text!r} is no size: give width and height in pixels, such as 1024x768")
     return int(match[1]), int(match[2])

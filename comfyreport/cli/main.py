@@ -349,7 +349,9 @@ def _complain(message: str, hint: str = "") -> int:
     """Write to stderr what is wrong with the arguments; the exit code."""
     from comfyreport.text import printable
 
-    lines = [f"comfyreport: error: {printable(message)}", *([f"  Hint: {printable(hint)}"] if hint else [])]
+    first, *others = message.split("\n")
+    lines = [f"comfyreport: error: {printable(first)}", *(f"  {printable(line.strip())}" for line in others)]
+    lines += [f"  Hint: {printable(hint)}"] if hint else []
     print("\n".join(lines), file=sys.stderr)
     return EXIT_USAGE
 

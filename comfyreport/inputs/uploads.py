@@ -63,8 +63,12 @@ def plan_uploads(workflow: Workflow, files: Iterable[Given], folder: str) -> Upl
         loader = find_loader(graph, given.kind, given.node)
         if loader is None:
             undecided.append((given, file))
-        else:
-            _add(placed, loader, file)
+            continue
+        if Target(loader.node, loader.name) in workflow.settings:
+            raise UsageError(
+                f"--set and --{given.kind} both set {loader.node}.{loader.name}", hint="leave one of them out"
+            )
+        _add(placed, loader, file)
     taken, reaching = {loader for loader, _ in placed}, leading_to_outputs(graph)
     literals = []
     for loader in loaders(graph):

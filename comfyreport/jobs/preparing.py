@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from comfyreport.access.secret_keys import is_secret_key
 from comfyreport.errors import ReporterError, UsageError, WorkflowError, one_line
 from comfyreport.reporting.hookspecs import PREFIX
 from comfyreport.reporting.plugins import Reporter
@@ -37,9 +38,15 @@ def options_of(arguments: argparse.Namespace, server: str) -> Options:
     :param server: the server as it may be shown.
     """
     values = {name: value for name, value in vars(arguments).items() if name not in _SECRET}
+    # An input may be a key, and so may what is set to it.
+    values["assignments"] = [each for each in values.get("assignments") or () if not _is_secret(each)]
     options = Options()
     vars(options).update(values, server=server)
     return options
+
+
+def _is_secret(assignment: str) -> bool:
+    return is_secret_key(assignment.partition("=")[0].rpartition(".")[2])
 
 
 def prepare(workflow: Workflow, plugins: Iterable[Reporter], options: Options) -> Workflow:
@@ -85,7 +92,8 @@ def _checked(graph: Any, plugin: str) -> dict[str, dict[str, Any]]:
     try:
         checked = from_mapping(graph)
     except WorkflowError as error:
-        raise ReporterError(f"plugin {plugin}: {PREPARE_HOOK} left {error.message}", hint=hint) from error
+        message = f"plugin {plugin}: {PREPARE_HOOK} left what can't be used: {error.message}"
+        raise ReporterError(message, hint=hint) from error
     except Exception as error:
         # A mapping of its own kind may raise anything.
         raise ReporterError(f"plugin {plugin}: {PREPARE_HOOK} left what raises {one_line(error)}", hint=hint) from error

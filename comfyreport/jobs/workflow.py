@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from comfyreport.errors import UsageError
+from comfyreport.files import expanded
 from comfyreport.text import printable
 from comfyreport.workflow.files import STDIN, Workflow, from_mapping, load
 from comfyreport.workflow.settings import MAX_SEED, Settings, find_settings
@@ -30,8 +31,10 @@ def load_workflow(workflow: str | os.PathLike[str] | Mapping[str, Any], folder: 
         stdin = os.fspath(workflow) == STDIN
         found = load(STDIN if stdin else os.path.join(folder, workflow), shown=os.fspath(workflow))
 
+    _need_one_reader(workflow, settings)
+
     def read(path: str) -> str:
-        return _read(path, folder)
+        return _read(expanded(path), folder)
 
     if settings.prompt_file is not None:
         settings = replace(settings, prompt=read(settings.prompt_file))
@@ -40,8 +43,19 @@ def load_workflow(workflow: str | os.PathLike[str] | Mapping[str, Any], folder: 
     return found.with_settings(find_settings(found.graph, settings, read))
 
 
+def _need_one_reader(workflow: object, settings: Settings) -> None:
+    """UsageError where stdin is to be read more than once: it would be empty then."""
+    readers = ["--workflow"] if workflow == STDIN else []
+    readers += ["--prompt-file"] if settings.prompt_file == STDIN else []
+    readers += ["--set"] * sum(assignment.endswith(f"=@{STDIN}") for assignment in settings.assignments)
+    if len(readers) > 1:
+        raise UsageError(f"stdin can't be read by {' and '.join(readers)}: it comes once", hint="name files")
+
+
 def _read(path: str, folder: str) -> str:
     """The text of a file, without the end of its last line."""
+    if not path:
+        raise UsageError("the name of the file with the text is empty", hint="name a file; - for stdin")
     shown = "stdin" if path == STDIN else printable(path, 200) or '""'
     try:
         stdin = path == STDIN

@@ -23,7 +23,10 @@ def list_workflow(result: Inspected, *, as_json: bool) -> str:
     content = inspected(result.workflow.graph)
     for node in content["nodes"]:
         node["inputs"] = hide(node["inputs"])
-    content["problems"] = [_told_problem(result, problem) for problem in result.problems]
+    for place in [*content["models"], *content["files"], *_places(content["names"])]:
+        place["value"] = hide({place["input"]: place["value"]})[place["input"]]
+    refs = {ref.id: told(ref) for ref in result.workflow.manifest()}
+    content["problems"] = [_told_problem(result, problem, refs[problem.node]) for problem in result.problems]
     content["server"] = {"url": result.server, "reached": result.unreached is None}
     return json.dumps(content, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(content, result))
 
@@ -41,17 +44,24 @@ def submission(result: Inspected, extra_data: Mapping[str, Any]) -> str:
             hint="'comfyreport inspect WORKFLOW' shows its nodes, and what the server lacks",
         )
     body = result.workflow.body(extra_data)
+    for node in body["prompt"].values():
+        node["inputs"] = hide(node["inputs"])
     if "extra_data" in body:
         body["extra_data"] = hide(body["extra_data"])
     return json.dumps(body, ensure_ascii=False)
 
 
-def _told_problem(result: Inspected, problem: Problem) -> dict[str, Any]:
-    ref = next(ref for ref in result.workflow.manifest() if ref.id == problem.node)
+def _places(names: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for found in names.values():
+        yield from found.get("sets", ())
+        yield from found.get("ambiguous", ())
+
+
+def _told_problem(result: Inspected, problem: Problem, node: dict[str, str]) -> dict[str, Any]:
     place = {"input": problem.input_name} if problem.input_name else {}
     return {
         "code": problem.code,
-        **told(ref),
+        **node,
         **place,
         "message": describe(result.workflow.graph, problem),
         "nearest": list(problem.nearest),
@@ -63,7 +73,7 @@ def _lines(content: dict[str, Any], result: Inspected) -> Iterator[str]:
     width = min(max((len(printable(node["node_id"], 30)) for node in nodes), default=0), 30)
     yield f"{len(nodes)} nodes"
     for node in nodes:
-        values = ", ".join(f"{name}={_value(value)}" for name, value in node["inputs"].items())
+        values = ", ".join(f"{printable(name, 60)}={_value(value)}" for name, value in node["inputs"].items())
         unused = "" if node["reaches_output"] else " (no output depends on it)"
         yield fit(f"  {printable(node['node_id'], 30):{width}}  {_kind(node)}{unused}  {values}", _LINE)
     yield "what the flags set"

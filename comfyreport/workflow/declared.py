@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from comfyreport.protocol.messages import Json
 from comfyreport.text import printable
-from comfyreport.workflow.graph import Graph, as_link, class_of, inputs_of, is_number
+from comfyreport.workflow.graph import Graph, Link, as_link, class_of, inputs_of, is_number
 
 _MAX_SHOWN = 60
 _VALUES_SHOWN = 5
 # Files that are uploaded: the server takes those of its folders, too, which the list doesn't have.
 _UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
+# What no widget holds.
+_LINKED = frozenset((
+    "MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET", "NOISE", "GUIDER", "SAMPLER",
+    "SIGMAS", "CLIP_VISION", "STYLE_MODEL",
+))  # fmt: skip
 _MODEL_FILE = re.compile(r"\.(safetensors|sft|gguf|ckpt|pth?|bin|onnx)$", re.IGNORECASE)
 
 
@@ -109,7 +115,9 @@ def fault(value: Any, declared: Declared) -> tuple[str, tuple[str, ...]] | None:
     shown = printable(str(value), _MAX_SHOWN)
     if declared.choices is not None:
         return None if value in declared.choices else _not_in_list(shown, value, declared.choices)
-    if kind == "INT" and (not is_number(value) or int(value) != value):
+    if kind in _LINKED:
+        return f"takes a link to a {kind}, not {shown}", ()
+    if kind == "INT" and not (is_number(value) and math.isfinite(value) and int(value) == value):
         return f"takes a whole number, not {shown}", ()
     if kind == "FLOAT" and not is_number(value):
         return f"takes a number, not {shown}", ()
@@ -135,11 +143,14 @@ def _not_in_list(shown: str, value: Any, choices: tuple[Any, ...]) -> tuple[str,
 def problems(graph: Graph, info: Json) -> Iterator[Problem]:
     """What in *graph* doesn't fit the classes in *info*, the whole body of `/object_info`."""
     classes = [name for name in info if isinstance(name, str)] if isinstance(info, dict) else []
+    nearest: dict[str, tuple[str, ...]] = {}
     for node_id, node in graph.items():
         class_type = class_of(node)
         declared = declared_inputs(info, class_type)
         if declared is None:
-            near = tuple(difflib.get_close_matches(class_type, classes, 3, 0.6))
+            if class_type not in nearest:
+                nearest[class_type] = tuple(difflib.get_close_matches(class_type[:200], classes, 3, 0.6))
+            near = nearest[class_type]
             yield Problem(node_id, "", "missing_node", f"the server has no class {printable(class_type, 80)}", near)
             continue
         inputs = inputs_of(node)
@@ -154,11 +165,44 @@ def problems(graph: Graph, info: Json) -> Iterator[Problem]:
                     node_id, name, "bad_link", f"is linked to node {printable(link.node, 40)}, which isn't there"
                 )
                 continue
-            wrong = _missing_file(inputs[name], each) or fault(inputs[name], each)
+            wrong = (
+                _wrong_link(graph, info, link, each)
+                if link is not None
+                else _missing_file(inputs[name], each) or fault(_converted(inputs[name], each), each)
+            )
             if wrong is not None:
                 is_model = each.choices is not None and bool(_MODEL_FILE.search(str(inputs[name])))
                 code = "missing_file" if each.files is not None else "missing_model" if is_model else "bad_value"
                 yield Problem(node_id, name, code, *wrong)
+
+
+def _converted(value: Any, declared: Declared) -> Any:
+    """*value* as a server makes it before it looks at it (ComfyUI execution.py, validate_inputs)."""
+    try:
+        if declared.kind == "INT":
+            return int(value)
+        if declared.kind == "FLOAT":
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    return value
+
+
+def _wrong_link(graph: Graph, info: Json, link: Link, declared: Declared) -> tuple[str, tuple[str, ...]] | None:
+    """What is wrong with a link for an input: the output isn't there, or is of another type."""
+    class_type = class_of(graph[link.node])
+    entry = info.get(class_type) if isinstance(info, dict) else None
+    outputs = entry.get("output") if isinstance(entry, dict) else None
+    if not isinstance(outputs, list) or not outputs or declared.choices is not None:
+        return None
+    given = outputs[int(link.slot)] if 0 <= link.slot < len(outputs) else None
+    if given is None:
+        return f"is linked to output {link.slot} of node {printable(link.node, 40)}, which has {len(outputs)}", ()
+    if not isinstance(given, str) or "*" in (given, declared.kind) or declared.kind.startswith("COMFY_"):
+        return None
+    if set(given.split(",")) & set(declared.kind.split(",")):
+        return None
+    return f"takes a {printable(declared.kind, 40)}, and is linked to a {printable(given, 40)}", ()
 
 
 def _missing_file(value: Any, declared: Declared) -> tuple[str, tuple[str, ...]] | None:

@@ -84,23 +84,48 @@ def literal_source(graph: Graph, start: Target, accepts: Callable[[object], bool
     node_id, name = start
     while node_id in graph and node_id not in seen:
         seen.add(node_id)
-        inputs = inputs_of(graph[node_id])
-        names = (start.name, *_VALUE_NAMES) if node_id != start.node else (name,)
-        literal = next((each for each in names if each in inputs and accepts(inputs[each])), None)
-        if literal is not None:
-            return Target(node_id, literal)
-        links = links_of(graph[node_id])
-        found = next((links[each] for each in names if each in links), None) or _passed_on(links)
+        inputs, links = inputs_of(graph[node_id]), links_of(graph[node_id])
+        if node_id == start.node:
+            if accepts(inputs.get(name)):
+                return start
+            found = links.get(name)
+        elif name in inputs and accepts(inputs[name]):
+            return Target(node_id, name)
+        elif not links:
+            return next((Target(node_id, each) for each in _VALUE_NAMES if accepts(inputs.get(each))), None)
+        else:
+            found = _passed_on(inputs, links)
         if found is None:
             return None
         node_id = found.node
     return None
 
 
-def _passed_on(links: Mapping[str, Link]) -> Link | None:
-    """The one link of a node that passes on a number or a text, such as a reroute."""
-    name = next(iter(links), "").lower()
-    return next(iter(links.values())) if len(links) == 1 and not OTHER_DATA.search(name) else None
+def _passed_on(inputs: Mapping[str, Any], links: Mapping[str, Link]) -> Link | None:
+    """The one input of a node that passes on a number or a text, such as a reroute: with others it is computed."""
+    name = next(iter(links)).lower()
+    return next(iter(links.values())) if len(inputs) == 1 and not OTHER_DATA.search(name) else None
+
+
+def takers(graph: Graph, node_id: str) -> set[str]:
+    """The names of the inputs that take what a node gives, also through reroutes."""
+    users: dict[str, list[tuple[str, str]]] = {}
+    for user, node in graph.items():
+        for name, link in links_of(node).items():
+            users.setdefault(link.node, []).append((user, name))
+    todo, seen, names = deque([node_id]), set[str](), set[str]()
+    while todo:
+        giving = todo.popleft()
+        if giving in seen:
+            continue
+        seen.add(giving)
+        for user, name in users.get(giving, ()):
+            passes = len(inputs_of(graph[user])) == 1 and user in users
+            if passes:
+                todo.append(user)
+            else:
+                names.add(name.lower())
+    return names
 
 
 def above(graph: Graph, starts: Iterable[str]) -> dict[str, None]:

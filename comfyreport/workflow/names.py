@@ -22,6 +22,7 @@ from comfyreport.workflow.graph import (
     links_of,
     literal_source,
     ref_of,
+    takers,
     value_at,
 )
 from comfyreport.workflow.pipeline import Pipeline, find_pipeline, picture_links, seeds_of
@@ -29,9 +30,17 @@ from comfyreport.workflow.prompts import Candidate, find_texts
 
 Changes = dict[Target, Any]
 
+_VALUES = ("value", "int", "number", "float")
+_SHARED = {
+    "seed": re.compile("seed"),
+    "steps": re.compile("step"),
+    "size": re.compile("width|height|size|resolution"),
+    "batch": re.compile("batch|amount|count|frames|length"),
+}
+"""What inputs are called that a number under a short name may feed."""
 _BATCHES = ("batch_size",)
 _COUNTS = ("batch_size", "n", "num_images", "number_of_images")
-_MODEL_LINK = re.compile(r"(base_)?(model|unet)([ _]?\w)?|any(thing)?|input|")
+_MODEL_LINK = re.compile(r"(base_)?(model|unet)([ _]?\w)?|any(thing)?|input|.*pipe|context|base_ctx|")
 _MODEL_NAMES = ("ckpt_name", "unet_name", "gguf_name", "base_ckpt_name", "diffusion_name", "model_name", "model")
 _MODEL_FILE = re.compile(r"\.(safetensors|sft|gguf|ckpt|pth?|bin)$", re.IGNORECASE)
 _NO_MODEL = re.compile(r"vae|clip|lora|control|upscale|text")
@@ -49,7 +58,14 @@ class Found(NamedTuple):
 
 def find(graph: Graph, name: str) -> Found:
     """The inputs for which the short *name* stands; nothing in both where there is no place for it."""
-    return _FINDERS[name](graph, find_pipeline(graph))
+    found = _FINDERS[name](graph, find_pipeline(graph))
+    shared = _SHARED.get(name)
+    if shared is not None:
+        for target in found.targets:
+            # A primitive that also gives what is something else isn't meant by this name.
+            if any(not shared.search(taker) for taker in takers(graph, target.node) if target.name in _VALUES):
+                return Found((), found.targets)
+    return found
 
 
 def changes(graph: Graph, name: str, value: Any) -> Changes:
@@ -61,7 +77,10 @@ def changes(graph: Graph, name: str, value: Any) -> Changes:
     if not found.targets:
         raise _unclear(graph, name, found.candidates)
     if name == "size":
-        return {target: value[index % 2] for index, target in enumerate(found.targets)}
+        sizes = {target: value[index % 2] for index, target in enumerate(found.targets)}
+        if any(sizes[target] != value[index % 2] for index, target in enumerate(found.targets)):
+            raise _unclear(graph, name, dict.fromkeys(found.targets))
+        return sizes
     changed = dict.fromkeys(found.targets, value)
     if name == "steps":
         changed |= _moved(graph, find_pipeline(graph), value_at(graph, found.targets[0]), value)
@@ -200,7 +219,9 @@ def _latents(graph: Graph, pipeline: Pipeline) -> dict[str, None]:
 
 def _model(graph: Graph, pipeline: Pipeline) -> Found:
     found: dict[Target, None] = {}
+    untraced = False
     for node_id in pipeline.samplers:
+        before = len(found)
         guider = links_of(graph[node_id]).get("guider")
         start = guider.node if guider is not None and guider.node in graph else node_id
         todo, seen = deque(_model_links(graph[start])), set[str]()
@@ -214,15 +235,18 @@ def _model(graph: Graph, pipeline: Pipeline) -> Found:
             todo.extend(higher)
             if not higher:
                 found |= dict.fromkeys(Target(link.node, name) for name in _model_names(node))
+        untraced = untraced or (len(found) == before and not seen)
     for node_id in pipeline.generators:
         if isinstance(inputs_of(graph[node_id]).get("model"), str):
             found[Target(node_id, "model")] = None
-    return _agreeing(graph, found)
+    # A sampler whose model isn't found may well have another one.
+    return Found((), tuple(found)) if untraced and found else _agreeing(graph, found)
 
 
 def _model_links(node: Mapping[str, Any]) -> list[Link]:
     links = links_of(node)
-    chosen = [link for name, link in links.items() if _MODEL_LINK.fullmatch(name.lower())]
+    named = {name.lower(): link for name, link in links.items() if _MODEL_LINK.fullmatch(name.lower())}
+    chosen = [link for name, link in named.items() if "model" in name or "unet" in name] or list(named.values())
     if not chosen and len(links) == 1 and not OTHER_DATA.search(next(iter(links)).lower()):
         chosen = list(links.values())
     return chosen
@@ -256,7 +280,8 @@ def _unclear(graph: Graph, name: str, candidates: Iterable[Target]) -> WorkflowE
     listed = sorted(candidates, key=lambda target: order[target.node])
     if not listed:
         return WorkflowError(
-            f"the workflow has no place for --{name}: no output depends on an input of that kind",
+            f"the workflow has no place for --{name}: no input of that kind is found by following the links from its "
+            "outputs up; it may be computed, or stand in a node of another kind",
             hint="Name an input: --set NODE.INPUT=VALUE. 'comfyreport inspect WORKFLOW' shows what there is.",
         )
     lines = [f"--{name} could mean several inputs of the workflow:"]

@@ -11,13 +11,16 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from comfyreport.workflow.graph import Graph, Link, class_of, inputs_of, is_number, links_of
 from comfyreport.workflow.prompts import has_text, is_sampler
 
-_SAVES = re.compile(r"save|video_?combine|output|export|write|send|websocket")
-_SHOWS = re.compile(r"preview|display|show|view|compare")
+# Words in the names of classes.
+_SAVES = frozenset(("save", "saver", "videocombine", "output", "export", "exporter", "send", "websocket"))
+_SHOWS = frozenset(("preview", "previewer", "display", "show", "view", "viewer", "compare", "comparer"))
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 # Inputs on which no picture comes. Of those with a control picture only the conditioning is meant.
 _NO_PICTURE = re.compile(
     r"model|clip(?!_?space)|vae|positive|negative|cond|guider|sigmas|noise|control|sampler|mask|text|prompt|seed"
@@ -36,12 +39,13 @@ class Pipeline:
 
 def outputs_of(graph: Graph) -> tuple[list[str], list[str]]:
     """The nodes that save, and those that only show."""
-    saving = [node_id for node_id, node in graph.items() if links_of(node) and _SAVES.search(class_of(node).lower())]
-    showing = [
-        node_id
-        for node_id, node in graph.items()
-        if links_of(node) and node_id not in saving and _SHOWS.search(class_of(node).lower())
-    ]
+    saving, showing = [], []
+    for node_id, node in graph.items():
+        words = [word.lower() for word in _WORD.findall(class_of(node))] if links_of(node) else []
+        if _SAVES & {*words, *map("".join, pairwise(words))}:
+            saving.append(node_id)
+        elif _SHOWS & set(words):
+            showing.append(node_id)
     return saving, showing
 
 
@@ -54,19 +58,25 @@ def find_pipeline(graph: Graph) -> Pipeline:
     found = _found(graph, saving)
     for node_id in showing:
         shown = _found(graph, [node_id])
-        if not saving or set(shown) & set(found):
+        if not _make(graph, found) or set(shown) & set(found):
             found |= shown
-    if not found:
+    if not _make(graph, found):
         used = {link.node for node in graph.values() for link in links_of(node).values()}
-        found = _found(graph, [node_id for node_id, node in graph.items() if node_id not in used and links_of(node)])
+        ends = _found(graph, [node_id for node_id, node in graph.items() if node_id not in used and links_of(node)])
+        found = ends if _make(graph, ends) else found or ends
     samplers = [node_id for node_id in found if is_sampler(graph[node_id])]
     named = [node_id for node_id in samplers if "sampler" in class_of(graph[node_id]).lower()]
     # A detailer refines what a sampler made, with a text of its own.
     samplers = named or samplers
     generators = [node_id for node_id in found if not is_sampler(graph[node_id])]
-    if samplers or any(_has_prompt(graph[node_id]) for node_id in generators):
+    if _make(graph, found):
         generators = [node_id for node_id in generators if _has_prompt(graph[node_id])]
     return Pipeline(tuple(_without_helpers(graph, samplers)), tuple(generators))
+
+
+def _make(graph: Graph, found: Iterable[str]) -> bool:
+    """Whether one of the nodes samples or makes something of a text; others with a seed are filters, mostly."""
+    return any(is_sampler(graph[node_id]) or _has_prompt(graph[node_id]) for node_id in found)
 
 
 def picture_links(node: Mapping[str, Any]) -> list[Link]:

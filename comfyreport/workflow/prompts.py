@@ -18,6 +18,7 @@ Role = Literal["positive", "negative"]
 
 
 Candidate = frozenset[Target]
+Uses = Mapping[str, set[tuple[float, str]]]
 
 # Inputs that take the same prompt together: encoders with several text models, wildcards and their result.
 _PROMPT_GROUPS = (
@@ -50,9 +51,10 @@ _TEXT_PART = re.compile(r"(string|str|text|prompt|value|input|any|concat|caption
 _CONDITIONING = re.compile(r"positive|(?<![a-z])cond|guider|embeds|pipe")
 _NEGATIVE = re.compile(r"negative|uncond|empty|(?<![a-z])neg(?![a-z])")
 _ONLY_INPUTS = {"DualCFGGuider": "cond1"}  # its cond2 is the picture's conditioning, usually with the negative text
+_SEEN = re.compile(r"image|pixels|mask|audio|video")
 _SELECTOR_NAMES = ("select", "switch", "index", "input", "boolean", "selected", "which")
 # Classes that take or hand on both conditionings at once: which one is meant isn't told by the output's number.
-_BOTH = re.compile(r"sampler|loader|pipe|guider|detailer|upscale")
+_BOTH = re.compile(r"sampler|loader|pipe|guider|detailer|upscale|context|(?<![a-z])bus(?![a-z])")
 
 
 def find_texts(graph: Graph, users: Iterable[str], role: Role) -> list[Candidate]:
@@ -62,9 +64,10 @@ def find_texts(graph: Graph, users: Iterable[str], role: Role) -> list[Candidate
     no effect, and is none.
     """
     encoders: dict[str, None] = {}
+    uses = _uses(graph)
     for user in users:
         starts = _conditioning(graph[user], 0, role, starting=True)
-        ends, passed = _walk(graph, starts, role) if starts else ([], [])
+        ends, passed = _walk(graph, starts, role, uses) if starts else ([], [])
         encoders.update(dict.fromkeys(ends or passed))
         if not starts and _prompt_inputs(inputs_of(graph[user]), role=role):
             encoders[user] = None
@@ -77,7 +80,8 @@ def find_texts(graph: Graph, users: Iterable[str], role: Role) -> list[Candidate
 
 def has_text(graph: Graph, sampler: str) -> bool:
     """Whether text makes the sampler's positive conditioning."""
-    return any(_walk(graph, _conditioning(graph[sampler], 0, "positive", starting=True), "positive"))
+    starts = _conditioning(graph[sampler], 0, "positive", starting=True)
+    return any(_walk(graph, starts, "positive", _uses(graph)))
 
 
 def is_sampler(node: Mapping[str, Any]) -> bool:
@@ -130,13 +134,42 @@ def _texts_of(inputs: Mapping[str, Any], role: Role, more: tuple[str, ...] = ())
     return (role == "negative" and _prompt_inputs(inputs, role=role)) or _prompt_inputs(inputs, more)
 
 
-def _conditioning(node: Mapping[str, Any], slot: float, role: Role, *, starting: bool = False) -> list[Link]:
+def _uses(graph: Graph) -> Uses:
+    """By which inputs the outputs of each node are taken: (output, name)."""
+    uses: dict[str, set[tuple[float, str]]] = {}
+    for node in graph.values():
+        for name, link in links_of(node).items():
+            uses.setdefault(link.node, set()).add((link.slot, name.lower()))
+    return uses
+
+
+def _role_at(slot: float, role: Role, uses: Iterable[tuple[float, str]]) -> Role:
+    """The conditioning that a node with both gives at the output *slot*.
+
+    Positive is 0 and negative 1, before the latent; behind a model, or in another order, it is 1 and 2. Of a node that
+    gives more than that, the role that is looked for decides: a name such as `positive` is at both ends of the link.
+    """
+    taken = dict(uses)
+    first = taken.get(0, "")
+    behind = "model" in first or (2 in taken and (_is_conditioning(taken[2]) or _is_negative(taken[2])))
+    place = slot - 1 if behind else slot
+    return role if place not in (0, 1) or "context" in first or "pipe" in first else "negative" if place else "positive"
+
+
+def _conditioning(
+    node: Mapping[str, Any],
+    slot: float,
+    role: Role,
+    *,
+    starting: bool = False,
+    uses: Iterable[tuple[float, str]] = (),
+) -> list[Link]:
     """The links by which conditioning comes into a node and leaves it at that output; *starting*: into its user."""
     links = links_of(node)
     kind = class_of(node)
     both = starting or _BOTH.search(kind.lower())
     named = {name.lower(): link for name, link in links.items() if _is_conditioning(name)}
-    if role == "negative" if both else slot == 1:
+    if (role if both else _role_at(slot, role, uses)) == "negative":
         negative = [link for name, link in links.items() if _is_negative(name)]
         if negative:
             return negative
@@ -176,7 +209,7 @@ def _pass_through(node: Mapping[str, Any]) -> list[Link]:
     return list(links.values()) if passes else []
 
 
-def _walk(graph: Graph, starts: Iterable[Link], role: Role) -> tuple[list[str], list[str]]:
+def _walk(graph: Graph, starts: Iterable[Link], role: Role, uses: Uses) -> tuple[list[str], list[str]]:
     """The text nodes at the ends of all paths up, and those passed on the way.
 
     A node that takes conditioning as well, such as a GLIGEN box with its label, is passed.
@@ -195,7 +228,7 @@ def _walk(graph: Graph, starts: Iterable[Link], role: Role) -> tuple[list[str], 
         if "zeroout" in class_of(node).lower():
             continue
         names = _texts_of(inputs, role)
-        higher = _switched(node) or _conditioning(node, link.slot, role)
+        higher = _switched(node) or _conditioning(node, link.slot, role, uses=uses.get(link.node, ()))
         if higher:
             if any(isinstance(inputs[name], str) for name in names):
                 passed[link.node] = None
@@ -245,6 +278,9 @@ def _text_sources(graph: Graph, start: Link) -> list[Candidate]:
         node = graph[node_id]
         inputs = inputs_of(node)
         links = links_of(node)
+        if any(_SEEN.search(name.lower()) for name in links):
+            # It tells what it sees, or hears: its own text is a question.
+            continue
         names = _prompt_inputs(inputs, _STRING_NAMES)
         literals = frozenset(Target(node_id, name) for name in names if isinstance(inputs[name], str))
         above = [links[name] for name in names if name in links]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -67,7 +68,7 @@ def find_settings(graph: Graph, wanted: Settings, read: Callable[[str], str]) ->
     for name, value in wanted.names():
         found |= {target: Setting(each) for target, each in changes(graph, name, value).items()}
     for assignment in wanted.assignments:
-        place, equals, text = assignment.partition("=")
+        place, equals, text = _split(graph, assignment)
         target, known = _target(graph, place, assignment if not equals else "")
         if text.startswith("@@"):
             text = text[1:]
@@ -81,6 +82,22 @@ def find_settings(graph: Graph, wanted: Settings, read: Callable[[str], str]) ->
             value if text_or_none is None else typed(text_or_none, graph, target), text_or_none, known
         )
     return found
+
+
+def _split(graph: Graph, assignment: str) -> tuple[str, str, str]:
+    """NODE.INPUT, `=` and VALUE: at the first `=` behind which the node is there, for ids and titles may have one."""
+    for index, character in enumerate(assignment):
+        if character == "=" and index and any(_places(graph, assignment[:index])):
+            return assignment[:index], "=", assignment[index + 1 :]
+    return assignment.partition("=")
+
+
+def _places(graph: Graph, place: str) -> Iterator[tuple[str, str]]:
+    """The nodes and inputs that NODE.INPUT may mean: both may have dots in them."""
+    for index, character in enumerate(place):
+        if character == ".":
+            for node_id in nodes_named(graph, place[:index]):
+                yield node_id, place[index + 1 :]
 
 
 def apply(graph: Graph, settings: Mapping[Target, Setting]) -> dict[str, dict[str, Any]]:
@@ -116,9 +133,16 @@ def typed(text: str, graph: Graph, target: Target) -> Any:
 def _parsed(text: str) -> Any:
     """*text* as JSON; None where it is none."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -127,20 +151,17 @@ def _no_constant(name: str) -> NoReturn:
 
 def _target(graph: Graph, place: str, assignment: str) -> tuple[Target, bool]:
     """The input that *place*, NODE.INPUT, names, and whether it is there already."""
-    dots = [index for index, character in enumerate(place) if character == "."]
-    if assignment or not dots or place.endswith("."):
+    node_name, dot, input_name = place.rpartition(".")
+    if assignment or not dot or not input_name:
         raise UsageError(
             f"--set {printable(assignment or place, _MAX_SHOWN)!r} isn't NODE.INPUT=VALUE",
             hint="such as --set 3.steps=20; 'comfyreport inspect WORKFLOW' shows nodes and inputs",
         )
-    known: list[tuple[str, str]] = []
-    for dot in dots:
-        for node_id in nodes_named(graph, place[:dot]):
-            known.append((node_id, place[dot + 1 :]))
+    known = list(_places(graph, place))
     there = [(node_id, name) for node_id, name in known if name in inputs_of(graph[node_id])]
     chosen = there or known
     if not chosen:
-        raise _no_node(graph, place[: dots[-1]])
+        raise _no_node(graph, node_name)
     if len({node_id for node_id, _ in chosen}) > 1:
         lines = [f"--set {printable(place, _MAX_SHOWN)} could mean several nodes:"]
         lines += [_shown(graph, node_id) for node_id, _ in chosen[:_MAX_LISTED]]

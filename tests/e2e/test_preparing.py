@@ -119,10 +119,13 @@ def test_two_plugins_in_order_by_entry_points_and_factories(driver: Driver, serv
 BROKEN = {
     "raises": (f"{HEAD}def comfyreport_prepare():\n    1 / 0\n", "raised ZeroDivisionError: division by zero"),
     "exits": (f"{HEAD}def comfyreport_prepare():\n    raise SystemExit(0)\n", "raised SystemExit: 0"),
-    "returns nonsense": (f"{HEAD}def comfyreport_prepare():\n    return [1]\n", "left the workflow holds no object"),
+    "returns nonsense": (
+        f"{HEAD}def comfyreport_prepare():\n    return [1]\n",
+        "left what can't be used: the workflow holds no object",
+    ),
     "empties it": (
         f"{HEAD}def comfyreport_prepare(workflow):\n    workflow.clear()\n",
-        "left the workflow has no nodes",
+        "left what can't be used: the workflow has no nodes",
     ),
     "takes too much": (f"{HEAD}def comfyreport_prepare(server):\n    pass\n", "doesn't fit the hooks"),
     "flag of ours": (

@@ -118,6 +118,34 @@ def test_what_is_not_clear_is_listed(simulated: Driver) -> None:
     assert '11.steps (KSampler "KSampler (second pass)"): 14' in message
 
 
+def test_stdin_comes_once(simulated: Driver) -> None:
+    for arguments in (["--prompt-file", "-", "--set", "7.text=@-"], ["--set", "6.text=@-", "--set", "7.text=@-"]):
+        assert "stdin can't be read by" in refused(simulated, "--workflow", TXT2IMG, *arguments)
+    assert plain(simulated, "run", "--workflow", "-", "--prompt-file", "-", "--dry-run").code == 2
+
+
+def test_one_input_is_set_once(simulated: Driver) -> None:
+    (simulated.folder / "mine.png").write_bytes(b"\x89PNG\r\n\x1a\n rest")
+    command = ("--workflow", ROOT / "workflows" / "img2img.json", "--image", "mine.png", "--set", "10.image=other.png")
+    assert "--set and --image both set 10.image" in refused(simulated, *command)
+
+
+def test_hostile_names_and_secrets_are_not_shown(simulated: Driver) -> None:
+    graph = {
+        "1": {"class_type": "Odd", "inputs": {"x\x1b]0;A\x07\nB": 1, "api_key": "sk-SECRET.safetensors"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+    }
+    (simulated.folder / "w.json").write_text(json.dumps(graph), encoding="utf-8")
+    for ended in (plain(simulated, "inspect", "w.json"), plain(simulated, "inspect", "w.json", "--json")):
+        assert ended.code == 0
+        assert "\x1b" not in ended.out
+        assert "SECRET" not in ended.out
+    ended = plain(simulated, "run", "--workflow", "w.json", "--dry-run", "--server", "sim")
+    assert (ended.code, "SECRET" in ended.out) == (0, False)
+    several = plain(simulated, "run", "--workflow", TXT2IMG, "--dry-run", "--set", "CLIPTextEncode.text=x")
+    assert len(several.err.splitlines()) == 4
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -106,7 +106,10 @@ def test_what_it_leaves_in_place_is_checked_too() -> None:
     def loop(workflow: Graph, options: Namespace) -> None:
         workflow["1"]["inputs"]["text"] = workflow
 
-    with pytest.raises(ReporterError, match="plugin loops: comfyreport_prepare left the workflow is nested too deep"):
+    with pytest.raises(
+        ReporterError,
+        match="plugin loops: comfyreport_prepare left what can't be used: the workflow is nested too deep",
+    ):
         prepared(plugin("loops", loop))
 
 

@@ -82,7 +82,10 @@ def prints(workflow: dict[str, Any], options: Namespace) -> None:
             trusts_texts,
             "the workflow with inputs of other types: plugin guest: comfyreport_prepare raised",
         ),
-        (returns_nothing_useful, "comfyreport_prepare left the workflow holds no object of nodes but a list"),
+        (
+            returns_nothing_useful,
+            "comfyreport_prepare left what can't be used: the workflow holds no object of nodes but a list",
+        ),
         (refuses_mutely, "it refuses a workflow without saying why"),
         (changes_options, "options are read-only"),
         (prints, "it writes to stdout, which isn't its own"),

@@ -55,6 +55,8 @@ INPUTS = declared_inputs(INFO, "KSampler") or {}
         ("sampler_name", "dpmpp_2n", "can't be dpmpp_2n; nearest: dpmpp_2m"),
         ("scheduler", "nothing like it", "can't be nothing like it; allowed: normal, karras"),
         ("model", ["4", 0], ""),
+        ("model", "x", "takes a link to a MODEL, not x"),
+        ("seed", float("inf"), "takes a whole number, not inf"),
         ("text", "anything", ""),
     ],
 )
@@ -102,6 +104,25 @@ def test_what_a_workflow_lacks() -> None:
     lines = [describe(graph, each) for each in problems(graph, INFO)]
     assert lines[0] == "1 (Loder) the server has no class Loder; near is Loader"
     assert lines[1] == "2.name (Loader) can't be c.safetensors; nearest: b.safetensors, a.safetensors"
+
+
+def test_what_a_server_converts_is_no_problem_and_a_link_has_a_type() -> None:
+    required = {"seed": ["INT", {"min": 0}], "cfg": ["FLOAT", {}], "model": ["MODEL", {}]}
+    info = {
+        "K": {"input": {"required": required}, "output": ["LATENT"]},
+        "L": {"input": {"required": {}}, "output": ["MODEL", "CLIP"]},
+    }
+    usual = {"seed": "20", "cfg": "7.5", "model": ["2", 0]}
+
+    def found(**inputs: Any) -> list[str]:
+        graph = {"1": {"class_type": "K", "inputs": {**usual, **inputs}}, "2": {"class_type": "L", "inputs": {}}}
+        return [describe(graph, each) for each in problems(graph, info)]
+
+    assert found() == found(seed=20.5) == []
+    assert found(seed="many") == ["1.seed (K) takes a whole number, not many"]
+    assert found(seed=["2", 0]) == ["1.seed (K) takes a INT, and is linked to a MODEL"]
+    assert found(model=["2", 1]) == ["1.model (K) takes a MODEL, and is linked to a CLIP"]
+    assert found(model=["2", 2]) == ["1.model (K) is linked to output 2 of node 2, which has 2"]
 
 
 def test_what_no_server_takes() -> None:

@@ -165,7 +165,8 @@ def test_linked_numbers_are_set_at_their_primitive() -> None:
         more=node("INTConstant", value=20),
         latent=node("EmptyLatentImage", width=["sizes", 0], height=["sizes", 1], batch_size=["math", 0]),
         sizes=node("CR SDXL Aspect Ratio", width=1024, height=1024),
-        math=node("SimpleMath", a=["number", 0], b=["more", 0], value="a+b"),
+        math=node("SimpleMath", a=["one", 0], value=2),
+        one=node("PrimitiveInt", value=1),
     )
     assert places(graph, "seed") == {"number.value"}
     assert places(graph, "steps") == {"more.value"}
@@ -233,6 +234,62 @@ def test_partner_nodes_make_the_picture_themselves() -> None:
         "steps": set(),
     }
     assert {name: places(graph, name) for name in NAMES} == expected
+
+
+def test_a_node_that_gives_a_model_and_both_conditionings() -> None:
+    patch = node("ApplyInstantID", model=["model", 0], positive=["pos", 0], negative=["neg", 0], image=["i", 0])
+    graph = pipeline(p=patch, s=ksampler(model=["p", 0], positive=["p", 1], negative=["p", 2]))
+    assert (places(graph, "prompt"), places(graph, "negative")) == ({"pos.text"}, {"neg.text"})
+    context = node("Context (rgthree)", model=["model", 0], positive=["pos", 0], negative=["neg", 0])
+    graph = pipeline(c=context, s=ksampler(model=["c", 1], positive=["c", 4], negative=["c", 5]))
+    assert (places(graph, "prompt"), places(graph, "negative")) == ({"pos.text"}, {"neg.text"})
+
+
+def test_a_filter_with_a_seed_is_not_meant_where_something_samples() -> None:
+    noise = node("ShufflePreprocessor", image=["load", 0], seed=5)
+    saved = {"noise": noise, "load": node("LoadImage", image="a.png"), "save": node("SaveImage", images=["noise", 0])}
+    assert places(pipeline(**saved, look=node("PreviewImage", images=["decode", 0])), "seed") == {"s.seed"}
+    unknown = {"noise": noise, "look": node("PreviewImage", images=["noise", 0])}
+    assert places(pipeline(**unknown, save=node("ImageToS3", images=["decode", 0])), "seed") == {"s.seed"}
+    rewriter = {"r": node("PromptRewriter", text=["t", 0], seed=9), "t": node("PrimitiveString", value="a cat")}
+    graph = pipeline(**rewriter, pos=node("CLIPTextEncode", text=["r", 0], clip=["model", 1]))
+    assert places(graph, "seed") == {"s.seed"}
+    assert places({"noise": noise, "save": node("SaveImage", images=["noise", 0])}, "seed") == {"noise.seed"}
+
+
+def test_one_number_for_several_inputs_is_refused() -> None:
+    one = {"one": node("PrimitiveInt", value=20)}
+    square = pipeline(**one, latent=node("EmptyLatentImage", width=["one", 0], height=["one", 0], batch_size=1))
+    assert changes(square, "size", (640, 640)) == {Target("one", "value"): 640}
+    with pytest.raises(WorkflowError, match="several inputs"):
+        changes(square, "size", (640, 480))
+    assert "several inputs" in refused(pipeline(**one, s=ksampler(seed=["one", 0], steps=["one", 0])), "seed")
+    way = node("Reroute", **{"": ["one", 0]})
+    assert "several inputs" in refused(pipeline(**one, way=way, s=ksampler(seed=["way", 0], steps=["one", 0])), "steps")
+
+
+def test_what_is_computed_is_refused() -> None:
+    graph = pipeline(
+        s=ksampler(seed=["sum", 0]),
+        sum=node("MathInt", a=["one", 0], b=100, operation="add"),
+        one=node("PrimitiveInt", value=20),
+    )
+    assert "no place" in refused(graph, "seed")
+
+
+def test_a_sampler_without_a_model_that_is_found_may_have_another() -> None:
+    second = node("pipeSampler", odd=["model", 0], positive=["pos", 0], latent_image=["s", 0], seed=1, steps=20)
+    graph = pipeline(t=second, decode=node("VAEDecode", samples=["t", 0]))
+    assert "model.ckpt_name" in refused(graph, "model")
+
+
+def test_a_question_about_a_picture_is_no_prompt() -> None:
+    graph = pipeline(
+        pos=node("CLIPTextEncode", text=["ask", 0], clip=["model", 1]),
+        ask=node("Florence2Run", image=["load", 0], text="describe"),
+        load=node("LoadImage", image="a.png"),
+    )
+    assert places(graph, "prompt") == {"pos.text"}
 
 
 def test_a_text_that_finds_something_in_a_picture_is_no_prompt() -> None:

@@ -74,6 +74,7 @@ def test_a_value_becomes_what_stands_there(assignment: str, node: str, name: str
         ("3.seed=five", "3.seed takes a number (there stands 1), not 'five'"),
         ("3.seed=true", "3.seed takes a number"),
         ("3.cfg=NaN", "3.cfg takes a number"),
+        ("3.seed=1e999", "3.seed takes a number"),
         ("3.cfg=", "3.cfg takes a number (there stands 7.5), not ''"),
         ("6.on=maybe", "6.on takes true or false"),
         ("4.shape=x", "4.shape takes JSON"),
@@ -86,6 +87,15 @@ def test_what_is_refused(assignment: str, words: str) -> None:
     assert words in error.message
     assert error.hint
     assert "\x1b" not in error.message
+
+
+def test_an_id_may_hold_an_equals_sign() -> None:
+    graph = {"x=y": GRAPH["3"], "z": GRAPH["6"]}
+    found = find_settings(graph, Settings(assignments=("x=y.seed=5", "z.text=x=y.seed")), str)
+    assert {target: setting.value for target, setting in found.items()} == {
+        Target("x=y", "seed"): 5,
+        Target("z", "text"): "x=y.seed",
+    }
 
 
 def test_a_file_is_read_and_a_later_assignment_wins() -> None:
