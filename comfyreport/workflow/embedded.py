@@ -240,7 +240,7 @@ def _container_texts(media: Media, file: BinaryIO, name: str) -> Iterator[tuple[
     file.seek(0)
     try:
         # Its kind is told: what other formats make of the bytes (a playlist, for one) isn't tried.
-        with av.open(file, format=media.container, metadata_errors="replace") as container:
+        with av.open(file, format=media.container) as container:
             tags = [stream.metadata for stream in container.streams] + [container.metadata]
     except (av.FFmpegError, OSError, ValueError) as error:
         raise WorkflowError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 import requests
 
 from comfyreport.simulator import Simulator
+from tests.e2e.comfyui_server import ComfyUI
 from tests.e2e.driver import Driver, Ended
+from tests.e2e.raw_client import txt2img
 from tests.e2e.test_blocked_start import end_blocked, install
 from tests.e2e.test_stuck import WORKFLOW
 
@@ -220,3 +223,16 @@ def test_files_are_still_each_for_one_use(driver: Driver, found: dict[str, str],
         ended = process.end()
     assert ended.code == 2
     assert "both" in ended.err or "is used" in ended.err, ended.err
+
+
+@pytest.mark.real
+def test_on_a_real_server(driver: Driver, comfyui: ComfyUI, found: dict[str, str]) -> None:
+    (driver.folder / "w.json").write_text(json.dumps(txt2img(prefix="prepared")), encoding="utf-8")
+    driver.server = comfyui.url
+    command = ("--workflow", "w.json", "-p", "painter")
+    ended = driver.run(*command, "--colour", "red", "--output", "made.png", env=found)
+    assert ended.code == 0, ended.err
+    made = driver.run("run", "--workflow", "made.png", "--dry-run", stream=False)
+    assert json.loads(made.out)["prompt"]["6"]["inputs"]["text"].endswith(f" in red for {comfyui.url}")
+    refused = driver.run(*command, "--colour", "none", env=found)
+    assert (refused.code, refused.result["error"]["message"]) == (2, "nothing to paint with")
