@@ -96,7 +96,8 @@ def run_generation(
         sidecar=sidecar, record=record, access=access,
         options=options,
     )  # fmt: skip
-    claimed = claim_files(_reads(access, workflow, files), output=output, record=record)
+    claims, error = claim_files(_reads(access, workflow, files), output=output, record=record)
+    claimed = claims, _wrong_type(settings, options) or error
     return _run("run", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
 
 
@@ -135,6 +136,22 @@ def wait_for_completion(
     )
     claimed = claim_files([], output=output, record=None)
     return _run("attach", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
+
+
+def _wrong_type(settings: Settings, options: RunOptions) -> UsageError | None:
+    """The error for an argument of the wrong type, which the command line couldn't have."""
+    size = settings.size
+    pair = isinstance(size, (tuple, list)) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+    wrong = {
+        "seed": type(settings.seed) is not int and settings.seed not in (None, "random", "keep"),
+        "steps": settings.steps is not None and type(settings.steps) is not int,
+        "batch": settings.batch is not None and type(settings.batch) is not int,
+        "size": size is not None and not pair,
+        "inputs": not isinstance(settings.inputs, Mapping),
+        "timeout": options.timeout is not None and not isinstance(options.timeout, (int, float)),
+    }
+    name = next((name for name, is_wrong in wrong.items() if is_wrong), None)
+    return UsageError(f"{name} has the wrong type", hint=f"see run_generation's {name}") if name else None
 
 
 def _given(values: Mapping[Kind, InputFiles | None]) -> tuple[Given, ...]:

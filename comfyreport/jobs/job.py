@@ -207,7 +207,8 @@ def _target(session: Session, job: Job, workflow: Workflow | None, stack: ExitSt
 def _origin(job: Job) -> Origin:
     """What the files beside the outputs tell of."""
     workflow = None if isinstance(job.workflow, Mapping) or job.workflow == STDIN else job.workflow
-    return Origin(server=job.shown_server, workflow=workflow, output=job.output or "")
+    include_temp = job.options.include_temp
+    return Origin(server=job.shown_server, workflow=workflow, output=job.output or "", include_temp=include_temp)
 
 
 def _access(job: Job, workflow: Workflow | None) -> Access:
@@ -290,7 +291,12 @@ def _finished_body(client: Client, prepared: _Prepared, workflow: Workflow, run:
     workflow, target = finish(client, workflow, prepared.uploads), prepared.target
     if target is not None and target.origin is not None:
         told = {f"{place.node}.{place.name}": setting.value for place, setting in workflow.settings.items()}
-        target.origin = replace(target.origin, settings=told)
+        files = {
+            f"{loader.node}.{loader.name}": (loader.kind, file.shown)
+            for loader, file in (*prepared.uploads.placed, *prepared.uploads.literals)
+        }
+        origin = replace(target.origin, settings=told, files=files)
+        target.origin = replace(origin, workflow=None) if workflow.rebuilt else origin
     return _body(prepared.access, workflow, run)
 
 

@@ -14,7 +14,8 @@ from comfyreport.reporting.hookspecs import PREFIX
 from comfyreport.reporting.plugins import Reporter
 from comfyreport.reporting.validation import Hook
 from comfyreport.workflow.files import Workflow, from_mapping
-from comfyreport.workflow.graph import inputs_of
+from comfyreport.workflow.graph import Target, class_of, inputs_of
+from comfyreport.workflow.settings import Setting
 from comfyreport.workflow.wrapping import Wrapping
 
 PREPARE_HOOK = f"{PREFIX}prepare"
@@ -78,13 +79,22 @@ def call_prepare(hook: Hook, plugin: str, workflow: Workflow, options: Options) 
             hint="nothing was submitted; repair that plugin, or leave it out",
         ) from error
     checked = _checked(graph if returned is None else returned, plugin)
-    # What was set counts where it still stands.
     settings = {
         target: setting
         for target, setting in workflow.settings.items()
         if target.node in checked and inputs_of(checked[target.node]).get(target.name) == setting.value
     }
-    return replace(workflow, graph=checked, settings=settings)
+    rebuilt = workflow.rebuilt or checked.keys() != workflow.graph.keys()
+    for node_id in checked.keys() & workflow.graph.keys():
+        before, after = inputs_of(workflow.graph[node_id]), inputs_of(checked[node_id])
+        rebuilt = rebuilt or bool(before.keys() - after.keys())
+        rebuilt = rebuilt or class_of(workflow.graph[node_id]) != class_of(checked[node_id])
+        settings |= {
+            Target(node_id, name): Setting(value)
+            for name, value in after.items()
+            if name not in before or before[name] != value
+        }
+    return replace(workflow, graph=checked, settings=settings, rebuilt=rebuilt)
 
 
 def _checked(graph: Any, plugin: str) -> dict[str, dict[str, Any]]:

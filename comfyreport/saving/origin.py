@@ -16,13 +16,16 @@ from comfyreport.shell import quote
 class Origin:
     """What was asked for: nothing in it is secret.
 
-    `settings`: the inputs that were set, by `NODE.INPUT`. `workflow`: its file; none where it came from elsewhere.
-    `output`: as `--output` takes it.
+    `settings`: the inputs that were set, by `NODE.INPUT`; `files`: of those, the kinds and paths of uploaded files.
+    `workflow`: its file; none where it came from elsewhere, or a plugin made another of it. `output`: as `--output`
+    takes it.
     """
 
     server: str
     workflow: str | os.PathLike[str] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    include_temp: bool = False
     output: str | os.PathLike[str] = ""
 
     def fields(self) -> dict[str, Any]:
@@ -46,7 +49,11 @@ class Origin:
             return None
         words = ["comfyreport", "--workflow", os.fspath(self.workflow), "--server", self.server]
         for name, value in self._settings.items():
+            if name in self.files:
+                kind, path = self.files[name]
+                words += [f"--{kind}", f"{name.rpartition('.')[0]}={path}"]
+                continue
             text = value if isinstance(value, str) else json.dumps(value)
             words += ["--set", f"{name}=@{text}" if text.startswith("@") else f"{name}={text}"]
-        words += ["--output", os.fspath(self.output), "--sidecar"]
+        words += ["--output", os.fspath(self.output), *(["--include-temp"] if self.include_temp else []), "--sidecar"]
         return " ".join(map(quote, words))

@@ -321,10 +321,8 @@ class Target:
 
     def write_beside(self, saved: Output, text: str) -> None:
         """Write *text* beside the file that was *saved*, under its name with `.json` behind it. Raises OSError."""
-        shown = Path(saved.path or "")
-        folder = (
-            Path(self._place.folder) if not self.folder else self._path.joinpath(shown.relative_to(self._shown)).parent
-        )
+        shown, folder = Path(saved.path or ""), Path(self._place.folder)
+        folder = self._path.joinpath(shown.relative_to(self._shown)).parent if self.folder else folder
         spot = Spot(shown, folder / f"{shown.name}.json", named=False)
         part = self.receive(spot, [text.encode()])
         try:
@@ -334,9 +332,11 @@ class Target:
             self.drop(part)
 
     def _take_beside(self, part: Path, wanted: Path) -> None:
-        number = 1
-        while self._claims.has_path(str(numbered(wanted, number))) or not self._taken(part, numbered(wanted, number)):
+        name, number = wanted, 1
+        # That of the file that was replaced tells of that one.
+        while self._claims.has_path(str(name)) or not (writing.replaced_sidecar(part, name) or self._taken(part, name)):
             number += 1
+            name = numbered(wanted, number)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,9 @@ _CANT_REPLACE = frozenset(
 )
 
 
+SIDECAR_BEGINS = b'{\n  "comfyreport": "'
+
+
 def cant_replace(error: OSError, path: Path) -> bool:
     """Whether *error* means that *path*, a file that can be written, must be written in place."""
     return error.errno in _CANT_REPLACE and path.is_file() and os.access(path, os.W_OK)
@@ -156,3 +159,15 @@ def _wait_for(descriptor: int, wait: Callable[[], None], limit: float) -> None:
 def spool() -> IO[bytes]:
     """A file without a name, for what must be whole before it goes anywhere."""
     return tempfile.TemporaryFile(prefix="comfyreport-")
+
+
+def replaced_sidecar(part: Path, name: Path) -> bool:
+    """Put *part* in the place of the sidecar *name*, if there is one that comfyreport wrote."""
+    try:
+        with open(name, "rb") as file:
+            if file.read(len(SIDECAR_BEGINS)) != SIDECAR_BEGINS:
+                return False
+        os.replace(part, name)
+    except OSError:
+        return False
+    return True

@@ -40,12 +40,14 @@ _EXPORT_HINT = (
 class Workflow:
     """A checked workflow; `graph` maps node ids to nodes, in the order of the file; `wrapping` stands around it.
 
-    `settings` are the inputs that the user set.
+    `settings` are the inputs that the user set, and those that plugins changed. `rebuilt`: other nodes than the file's
+    are in it, so that they don't tell all.
     """
 
     graph: dict[str, dict[str, Any]]
     wrapping: Wrapping = field(default_factory=Wrapping)
     settings: Mapping[Target, Setting] = field(default_factory=dict)
+    rebuilt: bool = False
 
     def body(self, extra_data: Mapping[str, Any]) -> dict[str, Any]:
         """What is posted to a server, without ids; *extra_data* beats that of the file.

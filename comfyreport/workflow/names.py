@@ -285,20 +285,21 @@ def _unclear(graph: Graph, name: str, candidates: Iterable[Target]) -> WorkflowE
             hint="Name an input: --set NODE.INPUT=VALUE. 'comfyreport inspect WORKFLOW' shows what there is.",
         )
     lines = [f"--{name} could mean several inputs of the workflow:"]
-    for target in listed[:_MAX_LISTED]:
-        ref = ref_of(graph, target.node)
-        place = printable(f"{target.node}.{target.name}", 2 * _MAX_SHOWN)
-        shown = printable(str(value_at(graph, target)), _MAX_SHOWN)
+    by_node: dict[str, list[Target]] = {}
+    for target in listed:
+        by_node.setdefault(target.node, []).append(target)
+    for node_id, targets in list(by_node.items())[:_MAX_LISTED]:
+        ref = ref_of(graph, node_id)
+        places = ", ".join(printable(f"{node_id}.{target.name}", 2 * _MAX_SHOWN) for target in targets)
+        shown = ", ".join(printable(str(value_at(graph, target)), _MAX_SHOWN) for target in targets)
         lines.append(
-            f'  {place} ({printable(ref.class_type, _MAX_SHOWN)} "{printable(ref.title, _MAX_SHOWN)}"): {shown}'
+            f'  {places} ({printable(ref.class_type, _MAX_SHOWN)} "{printable(ref.title, _MAX_SHOWN)}"): {shown}'
         )
-    if len(listed) > _MAX_LISTED:
-        lines.append(f"  and {len(listed) - _MAX_LISTED} more")
-    first = listed[0]
-    return WorkflowError(
-        "\n".join(lines),
-        hint=f"Name the one that is meant: --set {printable(f'{first.node}.{first.name}', 2 * _MAX_SHOWN)}=VALUE",
-    )
+    if len(by_node) > _MAX_LISTED:
+        lines.append(f"  and {len(by_node) - _MAX_LISTED} more")
+    first = by_node[listed[0].node]
+    named = " ".join(f"--set {printable(f'{target.node}.{target.name}', 2 * _MAX_SHOWN)}=VALUE" for target in first)
+    return WorkflowError("\n".join(lines), hint=f"Name what is meant: {named}")
 
 
 _FINDERS: Mapping[str, Callable[[Graph, Pipeline], Found]] = {

@@ -278,6 +278,15 @@ def test_a_sidecar_tells_what_made_a_file(tmp_path: Path) -> None:
     assert told["command"].startswith("comfyreport --workflow w.json --server http://server --output ")
 
 
+def test_a_sidecar_goes_with_the_file_that_is_replaced(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        world = World(tmp_path / "out.png", sidecar=True)
+        world.history(n9=[name])
+        world.end()
+    assert json.loads((tmp_path / "out.png.json").read_text())["output"]["filename"] == "b.png"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png", "out.png.json"]
+
+
 def test_a_sidecar_replaces_nothing_unless_asked(tmp_path: Path) -> None:
     (tmp_path / "out.png.json").write_text("mine")
     world = World(tmp_path / "out.png", sidecar=True)

@@ -161,3 +161,14 @@ def test_options_hold_no_secrets_and_cannot_be_changed() -> None:
     with pytest.raises(AttributeError, match="read-only"):
         del options.limit
     assert options.limit == 5
+
+
+def test_what_plugins_changed_counts_as_set() -> None:
+    workflow = prepare(from_mapping(WORKFLOW), [appending("!")], Options())
+    assert {(place.node, place.name): each.value for place, each in workflow.settings.items()} == {("1", "text"): "a!"}
+    assert not workflow.rebuilt
+
+    def add(graph: Graph, options: Namespace) -> None:
+        graph["3"] = {"class_type": "PreviewImage", "inputs": {}}
+
+    assert prepare(from_mapping(WORKFLOW), [plugin("adds", add)], Options()).rebuilt

@@ -31,3 +31,14 @@ def test_inputs_that_are_secret_are_told_nowhere(name: str) -> None:
 
 def test_without_a_file_there_is_no_command() -> None:
     assert Origin(server="s", output="o").command is None
+
+
+@needs_posix("its shell's quotes")
+def test_files_of_this_machine_are_named_as_they_were() -> None:
+    files = {"10.image": ("image", "b/in.png")}
+    origin = Origin(
+        server="s", workflow="w.json", settings={"10.image": "in.png"}, files=files, output="o/", include_temp=True
+    )
+    assert origin.command == (
+        "comfyreport --workflow w.json --server s --image 10=b/in.png --output o/ --include-temp --sidecar"
+    )

@@ -250,7 +250,7 @@ def test_several_texts_are_listed() -> None:
         r'  1.text (CLIPTextEncode "Left"): a\tcat\x1b[0m\u202e' + "x" * 20 + "…",
         '  2.text (CLIPTextEncode "CLIPTextEncode"): a dog',
     ]
-    assert error.hint == "Name the one that is meant: --set 1.text=VALUE"
+    assert error.hint == "Name what is meant: --set 1.text=VALUE"
 
 
 def test_a_text_that_is_joined_from_literals_is_listed_and_left() -> None:
