@@ -263,9 +263,11 @@ def test_a_prompt_without_a_place(bad: Driver, server: Watched) -> None:
 def test_a_prompt_with_several_places(bad: Driver, server: Watched) -> None:
     graph: dict[str, Any] = json.loads(GOOD.read_text(encoding="utf-8"))
     (sampler,) = (key for key, node in graph.items() if node["class_type"] == "KSampler")
+    first = graph[sampler]["inputs"]["positive"]
     graph["90"] = {"class_type": "CLIPTextEncode", "inputs": {"text": "another one", "clip": ["4", 1]}}
-    graph["91"] = json.loads(json.dumps(graph[sampler]))
-    graph["91"]["inputs"]["positive"] = ["90", 0]
+    both = {"conditioning_1": first, "conditioning_2": ["90", 0]}
+    graph["91"] = {"class_type": "ConditioningCombine", "inputs": both}
+    graph[sampler]["inputs"]["positive"] = ["91", 0]
     before = server.taken()
     ended = bad.follow(graph, "--prompt", "a kite", "--reporter", "console")
     assert ended.code == 2
