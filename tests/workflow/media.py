@@ -9,8 +9,7 @@ import struct
 import zlib
 from typing import Any
 
-import av
-from PIL import Image, PngImagePlugin
+import pytest
 
 GRAPH: dict[str, Any] = {
     "1": {
@@ -26,7 +25,8 @@ TEXTS = {"prompt": json.dumps(GRAPH), "workflow": json.dumps(EDITOR)}
 
 def png(texts: dict[str, str] = TEXTS, *, packed: bool = False, international: bool = False) -> bytes:
     """As `SaveImage` writes it; *packed* and *international*: as other programs write the same texts."""
-    info = PngImagePlugin.PngInfo()
+    chunks = pytest.importorskip("PIL.PngImagePlugin")
+    info = chunks.PngInfo()
     for key, text in texts.items():
         if international:
             info.add_itxt(key, text, zip=packed)
@@ -37,24 +37,28 @@ def png(texts: dict[str, str] = TEXTS, *, packed: bool = False, international: b
 
 def animated_png() -> bytes:
     """As `SaveAnimatedPNG` writes it: behind the first picture, in chunks that are ComfyUI's own."""
-    info = PngImagePlugin.PngInfo()
+    images = pytest.importorskip("PIL.Image")
+    chunks = pytest.importorskip("PIL.PngImagePlugin")
+    info = chunks.PngInfo()
     for key, text in TEXTS.items():
         info.add(b"comf", key.encode() + b"\0" + text.encode(), after_idat=True)
-    return _picture("png", pnginfo=info, save_all=True, append_images=[Image.new("RGB", (8, 8), "red")])
+    return _picture("png", pnginfo=info, save_all=True, append_images=[images.new("RGB", (8, 8), "red")])
 
 
 def exif(kind: str, *, animated: bool = False, old: bool = False) -> bytes:
     """As `SaveAnimatedWEBP` writes it; *old*: as custom nodes did."""
-    tags = Image.Exif()
+    images = pytest.importorskip("PIL.Image")
+    tags = images.Exif()
     for tag, (key, text) in zip((0x010E, 0x010F) if old else (0x0110, 0x010F), TEXTS.items(), strict=True):
         tags[tag] = f"{key.title() if old else key}:{text}"
-    more = {"save_all": True, "append_images": [Image.new("RGB", (8, 8), "red")]} if animated else {}
+    more = {"save_all": True, "append_images": [images.new("RGB", (8, 8), "red")]} if animated else {}
     return _picture(kind, exif=tags, **more)
 
 
 def _picture(kind: str, **options: Any) -> bytes:
+    images = pytest.importorskip("PIL.Image")
     file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, kind, **options)
+    images.new("RGB", (8, 8)).save(file, kind, **options)
     return file.getvalue()
 
 
@@ -71,6 +75,7 @@ def video(container: str, texts: dict[str, str] = TEXTS) -> bytes:
 
 @functools.cache
 def _video(container: str, texts: tuple[tuple[str, str], ...]) -> bytes:
+    av = pytest.importorskip("av")
     file = io.BytesIO()
     options = {"movflags": "use_metadata_tags"} if container == "mp4" else {}
     with av.open(file, "w", format=container, options=options) as made:
@@ -86,6 +91,7 @@ def _video(container: str, texts: tuple[tuple[str, str], ...]) -> bytes:
 @functools.cache
 def sound(container: str) -> bytes:
     """As `SaveAudio` and its like write it."""
+    av = pytest.importorskip("av")
     codec, sample = {"flac": ("flac", "s16"), "mp3": ("libmp3lame", "s16p"), "opus": ("libopus", "s16")}[container]
     file = io.BytesIO()
     with av.open(file, "w", format=container) as made:
