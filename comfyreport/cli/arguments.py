@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from comfyreport._version import __version__
+from comfyreport.cli import values
 from comfyreport.cli.input_flags import FILE_FLAGS, add_input_flags
 
 COMMANDS = ("run", "attach", "replay", "inspect", "reporters", "simulate", "schema")
@@ -135,20 +136,20 @@ def build_parser(command: str = "run") -> argparse.ArgumentParser:
     elif command == "replay":
         parser.add_argument(
             "recording",
-            type=_path,
+            type=values.path,
             metavar="RECORDING",
             help="a file that --record wrote, or one of those that comfyreport has, such as txt2img",
         )
         parser.add_argument(
             "--speed",
-            type=_not_negative,
+            type=values.not_negative,
             default=1.0,
             metavar="X",
             help="times the recorded pace; 0: at once (default 1)",
         )
         _add_reporting_flags(parser)
     elif command == "inspect":
-        parser.add_argument("workflow", type=_path, metavar="WORKFLOW", help="the workflow's file; - for stdin")
+        parser.add_argument("workflow", type=values.path, metavar="WORKFLOW", help="the workflow's file; - for stdin")
         parser.add_argument("--json", action="store_true", help="as JSON")
         _add_server_flags(parser, attach=True)
     elif command == "reporters":
@@ -156,10 +157,10 @@ def build_parser(command: str = "run") -> argparse.ArgumentParser:
         parser.add_argument("--json", action="store_true", help="as JSON")
     elif command == "simulate":
         parser.add_argument(
-            "--port", type=_port, default=8188, metavar="N", help="port (default 8188; 0: any free one)"
+            "--port", type=values.port, default=8188, metavar="N", help="port (default 8188; 0: any free one)"
         )
         parser.add_argument(
-            "--speed", type=_positive, default=1.0, metavar="X", help="times the usual pace (default 1)"
+            "--speed", type=values.positive, default=1.0, metavar="X", help="times the usual pace (default 1)"
         )
         parser.add_argument(
             "--strict",
@@ -173,7 +174,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
     group = parser.add_argument_group("the run")
     if attach:
         group.add_argument(
-            "prompt_id", type=_prompt_id, metavar="PROMPT_ID", help="the prompt's id, as run_queued tells it"
+            "prompt_id", type=values.prompt_id, metavar="PROMPT_ID", help="the prompt's id, as run_queued tells it"
         )
         group.add_argument(
             "--take-over",
@@ -183,7 +184,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
     else:
         group.add_argument(
             "--workflow",
-            type=_path,
+            type=values.path,
             metavar="FILE",
             required=True,
             help="the workflow, in API format, or a picture, video or sound that ComfyUI made; - for stdin",
@@ -194,7 +195,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
         add_input_flags(parser)
     group.add_argument(
         "--output",
-        type=_path,
+        type=values.path,
         metavar="PATH",
         help="a file, a folder, or a template such as 'made/{seed}/{node}-{index}.{ext}' for what is made "
         "(default: its URL is printed)",
@@ -203,7 +204,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
     group.add_argument("--include-temp", action="store_true", help="temporary outputs, such as previews, are results")
     group.add_argument("--sidecar", action="store_true", help="write NAME.json beside each file: what made it, and how")
     group.add_argument(
-        "--expect-outputs", type=_count, default=0, metavar="N", help="fewer files than N are no success (exit 8)"
+        "--expect-outputs", type=values.count, default=0, metavar="N", help="fewer files than N are no success (exit 8)"
     )
     group.add_argument(
         "--on-interrupt",
@@ -212,7 +213,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
         help="what Ctrl-C, SIGTERM or SIGHUP does: cancel this prompt (default), or leave it running",
     )
     group.add_argument(
-        "--record", type=_path, metavar="FILE", help="keep what crosses the wire, for 'comfyreport replay'"
+        "--record", type=values.path, metavar="FILE", help="keep what crosses the wire, for 'comfyreport replay'"
     )
 
 
@@ -227,7 +228,7 @@ def _add_server_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
     )
     group.add_argument(
         "--header",
-        type=_header,
+        type=values.header,
         action="append",
         default=[],
         metavar="'NAME: VALUE'",
@@ -241,14 +242,14 @@ def _add_server_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
             metavar="KEY=VALUE",
             help="extra data for API nodes, such as keys",
         )
-    group.add_argument("--cacert", type=_path, metavar="FILE", help="trust this certificate authority")
+    group.add_argument("--cacert", type=values.path, metavar="FILE", help="trust this certificate authority")
     group.add_argument(
-        "--client-cert", type=_paths, metavar="FILE[,KEY]", help="this client's own certificate, in PEM form"
+        "--client-cert", type=values.paths, metavar="FILE[,KEY]", help="this client's own certificate, in PEM form"
     )
     group.add_argument("--insecure", action="store_true", help="don't check the server's certificate")
     group.add_argument(
         "--ping-interval",
-        type=_not_negative,
+        type=values.not_negative,
         metavar="S",
         help="seconds between pings that keep proxies from closing the connection (default 20, none on loopback)",
     )
@@ -256,12 +257,16 @@ def _add_server_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
 
 def _add_time_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("time, in seconds")
-    group.add_argument("--timeout", type=_positive, metavar="S", help="limit for the whole run (default: none)")
-    group.add_argument("--wait-for-server", type=_positive, metavar="S", help="wait so long for the server to come up")
-    group.add_argument("--stall-warn", type=_positive, metavar="S", help="warn after so much silence (default 30)")
+    group.add_argument("--timeout", type=values.positive, metavar="S", help="limit for the whole run (default: none)")
+    group.add_argument(
+        "--wait-for-server", type=values.positive, metavar="S", help="wait so long for the server to come up"
+    )
+    group.add_argument(
+        "--stall-warn", type=values.positive, metavar="S", help="warn after so much silence (default 30)"
+    )
     group.add_argument(
         "--lost-after",
-        type=_positive,
+        type=values.positive,
         metavar="S",
         help="give up after so long without any answer (default 60; 15 where loopback refuses)",
     )
@@ -289,13 +294,13 @@ def _add_reporting_flags(parser: argparse.ArgumentParser) -> None:
 def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
     """The reporters that *words* select, and the files that they name, whatever else is wrong with them."""
     lenient = Parser(allow_abbrev=False, add_help=False)
-    lenient.add_argument("recording", type=_path, nargs="?")
+    lenient.add_argument("recording", type=values.path, nargs="?")
     for flag in ("--workflow", "--output", "--record", "--cacert", "--prompt-file"):
-        lenient.add_argument(flag, type=_path, nargs="?")
+        lenient.add_argument(flag, type=values.path, nargs="?")
     for flag in FILE_FLAGS:
         lenient.add_argument(f"--{flag}", action="append", nargs="?", default=[])
-    lenient.add_argument("--client-cert", type=_paths, nargs="?")
-    lenient.add_argument("--header", type=_header, action="append", nargs="?", default=[])
+    lenient.add_argument("--client-cert", type=values.paths, nargs="?")
+    lenient.add_argument("--header", type=values.header, action="append", nargs="?", default=[])
     lenient.add_argument("--reporter", action="append", nargs="?", default=[])
     lenient.add_argument("-p", action="append", nargs="?", default=[], dest="plugins")
     lenient.add_argument("--quiet", action="store_true")
@@ -310,66 +315,3 @@ def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
     arguments.header = [value for value in arguments.header if value is not None]
     arguments.color = arguments.color if arguments.color in COLORS else "auto"
     return arguments
-
-
-def _path(text: str) -> str:
-    # Not for those who only ask for help.
-    from comfyreport.files import expanded
-
-    return expanded(text)
-
-
-def _paths(text: str) -> str:
-    """FILE,KEY."""
-    return ",".join(map(_path, text.split(",", 1)))
-
-
-def _header(text: str) -> str:
-    """A header, or @FILE."""
-    return f"@{_path(text[1:])}" if text.startswith("@") else text
-
-
-def _prompt_id(text: str) -> str:
-    # In a URL dots would lead to another route, even quoted.
-    if not text.strip() or text in (".", ".."):
-        raise argparse.ArgumentTypeError(f"{text!r} is no prompt's id")
-    return text
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-
-
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
-
-
-def _not_negative(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = _not_negative(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number over 0")
-    return value
-
-
-def _count(text: str) -> int:
-    return int(_not_negative(str(_integer(text))))
-
-
-def _port(text: str) -> int:
-    value = _integer(text)
-    if not 0 <= value < 65536:
-        raise argparse.ArgumentTypeError(f"{text} is no port")
-    return value

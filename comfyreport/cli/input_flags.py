@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import re
 from typing import TYPE_CHECKING
+
+from comfyreport.cli import values
 
 if TYPE_CHECKING:
     from comfyreport.inputs.local_files import Given
@@ -16,8 +17,6 @@ FILE_FLAGS = {
     "video": "a node that loads a video",
     "audio": "a node that loads a sound",
 }
-
-_LARGEST_SEED = 2**64 - 1
 
 
 def add_input_flags(parser: argparse.ArgumentParser) -> None:
@@ -33,14 +32,19 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
     )
     prompts = group.add_mutually_exclusive_group()
     prompts.add_argument("--prompt", metavar="TEXT", help="the text of the positive prompt")
-    prompts.add_argument("--prompt-file", type=_path, metavar="FILE", help="read the prompt from there; - for stdin")
+    prompts.add_argument(
+        "--prompt-file", type=values.path, metavar="FILE", help="read the prompt from there; - for stdin"
+    )
     group.add_argument("--negative", metavar="TEXT", help="the text of the negative prompt")
     group.add_argument(
-        "--seed", type=_seed, metavar="N", help="the seed of all samplers; random: a new one; keep: as in the file"
+        "--seed",
+        type=values.seed,
+        metavar="N",
+        help="the seed of all samplers; random: a new one; keep: as in the file",
     )
-    group.add_argument("--steps", type=_at_least_one, metavar="N", help="steps of the samplers")
-    group.add_argument("--size", type=_size, metavar="WxH", help="width and height in pixels, such as 1024x768")
-    group.add_argument("--batch", type=_at_least_one, metavar="N", help="how many at once")
+    group.add_argument("--steps", type=values.at_least_one, metavar="N", help="steps of the samplers")
+    group.add_argument("--size", type=values.size, metavar="WxH", help="width and height in pixels, such as 1024x768")
+    group.add_argument("--batch", type=values.at_least_one, metavar="N", help="how many at once")
     group.add_argument("--model", metavar="NAME", help="the main model, as the server names its file")
     for kind, what in FILE_FLAGS.items():
         group.add_argument(
@@ -74,35 +78,7 @@ def given_files(arguments: argparse.Namespace) -> tuple[Given, ...]:
 
 def files_of(arguments: argparse.Namespace) -> list[tuple[str, str]]:
     """The files that the flags read, each once, with what for."""
-    values = [assignment.partition("=")[2] for assignment in getattr(arguments, "assignments", ())]
-    files = [value[1:] for value in values if value.startswith("@") and not value.startswith("@@")]
+    texts = [assignment.partition("=")[2] for assignment in getattr(arguments, "assignments", ())]
+    files = [value[1:] for value in texts if value.startswith("@") and not value.startswith("@@")]
     files += [getattr(arguments, "prompt_file", None) or ""]
     return [("--set, --prompt-file", path) for path in dict.fromkeys(files) if path]
-
-
-def _path(text: str) -> str:
-    # Not for those who only ask for help.
-    from comfyreport.files import expanded
-
-    return expanded(text)
-
-
-def _seed(text: str) -> int | str:
-    if text in ("random", "keep"):
-        return text
-    if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) > _LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number from 0 to 2^64-1, random or keep")
-    return int(text)
-
-
-def _at_least_one(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([0-9]{1,9})[xX]([0-9]{1,9})", text)
-    if match is None or 0 in (int(match[1]), int(match[2])):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: give width and height in pixels, such as 1024x768")
-    return int(match[1]), int(match[2])

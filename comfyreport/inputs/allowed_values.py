@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from comfyreport.errors import UnreachableError
+from comfyreport.inputs.classes import ask_class
 from comfyreport.net.client import Client
 from comfyreport.protocol.messages import Json
 from comfyreport.protocol.statuses import Response
 from comfyreport.text import NAME_LIMIT
+from comfyreport.workflow.declared import input_specs
 
 _MAX_CLASSES = 3
 """Of so many classes the values are asked for: one wrong model is the usual case, and each class is a request."""
@@ -32,7 +33,7 @@ def add_allowed_values(client: Client, answer: Response) -> Response:
     gaps = list(_gaps(answer.body)) if answer.status in (400, 422) else []
     for class_type in list(dict.fromkeys(gap.class_type for gap in gaps))[:_MAX_CLASSES]:
         try:
-            info = client.get(f"/object_info/{quote(class_type, safe='')}").body
+            info = ask_class(client, class_type)
         except UnreachableError:
             break
         for gap in gaps:
@@ -59,9 +60,5 @@ def _gaps(body: Json) -> Iterator[_Gap]:
 
 def _config(info: Json, gap: _Gap) -> Json:
     """How a class declares an input, in the body of `/object_info/CLASS`."""
-    entry = info.get(gap.class_type) if isinstance(info, dict) else None
-    groups = entry.get("input") if isinstance(entry, dict) else None
-    for group in groups.values() if isinstance(groups, dict) else ():
-        if isinstance(group, dict) and gap.input_name in group:
-            return group[gap.input_name]
-    return None
+    specs = input_specs(info, gap.class_type) or ()
+    return next((spec for _, name, spec in specs if name == gap.input_name), None)

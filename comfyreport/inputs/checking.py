@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from urllib.parse import quote
 
 from comfyreport.errors import UnreachableError, UsageError
+from comfyreport.inputs.classes import ask_class
 from comfyreport.net.client import Client
 from comfyreport.text import printable
 from comfyreport.workflow.declared import Declared, declared_inputs, fault, fitted
@@ -39,7 +39,7 @@ def check_settings(client: Client, workflow: Workflow) -> Workflow:
 
 def _ask(client: Client, class_type: str) -> dict[str, Declared] | None:
     try:
-        return declared_inputs(client.get(f"/object_info/{quote(class_type, safe='')}").body, class_type)
+        return declared_inputs(ask_class(client, class_type), class_type)
     except UnreachableError:
         # The submission will tell it.
         return None

@@ -11,6 +11,7 @@ from comfyreport.inputs.local_files import Kind
 from comfyreport.protocol.messages import Json
 from comfyreport.protocol.responses import needed_nodes, node_ref
 from comfyreport.text import printable
+from comfyreport.workflow.declared import declared_inputs
 from comfyreport.workflow.graph import Graph, as_link, class_of, inputs_of
 from comfyreport.workflow.settings import nodes_named
 
@@ -116,14 +117,10 @@ def leading_to_outputs(graph: Graph) -> set[str]:
 
 def declared_loader(info: Json, class_type: str) -> tuple[Kind, str] | None:
     """The kind that a class loads and the input for it, from the body of `/object_info/CLASS`."""
-    entry = info.get(class_type) if isinstance(info, dict) else None
-    groups = entry.get("input") if isinstance(entry, dict) else None
-    for group in groups.values() if isinstance(groups, dict) else ():
-        for name, spec in group.items() if isinstance(group, dict) else ():
-            options = spec[1] if isinstance(spec, list) and len(spec) > 1 and isinstance(spec[1], dict) else {}
-            for flag, kind in _FLAGS.items():
-                if options.get(flag) is True:
-                    return kind, name
+    for name, declared in (declared_inputs(info, class_type) or {}).items():
+        for flag, kind in _FLAGS.items():
+            if declared.options.get(flag) is True:
+                return kind, name
     return None
 
 

@@ -7,9 +7,9 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from comfyreport.errors import UnreachableError, UsageError
+from comfyreport.inputs.classes import ask_class
 from comfyreport.inputs.loaders import (
     Declared,
     Loader,
@@ -131,8 +131,7 @@ def _ask(client: Client, classes: list[str]) -> Declared:
     """What the server says of *classes*: those that load files, with the kind and the input."""
     found = {}
     for class_type in classes[:_MAX_CLASSES]:
-        answer = client.get(f"/object_info/{quote(class_type, safe='')}")
-        loader = declared_loader(answer.body, class_type)
+        loader = declared_loader(ask_class(client, class_type), class_type)
         if loader is not None:
             found[class_type] = loader
     return found

@@ -57,7 +57,8 @@ def read_refused(body: Json, refs: Mapping[str, NodeRef], graph: Json = None) ->
     kind = read_text(error.get("type"))
     message = read_text(error.get("message"), _DETAIL_LIMIT) or "the server refused the workflow"
     details = read_text(error.get("details"), _DETAIL_LIMIT)
-    cycle = _told_cycle(node_errors) or ("" if node_errors or kind != _FAILED else _find_cycle(graph, refs))
+    unnamed = find_cycle(graph) if not node_errors and kind == _FAILED else []
+    cycle = _told_cycle(node_errors) or " -> ".join(_name(each, refs) for each in unnamed)
     if cycle:
         hint = "remove one of these links: a node can't need its own result"
         message = f"the links of the workflow form a cycle: {cycle}"
@@ -190,10 +191,10 @@ def _told_cycle(node_errors: tuple[NodeError, ...]) -> str:
     return next((error.details for error in node_errors if error.type == "dependency_cycle"), "")
 
 
-def _find_cycle(graph: Json, refs: Mapping[str, NodeRef]) -> str:
-    """A cycle among the links of a workflow, in ComfyUI's words; empty where there is none."""
+def find_cycle(graph: Json) -> list[str]:
+    """The nodes of a cycle among the links of a workflow, the first one once more behind the last; empty if none is."""
     if not isinstance(graph, Mapping):
-        return ""
+        return []
     done: set[str] = set()
     for start in graph:
         path: dict[str, Iterator[str]] = {start: _linked(graph, start)} if start not in done else {}
@@ -205,10 +206,10 @@ def _find_cycle(graph: Json, refs: Mapping[str, NodeRef]) -> str:
                 del path[node_id]
             elif following in path:
                 ids = list(path)
-                return " -> ".join(_name(each, refs) for each in [*ids[ids.index(following) :], following])
+                return [*ids[ids.index(following) :], following]
             elif following not in done:
                 path[following] = _linked(graph, following)
-    return ""
+    return []
 
 
 def _linked(graph: Mapping[str, Any], node_id: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from comfyreport.protocol.messages import Json
+from comfyreport.protocol.refusals import find_cycle
 from comfyreport.text import printable
 from comfyreport.workflow.graph import Graph, Link, as_link, class_of, inputs_of, is_number
 
@@ -26,7 +27,8 @@ _LINKED = frozenset((
     "MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET", "NOISE", "GUIDER", "SAMPLER",
     "SIGMAS", "CLIP_VISION", "STYLE_MODEL",
 ))  # fmt: skip
-_MODEL_FILE = re.compile(r"\.(safetensors|sft|gguf|ckpt|pth?|bin|onnx)$", re.IGNORECASE)
+MODEL_FILE = re.compile(r"\.(safetensors|sft|gguf|ckpt|pth?|bin|onnx)$", re.IGNORECASE)
+"""How the names of models' files end."""
 
 
 class Declared(NamedTuple):
@@ -57,18 +59,28 @@ class Problem(NamedTuple):
 
 def declared_inputs(info: Json, class_type: str) -> dict[str, Declared] | None:
     """The inputs of a class in the body of `/object_info`, or of `/object_info/CLASS`; None where it isn't there."""
+    specs = input_specs(info, class_type)
+    if specs is None:
+        return None
+    return {
+        name: declared
+        for group, name, spec in specs
+        if (declared := _declared(spec, required=group == "required")) is not None
+    }
+
+
+def input_specs(info: Json, class_type: str) -> list[tuple[str, str, Json]] | None:
+    """The inputs of a class as a server declares them: group, name, and what stands there."""
     entry = info.get(class_type) if isinstance(info, dict) else None
     groups = entry.get("input") if isinstance(entry, dict) else None
     if not isinstance(groups, dict):
         return None
-    found = {}
-    for group in ("required", "optional"):
-        inputs = groups.get(group)
-        for name, spec in inputs.items() if isinstance(inputs, dict) else ():
-            declared = _declared(spec, required=group == "required")
-            if declared is not None:
-                found[name] = declared
-    return found
+    return [
+        (group, name, spec)
+        for group in ("required", "optional")
+        if isinstance(inputs := groups.get(group), dict)
+        for name, spec in inputs.items()
+    ]
 
 
 def _declared(spec: Json, *, required: bool) -> Declared | None:
@@ -161,9 +173,7 @@ def problems(graph: Graph, info: Json) -> Iterator[Problem]:
                 continue
             link = as_link(inputs[name])
             if link is not None and link.node not in graph:
-                yield Problem(
-                    node_id, name, "bad_link", f"is linked to node {printable(link.node, 40)}, which isn't there"
-                )
+                yield _leads_nowhere(node_id, name, link)
                 continue
             wrong = (
                 _wrong_link(graph, info, link, each)
@@ -171,7 +181,7 @@ def problems(graph: Graph, info: Json) -> Iterator[Problem]:
                 else _missing_file(inputs[name], each) or fault(_converted(inputs[name], each), each)
             )
             if wrong is not None:
-                is_model = each.choices is not None and bool(_MODEL_FILE.search(str(inputs[name])))
+                is_model = each.choices is not None and bool(MODEL_FILE.search(str(inputs[name])))
                 code = "missing_file" if each.files is not None else "missing_model" if is_model else "bad_value"
                 yield Problem(node_id, name, code, *wrong)
 
@@ -227,32 +237,14 @@ def offline_problems(graph: Graph) -> Iterator[Problem]:
         for name, value in inputs_of(node).items():
             link = as_link(value)
             if link is not None and link.node not in graph:
-                yield Problem(
-                    node_id, name, "bad_link", f"is linked to node {printable(link.node, 40)}, which isn't there"
-                )
-    yield from _cycles(graph)
+                yield _leads_nowhere(node_id, name, link)
+    cycle = find_cycle(graph)
+    if cycle:
+        yield Problem(cycle[0], "", "cycle", "depends on itself, or on nodes that do")
 
 
-def _cycles(graph: Graph) -> Iterator[Problem]:
-    """A node that depends on itself, if there is one: what is left once all nodes that depend on none are taken out."""
-    needs = {
-        node_id: {link.node for value in inputs_of(node).values() if (link := as_link(value)) and link.node in graph}
-        for node_id, node in graph.items()
-    }
-    users: dict[str, list[str]] = {}
-    for node_id, above in needs.items():
-        for each in above:
-            users.setdefault(each, []).append(node_id)
-    free = [node_id for node_id, above in needs.items() if not above]
-    while free:
-        done = free.pop()
-        for user in users.get(done, ()):
-            needs[user].discard(done)
-            if not needs[user]:
-                free.append(user)
-    stuck = next((node_id for node_id, above in needs.items() if above), None)
-    if stuck is not None:
-        yield Problem(stuck, "", "cycle", "depends on itself, or on nodes that do")
+def _leads_nowhere(node_id: str, name: str, link: Link) -> Problem:
+    return Problem(node_id, name, "bad_link", f"is linked to node {printable(link.node, 40)}, which isn't there")
 
 
 def describe(graph: Graph, problem: Problem) -> str:

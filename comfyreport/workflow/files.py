@@ -75,8 +75,8 @@ class Workflow:
 
         A sampler that adds no noise, such as a refiner, only counts if there is no other.
         """
-        noisy = {value for value, adds_noise in seeds(self.graph) if adds_noise}
-        found = noisy or {value for value, _ in seeds(self.graph)}
+        of_nodes = seeds(self.graph)
+        found = {value for value, adds_noise in of_nodes if adds_noise} or {value for value, _ in of_nodes}
         return found.pop() if len(found) == 1 else None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from comfyreport.events import NodeRef
@@ -128,13 +128,13 @@ def takers(graph: Graph, node_id: str) -> set[str]:
     return names
 
 
-def above(graph: Graph, starts: Iterable[str]) -> dict[str, None]:
-    """The nodes *starts* and all on which they depend."""
-    todo, seen = deque(starts), dict[str, None]()
+def upward(graph: Graph, starts: Iterable[str], follow: Callable[[Mapping[str, Any]], Iterable[Link]]) -> Iterator[str]:
+    """The nodes *starts* and those above them, each once, the nearest first; *follow* gives the links that count."""
+    todo, seen = deque(starts), set[str]()
     while todo:
         node_id = todo.popleft()
         if node_id in seen or node_id not in graph:
             continue
-        seen[node_id] = None
-        todo.extend(link.node for link in links_of(graph[node_id]).values())
-    return seen
+        seen.add(node_id)
+        yield node_id
+        todo.extend(link.node for link in follow(graph[node_id]))

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfyreport.events import NodeRef
-from comfyreport.workflow.graph import Graph, Target, above, as_link, inputs_of, ref_of, value_at
+from comfyreport.workflow.declared import MODEL_FILE
+from comfyreport.workflow.graph import Graph, Target, as_link, inputs_of, links_of, ref_of, upward, value_at
 from comfyreport.workflow.names import NAMES, find
 from comfyreport.workflow.pipeline import outputs_of
 
-_MODEL_FILE = re.compile(r"\.(safetensors|sft|gguf|ckpt|pth?|bin|onnx)$", re.IGNORECASE)
 _INPUT_FILE = re.compile(
     r"\.(png|jpe?g|webp|gif|bmp|tiff?|avif|exr|hdr|mp4|webm|mkv|mov|avi|m4v|mp3|wav|flac|ogg|opus|m4a|glb|gltf|obj|fbx|stl)"
     r"( \[(input|output|temp)\])?$",
@@ -22,12 +22,12 @@ _INPUT_FILE = re.compile(
 def inspected(graph: Graph) -> dict[str, Any]:
     """What `comfyreport inspect --json` tells of *graph*, but for what a server says."""
     saving, showing = outputs_of(graph)
-    needed = above(graph, [*saving, *showing])
+    needed = dict.fromkeys(upward(graph, [*saving, *showing], lambda node: links_of(node).values()))
     return {
         "nodes": [_node(graph, node_id, needed=node_id in needed) for node_id in graph],
         "names": {name: _name(graph, name) for name in NAMES},
         "outputs": [told(ref_of(graph, node_id)) for node_id in [*saving, *showing]],
-        "models": [_place(graph, target) for target in _literals(graph, needed, _MODEL_FILE)],
+        "models": [_place(graph, target) for target in _literals(graph, needed, MODEL_FILE)],
         "files": [_place(graph, target) for target in _literals(graph, needed, _INPUT_FILE)],
     }
 

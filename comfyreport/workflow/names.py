@@ -7,7 +7,6 @@ error that lists the candidates: nothing is ever guessed.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from comfyreport.workflow.graph import (
     literal_source,
     ref_of,
     takers,
+    upward,
     value_at,
 )
 from comfyreport.workflow.pipeline import Pipeline, find_pipeline, picture_links, seeds_of
@@ -61,10 +61,10 @@ def find(graph: Graph, name: str) -> Found:
     found = _FINDERS[name](graph, find_pipeline(graph))
     shared = _SHARED.get(name)
     if shared is not None:
-        for target in found.targets:
-            # A primitive that also gives what is something else isn't meant by this name.
-            if any(not shared.search(taker) for taker in takers(graph, target.node) if target.name in _VALUES):
-                return Found((), found.targets)
+        # A primitive that also gives what is something else isn't meant by this name.
+        primitives = {target.node for target in found.targets if target.name in _VALUES}
+        if any(not shared.search(taker) for node_id in primitives for taker in takers(graph, node_id)):
+            return Found((), found.targets)
     return found
 
 
@@ -203,15 +203,14 @@ def _batch(graph: Graph, pipeline: Pipeline) -> Found:
 
 def _latents(graph: Graph, pipeline: Pipeline) -> dict[str, None]:
     """The nodes above the samplers from which their pictures come, and the generators."""
-    todo = deque(link.node for node_id in pipeline.samplers for link in picture_links(graph[node_id]))
-    seen: dict[str, None] = dict.fromkeys(pipeline.generators)
-    while todo:
-        node_id = todo.popleft()
-        if node_id in seen or node_id not in graph:
-            continue
-        seen[node_id] = None
-        todo.extend(link.node for link in picture_links(graph[node_id]))
-    return seen
+    generators = [graph[node_id] for node_id in pipeline.generators]
+
+    def follow(node: Mapping[str, Any]) -> list[Link]:
+        # What a generator was given gives no size.
+        return [] if any(node is each for each in generators) else picture_links(node)
+
+    starts = [link.node for node_id in pipeline.samplers for link in picture_links(graph[node_id])]
+    return dict.fromkeys([*pipeline.generators, *upward(graph, starts, follow)])
 
 
 # --- models
@@ -224,17 +223,10 @@ def _model(graph: Graph, pipeline: Pipeline) -> Found:
         before = len(found)
         guider = links_of(graph[node_id]).get("guider")
         start = guider.node if guider is not None and guider.node in graph else node_id
-        todo, seen = deque(_model_links(graph[start])), set[str]()
-        while todo:
-            link = todo.popleft()
-            if link.node in seen or link.node not in graph:
-                continue
-            seen.add(link.node)
-            node = graph[link.node]
-            higher = _model_links(node)
-            todo.extend(higher)
-            if not higher:
-                found |= dict.fromkeys(Target(link.node, name) for name in _model_names(node))
+        seen = list(upward(graph, [link.node for link in _model_links(graph[start])], _model_links))
+        for holder in seen:
+            if not _model_links(graph[holder]):
+                found |= dict.fromkeys(Target(holder, name) for name in _model_names(graph[holder]))
         untraced = untraced or (len(found) == before and not seen)
     for node_id in pipeline.generators:
         if isinstance(inputs_of(graph[node_id]).get("model"), str):

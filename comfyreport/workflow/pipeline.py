@@ -8,13 +8,12 @@ generator.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from comfyreport.workflow.graph import Graph, Link, class_of, inputs_of, is_number, links_of
+from comfyreport.workflow.graph import Graph, Link, class_of, inputs_of, is_number, links_of, upward
 from comfyreport.workflow.prompts import has_text, is_sampler
 
 # Words in the names of classes.
@@ -88,18 +87,11 @@ def picture_links(node: Mapping[str, Any]) -> list[Link]:
 
 def _found(graph: Graph, roots: Iterable[str]) -> dict[str, None]:
     """The samplers and generators on the picture's way to *roots*, the nearest first."""
-    todo, seen = deque(roots), set[str]()
-    found: dict[str, None] = {}
-    while todo:
-        node_id = todo.popleft()
-        if node_id in seen or node_id not in graph:
-            continue
-        seen.add(node_id)
-        node = graph[node_id]
-        if is_sampler(node) or _has_prompt(node) or seeds_of(node):
-            found[node_id] = None
-        todo.extend(link.node for link in picture_links(node))
-    return found
+    return {
+        node_id: None
+        for node_id in upward(graph, roots, picture_links)
+        if is_sampler(node := graph[node_id]) or _has_prompt(node) or seeds_of(node)
+    }
 
 
 def seeds_of(node: Mapping[str, Any]) -> list[str]:
