@@ -47,13 +47,16 @@ def describe_result(event: ev.RunFinished) -> list[str]:
     lines += _node_error_lines(error)
     lines += _traceback_lines(error)
     lines += _prompt_state_lines(event)
-    hint = error.hint or _HINTS.get(error.code) or _HINTS.get(event.status, "")
+    hint = printable(error.hint, _MESSAGE) or _usual_hint(event, error)
+    return lines + ([f"  Hint: {hint}"] if hint else [])
+
+
+def _usual_hint(event: ev.RunFinished, error: ev.ErrorInfo) -> str:
+    hint = _HINTS.get(error.code) or _HINTS.get(event.status, "")
     if event.submitted == "no" and "{prompt_id}" in hint:
-        hint = ""
-    if hint:
-        prompt_id = printable(quote(event.prompt_id or "PROMPT_ID"), _TITLE)
-        lines.append(f"  Hint: {printable(hint, _MESSAGE).replace('{prompt_id}', prompt_id)}")
-    return lines
+        return ""
+    # Only ours have a place for it: an error's own hint may be about braces.
+    return hint.replace("{prompt_id}", printable(quote(event.prompt_id or "PROMPT_ID"), _TITLE))
 
 
 def summarize_result(event: ev.RunFinished) -> str:

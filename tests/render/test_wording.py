@@ -250,3 +250,11 @@ def test_color_tag() -> None:
     assert color_tag("[OK] Done [OK]") == "\x1b[32m[OK]\x1b[0m Done [OK]"
     assert color_tag("  File [OK]") == "  File [OK]"
     assert color_tag("[OTHER] x") == "[OTHER] x"
+
+
+@pytest.mark.parametrize("submitted", ["yes", "no"])
+def test_braces_in_an_error_s_own_hint_are_its_own(submitted: str) -> None:
+    error = ev.ErrorInfo(code="usage", message="there is no field {x}", hint="fields are {prompt_id}, {seed}")
+    assert (
+        describe_result(finished("usage", error, submitted=submitted))[-1] == "  Hint: fields are {prompt_id}, {seed}"
+    )
