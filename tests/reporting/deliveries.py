@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
 
 from comfyreport import events as ev
 from comfyreport.reporting.delivery import Delivery
@@ -20,7 +21,9 @@ from tests.plugins.events import LATENT, LOADER, SAMPLER, EventBuilder, image, p
 # Far more than anything here takes, and short enough to wait for.
 TIMEOUT = 20.0
 EVENT, CLOSE = "comfyreport_event", "comfyreport_close"
-QUICK = Timing(tick=0.005, hook_limit=0.4, close_limit=0.6, slow_hook_warn=0.1, terminal_limit=20.0)
+QUICK = Timing(tick=0.005, hook_limit=20.0, close_limit=20.0, slow_hook_warn=20.0, terminal_limit=20.0)
+# For reporters that are stuck: with HeldTime alone, for a busy machine holds a good reporter up as long at times.
+STUCK = replace(QUICK, hook_limit=0.4, close_limit=0.6, slow_hook_warn=0.1)
 
 
 class HookCall(NamedTuple):
@@ -113,6 +116,25 @@ def many_steps(count: int) -> EventBuilder:
     return builder
 
 
+class HeldTime:
+    """The delivery's `time`: it passes only while a reporter that isn't one of `PROMPT` is called, a little each time
+    that the main thread looks. However busy the machine is, no time passes in the others' calls."""
+
+    PROMPT = ("good", "before", "after", "late")
+    delivery: ClassVar[Delivery | None] = None
+    sleep = staticmethod(time.sleep)
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds that hooks were held."""
+        current = None if self.delivery is None else self.delivery._current
+        if threading.current_thread() is threading.main_thread() and current is not None:
+            self._now += 0.0 if current.reporter.name in self.PROMPT else 0.01
+        return self._now
+
+
 class Session:
     """A delivery with its reporters and its complaints, and the main thread's part as far as it is needed here."""
 
@@ -129,6 +151,7 @@ class Session:
             clock=lambda: time.monotonic() - began,
             trace=lambda name, hook, seconds: self.traced.append((name, hook, seconds)),
         )
+        HeldTime.delivery = self.delivery
 
     @property
     def reporters(self) -> Sequence[Reporter]:

@@ -19,6 +19,7 @@ from tests.reporting.deliveries import (
     DELIVERED,
     EVENT,
     QUICK,
+    STUCK,
     HookCall,
     Session,
     delivery_threads,
@@ -129,6 +130,7 @@ def test_an_exception_without_a_message_is_a_failure_like_any_other() -> None:
     assert events_of(hook_calls, "good") == one_of_each()
 
 
+@pytest.mark.usefixtures("held_time")
 def test_an_exception_whose_message_hangs_is_a_stuck_reporter() -> None:
     hook_calls: list[HookCall] = []
     with gate() as opened:
@@ -141,7 +143,9 @@ def test_an_exception_whose_message_hangs_is_a_stuck_reporter() -> None:
         def fail(hook: str, about: object) -> None:
             raise EndlessError
 
-        session = play(spy("bad", [], {EVENT}, fail), spy("good", hook_calls), events=one_of_each())
+        session = session_of(spy("bad", [], {EVENT}, fail), spy("good", hook_calls), timing=STUCK)
+        session.delivery.publish(one_of_each())
+        session.finish()
     (failure,) = session.delivery.failures()
     assert failure.startswith(f"bad: did not return from {EVENT} within ")
     assert events_of(hook_calls, "good") == one_of_each()
@@ -178,6 +182,7 @@ def test_an_internal_error_of_the_delivery_costs_one_event_and_is_reported(monke
     assert threads_are_gone()
 
 
+@pytest.mark.usefixtures("held_time")
 @pytest.mark.parametrize("stuck", ["complaint", "trace", "release"])
 def test_writes_that_nobody_reads_are_not_waited_for(stuck: str) -> None:
     hook_calls: list[HookCall] = []
@@ -191,7 +196,7 @@ def test_writes_that_nobody_reads_are_not_waited_for(stuck: str) -> None:
                 if stuck == "release":
                     opened.wait()
 
-        timing = replace(QUICK, stderr_write=0.1)
+        timing = replace(STUCK, stderr_write=0.1)
         session = session_of(spy("bad", [], act=fail), spy("good", hook_calls), timing=timing)
         session.reporters[0].stream = Terminal(io.StringIO(), name="terminal")
 
@@ -313,13 +318,14 @@ def test_a_file_of_a_reporter_that_failed_is_closed_with_what_it_had_written(tmp
     assert (tmp_path / "x.txt").read_text() == "line\n" * 5
 
 
+@pytest.mark.usefixtures("held_time")
 def test_the_file_of_a_stuck_reporter_is_left_alone(tmp_path: Path) -> None:
     stream = Stream.to_path(tmp_path / "x.txt")
     with gate() as opened:
         plugins = make_plugins()
         plugins.add_object(spy("stuck", [], {EVENT}, lambda *_: opened.wait()))
         plugins.reporters[0].stream = stream
-        session = Session(plugins)
+        session = Session(plugins, STUCK)
         session.delivery.publish(one_of_each())
         session.finish()
         assert not stream.file.closed

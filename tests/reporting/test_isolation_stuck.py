@@ -13,7 +13,7 @@ from tests.reporting.deliveries import (
     CLOSE,
     DELIVERED,
     EVENT,
-    QUICK,
+    STUCK,
     TIMEOUT,
     HookCall,
     delivery_threads,
@@ -21,12 +21,11 @@ from tests.reporting.deliveries import (
     gate,
     many_steps,
     one_of_each,
-    play,
     session_of,
     spy,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("held_time")]
 
 
 def threads_are_gone() -> bool:
@@ -43,7 +42,7 @@ def test_a_stuck_reporter_is_abandoned_in_the_middle_of_an_event(hook: str) -> N
             if called == hook:
                 opened.wait()
 
-        timing = replace(QUICK, hook_limit=0.2, slow_hook_warn=0.05)
+        timing = replace(STUCK, hook_limit=0.2, slow_hook_warn=0.05)
         session = session_of(
             spy("before", hook_calls), spy("stuck", hook_calls, act=hang), spy("after", hook_calls), timing=timing
         )
@@ -66,7 +65,9 @@ def test_a_stuck_reporter_is_abandoned_in_the_middle_of_an_event(hook: str) -> N
 def test_a_reporter_stuck_in_a_tick() -> None:
     hook_calls: list[HookCall] = []
     with gate() as opened:
-        session = session_of(spy("stuck", [], {"comfyreport_tick"}, lambda *_: opened.wait()), spy("good", hook_calls))
+        session = session_of(
+            spy("stuck", [], {"comfyreport_tick"}, lambda *_: opened.wait()), spy("good", hook_calls), timing=STUCK
+        )
         session.delivery.publish(many_steps(3).events)
         session.until(session.delivery.failures)
         before = len(hook_calls)
@@ -84,7 +85,9 @@ def test_a_reporter_stuck_in_close() -> None:
             if hook == CLOSE:
                 opened.wait()
 
-        session = play(spy("stuck", hook_calls, act=hang), spy("good", hook_calls), events=one_of_each())
+        session = session_of(spy("stuck", hook_calls, act=hang), spy("good", hook_calls), timing=STUCK)
+        session.delivery.publish(one_of_each())
+        session.finish()
         assert session.delivery.failures() == ("stuck: did not return from comfyreport_close within 0.6 s",)
     assert hook_calls[-1].name == "good"
     assert hook_calls[-1].hook == CLOSE
@@ -95,7 +98,7 @@ def test_several_stuck_ones() -> None:
     hook_calls: list[HookCall] = []
     with gate() as opened:
         stuck = [spy(name, [], {EVENT}, lambda *_: opened.wait()) for name in "abc"]
-        timing = replace(QUICK, hook_limit=0.1, close_limit=0.2)
+        timing = replace(STUCK, hook_limit=0.1, close_limit=0.2)
         session = session_of(*stuck, spy("good", hook_calls), timing=timing)
         session.delivery.publish(one_of_each())
         session.finish()
@@ -117,8 +120,8 @@ def test_the_time_of_the_reporter_behind_a_stuck_one_begins_with_its_own_call(ho
             if called == hook and (hook == CLOSE or isinstance(about, ev.RunStarted)):
                 threading.Event().wait(0.25)
 
-        timing = replace(QUICK, hook_limit=1.0, close_limit=1.0, slow_hook_warn=TIMEOUT)
-        session = session_of(spy("stuck", [], {hook}, hang), spy("good", hook_calls, act=delay), timing=timing)
+        timing = replace(STUCK, hook_limit=1.0, close_limit=1.0, slow_hook_warn=TIMEOUT)
+        session = session_of(spy("stuck", [], {hook}, hang), spy("delayed", hook_calls, act=delay), timing=timing)
         session.delivery.publish(one_of_each())
         session.until(lambda: session.delivery.failures() or hook == CLOSE)
         session.finish()
@@ -131,7 +134,7 @@ def test_closing_does_not_take_longer_the_more_are_stuck(count: int) -> None:
     hook_calls: list[HookCall] = []
     with gate() as opened:
         stuck = [spy(f"stuck{n}", [], {CLOSE}, lambda *_: opened.wait()) for n in range(count)]
-        session = session_of(*stuck, spy("good", hook_calls), timing=replace(QUICK, close_limit=0.5))
+        session = session_of(*stuck, spy("good", hook_calls), timing=replace(STUCK, close_limit=0.5))
         session.delivery.publish(one_of_each())
         began = time.monotonic()
         session.finish()
@@ -155,7 +158,7 @@ def test_an_abandoned_thread_changes_nothing_when_its_hook_returns(error: BaseEx
             if error is not None:
                 raise error
 
-        session = session_of(spy("stuck", [], {EVENT}, hang), spy("good", hook_calls))
+        session = session_of(spy("stuck", [], {EVENT}, hang), spy("good", hook_calls), timing=STUCK)
         events = many_steps(20).events
         session.delivery.publish(events[:-3])
         session.until(lambda: events_of(hook_calls, "good") == events[:-3])
@@ -180,7 +183,7 @@ def test_a_hook_that_takes_long_is_warned_of_once_and_kept() -> None:
     hook_calls: list[HookCall] = []
     with gate() as opened:
         slow = spy("slow", hook_calls, {EVENT}, lambda *_: opened.wait())
-        session = session_of(slow, timing=replace(QUICK, hook_limit=TIMEOUT, slow_hook_warn=0.01))
+        session = session_of(slow, timing=replace(STUCK, hook_limit=TIMEOUT, slow_hook_warn=0.01))
         session.delivery.publish(one_of_each())
         session.until(lambda: session.warnings)
         assert session.warnings == ["reporter slow has been in comfyreport_event for 0 s; the run goes on"]
@@ -198,7 +201,7 @@ def test_a_slow_reporter_with_a_backlog_is_dropped_after_the_closing_window() ->
     def delay(hook: str, about: object) -> None:
         threading.Event().wait(0.02)
 
-    timing = replace(QUICK, close_limit=1.0)
+    timing = replace(STUCK, close_limit=1.0)
     session = session_of(
         spy("good", hook_calls), spy("slow", hook_calls, act=delay), spy("late", hook_calls), timing=timing
     )

@@ -188,10 +188,11 @@ def session_on(held: Pty, timing: Timing) -> Session:
 
 
 def test_a_reporter_survives_its_terminal(held: Pty) -> None:
-    session = session_on(held, QUICK)
+    timing = replace(QUICK, hook_limit=1.0)
+    session = session_on(held, timing)
     held.hold()
     session.delivery.publish(one_of_each())
-    timer = threading.Timer(2 * QUICK.hook_limit, held.go_on)
+    timer = threading.Timer(2 * timing.hook_limit, held.go_on)
     timer.start()
     assert session.delivery.close(everybody=True, hurry=lambda: False)
     timer.join()
