@@ -19,8 +19,8 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
 # Lowest first. A wing imports only from wings below its own; `ground` is the modules that stand in no folder.
 WINGS = (
-    "ground", "events", "protocol", "run", "workflow", "access", "recording", "net", "saving", "reporting", "render",
-    "sim_nodes", "simulator", "inputs", "engine", "jobs", "listings", "api", "cli", "testing",
+    "ground", "events", "protocol", "estimates", "run", "workflow", "learning", "access", "recording", "net", "saving",
+    "reporting", "render", "sim_nodes", "simulator", "inputs", "engine", "jobs", "listings", "api", "cli", "testing",
 )  # fmt: skip
 GROUND = {
     "_lazy", "_version", "errors", "files", "shell", "terminal", "text", "timing", "windows_console", "worker",

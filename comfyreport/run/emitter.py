@@ -37,8 +37,8 @@ class Emitter:
         """Make an event of *cls* with what all events have in common and *fields*."""
         if issubclass(cls, ev.ProgressEvent):  # type: ignore[arg-type]
             nodes = self._nodes
-            fields.update(fraction=nodes.fraction(), nodes_done=nodes.done, nodes_total=nodes.total)
             estimate = nodes.estimate(self.at.elapsed)
+            fields.update(fraction=nodes.fraction, nodes_done=nodes.done, nodes_total=nodes.total)
             if estimate is not None:
                 seconds, low, high, basis = estimate
                 fields.update(run_eta_seconds=seconds, run_eta_low=low, run_eta_high=high, eta_basis=basis)
@@ -59,6 +59,8 @@ class Emitter:
     ) -> None:
         """`emit(NodeProgress, …)`, for the events that come by the thousands."""
         nodes, at = self._nodes, self.at
+        # It is made first: the fraction is its other face.
+        estimate = nodes.estimate(at.elapsed) or _NO_ESTIMATE
         self._new.append(
             _node_progress(
                 next(self._sequence),
@@ -67,8 +69,8 @@ class Emitter:
                 self.prompt_id,
                 self.source,
                 self._run_index,
-                nodes.fraction(),
-                *(nodes.estimate(at.elapsed) or _NO_ESTIMATE),
+                nodes.fraction,
+                *estimate,
                 nodes.done,
                 nodes.total,
                 step,

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from comfyreport import events as ev
+from comfyreport.estimates.bars import rounded
 from comfyreport.protocol import decode, messages
 from comfyreport.protocol.ui_outputs import SOCKET_SAVERS, OutputLimit, outputs_of
 from comfyreport.run.emitter import Emitter
-from comfyreport.run.eta import rounded
 from comfyreport.run.nodes import Node, Nodes
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from comfyreport.estimates.bars import Bar, Bars
+from comfyreport.estimates.estimator import Estimate, Estimator
+from comfyreport.estimates.expected import Duration, Expected, Observation
+from comfyreport.estimates.priors import unknown
 from comfyreport.events import NodeRef, Output
-from comfyreport.run.eta import Bar, Bars, Estimate, estimate_run, rounded
 
 
 class Node:
     """One node of the submitted workflow, with the bars and outputs of the nodes that it expands to.
 
     `start_seen`: the beginning of its current run was seen, so that its time is known; `timed`: that of any run was.
+    `expected`: how long it may take; `loading`: how many of the loaders above it aren't cached. `observation`: how long
+    it took.
     """
 
     __slots__ = (
         "active_bar",
         "bars",
+        "expected",
         "finished",
+        "loading",
+        "observation",
         "outputs",
         "passes",
         "ref",
@@ -31,6 +38,9 @@ class Node:
 
     def __init__(self, ref: NodeRef) -> None:
         self.ref = ref
+        self.expected = unknown(ref.class_type)
+        self.loading = 0
+        self.observation: Observation | None = None
         self.running = False
         self.finished = False
         self.started = 0.0
@@ -41,6 +51,16 @@ class Node:
         self.bars: dict[str, Bars] = {}
         self.active_bar: Bar | None = None
         self.outputs: list[Output] = []
+
+    @property
+    def duration(self) -> Duration:
+        """How long it is expected to take, as things stand with its models."""
+        return self.expected.cold if self.loading else self.expected.warm
+
+    @property
+    def paced(self) -> bool:
+        """Whether it is faster on a faster server."""
+        return self.expected.paced
 
     def start(self, at: float, *, start_seen: bool) -> None:
         """Begin to run; *start_seen*: this is the real beginning, not the first message after it."""
@@ -60,8 +80,32 @@ class Node:
         if not self.start_seen:
             return None
         seconds = max(0.0, at - self.started)
+        # One that runs once more within a run, such as a part of a loop, has a time but no steps that are known.
+        again = self.observation is not None
         self.seconds += seconds
+        lead, step, steps, tail = (0.0, 0.0, 0.0, self.seconds) if again else self._parts(seconds)
+        passes = 1.0 if again or not steps else float(self.passes)
+        self.observation = Observation(self.ref.id, self.loading > 0, lead, step, steps, tail, passes)
         return seconds
+
+    def _parts(self, seconds: float) -> tuple[float, float, float, float]:
+        """Its time: seconds before the first step, of a step, how many steps, and seconds behind the last one.
+
+        Where several bars tell of it, nothing is known of their steps together.
+        """
+        bar = self.active_bar
+        first = None if bar is None else bar.first_of_all
+        if bar is None or first is None or bar.last_at is None:
+            return 0.0, 0.0, 0.0, seconds
+        if len(self.bars) > 1 or not all(bars.single for bars in self.bars.values()):
+            return 0.0, 0.0, 0.0, seconds
+        steps = (bar.pass_number - 1) * bar.maximum + bar.value
+        timed, took = bar.timed_steps
+        value, at = first
+        pace = took / timed if timed > 0 else bar.step_before or 0.0
+        lead = min(max(0.0, at - self.started - value * pace), seconds)
+        work = min(max(0.0, bar.last_at - self.started - lead), seconds - lead)
+        return lead, work / steps, steps, seconds - lead - work
 
     def observe(self, raw_id: str, value: float, maximum: float, at: float) -> Bar | None:
         """Take in that the bar of *raw_id* moved; the bar, or None if that only set its baseline."""
@@ -99,12 +143,8 @@ class Nodes:
         self.active: dict[str, Node] = {}
         self.cached: dict[str, None] = {}
         self.executed: dict[str, None] = {}
-        # By class: submitted nodes that have not run yet; how many have run, and for how many seconds in all.
-        self._waiting: Counter[str] = Counter()
-        self._ran: dict[str, tuple[int, float]] = {}
-        # Seconds of the longest node without a bar.
-        self._longest = 0.0
-        self._waiting_work: tuple[float, int] | None = None
+        self.estimator = Estimator()
+        self._dependents: dict[str, list[Node]] = {}
         self.set_manifest(manifest)
 
     def set_manifest(self, manifest: Iterable[NodeRef]) -> None:
@@ -114,15 +154,40 @@ class Nodes:
             self._submitted.add(ref.id)
             node = self._nodes.get(ref.id)
             if node is None:
-                self._nodes[ref.id] = Node(ref)
-                self._count_waiting(ref, 1)
+                node = self._nodes[ref.id] = Node(ref)
+                self._change_waiting(node, 1)
             else:
                 node.ref = ref
 
-    def _count_waiting(self, ref: NodeRef, count: int) -> None:
-        if ref.id in self._submitted:
-            self._waiting[ref.class_type] += count
-            self._waiting_work = None
+    def expect(self, expected: Mapping[str, Expected]) -> None:
+        """Take in how long nodes are expected to take, also while some of them run or have run."""
+        self.estimator.forget_waiting()
+        self._dependents = {}
+        for key, node in self._nodes.items():
+            node.expected = expected.get(key, node.expected)
+            loaders = [each for each in node.expected.loaders if each not in self.cached]
+            node.loading = len(loaders)
+            for loader in loaders:
+                self._dependents.setdefault(loader, []).append(node)
+            if self._waits(key, node):
+                self._change_waiting(node, 1)
+
+    def _waits(self, key: str, node: Node) -> bool:
+        return not node.running and not node.finished and key not in self.cached
+
+    def _change_waiting(self, node: Node, sign: int) -> None:
+        if node.ref.id in self._submitted:
+            self.estimator.change_waiting(node, sign)
+
+    def _is_warm(self, loader: str) -> None:
+        """The result of *loader* is cached: the nodes below it needn't wait for its model."""
+        for node in self._dependents.pop(loader, ()):
+            waits = self._waits(node.ref.id, node)
+            if waits:
+                self._change_waiting(node, -1)
+            node.loading -= 1
+            if waits:
+                self._change_waiting(node, 1)
 
     def display_id(self, raw_id: str, reported: str | None = None) -> str:
         """The display node of *raw_id*: as *reported*, else as reported before, else as the id's form says.
@@ -160,18 +225,20 @@ class Nodes:
         """The node's result is cached; False if that was known."""
         if display_id in self.cached:
             return False
+        node = self._nodes.get(display_id)
+        if node is not None and self._waits(display_id, node):
+            self._change_waiting(node, -1)
         self.cached[display_id] = None
         self.total -= display_id in self._submitted
-        node = self._nodes.get(display_id)
-        if node is not None and not node.running and not node.finished:
-            self._count_waiting(node.ref, -1)
+        self._is_warm(display_id)
         return True
 
     def start(self, display_id: str, at: float, *, start_seen: bool = True) -> Node:
         """The node begins to run."""
         node = self.node(display_id)
-        if not node.running and not node.finished and display_id not in self.cached:
-            self._count_waiting(node.ref, -1)
+        if self._waits(display_id, node):
+            self._change_waiting(node, -1)
+        self.estimator.begin(at)
         node.start(at, start_seen=start_seen)
         self.active[display_id] = node
         self.executed[display_id] = None
@@ -185,45 +252,22 @@ class Nodes:
         self.active.pop(node.ref.id, None)
         self.done += not node.finished and node.ref.id in self._submitted
         seconds = node.stop(at)
-        if seconds is not None:
-            count, total = self._ran.get(node.ref.class_type, (0, 0.0))
-            self._ran[node.ref.class_type] = count + 1, total + seconds
-            self._waiting_work = None
-            if node.active_bar is None:
-                self._longest = max(self._longest, seconds)
+        self.estimator.finished(node, seconds)
         return seconds
 
     def estimate(self, at: float) -> Estimate | None:
         """How long the whole run still takes, as seen at *at* seconds; None where that can't be said yet."""
-        now = -1.0
-        # Written as a loop, for it runs with each step.
-        for node in self.active.values():
-            bar = node.active_bar
-            if bar is not None and bar.steady and (eta := bar.eta(at)) > now:
-                now = eta
-        if now < 0:
-            return None
-        if self._waiting_work is None:
-            known_seconds, unknown_nodes = 0.0, 0
-            for class_type, waiting in self._waiting.items():
-                count, total = self._ran.get(class_type, (0, 0.0))
-                known_seconds += waiting * total / count if count else 0.0
-                unknown_nodes += 0 if count else waiting
-            self._waiting_work = known_seconds, unknown_nodes
-        return estimate_run(now, *self._waiting_work, self._longest)
+        return self.estimator.estimate(at, self.active.values())
 
+    @property
     def fraction(self) -> float:
-        """The done part of the run: nodes weigh alike, running ones count by their bars. Never falls, below 1."""
-        running = 0.0
-        # Written as a loop, for it runs with each step.
-        for key, node in self.active.items():
-            bar = node.active_bar
-            if bar is not None and bar.maximum > 0 and not node.finished and key in self._submitted:
-                running += bar.value / bar.maximum if bar.value < bar.maximum else 1.0
-        now = (self.done + running) / self.total if self.total > 0 else 0.0
-        if now > self._fraction:
-            self._fraction = max(self._fraction, min(rounded(now, 10_000), 0.999))
-        return self._fraction
+        """The done part of the run as of the last estimate. Never falls, below 1."""
+        return self.estimator.fraction
+
+    def observations(self) -> list[Observation]:
+        """What was seen of the submitted nodes that ran to their end, from their beginning on."""
+        nodes = (self._nodes[key] for key in self.executed if key in self._submitted)
+        return [node.observation for node in nodes if node.observation is not None and node.finished]
 
     def seconds(self) -> dict[str, float]:
         """How long each node ran, by id; of one that still ran at the end, until the end.

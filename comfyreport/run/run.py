@@ -6,11 +6,12 @@ socket, `http` for responses, `client` for what comfyreport knows by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from comfyreport import events as ev
+from comfyreport.estimates.expected import Expected
 from comfyreport.events import Instant
 from comfyreport.protocol import messages, responses
 from comfyreport.protocol.ui_outputs import OUTPUT_CHARACTERS, file_key
@@ -123,6 +124,10 @@ class Run(RunState):
         key = (node, filename, subfolder, folder)
         known = [*(self.nodes.node(node).outputs if self.nodes.is_submitted(node) else ()), *self.outputs]
         return next((output for output in known if file_key(output) == key), None)
+
+    def expect(self, expected: Mapping[str, Expected]) -> None:
+        """Take in how long the nodes are expected to take; without it they are judged by their classes alone."""
+        self.nodes.expect(expected)
 
     def conclude(self, decided: Verdict) -> None:
         """Set the verdict where it doesn't come from history; an earlier one stands."""

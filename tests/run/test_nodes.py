@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from comfyreport.estimates.bars import Bar
 from comfyreport.events import NodeRef
-from comfyreport.run.eta import Bar
 from comfyreport.run.nodes import Node, Nodes
 
 
@@ -15,14 +15,14 @@ def make_nodes(*names: str) -> Nodes:
 
 def test_counts() -> None:
     nodes = make_nodes("1", "2", "3")
-    assert (nodes.total, nodes.done, nodes.fraction()) == (3, 0, 0.0)
+    assert (nodes.total, nodes.done, nodes.fraction) == (3, 0, 0.0)
     assert nodes.mark_cached("1")
     assert not nodes.mark_cached("1")
     assert (nodes.total, list(nodes.cached)) == (2, ["1"])
     node = nodes.start("2", 1.0)
     assert (nodes.done, list(nodes.active)) == (0, ["2"])
     assert nodes.stop(node, 3.5) == 2.5
-    assert (nodes.done, nodes.fraction(), nodes.active) == (1, 0.5, {})
+    assert (nodes.done, nodes.active) == (1, {})
     assert nodes.seconds() == {"2": 2.5}
 
 
@@ -30,16 +30,15 @@ def test_a_node_counts_once_however_often_it_runs() -> None:
     nodes = make_nodes("1", "2")
     for at in (0.0, 2.0):
         nodes.stop(nodes.start("1", at), at + 1.0)
-    assert (nodes.done, nodes.fraction(), nodes.seconds()) == (1, 0.5, {"1": 2.0})
-    nodes.start("1", 9.0).observe("1", 4, 4, 10.0)
-    assert nodes.fraction() == 0.5
+    assert (nodes.done, nodes.seconds()) == (1, {"1": 2.0})
+    assert [(seen.node, seen.tail) for seen in nodes.observations()] == [("1", 2.0)]
 
 
 def test_nodes_that_were_not_submitted_dont_count() -> None:
     nodes = make_nodes("1")
     nodes.stop(nodes.start("77", 0.0), 1.0)
     nodes.mark_cached("78")
-    assert (nodes.total, nodes.done, nodes.fraction()) == (1, 0, 0.0)
+    assert (nodes.total, nodes.done, nodes.fraction) == (1, 0, 0.0)
     assert not nodes.is_submitted("77")
     assert list(nodes.refs()) == ["1"]
 
@@ -62,22 +61,25 @@ def test_the_fraction_never_falls_and_stays_below_1() -> None:
     nodes = make_nodes("1", "2")
     node = nodes.start("1", 0.0)
     fractions = []
-    for value, maximum in ((5, 10), (1, 10), (10, 10), (1, 1000)):
-        node.observe("1", value, maximum, 1.0)
-        fractions.append(nodes.fraction())
-    assert fractions == [0.25, 0.25, 0.5, 0.5]
+    for at, (value, maximum) in enumerate(((5, 10), (1, 10), (10, 10), (1, 1000)), 1):
+        node.observe("1", value, maximum, float(at))
+        nodes.estimate(float(at))
+        fractions.append(nodes.fraction)
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] <= fractions[-1] < 1
     for name in ("1", "2"):
-        nodes.stop(nodes.start(name, 0.0), 1.0)
-    assert nodes.fraction() == 0.999
+        nodes.stop(nodes.start(name, 0.0), 9.0)
+    nodes.estimate(9.0)
+    assert nodes.fraction == 0.999
     nodes.mark_cached("1")
-    assert nodes.fraction() == 0.999
+    assert nodes.fraction == 0.999
 
 
 def test_a_run_of_cached_nodes_has_no_fraction() -> None:
     nodes = make_nodes("1")
     nodes.mark_cached("1")
-    assert nodes.fraction() == 0.0
-    assert make_nodes().fraction() == 0.0
+    assert nodes.fraction == 0.0
+    assert make_nodes().fraction == 0.0
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
-"""Estimates: how long the current pass of a node still takes, and the whole run. Pure."""
+"""The bars of a node: their passes, their pace, and how long the current pass still takes. Pure."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
 
-# Seconds; no estimate is longer: thirty years, where the tiny steps of some bars would make a float overflow.
-_MAX_ESTIMATE = 1e9
+MAX_ESTIMATE = 1e9
+"""Seconds; no estimate is longer: thirty years, where the tiny steps of some bars would make a float overflow."""
 
 # The part of its maximum that a bar must grow by before ComfyUI 0.33.0 sends another step (comfy/utils.py).
 _THROTTLE = 0.005
@@ -19,9 +18,6 @@ _SURE_PASS = 3
 
 # Bars of different maxima that are kept apart in one node.
 _MAX_BARS = 8
-
-# Seconds; the time of a node that took less is no basis for an estimate of others.
-_MIN_BASIS = 0.1
 
 
 def rounded(value: float, parts: int = 1000) -> float:
@@ -45,13 +41,17 @@ class Bar:
         "_baseline_at",
         "_end_only",
         "_filled_at",
-        "_growth",
-        "_heard",
+        "_first_at",
+        "_first_value",
         "_start_assumed",
         "_unthrottled",
+        "first_of_all",
+        "growth",
+        "heard",
         "last_at",
         "maximum",
         "pass_number",
+        "step_before",
         "value",
     )
 
@@ -64,9 +64,15 @@ class Bar:
         self._filled_at: float | None = None
         # Whether nothing but the pass's end was heard.
         self._end_only = False
-        # Messages of this pass, and by how much the last one grew.
-        self._heard = 0
-        self._growth = 0.0
+        # Messages of this pass, and by how much the last one grew; the first of them.
+        self.heard = 0
+        self.growth = 0.0
+        self._first_value = 0.0
+        self._first_at: float | None = None
+        # The first message of its first pass: how many steps it told, and when.
+        self.first_of_all: tuple[float, float] | None = None
+        # Seconds a step in the pass before; None where none is known.
+        self.step_before: float | None = None
         self._unthrottled = False
         self.last_at = started_at
         self.pass_number = pass_number
@@ -90,12 +96,14 @@ class Bar:
 
     def start_over(self, pass_number: int, at: float | None) -> None:
         """Begin another pass, at the last step before it."""
+        steps, seconds = self.timed_steps
+        self.step_before = seconds / steps if steps > 0 else self.step_before
         self.pass_number = pass_number
-        self._baseline = self._growth = 0.0
+        self._baseline = self.growth = 0.0
         self._baseline_at = at
         self._start_assumed = True
         self._filled_at = None
-        self._heard = 0
+        self.heard = 0
 
     def grown(self) -> Bar:
         """The bar under another maximum, which its node has corrected; this one stays as it is."""
@@ -111,23 +119,27 @@ class Bar:
         """
         if not self.full or value < maximum or maximum != self.maximum:
             return False
-        if self._heard < _SURE_PASS or self._baseline_at is None or self._filled_at is None or self.last_at is None:
+        if self.heard < _SURE_PASS or self._baseline_at is None or self._filled_at is None or self.last_at is None:
             return False
         return at - self.last_at > (self._filled_at - self._baseline_at) / 2
 
     def observe(self, value: float, maximum: float, at: float) -> bool:
         """Take one observation in; False if it only set the baseline."""
-        growth = value - (self.value if self._heard else self._baseline)
+        growth = value - (self.value if self.heard else self._baseline)
         if growth > 0:
-            self._growth = growth
-            self._unthrottled |= growth < _THROTTLE * maximum and value < maximum and self._heard > 0
-        self._heard += 1
+            self.growth = growth
+            self._unthrottled |= growth < _THROTTLE * maximum and value < maximum and self.heard > 0
+        if self.heard == 0:
+            self._first_value, self._first_at = value, at
+            if self.first_of_all is None:
+                self.first_of_all = value, at
+        self.heard += 1
         self.value, self.maximum, self.last_at = value, maximum, at
         if value < maximum:
             self._filled_at = None
         elif self._filled_at is None:
             self._filled_at = at
-            self._end_only = self._heard == 1 and self._start_assumed
+            self._end_only = self.heard == 1 and self._start_assumed
         if self._baseline_at is None:
             self._baseline, self._baseline_at = value, at
             return False
@@ -152,7 +164,15 @@ class Bar:
         if self._baseline_at is None or self.value <= self._baseline:
             return 0.0
         eta = (self.maximum - self.value) * ((at - self._baseline_at) / (self.value - self._baseline))
-        return eta if eta < _MAX_ESTIMATE else _MAX_ESTIMATE
+        return eta if eta < MAX_ESTIMATE else MAX_ESTIMATE
+
+    @property
+    def timed_steps(self) -> tuple[float, float]:
+        """Steps of this pass behind its first message, and the seconds that they took: the first one loads models."""
+        if self._first_at is None or self.last_at is None or self.heard < 2:
+            return 0.0, 0.0
+        end = self.last_at if self._filled_at is None else self._filled_at
+        return max(0.0, self.value - self._first_value), max(0.0, end - self._first_at)
 
     @property
     def expected_silence(self) -> float:
@@ -163,7 +183,7 @@ class Bar:
         speed = None if self.last_at is None else self.speed(self.last_at)
         if speed is None:
             return 0.0
-        growth = self._growth if self._unthrottled else max(self._growth, _THROTTLE * self.maximum)
+        growth = self.growth if self._unthrottled else max(self.growth, _THROTTLE * self.maximum)
         return min(_MAX_SILENCE, (self.maximum if self.full else growth) / speed)
 
     @property
@@ -183,6 +203,11 @@ class Bars:
     def __init__(self, first: Bar) -> None:
         self._latest = first
         self._by_maximum: dict[float, Bar] = {}
+
+    @property
+    def single(self) -> bool:
+        """Whether they are one bar."""
+        return len(self._by_maximum) <= 1
 
     def select(self, value: float, maximum: float, at: float, pass_number: int) -> Bar:
         """The bar that an observation belongs to, in the pass that it belongs to; *pass_number*: a new one's."""
@@ -223,31 +248,3 @@ class Bars:
         if corrected and not latest.starts_over(value, maximum):
             return latest.grown()
         return Bar(latest.last_at, pass_number, start_assumed=True)
-
-
-class Estimate(NamedTuple):
-    """How long the whole run still takes, in seconds, within which range, and on which basis."""
-
-    seconds: float
-    low: float
-    high: float
-    basis: Literal["steps"] = "steps"
-
-
-def estimate_run(now: float, known_seconds: float, unknown_nodes: int, longest: float) -> Estimate | None:
-    """The run's estimate from the steps of its bars; None where the rest has no basis.
-
-    :param now: seconds that the steady bars of the running nodes still take, side by side.
-    :param known_seconds: seconds that the waiting nodes take whose classes have run.
-    :param unknown_nodes: how many waiting nodes are of classes that haven't run.
-    :param longest: seconds that the longest node without a bar took: the best guess for those.
-    """
-    if unknown_nodes and longest < _MIN_BASIS:
-        return None
-    unknown_seconds = unknown_nodes * longest
-    low = 0.9 * now + 0.7 * known_seconds
-    middle = now + known_seconds + unknown_seconds / 2
-    high = 1.2 * now + 1.5 * known_seconds + unknown_seconds
-    if high > _MAX_ESTIMATE:
-        low, middle, high = (min(seconds, _MAX_ESTIMATE) for seconds in (low, middle, high))
-    return Estimate(rounded(middle), rounded(low), rounded(high))

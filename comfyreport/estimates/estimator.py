@@ -1,0 +1,207 @@
+"""How far a run is and how long it still takes: one estimate of what its nodes are expected to take. Pure.
+
+Each node has an expected duration, learned or by its kind. One that runs is measured by its bar, and what was expected
+of the rest is scaled by how this run goes. `fraction` and the time left are two views of the same number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from comfyreport.estimates.bars import MAX_ESTIMATE, Bar, rounded
+from comfyreport.estimates.expected import Duration
+from comfyreport.estimates.pace import Pace, TimedNode
+from comfyreport.estimates.pending import Waiting
+
+# Seconds; an estimate that is younger is told again, so that bars that move very often cost no more than others.
+_FRESH = 0.02
+# The part of what is left that must rest on a basis for the whole to be said to rest on it.
+_HISTORY_SHARE = 0.9
+_SIMILAR_SHARE = 0.6
+# How many observations of a step what was learned of it weighs.
+_LEARNED_WEIGHT = {"history": 2.0, "similar": 1.0, "prior": 0.0}
+# Standard deviations on each side of the middle; 80 % of a normal distribution lie within.
+_SIDE = 1.2816
+# The least standard deviation, as a part of what is left: no machine is steadier.
+_LEAST_SPREAD = 0.06
+# That of a step beside those before it, of one that is guessed from a first step, and of when the next one comes.
+_PASS_SPREAD = 0.15
+_GUESS_SPREAD = 0.6
+_NEXT_SPREAD = 0.2
+# The part of the time that a node is overdue which it is still expected to take.
+_OVERDUE = 0.25
+_MAX_FRACTION = 0.999
+
+
+class Estimate(NamedTuple):
+    """How long the whole run still takes, in seconds, within which range, and on which basis."""
+
+    seconds: float
+    low: float
+    high: float
+    basis: Literal["history", "similar", "steps"] = "steps"
+
+
+class _Left(NamedTuple):
+    """What is left of one node: seconds, their standard deviation, and whether its own steps tell them."""
+
+    seconds: float
+    deviation: float
+    steady: bool
+
+
+class Estimator:
+    """The estimate of one run. `fraction`: the share of the expected work that is done; never falls, stays below 1."""
+
+    def __init__(self) -> None:
+        self.fraction = 0.0
+        self._began: float | None = None
+        self._waiting = Waiting()
+        self._pace = Pace()
+        self._missed = 0.0
+        self._shown = False
+        self._told: Estimate | None = None
+        self._told_at = -math.inf
+
+    def begin(self, at: float) -> None:
+        """A node begins; the first one is where the run's time starts."""
+        self._began = at if self._began is None else self._began
+        self.changed()
+
+    def changed(self) -> None:
+        """Something else than a bar changed: the next estimate is made anew."""
+        self._told_at = -math.inf
+
+    def forget_waiting(self) -> None:
+        """No node waits; they are told anew."""
+        self._waiting.clear()
+        self.changed()
+
+    def change_waiting(self, node: TimedNode, sign: int) -> None:
+        """A node waits (*sign* 1), or no longer (-1)."""
+        self._waiting.change(node.ref.class_type, node.duration, sign, paced=node.paced)
+        self.changed()
+
+    def finished(self, node: TimedNode, seconds: float | None) -> None:
+        """A node ended that took *seconds*; None where its beginning wasn't seen."""
+        self.changed()
+        duration, bar = node.duration, node.active_bar
+        if seconds is None:
+            self._missed += duration.seconds
+            return
+        if bar is not None and bar.steady:
+            self._shown = True
+        if duration.basis == "prior":
+            self._waiting.ran(node.ref.class_type, seconds, duration, paced=node.paced)
+        self._pace.finished(node, seconds)
+
+    def estimate(self, at: float, active: Iterable[TimedNode]) -> Estimate | None:
+        """How long the whole run still takes, as seen at *at* seconds; None where that has no basis yet."""
+        if not 0 <= at - self._told_at < _FRESH:
+            self._told_at = at
+            self._told = self._look(at, list(active))
+        return self._told
+
+    def _look(self, at: float, active: list[TimedNode]) -> Estimate | None:
+        pace = self._pace
+        pace.look(at, active, self._waiting)
+        running, history, similar = self._running(at, active)
+        seconds, variance = running.seconds, running.deviation**2
+        for sums in self._waiting.sums(pace.by_sort):
+            seconds += sums.seconds
+            variance += sums.variance
+            history += sums.history
+            similar += sums.similar
+        total = seconds
+        if self._began is None:
+            return None
+        done = max(0.0, at - self._began) + self._missed
+        if done + seconds > 0:
+            self.fraction = max(self.fraction, min(rounded(done / (done + seconds), 10_000), _MAX_FRACTION))
+        if total > 0 and history >= _HISTORY_SHARE * total:
+            return _ranged(seconds, variance, "history")
+        if total > 0 and history + similar >= _SIMILAR_SHARE * total:
+            return _ranged(seconds, variance, "similar")
+        self._shown = self._shown or running.steady
+        return _ranged(seconds, variance, "steps") if self._shown else None
+
+    def _running(self, at: float, active: list[TimedNode]) -> tuple[_Left, float, float]:
+        """What is left of the nodes that run, side by side; seconds of it by history and by likeness."""
+        longest = _Left(0.0, 0.0, False)
+        basis, steady = "prior", False
+        for node in active:
+            left = left_of(node, at, self._pace.of(node))
+            steady = steady or left.steady
+            if left.seconds >= longest.seconds:
+                longest, basis = left, node.duration.basis
+        seconds = longest.seconds
+        history = seconds if basis == "history" else 0.0
+        similar = seconds if basis == "similar" else 0.0
+        return longest._replace(steady=steady), history, similar
+
+
+def left_of(node: TimedNode, at: float, pace: float) -> _Left:
+    """What is left of a node that runs, at *at* seconds; *pace*: of what was expected of it."""
+    duration, bar = node.duration, node.active_bar
+    ran = max(0.0, node.seconds + at - node.started)
+    whole = _overdue(duration.seconds * pace, ran, duration.spread)
+    if bar is None or bar.maximum <= 0 or bar.last_at is None:
+        return whole
+    step, spread, steady = _step_seconds(bar, duration, pace, at)
+    since = max(0.0, at - bar.last_at)
+    passes = max(duration.passes, bar.pass_number)
+    steps = max(0.0, (passes - bar.pass_number + 1) * bar.maximum - bar.value)
+    tail = duration.tail * pace
+    if steps <= 0 and not duration.steps and duration.basis != "prior":
+        return whole
+    if steps <= 0:
+        return _overdue(tail, since, duration.spread)._replace(steady=steady)
+    growth = min(steps, bar.growth or steps)
+    current = _overdue(growth * step, since, _NEXT_SPREAD)
+    work = (steps - growth) * step + current.seconds
+    deviation = math.hypot(work * spread, tail * duration.spread)
+    if duration.steps or duration.basis == "prior":
+        return _Left(work + tail, deviation, steady)
+    return whole if whole.seconds > work else _Left(work, deviation, steady)
+
+
+def _step_seconds(bar: Bar, duration: Duration, pace: float, at: float) -> tuple[float, float, bool]:
+    """Seconds of one step of *bar*, their relative standard deviation, and whether this run's own steps tell them."""
+    steps, seconds = bar.timed_steps
+    count = bar.heard - 1.0 if steps > 0 else 0.0
+    learned = _LEARNED_WEIGHT[duration.basis] if duration.step else 0.0
+    if count + learned > 0:
+        own = seconds / steps if steps > 0 else 0.0
+        step = (count * own + learned * duration.step * pace) / (count + learned)
+        spread = math.hypot(
+            _LEAST_SPREAD, max(duration.spread if learned else 0.0, _PASS_SPREAD) / math.sqrt(count + 1.0)
+        )
+        return min(step, MAX_ESTIMATE), spread, steps > 0 and bar.steady
+    if bar.step_before is not None:
+        return min(bar.step_before, MAX_ESTIMATE), _PASS_SPREAD, True
+    speed = bar.speed(at)
+    # The first step alone may have loaded a model.
+    step = 1.0 / max(speed, 1.0 / MAX_ESTIMATE) if speed else duration.step * pace
+    return step, _GUESS_SPREAD, bar.steady
+
+
+def _overdue(expected: float, passed: float, spread: float) -> _Left:
+    """What is left of something that was *expected* to take so many seconds, when *passed* are over.
+
+    It goes to 0 slowly, and grows again with the time that it is overdue.
+    """
+    width = max(expected * spread, 1e-3)
+    ahead = (expected - passed) / width
+    seconds = width * (math.log1p(math.exp(-abs(ahead))) + max(0.0, ahead))
+    seconds += _OVERDUE * max(0.0, passed - expected)
+    return _Left(seconds, min(width, seconds) if ahead > 0 else seconds, False)
+
+
+def _ranged(seconds: float, variance: float, basis: Literal["history", "similar", "steps"]) -> Estimate:
+    """*seconds* with the range in which 80 % of the truths lie."""
+    seconds = min(seconds, MAX_ESTIMATE)
+    spread = math.hypot(_LEAST_SPREAD, math.sqrt(min(variance, MAX_ESTIMATE**2)) / seconds) if seconds > 0 else 0.0
+    side = math.exp(_SIDE * math.sqrt(math.log1p(min(spread, 10.0) ** 2)))
+    return Estimate(rounded(seconds), rounded(seconds / side), rounded(min(seconds * side, MAX_ESTIMATE)), basis)

@@ -1,0 +1,76 @@
+"""What is expected of a node of which nothing was learned: a small table by kind of node. Pure.
+
+The figures are the medians of runs of a real ComfyUI 0.3.75 on one core of a processor, of small Stable Diffusion
+models (`tests/recordings/timings`). Only their ratios count: as soon as a run's own steps were timed, the rest of it is
+scaled by them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from comfyreport.estimates.expected import Duration, Expected
+
+USUAL_UNITS = 512.0 * 512.0
+"""Pixels that are assumed where a workflow doesn't tell."""
+USUAL_STEPS = 20.0
+"""Steps that are assumed where a workflow doesn't tell."""
+
+# Standard deviation as a part of the whole: a prior may well be wrong by half.
+_SPREAD = 0.6
+
+
+class Kind(NamedTuple):
+    """One kind of node: seconds of a step or, without steps, of the whole: *fixed*, and *scaled* at `USUAL_UNITS`."""
+
+    fixed: float
+    scaled: float = 0.0
+    steps: bool = False
+
+
+LOADER = Kind(1.5)
+SAMPLER = Kind(0.3, 0.5, steps=True)
+TEXT_ENCODER = Kind(0.35)
+DECODER = Kind(2.0, 4.0)
+ENCODER = Kind(1.0, 2.0)
+UPSCALER = Kind(1.0, 8.0)
+SAVER = Kind(0.02, 0.1)
+OTHER = Kind(0.005)
+
+_KINDS = (
+    (re.compile(r"KSamplerSelect|SamplerSelect|Sigmas|Schedule|Guider|Noise|Conditioning|ControlNetApply"), OTHER),
+    (re.compile(r"Encode.*VAE|VAE.*Encode", re.I), ENCODER),
+    (re.compile(r"VAE.*Decode|Decode.*VAE", re.I), DECODER),
+    (re.compile(r"Load(Image|Video|Audio|Latent)", re.I), OTHER),
+    (re.compile(r"Load", re.I), LOADER),
+    (re.compile(r"TextEncode|Text.?Encod|ClipVision", re.I), TEXT_ENCODER),
+    (re.compile(r"Sampler|Detailer|UltimateSDUpscale", re.I), SAMPLER),
+    (re.compile(r"UpscaleWithModel|UpscaleUsingModel|UpscaleModel|Interpolat|RIFE", re.I), UPSCALER),
+    (re.compile(r"Save|Preview|Combine|CreateVideo", re.I), SAVER),
+)
+
+
+def kind_of(class_type: str) -> Kind:
+    """The kind of a node, by the words in its class."""
+    return next((kind for pattern, kind in _KINDS if pattern.search(class_type)), OTHER)
+
+
+def prior(class_type: str, *, steps: float = 0.0, units: float = 0.0, scale: float = 1.0) -> Duration:
+    """What is expected of a node of *class_type* of which nothing was learned.
+
+    :param steps: of its sampling, 0 where that isn't known.
+    :param units: pixels times frames times batch that it works on, 0 where that isn't known.
+    :param scale: how slow the server is beside the one that the table was made with.
+    """
+    kind = kind_of(class_type)
+    seconds = scale * (kind.fixed + kind.scaled * (units or USUAL_UNITS) / USUAL_UNITS)
+    if kind.steps:
+        return Duration(0.0, seconds, steps or USUAL_STEPS, 0.0, _SPREAD, "prior")
+    return Duration(0.0, 0.0, 0.0, seconds, _SPREAD, "prior")
+
+
+def unknown(class_type: str) -> Expected:
+    """What is expected of a node of which nothing but its class is known."""
+    duration = prior(class_type)
+    return Expected(duration, duration, paced=kind_of(class_type) is not LOADER)

@@ -1,0 +1,162 @@
+"""What drives the time of a workflow's nodes: steps, sizes, models, samplers. Pure.
+
+Sizes are told once, mostly by an empty latent, and go down the links; so do the names of models and samplers. No text
+and no seed is in it: two runs that differ in those alone cost the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from comfyreport.workflow.graph import Graph, Target, class_of, inputs_of, is_number, links_of, literal_source, value_at
+
+# Inputs that say nothing of a node's time: what is drawn, by which chance, under which name.
+_IDLE = re.compile(r"seed|text|prompt|prefix|positive|negative|^string|control_after|title|^(image|video|audio|mask)$")
+_MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx|engine)$", re.IGNORECASE)
+_SAMPLERS = ("sampler_name", "sampler", "scheduler")
+_FRAMES = ("length", "frames", "num_frames", "video_frames", "frame_count", "max_frames")
+_BATCHES = ("batch_size", "amount")
+_SCALES = ("scale_by", "upscale_by", "scale_factor", "rescale_factor")
+# The input that takes a schedule, which has steps.
+_SCHEDULE = "sigmas"
+_MEGAPIXELS = "megapixels"
+# Numbers beyond these are no size, no batch and no step count of anything that runs.
+_MOST = 1e12
+_MOST_STEPS = 1e6
+
+
+class Features(NamedTuple):
+    """What drives one node's time.
+
+    `exact` is a digest of all of it, `like` one of the class, the models and the sampler. `units`: pixels times frames
+    times batch that it works on; `steps`: of its sampling; both 0 where the workflow doesn't tell. `loaders`: the nodes
+    above it, or itself, that load a model.
+    """
+
+    class_type: str
+    exact: str
+    like: str
+    units: float
+    steps: float
+    loaders: frozenset[str]
+
+
+class _Handed(NamedTuple):
+    """What a node hands down its links."""
+
+    units: float = 0.0
+    steps: float = 0.0
+    models: frozenset[str] = frozenset()
+    samplers: frozenset[str] = frozenset()
+    loaders: frozenset[str] = frozenset()
+
+
+def features_of(graph: Graph) -> dict[str, Features]:
+    """What drives the time of each node of *graph*."""
+    handed: dict[str, _Handed] = {}
+    features = {}
+    for node_id in _downward(graph):
+        node = graph[node_id]
+        above = {name: handed[link.node] for name, link in links_of(node).items() if link.node in handed}
+        own = handed[node_id] = _hand_down(graph, node_id, above)
+        features[node_id] = _features(node, own)
+    return features
+
+
+def _downward(graph: Graph) -> list[str]:
+    """The nodes, each behind those above it; those of a cycle come last."""
+    users: dict[str, list[str]] = {}
+    missing: dict[str, int] = {}
+    for node_id, node in graph.items():
+        above = {link.node for link in links_of(node).values() if link.node in graph}
+        missing[node_id] = len(above)
+        for each in above:
+            users.setdefault(each, []).append(node_id)
+    ready, order = deque(node_id for node_id in graph if not missing[node_id]), []
+    while ready:
+        node_id = ready.popleft()
+        order.append(node_id)
+        for user in users.get(node_id, ()):
+            missing[user] -= 1
+            if not missing[user]:
+                ready.append(user)
+    done = set(order)
+    return order + [node_id for node_id in graph if node_id not in done]
+
+
+def _hand_down(graph: Graph, node_id: str, above_by_name: Mapping[str, _Handed]) -> _Handed:
+    above = above_by_name.values()
+    inputs = inputs_of(graph[node_id])
+    texts = {name: value for name, value in inputs.items() if isinstance(value, str)}
+    models = frozenset(value for value in texts.values() if _MODEL_FILE.search(value))
+    own_samplers = frozenset(texts[name] for name in _SAMPLERS if name in texts)
+    return _Handed(
+        units=_units(graph, node_id, max((each.units for each in above), default=0.0)),
+        # Behind a sampler they say nothing any more.
+        steps=_steps(graph, node_id) or (above_by_name[_SCHEDULE].steps if _SCHEDULE in above_by_name else 0.0),
+        models=_union(models, (each.models for each in above)),
+        samplers=own_samplers or _union(frozenset(), (each.samplers for each in above)),
+        loaders=_union(frozenset({node_id} if models else ()), (each.loaders for each in above)),
+    )
+
+
+def _union(own: frozenset[str], above: Iterable[frozenset[str]]) -> frozenset[str]:
+    """All in one; the same object where there is nothing to add, for large graphs hand the same sets on and on."""
+    found = own
+    for each in above:
+        if not each <= found:
+            found = each if found <= each else found | each
+    return found
+
+
+def _number(graph: Graph, node_id: str, name: str) -> float:
+    """The number at this input, also one that a primitive gives; 0 where there is none or it is absurd."""
+    source = literal_source(graph, Target(node_id, name)) if name in inputs_of(graph[node_id]) else None
+    value = 0.0 if source is None else value_at(graph, source)
+    return float(value) if is_number(value) and 0 < value <= _MOST else 0.0
+
+
+def _first(graph: Graph, node_id: str, names: Iterable[str]) -> float:
+    return next((number for name in names if (number := _number(graph, node_id, name))), 0.0)
+
+
+def _units(graph: Graph, node_id: str, above: float) -> float:
+    """Pixels times frames times batch that a node works on, given those of the nodes above it."""
+    area = _number(graph, node_id, "width") * _number(graph, node_id, "height")
+    area = area or _number(graph, node_id, _MEGAPIXELS) * 1e6
+    many = (_first(graph, node_id, _BATCHES) or 1.0) * (_first(graph, node_id, _FRAMES) or 1.0)
+    scale = _first(graph, node_id, _SCALES) or 1.0
+    units = (area or above) * many * scale**2
+    return units if math.isfinite(units) and units <= _MOST else 0.0
+
+
+def _steps(graph: Graph, node_id: str) -> float:
+    steps = _number(graph, node_id, "steps")
+    first, last = _number(graph, node_id, "start_at_step"), _number(graph, node_id, "end_at_step")
+    if steps and (first or last):
+        steps = max(1.0, min(steps, last or steps) - first)
+    return steps if steps <= _MOST_STEPS else 0.0
+
+
+def _features(node: Mapping[str, Any], handed: _Handed) -> Features:
+    class_type = class_of(node)
+    drivers = {name: value for name, value in inputs_of(node).items() if _drives(name, value)}
+    like = [class_type, sorted(handed.models), sorted(handed.samplers)]
+    exact = [*like, handed.units, handed.steps, sorted(drivers.items())]
+    return Features(class_type, _digest(exact), _digest(like), handed.units, handed.steps, handed.loaders)
+
+
+def _drives(name: str, value: object) -> bool:
+    if isinstance(value, str):
+        # What has several words is a text for somebody to read.
+        return not _IDLE.search(name.lower()) and len(value.split()) == 1
+    return isinstance(value, (bool, int, float)) and not _IDLE.search(name.lower())
+
+
+def _digest(content: list[Any]) -> str:
+    return hashlib.sha256(repr(content).encode("utf-8", "backslashreplace")).hexdigest()[:32]
