@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from comfyreport.net import frames
 from comfyreport.protocol.decode import decode_binary, decode_text
+from comfyreport.protocol.merging import merge_messages
 from comfyreport.protocol.messages import Message
 from comfyreport.reporting.backpressure import Backpressure
-from comfyreport.run.merging import merge_messages
 
 MERGE_ABOVE_MESSAGES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024

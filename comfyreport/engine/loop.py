@@ -35,10 +35,10 @@ from comfyreport.net.client import Client
 from comfyreport.net.frames import Skipped
 from comfyreport.protocol import messages
 from comfyreport.protocol.decode import decode_text
+from comfyreport.protocol.merging import merge_messages
 from comfyreport.protocol.messages import StatusMessage
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run, verdict
-from comfyreport.run.merging import merge_messages
 from comfyreport.run.progress_state import ProgressStateDecoder
 from comfyreport.saving.target import Target
 from comfyreport.timing import Timing

@@ -13,9 +13,9 @@ from hypothesis import given, settings, strategies as st
 from comfyreport import events as ev
 from comfyreport.events import RunView
 from comfyreport.protocol import decode
+from comfyreport.protocol.merging import merge_messages
 from comfyreport.protocol.messages import Executing, Message, PreviewFrame, ProgressMessage, ProgressState
 from comfyreport.recording.player import Player, Recording
-from comfyreport.run.merging import merge_messages
 from tests import recordings
 from tests.playing import ACCEPTED, PROMPT, RunFeeder, executing, one_prompt, progress, short, single_prompts, states
 
