@@ -50,6 +50,7 @@ def run_generation(
     quiet: bool = False,
     json_progress: bool = False,
     timeout: float | None = None,
+    max_eta: float | None = None,
     expect_outputs: int = 0,
     record: str | os.PathLike[str] | None = None,
     access: Access | None = None,
@@ -79,13 +80,17 @@ def run_generation(
     :param quiet: tell errors only.
     :param json_progress: JSON lines on stdout.
     :param timeout: limit for the whole run in seconds.
+    :param max_eta: the prompt is cancelled early where earlier runs say that it won't be done so many seconds after
+        the start.
     :param expect_outputs: fewer files than these make a success partial.
     :param record: a file for what crosses the wire.
     :param access: credentials and certificates; None: the token in `COMFYREPORT_TOKEN`, if there is one.
     :param timing: waits and time limits; None: the defaults of `Timing`.
     :raises ReporterError: if a reporter can't be loaded or used as it is given.
     """
-    options = RunOptions(timeout=timeout, expect_outputs=expect_outputs, include_temp=include_temp)
+    options = RunOptions(
+        timeout=timeout, max_eta=max_eta, expect_outputs=expect_outputs, include_temp=include_temp
+    )  # fmt: skip
     files = _given({"image": image, "mask": mask, "video": video, "audio": audio})
     settings = Settings(
         prompt=prompt, negative=negative, seed=seed, steps=steps, size=size, batch=batch, model=model,
@@ -114,6 +119,7 @@ def wait_for_completion(
     quiet: bool = False,
     json_progress: bool = False,
     timeout: float | None = None,
+    max_eta: float | None = None,
     access: Access | None = None,
     timing: Timing | None = None,
 ) -> RunFinished:
@@ -132,7 +138,7 @@ def wait_for_completion(
         overwrite=overwrite,
         sidecar=sidecar,
         access=access,
-        options=RunOptions(timeout=timeout, include_temp=include_temp),
+        options=RunOptions(timeout=timeout, max_eta=max_eta, include_temp=include_temp),
     )
     claimed = claim_files([], output=output, record=None)
     return _run("attach", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
@@ -149,6 +155,7 @@ def _wrong_type(settings: Settings, options: RunOptions) -> UsageError | None:
         "size": size is not None and not pair,
         "inputs": not isinstance(settings.inputs, Mapping),
         "timeout": options.timeout is not None and not isinstance(options.timeout, (int, float)),
+        "max_eta": options.max_eta is not None and not isinstance(options.max_eta, (int, float)),
     }
     name = next((name for name, is_wrong in wrong.items() if is_wrong), None)
     return UsageError(f"{name} has the wrong type", hint=f"see run_generation's {name}") if name else None

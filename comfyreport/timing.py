@@ -86,6 +86,11 @@ class Timing:
     cancel_timeout: float = 10.0
     """For the server to confirm that a prompt was cancelled."""
 
+    # --- the estimate
+
+    eta_look: float = 1.0
+    """Between two looks at when the run will be done, where that has a limit: two in a row must find it too late."""
+
     # --- the socket
 
     reconnect_first: float = 0.5

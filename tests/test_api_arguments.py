@@ -15,7 +15,7 @@ GRAPH = {"1": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}}}
     ("name", "value"),
     [
         ("size", 640), ("size", "640x512"), ("size", (640, 0)), ("seed", "5"), ("steps", 2.5), ("batch", "1"),
-        ("inputs", ["3.cfg=5"]), ("timeout", "5"),
+        ("inputs", ["3.cfg=5"]), ("timeout", "5"), ("max_eta", "5"),
     ],
 )  # fmt: skip
 def test_an_argument_of_the_wrong_type(name: str, value: Any) -> None:

@@ -259,6 +259,12 @@ def _add_time_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("time, in seconds")
     group.add_argument("--timeout", type=values.positive, metavar="S", help="limit for the whole run (default: none)")
     group.add_argument(
+        "--max-eta",
+        type=values.positive,
+        metavar="S",
+        help="cancel early what by the time of earlier runs won't be done S seconds after the start",
+    )
+    group.add_argument(
         "--wait-for-server", type=values.positive, metavar="S", help="wait so long for the server to come up"
     )
     group.add_argument(

@@ -207,6 +207,7 @@ def _run(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins 
         record=arguments.record,
         options=RunOptions(
             timeout=arguments.timeout,
+            max_eta=arguments.max_eta,
             wait_for_server=arguments.wait_for_server or 0.0,
             on_interrupt=arguments.on_interrupt,
             take_over=attach and arguments.take_over,

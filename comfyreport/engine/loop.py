@@ -27,7 +27,8 @@ from comfyreport.engine.sources import (
     Sources,
     StopRequested,
 )
-from comfyreport.engine.submission import Submission, attach_command
+from comfyreport.engine.stopping import Stopping
+from comfyreport.engine.submission import Submission
 from comfyreport.engine.timers import Timers
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
@@ -52,8 +53,8 @@ class Loop:
     :param clock: the time now.
     :param target: where outputs are saved.
 
-    `on_ready` is called once the socket is open, and gives the id of the prompt to follow. `hurry` is set when the
-    user wants to leave at once, `stops` counts the requests to stop, heard or not.
+    `on_ready` is called once the socket is open, and gives the id of the prompt to follow. `stops` counts the user's
+    requests to stop, heard or not.
     """
 
     def __init__(
@@ -70,7 +71,6 @@ class Loop:
         options: RunOptions | None = None,
     ) -> None:
         self.run = run
-        self.hurry = False
         self.stops = 0
         self.on_ready: Callable[[], str] | None = None
         self._client = client
@@ -86,10 +86,7 @@ class Loop:
         self._timers = timers = Timers(lambda: clock().elapsed)
         self._upkeep = timers.add(self._keep_up)
         self._silence = timers.add(self._on_silence)
-        self._time_limit = timers.add(self._on_time_limit)
-        self._cancel_limit = timers.add(self._on_cancel_unconfirmed)
         self._held_messages: list[messages.Message] | None = None
-        self._attached = False
         self._remaining: int | None = None
         self._liveness = Liveness(run, self._timing, clock().elapsed, loopback=client.address.loopback)
         self._reconnector = Reconnector(
@@ -99,14 +96,21 @@ class Loop:
         self._poller = Poller(
             run, client, self._sources, self._timers, self._liveness, self._submission, publish=publish, clock=clock
         )
+        self._stopping = Stopping(
+            run, client, timers, self._poller, self._options, publish=publish, clock=clock, recorder=recorder
+        )
         self._state_decoder = ProgressStateDecoder(run)
-        self._stop_requests = 0
         self._skipped_at = self._queue_looked_at = -math.inf
         self._next_upkeep = self._finished_at = math.inf
         self._lost_pictures = False
         self._downloader = None if target is None else self._make_downloader(target)
 
     # --- from outside
+
+    @property
+    def hurry(self) -> bool:
+        """Whether the user wants to leave at once."""
+        return self._stopping.hurry
 
     def stop(self) -> None:
         """The user wants to stop: the first time cancels, the second leaves. Safe in a signal handler."""
@@ -127,10 +131,9 @@ class Loop:
         # Until the first look has told which prompt it is, its messages would be told without its nodes' names.
         self._held_messages = [] if body is None else None
         # A tracker may be there before there is a prompt.
-        self._attached = self._reconnector.submitted = body is None and self.on_ready is None
+        self._stopping.attached = self._reconnector.submitted = body is None and self.on_ready is None
         self._upkeep.arm(0.0)
-        if self._options.timeout:
-            self._time_limit.arm(self._options.timeout)
+        self._stopping.begin()
         self._reconnector.begin()
         try:
             if self._options.take_over:
@@ -168,7 +171,7 @@ class Loop:
             clock=self._clock,
             on_turn=self._look_after_reporters,
             recorder=self._recorder,
-            exceeded_limit=lambda: self._options.timeout if self._time_limit.is_due else None,
+            exceeded_limit=lambda: self._stopping.exceeded_limit,
         )
 
     def _save_early(self, events: Sequence[ev.Event]) -> None:
@@ -226,7 +229,7 @@ class Loop:
     def _on_queue_length(self, remaining: int | None) -> None:
         """Of a prompt of somebody else's the socket tells this alone: where it falls, the prompt may have ended."""
         before, self._remaining = self._remaining, remaining
-        if self._attached and before is not None and remaining is not None and remaining < before:
+        if self._stopping.attached and before is not None and remaining is not None and remaining < before:
             now = self._clock().elapsed
             wait = max(0.0, self._queue_looked_at + self._timing.queue_refresh - now)
             self._queue_looked_at = now + wait
@@ -242,9 +245,9 @@ class Loop:
         elif isinstance(item, Skipped):
             self._on_skipped(item)
         elif isinstance(item, StopRequested):
-            self._on_stop_requested()
+            self._stopping.stop()
         elif isinstance(item, LeaveRequested):
-            self.run.conclude(verdict.detached(self._attach_command, *self._prompt_state()))
+            self._stopping.leave()
         elif isinstance(item, CallDone):
             # An output that can't be saved, for whatever reason, fails alone.
             if item.kind is not CallKind.SAVE and not isinstance(item.error, (UnreachableError, OSError, type(None))):
@@ -281,7 +284,7 @@ class Loop:
         if overslept > self._timing.silence:
             # The process was stopped, or the machine slept. The user's own limit goes on.
             self._liveness.slept(overslept)
-            self._timers.postpone(overslept, but=self._time_limit)
+            self._timers.postpone(overslept, but=self._stopping.time_limit)
         self._next_upkeep = now + self._timing.tick * 2
         self._upkeep.arm(self._timing.tick * 2)
         self._look_after_reporters()
@@ -308,20 +311,6 @@ class Loop:
             if self.run.sent and not self._poller.next_look.armed:
                 self._poller.next_look.arm(0.0)
             self._publish(self._liveness.heartbeat(self._clock()))
-
-    def _on_time_limit(self) -> None:
-        assert self._options.timeout is not None
-        if not self.run.outcome.cancelling:
-            self.run.conclude(verdict.timed_out(self._options.timeout, self._attach_command, *self._prompt_state()))
-
-    def _prompt_state(self) -> tuple[ev.PromptState, ev.Submitted]:
-        run = self.run
-        sent = run.sent or self._attached
-        return verdict.prompt_state_of(run.outcome, run.started, run.queued, sent=sent, absent=self._poller.absent)
-
-    @property
-    def _attach_command(self) -> str:
-        return attach_command(self.run.prompt_id, self._client.address.base)
 
     def _take_over(self) -> None:
         """Find out under which client id the prompt was submitted, and follow it under that one."""
@@ -361,37 +350,6 @@ class Loop:
         outcome = self.run.outcome
         if self.run.verdict is None and (not self.run.queued or outcome.cancelling or self.run.ending):
             self._poller.look()
-
-    # --- the user's signals
-
-    def _on_stop_requested(self) -> None:
-        self._stop_requests += 1
-        state, submitted = self._prompt_state()
-        if self._stop_requests > 1:
-            self.hurry = True
-            message = "left at once; whether the prompt was cancelled is not known"
-            self.run.conclude(verdict.cancelled(message, "unknown", submitted, command=self._attach_command))
-        elif submitted == "no":
-            message = "cancelled by the user before anything was submitted"
-            self.run.conclude(verdict.cancelled(message, "none", "no"))
-        elif self._options.on_interrupt == "detach":
-            self.run.conclude(verdict.detached(self._attach_command, state, submitted))
-        elif not self.run.sent:
-            message = "stopped by the user before the server was reached; the prompt was left as it is"
-            self.run.conclude(verdict.cancelled(message, state, submitted, command=self._attach_command))
-        else:
-            self.run.outcome.cancelling = True
-            if self._recorder is not None:
-                self._recorder.note("cancel")
-            self._cancel_limit.arm(self._timing.cancel_timeout)
-            self._poller.look()
-
-    def _on_cancel_unconfirmed(self) -> None:
-        message = f"the server did not confirm within {self._timing.cancel_timeout:g} s that the prompt was cancelled"
-        if self._poller.cancel_attempt:
-            message += f": {self._poller.cancel_attempt}"
-        self._emit(ev.Warning, code="cancel_unconfirmed", message=message)
-        self.run.conclude(verdict.cancelled(message, "unknown", self._prompt_state()[1], command=self._attach_command))
 
     # --- events
 

@@ -226,5 +226,5 @@ class Poller:
             run.conclude(verdict.vanished(run.outcome, run.nodes, seen=seen, was_down=was_down, dropped=dropped))
 
     def _cancelled(self) -> None:
-        message = "cancelled by the user while it waited in the queue"
-        self._run.conclude(verdict.cancelled(message, "cancelled", "yes"))
+        cancel = self._run.outcome.cancel or verdict.BY_USER
+        self._run.conclude(cancel.confirmed(" while it waited in the queue"))

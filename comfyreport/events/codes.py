@@ -43,7 +43,7 @@ ERROR_CODES: Mapping[str, str] = {
     "server_gone": "the server stopped answering",
     "prompt_vanished": "the server answers but has the prompt in neither queue nor history",
     "no_history": "the server answers, but its history or queue can't be read",
-    "time_limit": "the time limit that was asked for is over",
+    "time_limit": "a time limit that was asked for is over, or would be (--max-eta)",
     "outputs_dropped": "the server left out outputs that it found invalid",
     "blocked": "outputs below a blocked node were not made",
     "download_failed": "outputs were made but could not be saved",

@@ -22,7 +22,7 @@ STATUSES: Mapping[str, str] = {
     "unreachable": "no usable ComfyUI there; nothing was submitted; retryable says whether trying again can help",
     "rejected": "the server refused the workflow; error.node_errors tells why",
     "lost": "the prompt is gone, or its fate can't be learned",
-    "timeout": "a time limit of the user's was reached; prompt_state says what became of the prompt",
+    "timeout": "a time limit of the user's was reached, or would be; prompt_state says what became of the prompt",
     "partial": "some outputs are missing: dropped by the server, blocked, not saved, or fewer than expected",
     "cancelled": "stopped by the user, and the prompt was cancelled",
     "detached": "stopped by the user, and the prompt was left running on request",

@@ -21,7 +21,7 @@ from comfyreport.events import Instant
 from comfyreport.protocol import decode, responses
 from comfyreport.recording.recorder import Record
 from comfyreport.run import Run, RunInput
-from comfyreport.run.verdict import Verdict, without_history
+from comfyreport.run.verdict import BY_USER, Cancel, Verdict, without_history
 from comfyreport.workflow.files import from_mapping
 
 # The time of recordings without a header: a constant, so that their events are always the same.
@@ -195,7 +195,8 @@ class Player:
     def _note(self, record: Record, at: Instant) -> Iterator[ev.Event]:
         note = record.get("note")
         if note == "cancel":
-            self.run.outcome.cancelling = True
+            reason, hint = (str(record.get(name) or "") for name in ("reason", "hint"))
+            self.run.outcome.cancel = Cancel("timeout", "time_limit", reason, hint) if reason else BY_USER
         elif note == "end":
             self._end_note = record
         elif note == "saved":

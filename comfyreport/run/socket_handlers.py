@@ -81,7 +81,7 @@ def _preview(state: RunState, frame: messages.PreviewFrame) -> None:
 
 def _success(state: RunState, message: messages.ExecutionSuccess) -> None:
     state.ensure_started()
-    state.outcome.success = True
+    state.outcome.succeed()
 
 
 def _error(state: RunState, message: messages.ExecutionError) -> None:

@@ -14,6 +14,7 @@ from comfyreport.errors import UnreachableError
 from comfyreport.events import EXIT_CODES, ErrorInfo, NodeRef, PromptState, Status, Submitted
 from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted
 from comfyreport.protocol.responses import History
+from comfyreport.run.eta import Estimate
 from comfyreport.run.nodes import Nodes
 
 _TRACEBACK_LINES = 12
@@ -38,12 +39,64 @@ class Verdict(NamedTuple):
         return EXIT_CODES[self.status]
 
 
+class Cancel(NamedTuple):
+    """Why the prompt is being cancelled, which decides the run's status: without a `reason`, the user wants it.
+
+    `hint` is the next step where there is a reason.
+    """
+
+    status: Status = "cancelled"
+    code: str = "cancelled"
+    reason: str = ""
+    hint: str = ""
+
+    @property
+    def by_user(self) -> bool:
+        """Whether the user wants it, so that it counts as cancelled whatever came of it."""
+        return not self.reason
+
+    def end(
+        self, said: str, state: PromptState, submitted: Submitted, *, hint: str = "", node: NodeRef | None = None
+    ) -> Verdict:
+        """How the run ends, behind the reason; *said* and *hint*: what became of the cancel, and what to do of it."""
+        message, hint = ("; ".join(filter(None, parts)) for parts in ((self.reason, said), (self.hint, hint)))
+        return Verdict(self.status, ErrorInfo(code=self.code, message=message, hint=hint, node=node), state, submitted)
+
+    def confirmed(self, where: str = "", node: NodeRef | None = None) -> Verdict:
+        """The server has cancelled the prompt; *where* it was then."""
+        return self.end(f"cancelled by the user{where}" if self.by_user else "", "cancelled", "yes", node=node)
+
+
+BY_USER = Cancel()
+
+# What estimates rest on, where they may cancel a run.
+_BASES = {"history": "earlier runs of this workflow", "similar": "earlier runs of similar workflows"}
+
+
+def exceeds(limit: float, elapsed: float, estimate: Estimate | None) -> bool:
+    """Whether a run won't be done within *limit* seconds of its beginning, even if all goes well from here on.
+
+    What only this run showed is no basis for that: its first steps are too odd.
+    """
+    return estimate is not None and estimate.basis in _BASES and elapsed + estimate.low > limit
+
+
+def over_limit(limit: float, elapsed: float, estimate: Estimate) -> Cancel:
+    """The prompt is cancelled because of *estimate*, *elapsed* seconds after the beginning."""
+    times = (elapsed, estimate.low, estimate.high, elapsed + estimate.seconds)
+    now, low, high, total = (f"{round(seconds, 1):g}" for seconds in times)
+    late = f"the run won't be done within the {limit:g} s of --max-eta"
+    rest = f"after {now} s it still takes {low} to {high} s by {_BASES[estimate.basis]} (basis: {estimate.basis})"
+    hint = f"raise --max-eta (about {total} s are needed in all), or ask for less"
+    return Cancel("timeout", "time_limit", f"{late}: {rest}", hint)
+
+
 @dataclass(slots=True)
 class Outcome:
     """What is known of the end so far.
 
     `success`, `error` and `interrupted` are the socket's messages, `worker_done` its `executing` with node null, which
-    the prompt worker sends when it is done with the prompt. `cancelling`: the user wants the prompt cancelled.
+    the prompt worker sends when it is done with the prompt. `cancel`: why the prompt is being cancelled, if it is.
     `submitted`: whether the server got the prompt; `expected_outputs` is how many files the user wants at least.
     """
 
@@ -51,11 +104,22 @@ class Outcome:
     error: ExecutionError | None = None
     interrupted: ExecutionInterrupted | None = None
     worker_done: bool = False
-    cancelling: bool = False
+    cancel: Cancel | None = None
     submitted: Submitted = "yes"
     expected_outputs: int = 0
     dropped_outputs: ErrorInfo | None = None
     blocked_nodes: list[ErrorInfo] = field(default_factory=list)
+
+    def succeed(self) -> None:
+        """The socket said that the prompt succeeded: so no limit wants it cancelled any more."""
+        self.success = True
+        if self.cancel is not None and not self.cancel.by_user:
+            self.cancel = None
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether the prompt is being cancelled."""
+        return self.cancel is not None
 
     @property
     def finished(self) -> bool:
@@ -85,9 +149,8 @@ def from_history(history: History, outcome: Outcome, nodes: Nodes, files: int) -
         return _interrupted(history.interrupted or outcome.interrupted, outcome, nodes)
     if end == "error":
         return Verdict("error", _node_error(history.error or outcome.error, nodes), "finished", "yes")
-    if outcome.cancelling:
-        message = "the prompt had finished before it could be cancelled"
-        return Verdict("cancelled", ErrorInfo(code="cancelled", message=message), "finished", "yes")
+    if outcome.cancel is not None and outcome.cancel.by_user:
+        return outcome.cancel.end("the prompt had finished before it could be cancelled", "finished", "yes")
     if outcome.dropped_outputs is not None:
         return Verdict("partial", outcome.dropped_outputs, "finished", "yes")
     if outcome.blocked_nodes:
@@ -104,10 +167,9 @@ def without_history(outcome: Outcome, nodes: Nodes, code: str, message: str, hin
         return _interrupted(outcome.interrupted, outcome, nodes)
     if outcome.error is not None:
         return Verdict("error", _node_error(outcome.error, nodes), "finished", "yes")
-    if outcome.cancelling:
+    if outcome.cancel is not None:
         unconfirmed = "the prompt was to be cancelled, but the server did not confirm it"
-        info = ErrorInfo(code="cancelled", message=unconfirmed, hint=message)
-        return Verdict("cancelled", info, "unknown", outcome.submitted)
+        return outcome.cancel.end(unconfirmed, "unknown", outcome.submitted, hint=message)
     if outcome.success:
         message = f"the server said that the run succeeded, but its outputs can't be learned: {message}"
     error = ErrorInfo(code=code, message=message, hint=hint)
@@ -118,9 +180,8 @@ def _interrupted(interrupt: ExecutionInterrupted | None, outcome: Outcome, nodes
     ref: NodeRef | None = None
     if interrupt is not None and interrupt.node is not None:
         ref = nodes.node(nodes.display_id(interrupt.node)).ref
-    if outcome.cancelling:
-        error = ErrorInfo(code="cancelled", message="cancelled by the user", node=ref)
-        return Verdict("cancelled", error, "cancelled", "yes")
+    if outcome.cancel is not None:
+        return outcome.cancel.confirmed(node=ref)
     error = ErrorInfo(
         code="interrupted",
         message="the prompt was interrupted on the server",
@@ -179,7 +240,8 @@ def prompt_state_of(
 ) -> tuple[PromptState, Submitted]:
     """Where a prompt is as far as known, and whether the server got it.
 
-    *sent*: it may have got it; *absent*: it has it in neither queue nor history, where one is that has just ended.
+    *sent*: it may have got it; *absent*: it has it in neither queue nor history, where one is that has just ended. One
+    that is being cancelled may go on or not.
     """
     if not sent:
         return "none", "no"
@@ -187,7 +249,7 @@ def prompt_state_of(
         return "unknown", "unknown"
     if outcome.finished:
         return "finished", "yes"
-    if absent or outcome.worker_done:
+    if absent or outcome.worker_done or outcome.cancelling:
         return "unknown", "yes"
     return "running" if started else "pending", "yes"
 
@@ -272,15 +334,18 @@ def _follow(command: str, submitted: Submitted) -> str:
     return "" if submitted == "no" else f"follow it with: {command}"
 
 
-def cancelled(message: str, state: PromptState, submitted: Submitted, *, command: str = "") -> Verdict:
-    """The user cancelled the prompt; *command* follows it where it may still run."""
+def cancelled(
+    message: str, state: PromptState, submitted: Submitted, *, command: str = "", cancel: Cancel = BY_USER
+) -> Verdict:
+    """The user, or what *cancel* tells of, stopped the run; *command* follows the prompt where it may still run."""
     hint = f"look at the server's queue, or {_follow(command, submitted)}" if state == "unknown" and command else ""
-    return Verdict("cancelled", ErrorInfo(code="cancelled", message=message, hint=hint), state, submitted)
+    return cancel.end(message, state, submitted, hint=hint)
 
 
-def detached(command: str, state: PromptState, submitted: Submitted) -> Verdict:
-    """The user left, and the prompt goes on, as far as known."""
+def detached(command: str, state: PromptState, submitted: Submitted, *, cancelling: bool) -> Verdict:
+    """The user left, and the prompt goes on, as far as known; *cancelling*: unless it is cancelled by now."""
     message = "left; the prompt goes on" if state in ("pending", "running") else "left; the prompt was left as it is"
+    message = "left; whether the prompt was cancelled is not known" if cancelling else message
     error = ErrorInfo(code="detached", message=message, hint=_follow(command, submitted))
     return Verdict("detached", error, state, submitted)
 

@@ -188,6 +188,7 @@ ARGUMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
     "an abbreviated flag": (("--promp", "x"), ("unrecognized arguments: --promp",), "usage"),
     "a limit that is no number": (("--timeout", "soon"), ("--timeout", "soon"), "usage"),
     "a limit of nothing": (("--timeout", "0"), ("--timeout",), "usage"),
+    "an estimate's limit of nothing": (("--max-eta", "0"), ("--max-eta",), "usage"),
     "a limit without end": (("--timeout", "nan"), ("--timeout",), "usage"),
     "a colour that is none": (("--color", "sometimes"), ("--color", "auto"), "usage"),
     "another scheme": (("--server", "ftp://127.0.0.1"), ("ftp://",), "usage"),

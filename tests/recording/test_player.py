@@ -212,6 +212,16 @@ def test_a_cancelled_run_stays_one() -> None:
     assert the_end(events).status == "cancelled"
 
 
+def test_a_run_that_a_limit_cancelled_stays_one() -> None:
+    stopped = {**DONE, "status": {"status_str": "error", "messages": [["execution_interrupted", {"node_id": "8"}]]}}
+    cancel = note("cancel", reason="it won't be done in time", hint="raise it")
+    end = the_end(played(cancel, {**HISTORY, "response": {"p": stopped}}))
+    assert (end.status, end.exit_code, end.prompt_state) == ("timeout", 7, "cancelled")
+    assert end.error is not None
+    assert (end.error.code, end.error.message, end.error.hint) == ("time_limit", "it won't be done in time", "raise it")
+    assert end.error.node is not None
+
+
 ERROR = {"code": "download_failed", "message": "m", "hint": "h"}
 
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
 from comfyreport import events as ev
 from comfyreport.events import ErrorInfo, NodeRef
 from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted
 from comfyreport.protocol.responses import History
+from comfyreport.run.eta import Estimate
 from comfyreport.run.nodes import Nodes
-from comfyreport.run.verdict import Outcome, Verdict, blocked_node, end_of, from_history, without_history
+from comfyreport.run.verdict import (
+    BY_USER,
+    Outcome,
+    Verdict,
+    blocked_node,
+    end_of,
+    exceeds,
+    from_history,
+    over_limit,
+    without_history,
+)
 from tests.playing import history
 
 NODES = Nodes([NodeRef(id="3", class_type="KSampler", title="Sampler")])
@@ -56,7 +70,7 @@ def test_an_error_that_only_the_socket_described() -> None:
 def test_history_that_only_says_error_may_mean_an_interrupt() -> None:
     """There is no interrupted among history's statuses; its messages would tell, where they are."""
     assert decide(history("error"), Outcome(interrupted=STOPPED)).status == "interrupted"
-    assert decide(history("error"), Outcome(interrupted=STOPPED, cancelling=True)).status == "cancelled"
+    assert decide(history("error"), Outcome(interrupted=STOPPED, cancel=BY_USER)).status == "cancelled"
     assert decide(history("error", error=RAISED), Outcome(interrupted=STOPPED)).status == "error"
 
 
@@ -89,11 +103,70 @@ def test_an_interrupt() -> None:
 
 
 def test_our_own_interrupt_is_a_cancel() -> None:
-    verdict = decide(history("interrupted", interrupted=STOPPED), Outcome(cancelling=True))
+    verdict = decide(history("interrupted", interrupted=STOPPED), Outcome(cancel=BY_USER))
     assert (verdict.status, verdict.exit_code, verdict.prompt_state) == ("cancelled", 130, "cancelled")
-    late = decide(history(), Outcome(cancelling=True))
+    late = decide(history(), Outcome(cancel=BY_USER))
     assert (late.status, late.prompt_state) == ("cancelled", "finished")
-    assert decide(history("error", error=RAISED), Outcome(cancelling=True)).status == "error"
+    assert decide(history("error", error=RAISED), Outcome(cancel=BY_USER)).status == "error"
+
+
+@pytest.mark.parametrize(
+    ("limit", "elapsed", "estimate", "late"),
+    [
+        (60, 10, Estimate(60, 51, 70, "history"), True),
+        (60, 10, Estimate(60, 51, 70, "similar"), True),
+        # In time to the very second; only the middle, or the worst, is too late.
+        (60, 10, Estimate(60, 50, 70, "history"), False),
+        (60, 10, Estimate(55, 45, 70, "history"), False),
+        # What only this run showed says nothing, nor does what isn't known, though the time be over.
+        (60, 10, Estimate(600, 500, 700, "steps"), False),
+        (60, 61, Estimate(1, 0.1, 2, "steps"), False),
+        (60, 61, None, False),
+        (60, 61, Estimate(1, 0, 2, "history"), True),
+        (60, 10, Estimate(math.nan, math.nan, math.nan, "history"), False),
+    ],
+)
+def test_whether_a_run_will_be_done_too_late(
+    limit: float, elapsed: float, estimate: Estimate | None, late: bool
+) -> None:
+    assert exceeds(limit, elapsed, estimate) is late
+
+
+@pytest.mark.parametrize(("basis", "words"), [("history", "of this workflow"), ("similar", "of similar workflows")])
+def test_what_is_said_of_a_run_that_would_be_done_too_late(basis: Any, words: str) -> None:
+    cancel = over_limit(60, 12.34, Estimate(80, 75, 90.06, basis))
+    error = cancel.confirmed().error
+    assert error is not None
+    assert error.message == (
+        "the run won't be done within the 60 s of --max-eta: after 12.3 s it still takes 75 to 90.1 s "
+        f"by earlier runs {words} (basis: {basis})"
+    )
+    assert error.hint == "raise --max-eta (about 92.3 s are needed in all), or ask for less"
+
+
+LIMIT = over_limit(60, 12, Estimate(80, 75, 90, "history"))
+
+
+def test_a_cancel_for_a_limit_is_a_timeout() -> None:
+    outcome = Outcome(cancel=LIMIT)
+    verdict = decide(history("interrupted", interrupted=STOPPED), outcome)
+    assert (verdict.status, verdict.exit_code, verdict.prompt_state) == ("timeout", 7, "cancelled")
+    assert (code(verdict), verdict.submitted, verdict.retryable) == ("time_limit", "yes", False)
+    assert verdict.error is not None
+    assert verdict.error.node is not None
+    assert verdict.error.message == LIMIT.reason
+    assert decide(history("error", error=RAISED), outcome).status == "error"
+    # Where it was done after all, that is what was wanted.
+    assert decide(history(), outcome) == Verdict("success", None, "finished", "yes")
+    assert decide(history(), Outcome(cancel=LIMIT, expected_outputs=2)).status == "partial"
+
+
+def test_a_cancel_for_a_limit_that_nobody_confirmed() -> None:
+    verdict = lost(Outcome(cancel=LIMIT))
+    assert (verdict.status, verdict.prompt_state) == ("timeout", "unknown")
+    assert verdict.error is not None
+    assert verdict.error.message.startswith(f"{LIMIT.reason}; the prompt was to be cancelled, but")
+    assert verdict.error.hint.startswith("raise --max-eta")
 
 
 def test_partial() -> None:
@@ -118,7 +191,7 @@ def lost(outcome: Outcome, code: str = "server_gone") -> Verdict:
 def test_without_history_an_error_or_interrupt_is_believed() -> None:
     assert lost(Outcome(error=RAISED, worker_done=True)).status == "error"
     assert lost(Outcome(interrupted=STOPPED, error=RAISED)).status == "interrupted"
-    assert lost(Outcome(interrupted=STOPPED, cancelling=True)).status == "cancelled"
+    assert lost(Outcome(interrupted=STOPPED, cancel=BY_USER)).status == "cancelled"
 
 
 def test_without_history_a_success_is_not_believed() -> None:
@@ -137,7 +210,7 @@ def test_without_history_a_success_is_not_believed() -> None:
 
 
 def test_a_cancel_that_was_not_confirmed() -> None:
-    verdict = lost(Outcome(cancelling=True))
+    verdict = lost(Outcome(cancel=BY_USER))
     assert (verdict.status, verdict.prompt_state) == ("cancelled", "unknown")
 
 
@@ -190,7 +263,7 @@ def test_each_status_has_an_exit_code_and_each_code_is_listed() -> None:
     for verdict in (
         lost(Outcome()),
         lost(Outcome(error=RAISED)),
-        lost(Outcome(cancelling=True)),
+        lost(Outcome(cancel=BY_USER)),
         decide(history("error"), Outcome()),
     ):
         assert code(verdict) in ev.ERROR_CODES
