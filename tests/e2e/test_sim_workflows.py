@@ -102,6 +102,32 @@ def test_a_time_limit_before_anything_is_submitted(driver: Driver) -> None:
     assert "goes on" not in result["error"]["hint"]
 
 
+@pytest.mark.skip(reason="nothing is learned of earlier runs yet: estimates have no other basis than steps")
+def test_a_limit_for_the_estimate(driver: Driver) -> None:
+    simulator = driver.start("simulate", "--port", "0", stream=False)
+    poll(lambda: "\n" in simulator.text("out"), LIMIT, "the simulator's address")
+    driver.server = simulator.text("out").strip()
+    env = {"COMFYREPORT_CACHE": str(driver.folder / "cache"), "COMFYREPORT_NO_LEARN": ""}
+    words = ("--workflow", ROOT / "workflows" / "flux-dev.json", "--reporter", "console")
+    # A seed of its own lets none of them be cached.
+    for seed in ("1", "2"):
+        assert driver.run(*words, "--seed", seed, env=env).code == 0
+    usual = driver.run(*words, "--seed", "3", "--max-eta", "600", env=env)
+    assert usual.code == 0
+    assert usual.of("node_progress")[-1]["eta_basis"] == "history"
+    ended = driver.run(*words, "--seed", "4", "--max-eta", "1", env=env)
+    result = ended.result
+    assert (ended.code, result["status"], result["prompt_state"]) == (7, "timeout", "cancelled")
+    assert result["error"]["code"] == "time_limit"
+    assert result["seconds"] < usual.result["seconds"]
+    for text in ("the 1 s of --max-eta", "basis: history", "raise --max-eta"):
+        assert text in ended.err
+    with RawClient(driver.server) as client:
+        assert client.running() == []
+    simulator.signal()
+    assert simulator.end().code == 0
+
+
 def test_interrupted_on_the_embedded_simulator(driver: Driver) -> None:
     running = driver.start("--workflow", WORKFLOWS[0], "--server", "sim")
     running.wait_for_type("node_progress")
