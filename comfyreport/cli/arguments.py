@@ -262,7 +262,7 @@ def _add_time_flags(parser: argparse.ArgumentParser) -> None:
         "--max-eta",
         type=values.positive,
         metavar="S",
-        help="cancel early what by the time of earlier runs won't be done S seconds after the start",
+        help="cancel early what, judging by earlier runs, won't be done S seconds after the start",
     )
     group.add_argument(
         "--wait-for-server", type=values.positive, metavar="S", help="wait so long for the server to come up"

@@ -86,7 +86,8 @@ def over_limit(limit: float, elapsed: float, estimate: Estimate) -> Cancel:
     times = (elapsed, estimate.low, estimate.high, elapsed + estimate.seconds)
     now, low, high, total = (f"{round(seconds, 1):g}" for seconds in times)
     late = f"the run won't be done within the {limit:g} s of --max-eta"
-    rest = f"after {now} s it still takes {low} to {high} s by {_BASES[estimate.basis]} (basis: {estimate.basis})"
+    basis = f"judging by {_BASES[estimate.basis]} (basis: {estimate.basis})"
+    rest = f"after {now} s there are {low} to {high} s left, {basis}"
     hint = f"raise --max-eta (about {total} s are needed in all), or ask for less"
     return Cancel("timeout", "time_limit", f"{late}: {rest}", hint)
 

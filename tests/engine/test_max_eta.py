@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 
 from comfyreport import events as ev
+from comfyreport.engine.options import RunOptions
+from comfyreport.engine.polling import Poller
+from comfyreport.engine.stopping import Stopping
+from comfyreport.engine.timers import Timers
+from comfyreport.events import Instant
+from comfyreport.net.client import Client
 from comfyreport.protocol.statuses import Response
 from comfyreport.run.eta import Estimate
 from comfyreport.run.nodes import Nodes
+from comfyreport.run.verdict import Cancel
 from tests.engine.world import PROMPT, World, code, outcome, words
 
 Patch = pytest.MonkeyPatch
@@ -55,7 +62,12 @@ def test_a_run_that_will_not_be_done_in_time_is_cancelled(monkeypatch: Patch, ba
     assert (end.exit_code, code(end), end.retryable) == (7, "time_limit", False)
     assert world.asked("POST", "/interrupt") == [pytest.approx(CANCELS, abs=0.1)]
     assert world.codes() == []
-    for text in ("the 60 s of --max-eta", "still takes 100 to 150 s", f"basis: {basis}", "raise --max-eta (about 122"):
+    for text in (
+        "the 60 s of --max-eta",
+        "there are 100 to 150 s left",
+        f"basis: {basis}",
+        "raise --max-eta (about 122",
+    ):
         assert text in words(end)
 
 
@@ -187,6 +199,30 @@ def test_the_other_time_limit_does_not_overtake_the_cancel(monkeypatch: Patch) -
     end = world.play()
     assert outcome(end) == DONE
     assert "--max-eta" in words(end)
+
+
+def test_the_other_time_limit_holds_for_saving_behind_a_cancel_that_came_too_late(monkeypatch: Patch) -> None:
+    world = limited(monkeypatch)
+    timers = Timers(lambda: world.now)
+    stopping = Stopping(
+        world.run,
+        cast(Client, world.client),
+        timers,
+        cast(Poller, None),
+        RunOptions(timeout=5.0),
+        publish=world.events.extend,
+        clock=lambda: Instant(world.now, world.now),
+        recorder=None,
+    )
+    world.now = 1.0
+    stopping.begin()
+    world.run.outcome.cancel = Cancel("timeout", reason="late")
+    for now, exceeded in ((5.9, None), (6.0, 5.0), (7.0, 5.0)):
+        world.now = now
+        for timer in timers.take_due():
+            timer.action()
+        assert stopping.exceeded_limit == exceeded
+    assert world.run.verdict is None
 
 
 # --- the user, meanwhile

@@ -138,8 +138,8 @@ def test_what_is_said_of_a_run_that_would_be_done_too_late(basis: Any, words: st
     error = cancel.confirmed().error
     assert error is not None
     assert error.message == (
-        "the run won't be done within the 60 s of --max-eta: after 12.3 s it still takes 75 to 90.1 s "
-        f"by earlier runs {words} (basis: {basis})"
+        "the run won't be done within the 60 s of --max-eta: after 12.3 s there are 75 to 90.1 s left, "
+        f"judging by earlier runs {words} (basis: {basis})"
     )
     assert error.hint == "raise --max-eta (about 92.3 s are needed in all), or ask for less"
 
