@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from comfyreport import RunFinished, run_generation, wait_for_completion
+from comfyreport.estimates.estimator import Estimate
 from comfyreport.recording.player import Player, read_recording
-from comfyreport.run.eta import Estimate
 from comfyreport.run.nodes import Nodes
 from comfyreport.simulator import Simulator
 from comfyreport.timing import Timing

@@ -29,7 +29,6 @@ from comfyreport.engine.sources import (
 )
 from comfyreport.engine.stopping import Stopping
 from comfyreport.engine.submission import Submission
-from comfyreport.engine.timers import Timers
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.net.client import Client
@@ -42,6 +41,7 @@ from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run, verdict
 from comfyreport.run.progress_state import ProgressStateDecoder
 from comfyreport.saving.target import Target
+from comfyreport.timers import Timers
 from comfyreport.timing import Timing
 
 

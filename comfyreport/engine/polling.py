@@ -11,16 +11,16 @@ from functools import partial
 
 from comfyreport import events as ev
 from comfyreport.engine.liveness import Liveness
+from comfyreport.engine.lookup import Lookup, Lookups
 from comfyreport.engine.schedule import PollSchedule, RequestBudget
 from comfyreport.engine.sources import CallDone, CallKind, Sources
 from comfyreport.engine.submission import Submission
-from comfyreport.engine.timers import Timers
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.net.client import Client
-from comfyreport.net.lookup import Lookup, Lookups
 from comfyreport.protocol import responses
 from comfyreport.run import Run, verdict
+from comfyreport.timers import Timers
 
 # How many requests a call makes where it is known which routes the server has.
 _LOOK, _CANCEL, _QUEUE = 2, 4, 1

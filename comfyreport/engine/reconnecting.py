@@ -9,11 +9,11 @@ from comfyreport import events as ev
 from comfyreport.engine.liveness import Liveness
 from comfyreport.engine.options import RunOptions
 from comfyreport.engine.sources import SocketClosed, Sources
-from comfyreport.engine.timers import Timers
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.net.failures import no_answer
 from comfyreport.run import Run, verdict
+from comfyreport.timers import Timers
 
 
 class Reconnector:

@@ -11,12 +11,12 @@ from comfyreport import events as ev
 from comfyreport.engine.options import RunOptions
 from comfyreport.engine.polling import Poller
 from comfyreport.engine.submission import attach_command
-from comfyreport.engine.timers import Timer, Timers
 from comfyreport.events import Instant
 from comfyreport.net.client import Client
 from comfyreport.recording.recorder import Recorder
 from comfyreport.run import Run, verdict
 from comfyreport.run.verdict import Cancel
+from comfyreport.timers import Timer, Timers
 
 
 class Stopping:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from comfyreport.errors import UnreachableError
+from comfyreport.estimates.estimator import Estimate
 from comfyreport.events import EXIT_CODES, ErrorInfo, NodeRef, PromptState, Status, Submitted
 from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted
 from comfyreport.protocol.responses import History
-from comfyreport.run.eta import Estimate
 from comfyreport.run.nodes import Nodes
 
 _TRACEBACK_LINES = 12

@@ -11,13 +11,13 @@ from comfyreport import events as ev
 from comfyreport.engine.options import RunOptions
 from comfyreport.engine.polling import Poller
 from comfyreport.engine.stopping import Stopping
-from comfyreport.engine.timers import Timers
+from comfyreport.estimates.estimator import Estimate
 from comfyreport.events import Instant
 from comfyreport.net.client import Client
 from comfyreport.protocol.statuses import Response
-from comfyreport.run.eta import Estimate
 from comfyreport.run.nodes import Nodes
 from comfyreport.run.verdict import Cancel
+from comfyreport.timers import Timers
 from tests.engine.world import PROMPT, World, code, outcome, words
 
 Patch = pytest.MonkeyPatch

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from comfyreport import events as ev
+from comfyreport.estimates.estimator import Estimate
 from comfyreport.events import ErrorInfo, NodeRef
 from comfyreport.protocol.messages import ExecutionError, ExecutionInterrupted
 from comfyreport.protocol.responses import History
-from comfyreport.run.eta import Estimate
 from comfyreport.run.nodes import Nodes
 from comfyreport.run.verdict import (
     BY_USER,

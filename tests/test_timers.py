@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from comfyreport.engine.timers import Timers
+from comfyreport.timers import Timers
 
 
 class Clock:
