@@ -53,6 +53,7 @@ def run_generation(
     max_eta: float | None = None,
     expect_outputs: int = 0,
     record: str | os.PathLike[str] | None = None,
+    learn: bool = True,
     access: Access | None = None,
     timing: Timing | None = None,
 ) -> RunFinished:
@@ -84,6 +85,7 @@ def run_generation(
         the start.
     :param expect_outputs: fewer files than these make a success partial.
     :param record: a file for what crosses the wire.
+    :param learn: use how long nodes took in earlier runs, and keep how long they take in this one.
     :param access: credentials and certificates; None: the token in `COMFYREPORT_TOKEN`, if there is one.
     :param timing: waits and time limits; None: the defaults of `Timing`.
     :raises ReporterError: if a reporter can't be loaded or used as it is given.
@@ -98,7 +100,7 @@ def run_generation(
     )  # fmt: skip
     job = Job(
         server=server, workflow=workflow, settings=settings, files=files, output=output, overwrite=overwrite,
-        sidecar=sidecar, record=record, access=access,
+        sidecar=sidecar, record=record, learn=learn, access=access,
         options=options,
     )  # fmt: skip
     claims, error = claim_files(_reads(access, workflow, files), output=output, record=record)
@@ -120,6 +122,7 @@ def wait_for_completion(
     json_progress: bool = False,
     timeout: float | None = None,
     max_eta: float | None = None,
+    learn: bool = True,
     access: Access | None = None,
     timing: Timing | None = None,
 ) -> RunFinished:
@@ -127,7 +130,7 @@ def wait_for_completion(
 
     :param client_id: the `client_id` that it was submitted with. Without it the server tells hardly anything over
         the socket, and the end is learned by asking.
-    :param output: as `run_generation` has it, like *overwrite*, *include_temp* and *sidecar*.
+    :param output: as `run_generation` has it, like *overwrite*, *include_temp*, *sidecar* and *learn*.
     :raises ReporterError: if a reporter can't be loaded or used as it is given.
     """
     job = Job(
@@ -137,6 +140,7 @@ def wait_for_completion(
         output=output,
         overwrite=overwrite,
         sidecar=sidecar,
+        learn=learn,
         access=access,
         options=RunOptions(timeout=timeout, max_eta=max_eta, include_temp=include_temp),
     )

@@ -39,6 +39,9 @@ class Timing:
     """For which a file that another program has open is tried again, before a name beside it is taken. On Windows no
     such file can be replaced; virus scanners and indexers hold each new one for a moment."""
 
+    store_wait: float = 1.0
+    """For other processes to be done with the store of learned durations, before the run goes on without it."""
+
     # --- the recording
 
     record_limit: float = 5.0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.installation import NOTHING_LEARNED
 from tests.packages import packages, plugins
 from tests.receiver import received
 
@@ -29,6 +30,9 @@ _FOREIGN = (
     "FORCE_COLOR",
     "NO_COLOR",
 )
+
+# Those of learning unset the one, and set the other.
+os.environ.update(NOTHING_LEARNED)
 
 _TESTS = Path(__file__).parent
 _SLOW_FOLDERS = {"benchmarks", "docs", "faults", "hostile"}

@@ -13,7 +13,7 @@ from comfyreport._version import __version__
 from comfyreport.cli import values
 from comfyreport.cli.input_flags import FILE_FLAGS, add_input_flags
 
-COMMANDS = ("run", "attach", "replay", "inspect", "reporters", "simulate", "schema")
+COMMANDS = ("run", "attach", "replay", "inspect", "reporters", "timings", "simulate", "schema")
 COLORS = ("auto", "always", "never")
 
 _DESCRIPTIONS = {
@@ -29,6 +29,7 @@ _DESCRIPTIONS = {
         "models and files that it needs; and what the server lacks of that, where there is one."
     ),
     "reporters": "List the installed reporters, or tell everything about one.",
+    "timings": "Show how long nodes took in earlier runs, which estimates are made from, and where that is kept.",
     "simulate": "Run a simulated ComfyUI on 127.0.0.1 until it is interrupted.",
     "schema": "Print the JSON Schema of the event stream (what the jsonl reporter writes).",
 }
@@ -40,6 +41,7 @@ commands:
   comfyreport replay RECORDING        play a recorded session through the reporters
   comfyreport inspect WORKFLOW        nodes, what the flags would set, outputs, models; what the server lacks
   comfyreport reporters [NAME]        what is installed: reporters, options, load errors
+  comfyreport timings                 how long nodes took in earlier runs; --clear forgets it
   comfyreport simulate                a simulated ComfyUI on loopback
   comfyreport schema                  the JSON Schema of the event stream
   'comfyreport COMMAND --help' tells more of each.
@@ -155,6 +157,9 @@ def build_parser(command: str = "run") -> argparse.ArgumentParser:
     elif command == "reporters":
         parser.add_argument("name", nargs="?", metavar="NAME", help="tell everything about this one")
         parser.add_argument("--json", action="store_true", help="as JSON")
+    elif command == "timings":
+        parser.add_argument("--clear", action="store_true", help="forget all of it")
+        parser.add_argument("--json", action="store_true", help="as JSON")
     elif command == "simulate":
         parser.add_argument(
             "--port", type=values.port, default=8188, metavar="N", help="port (default 8188; 0: any free one)"
@@ -214,6 +219,11 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
     )
     group.add_argument(
         "--record", type=values.path, metavar="FILE", help="keep what crosses the wire, for 'comfyreport replay'"
+    )
+    group.add_argument(
+        "--no-learn",
+        action="store_true",
+        help="neither use nor keep how long nodes took (also: COMFYREPORT_NO_LEARN=1)",
     )
 
 

@@ -205,6 +205,7 @@ def _run(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins 
         overwrite=arguments.overwrite,
         sidecar=arguments.sidecar,
         record=arguments.record,
+        learn=not arguments.no_learn,
         options=RunOptions(
             timeout=arguments.timeout,
             max_eta=arguments.max_eta,
@@ -285,14 +286,15 @@ def _may_block(
 
 
 def _reporters(arguments: argparse.Namespace) -> int:
-    from comfyreport.errors import ReporterError
     from comfyreport.listings.reporters import list_reporters
 
-    try:
-        text = list_reporters(arguments.name, as_json=arguments.json)
-    except ReporterError as error:
-        return _complain(error.message, error.hint)
-    return _print(text)
+    return _told(lambda: list_reporters(arguments.name, as_json=arguments.json))
+
+
+def _timings(arguments: argparse.Namespace) -> int:
+    from comfyreport.listings.timings import clear_timings, list_timings
+
+    return _told(lambda: (clear_timings if arguments.clear else list_timings)(as_json=arguments.json))
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
@@ -388,6 +390,7 @@ _STREAMS: dict[str, Callable[[argparse.Namespace, Signals, LoadedPlugins | None]
 _OTHERS: dict[str, Callable[[argparse.Namespace], int]] = {
     "inspect": _inspect,
     "reporters": _reporters,
+    "timings": _timings,
     "simulate": _simulate,
     "schema": _schema,
 }

@@ -70,6 +70,7 @@ WARNING_CODES: Mapping[str, str] = {
     "record_failed": "the recording that was asked for can't be written on; the run goes on without it",
     "cancel_unconfirmed": "the server did not confirm that the prompt was cancelled",
     "prompt_id_changed": "the server gave the prompt another id than was asked for",
+    "timings_unusable": "what earlier runs took can't be read or kept; the run goes on without it",
     "insecure": "the server's certificate is not checked",
     "not_submitted": "parts of the workflow's file are not submitted",
 }

@@ -43,7 +43,7 @@ class Job:
 
     `files` are for the workflow's loaders. `access`: None for what the environment tells. `folder`: the one that
     relative paths start at, whatever the current folder is later. `prepare` changes or refuses the workflow that is to
-    be submitted; it may block.
+    be submitted; it may block. `learn`: what earlier runs took may be read, and what this one takes be kept.
     """
 
     server: str = ""
@@ -60,6 +60,7 @@ class Job:
     options: RunOptions = field(default_factory=RunOptions)
     folder: str = field(default_factory=current_folder)
     prepare: Callable[[Workflow], Workflow] | None = None
+    learn: bool = True
 
     @property
     def server_text(self) -> str:

@@ -42,7 +42,8 @@ class ProgressTracker:
     :param server: as `--server` takes it.
     :param prompt_id: the prompt to follow; may be set later.
     :param client_id: the id under which it was submitted; without one, one is made up.
-    :param output: where its outputs are saved, as `run_generation` has it, like *overwrite*, *include_temp*, *sidecar*.
+    :param output: where its outputs are saved, as `run_generation` has it, like *overwrite*, *include_temp*, *sidecar*
+        and *learn*.
     :param access: credentials and certificates; None: the token in `COMFYREPORT_TOKEN`, if there is one.
     """
 
@@ -58,11 +59,13 @@ class ProgressTracker:
         overwrite: bool = False,
         include_temp: bool = False,
         sidecar: bool = False,
+        learn: bool = True,
         access: Access | None = None,
         timing: Timing | None = None,
     ) -> None:
         self.server = server
         self.access = access
+        self.learn = learn
         self.client_id = client_id or uuid.uuid4().hex
         self.quiet = quiet
         self.json_progress = json_progress
@@ -164,6 +167,7 @@ class ProgressTracker:
             prompt_id=self._prompt_id or "",
             client_id=self.client_id,
             access=self.access,
+            learn=self.learn,
             options=self._options,
             **self._output,
         )

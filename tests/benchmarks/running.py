@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 
 from tests.benchmarks.loads import load
 from tests.e2e.comfyui_env import clean_environ
+from tests.e2e.installation import NOTHING_LEARNED
 
 ROOT = Path(__file__).resolve().parents[2]
 BARE = Path(__file__).with_name("bare.py")
@@ -29,7 +30,7 @@ def clean() -> dict[str, str]:
     """A clean environment, in which comfyreport isn't told anything."""
     kept = clean_environ().items()
     ours = {name: value for name, value in kept if name not in NOT_INHERITED and not name.startswith("COMFYREPORT_")}
-    return ours | {"PYTHONUTF8": "1"}
+    return ours | {"PYTHONUTF8": "1"} | NOTHING_LEARNED
 
 
 class BenchError(Exception):

@@ -14,6 +14,8 @@ from tests.e2e.comfyui_env import clean_environ
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_INHERITED = ("CI", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "PYTEST_CURRENT_TEST")
+NOTHING_LEARNED = {"COMFYREPORT_NO_LEARN": "1", "COMFYREPORT_CACHE": os.path.join(os.devnull, "none")}
+"""No test touches what its user's own runs have learned: there is no such folder, for who asks all the same."""
 SETUP_LIMIT = 600.0
 
 
@@ -54,13 +56,13 @@ class Installed:
         )
 
     def environ(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Variables for its processes: nothing of the test run's own settings, UTF-8, and *more*."""
+        """Variables for its processes: nothing of the test run's own settings, UTF-8, nothing learned, and *more*."""
         ours = {
             name: value
             for name, value in clean_environ().items()
             if name not in NOT_INHERITED and not name.startswith("COMFYREPORT_")
         }
-        return ours | {"PYTHONUTF8": "1"} | dict(more or {})
+        return ours | {"PYTHONUTF8": "1"} | NOTHING_LEARNED | dict(more or {})
 
 
 def copy_checkout(target: Path) -> Path:

@@ -48,7 +48,8 @@ def test_what_it_needs(wheel: zipfile.ZipFile) -> None:
     wanted = email.parser.Parser().parsestr(text).get_all("Requires-Dist") or []
     core = {re.split("[<>]", line)[0] for line in wanted if "extra ==" not in line}
     assert core == {
-        "certifi", "orjson", "pluggy", "requests", "truststore", "urllib3", "wcwidth", "websocket-client",
+        "certifi", "orjson", "platformdirs", "pluggy", "requests", "truststore", "urllib3", "wcwidth",
+        "websocket-client",
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ With --full also one cell of each fault at full scale, 500 random scripts, and a
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from tests.e2e.installation import NOTHING_LEARNED
 from tests.faults.checks import Leaks, held, unlike
 from tests.faults.matrix import Cell, cells, first_cells
 from tests.faults.playing import SCALE, Seen
@@ -66,6 +68,7 @@ class Report:
 def main(arguments: Sequence[str]) -> int:
     """The exit code: 1 where something is wrong."""
     full = parser().parse_args(arguments).full
+    os.environ.update(NOTHING_LEARNED)
     leaks = Leaks()
     with tempfile.TemporaryDirectory() as name:
         report = Report(Path(name))

@@ -26,6 +26,7 @@ from comfyreport.jobs.session import Session
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.text import is_safe
 from comfyreport.timing import Timing
+from tests.e2e.installation import NOTHING_LEARNED
 from tests.hostile.server import WORKFLOW, Hostile
 from tests.plugins.terminal import Plain, Terminal
 
@@ -150,7 +151,8 @@ def environ(more: Mapping[str, str] | None = None) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("COMFYREPORT_") and name not in ("CI", "NO_COLOR", "FORCE_COLOR")
     }
-    return {**ours, "TERM": "xterm-256color", "COMFYREPORT_TIME_SCALE": "0.05", "PYTHONUTF8": "1", **(more or {})}
+    usual = {"TERM": "xterm-256color", "COMFYREPORT_TIME_SCALE": "0.05", "PYTHONUTF8": "1"}
+    return {**ours, **usual, **NOTHING_LEARNED, **(more or {})}
 
 
 def on_terminal(server: Hostile, folder: Path, *arguments: str) -> tuple[int, str]:

