@@ -7,9 +7,9 @@ time limit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from comfyreport import events as ev
 from comfyreport.engine.download import Downloader
@@ -30,6 +30,7 @@ from comfyreport.engine.sources import (
 from comfyreport.engine.stopping import Stopping
 from comfyreport.engine.submission import Submission
 from comfyreport.errors import UnreachableError
+from comfyreport.estimates.expected import Expected
 from comfyreport.events import Instant
 from comfyreport.net.client import Client
 from comfyreport.net.frames import Skipped
@@ -45,12 +46,23 @@ from comfyreport.timers import Timers
 from comfyreport.timing import Timing
 
 
+class Learning(Protocol):
+    """What the loop asks of what was learned from earlier runs."""
+
+    def expect(self, graph: messages.Json) -> Mapping[str, Expected]:
+        """What the nodes of *graph* are expected to take. May block; raises nothing."""
+
+    def take_warnings(self) -> list[str]:
+        """Why nothing could be learned, in one line each; once."""
+
+
 class Loop:
     """Follows one run to its verdict.
 
     :param publish: hands events to the reporters; returns at once.
     :param watch: looks after the reporters; called now and then, returns what to warn of.
     :param clock: the time now.
+    :param learner: tells what nodes are expected to take.
     :param target: where outputs are saved.
 
     `on_ready` is called once the socket is open, and gives the id of the prompt to follow. `stops` counts the user's
@@ -66,6 +78,7 @@ class Loop:
         publish: Callable[[Sequence[ev.Event]], None],
         watch: Callable[[], Iterable[str]],
         clock: Callable[[], Instant],
+        learner: Learning | None = None,
         recorder: Recorder | None = None,
         target: Target | None = None,
         options: RunOptions | None = None,
@@ -79,6 +92,7 @@ class Loop:
         self._publish = publish
         self._watch = watch
         self._clock = clock
+        self._learner = learner
         self._recorder = recorder
         self._options = options or RunOptions()
         run.outcome.expected_outputs = self._options.expect_outputs
@@ -253,6 +267,8 @@ class Loop:
             if item.kind is not CallKind.SAVE and not isinstance(item.error, (UnreachableError, OSError, type(None))):
                 raise item.error
             self._sources.finish(item)
+            if self.run.graph is not None:
+                self._learn()
             if item.kind in (CallKind.LOOK, CallKind.CANCEL) and self._held_messages is not None:
                 # The first look has told which prompt it is.
                 held, self._held_messages = self._held_messages, None
@@ -339,6 +355,24 @@ class Loop:
             self._poller.look()
             return
         self._sources.call(CallKind.SUBMIT, self._submission.call(body), self._on_submitted)
+        self.run.graph = body["prompt"]
+        self._learn()
+
+    def _learn(self) -> None:
+        """Ask in the background what the nodes are expected to take, once the workflow is known: nothing waits for it.
+
+        A start takes no longer for it, since the server has the prompt already.
+        """
+        graph, self.run.graph = self.run.graph, None
+        learner = self._learner
+        if learner is not None and graph is not None and CallKind.LEARN not in self._sources.busy:
+            self._sources.call(CallKind.LEARN, lambda: learner.expect(graph), self._on_learned)
+
+    def _on_learned(self, item: CallDone) -> None:
+        if self._learner is not None and item.error is None:
+            self.run.expect(item.value)
+            for line in self._learner.take_warnings():
+                self._emit(ev.Warning, code="timings_unusable", message=line)
 
     def _on_submitted(self, item: CallDone) -> None:
         now = self._clock()

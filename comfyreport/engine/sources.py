@@ -36,6 +36,7 @@ class CallKind(Enum):
 
     PREPARE = "prepare"
     SUBMIT = "submit"
+    LEARN = "learn"
     LOOK = "look"
     CANCEL = "cancel"
     QUEUE = "queue"

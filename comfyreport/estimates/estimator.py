@@ -114,17 +114,19 @@ class Estimator:
             variance += sums.variance
             history += sums.history
             similar += sums.similar
-        total = seconds
         if self._began is None:
             return None
         done = max(0.0, at - self._began) + self._missed
         if done + seconds > 0:
             self.fraction = max(self.fraction, min(rounded(done / (done + seconds), 10_000), _MAX_FRACTION))
-        if total > 0 and history >= _HISTORY_SHARE * total:
-            return _ranged(seconds, variance, "history")
-        if total > 0 and history + similar >= _SIMILAR_SHARE * total:
-            return _ranged(seconds, variance, "similar")
         self._shown = self._shown or running.steady
+        if seconds <= 0 and self._told is not None:
+            # With nothing left it rests on what it did before.
+            return Estimate(0.0, 0.0, 0.0, self._told.basis)
+        if seconds > 0 and history >= _HISTORY_SHARE * seconds:
+            return _ranged(seconds, variance, "history")
+        if seconds > 0 and history + similar >= _SIMILAR_SHARE * seconds:
+            return _ranged(seconds, variance, "similar")
         return _ranged(seconds, variance, "steps") if self._shown else None
 
     def _running(self, at: float, active: list[TimedNode]) -> tuple[_Left, float, float]:

@@ -20,6 +20,7 @@ from comfyreport.files import current_folder, resolve
 from comfyreport.inputs.finishing import finish
 from comfyreport.inputs.local_files import Given
 from comfyreport.inputs.uploads import Uploads, plan_uploads
+from comfyreport.jobs.learning import NO_LEARN, Learner
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.workflow import load_workflow
 from comfyreport.net.client import Client
@@ -107,7 +108,8 @@ def run_job(
             access, workflow, recorder = prepared.access, prepared.workflow, prepared.recorder
             run = _run(session, job, workflow, prepared.address)
             client = _client(session, prepared, stack)
-            loop = _loop(session, job, run, client, prepared)
+            learner = _learner(session, job, prepared)
+            loop = _loop(session, job, run, client, prepared, learner)
             if access.insecure:
                 message = "the server's certificate is not checked (--insecure)"
                 session.publish(run.emit(ev.Warning, session.clock(), code="insecure", message=message))
@@ -121,6 +123,9 @@ def run_job(
             else:
                 loop.execute(_body(access, workflow, run))
             loop.save()
+            learner.keep(run.nodes.observations())
+            for line in learner.take_warnings():
+                session.publish(run.emit(ev.Warning, session.clock(), code="timings_unusable", message=line))
             session.hurry = session.hurry or loop.hurry
             if recorder is not None:
                 recorder.hurry = lambda: loop.stops > 1
@@ -162,7 +167,18 @@ def _client(session: Session, prepared: _Prepared, stack: ExitStack) -> Client:
     return client
 
 
-def _loop(session: Session, job: Job, run: Run, client: Client, prepared: _Prepared) -> Loop:
+def _learner(session: Session, job: Job, prepared: _Prepared) -> Learner:
+    server = SIMULATED if job.server_text == SIMULATED else prepared.address.base
+    learner = Learner(server, wanted=job.learn, folder=job.folder, patience=session.timing.store_wait)
+    if job.options.max_eta and not learner.learns:
+        raise UsageError(
+            "--max-eta rests on what earlier runs took, and nothing is learned from them",
+            hint=f"leave out --no-learn and {NO_LEARN}, or limit the time with --timeout",
+        )
+    return learner
+
+
+def _loop(session: Session, job: Job, run: Run, client: Client, prepared: _Prepared, learner: Learner) -> Loop:
     return Loop(
         run,
         client,
@@ -170,6 +186,7 @@ def _loop(session: Session, job: Job, run: Run, client: Client, prepared: _Prepa
         publish=session.publish,
         watch=session.watch,
         clock=session.clock,
+        learner=learner,
         recorder=prepared.recorder,
         target=prepared.target,
         options=job.options,

@@ -1,64 +1,86 @@
-"""What earlier runs took, for a job: read and kept where it may learn. A store that can't be used fails no run."""
+"""What a job learns from earlier runs, and keeps for later ones. A store that can't be used fails no run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from comfyreport.errors import ComfyReportError, one_line
-from comfyreport.jobs.job import Job
+from comfyreport.estimates.expected import Expected, Observation
+from comfyreport.learning.features import Features, features_of
 from comfyreport.learning.observed import Observed
 from comfyreport.learning.store import Store, store_path
 from comfyreport.text import says_no, well_formed
 from comfyreport.timing import Timing
+from comfyreport.workflow.graph import Graph
 
 NO_LEARN = "COMFYREPORT_NO_LEARN"
+
+# Seconds; what took less is not worth a line.
+_WORTH_KEEPING = 0.01
 
 _Result = TypeVar("_Result")
 
 
-def learns(job: Job) -> bool:
-    """Whether *job* learns: neither it nor the environment says otherwise."""
-    return job.learn and says_no(os.environ.get(NO_LEARN, ""))
+class Learner:
+    """Tells what the nodes of a workflow are expected to take on *server*, and keeps what they took.
 
-
-def read_durations(
-    job: Job,
-    server: str,
-    class_types: Iterable[str],
-    *,
-    warn: Callable[[str], None],
-    patience: float = Timing.store_wait,
-) -> list[Observed]:
-    """What was seen on *server* of nodes of these classes, newest first; nothing where *job* doesn't learn. Blocks.
-
-    :param warn: is told, in one line, why nothing can be read.
+    :param wanted: whether it may read and keep anything; the environment may forbid it too.
+    :param folder: the one that relative paths start at.
     :param patience: seconds to wait for other processes.
     """
-    return _tried(job, lambda store: store.observed(server, class_types), warn, patience) or []
 
+    def __init__(self, server: str, *, wanted: bool, folder: str, patience: float = Timing.store_wait) -> None:
+        self.learns = wanted and says_no(os.environ.get(NO_LEARN, ""))
+        self._server = server
+        self._folder = folder
+        self._patience = patience
+        self._features: Mapping[str, Features] = {}
+        self._warnings: list[str] = []
 
-def write_durations(
-    job: Job,
-    server: str,
-    observed: Iterable[Observed],
-    *,
-    warn: Callable[[str], None],
-    patience: float = Timing.store_wait,
-) -> None:
-    """Keep what was seen on *server* of a run's nodes, unless *job* doesn't learn. Blocks; see `read_durations`."""
-    _tried(job, lambda store: store.add(server, observed), warn, patience)
+    def expect(self, graph: Graph) -> Mapping[str, Expected]:
+        """What the nodes of *graph* are expected to take; by their kinds alone where nothing was learned. Blocks."""
+        # Not loaded with this module: Python's statistics take a start's time.
+        from comfyreport.learning.expecting import expectations
 
+        features = self._tried(lambda: features_of(graph)) or {}
+        class_types = {each.class_type for each in features.values()}
+        observed = self._in_store(lambda store: store.observed(self._server, class_types)) or []
+        self._features = features
+        return self._tried(lambda: expectations(features, observed)) or {}
 
-def _tried(job: Job, use: Callable[[Store], _Result], warn: Callable[[str], None], patience: float) -> _Result | None:
-    """What *use* returns; None where *job* doesn't learn, or the store can't be used."""
-    if not learns(job):
+    def keep(self, observations: Iterable[Observation]) -> None:
+        """Keep what the nodes took of which `expect` was told. Blocks."""
+        observed = []
+        for seen in observations:
+            features = self._features.get(seen.node)
+            if features is not None and seen.lead + seen.step * seen.steps + seen.tail >= _WORTH_KEEPING:
+                class_type, exact, like, units, _, _ = features
+                observed.append(Observed(class_type, exact, like, units, *seen[1:]))
+        if observed:
+            self._in_store(lambda store: store.add(self._server, observed))
+
+    def take_warnings(self) -> list[str]:
+        """Why the store can't be used, in one line each; once."""
+        warnings, self._warnings = self._warnings, []
+        return warnings
+
+    def _in_store(self, use: Callable[[Store], _Result]) -> _Result | None:
+        if not self.learns:
+            return None
+        return self._tried(lambda: use(Store(store_path(os.environ, self._folder), patience=self._patience)))
+
+    def _tried(self, use: Callable[[], _Result]) -> _Result | None:
+        """What *use* returns; None, and a warning, where that fails: the run goes on without it."""
+        try:
+            return use()
+        except ComfyReportError as error:
+            self._warn(well_formed(f"{error.message} ({error.hint})"))
+        except Exception as error:  # noqa: BLE001  a Python without SQLite, a fault: the run goes on without it
+            self._warn(f"what earlier runs took can't be used: {one_line(error)}")
         return None
-    try:
-        return use(Store(store_path(os.environ, job.folder), patience=patience))
-    except ComfyReportError as error:
-        warn(well_formed(f"{error.message} ({error.hint})"))
-    except Exception as error:  # noqa: BLE001  a Python without SQLite, a fault: the run goes on without it
-        warn(f"what earlier runs took can't be used: {one_line(error)}")
-    return None
+
+    def _warn(self, line: str) -> None:
+        if line not in self._warnings:
+            self._warnings.append(line)

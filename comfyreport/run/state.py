@@ -24,7 +24,7 @@ class RunState:
     which id the prompt has; messages under other ids are kept in `early_messages` until then. `finished`: its end is
     emitted, and nothing follows. `include_temp`: temporary outputs count as results. `pictures` are those that came
     over the socket since they were taken, where `keep_pictures` is set; `saved_early` is what was saved before history
-    told of it.
+    told of it. `graph` is the workflow, once it is known, until somebody has taken it.
 
     :param prompt_id: the id that the client chose; the server's answer may change it.
     :param manifest: the nodes of the submitted workflow.
@@ -48,6 +48,7 @@ class RunState:
         self.prompt_id = prompt_id
         self.manifest = tuple(manifest)
         self.attached = not self.manifest
+        self.graph: messages.Json | None = None
         self.client_id = client_id
         self.seed = seed
         self.previews = previews
@@ -134,6 +135,7 @@ class RunState:
     def learn_workflow(self, graph: messages.Json, client_id: str | None) -> None:
         """Take in the workflow of a prompt that somebody else submitted."""
         if not self.manifest and self.queued_at is None:
+            self.graph = graph
             self.client_id = self.client_id or client_id
             self.manifest = responses.manifest_of(graph)
             self.nodes.set_manifest(self.manifest)
