@@ -12,8 +12,11 @@ import pytest
 from comfyreport import __version__
 from comfyreport.cli.arguments import COMMANDS
 from comfyreport.cli.main import main
+from comfyreport.errors import UsageError
 from comfyreport.events import EXIT_CODES
+from comfyreport.jobs.job import Job
 from comfyreport.jobs.replay import Stop
+from comfyreport.jobs.session import Session
 from tests.packages import Packages
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "sd15-txt2img.json"
@@ -87,6 +90,34 @@ def test_reporters_of_the_environment_are_told_of_bad_flags(
     lines = (tmp_path / "all.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[-1])["exit_code"] == 2
     assert len(err.splitlines()) == 1
+
+
+def test_the_timings(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFYREPORT_CACHE", str(tmp_path))
+    path = tmp_path / "timings.sqlite3"
+    assert run(capfd, "timings") == (0, f"no timings yet in {path}\n", "")
+    path.write_text("words")
+    code, out, err = run(capfd, "timings", "--clear")
+    assert (code, out) == (2, "")
+    assert err == (
+        f"comfyreport: error: the timings in {path} can't be cleared: it is no database of comfyreport\n"
+        "  Hint: move it away, or name another folder with COMFYREPORT_CACHE\n"
+    )
+    assert path.read_text() == "words"
+
+
+@pytest.mark.parametrize("words", [("--workflow", "w.json"), ("attach", "3ce5d3da")])
+def test_a_run_learns_unless_it_is_told_not_to(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    learned: list[bool] = []
+
+    def note(session: Session, job: Job, **others: object) -> None:
+        learned.append(job.learn)
+        session.fail(UsageError("not now"))
+
+    monkeypatch.setattr("comfyreport.jobs.job.run_job", note)
+    for more in ((), ("--no-learn",)):
+        assert main([*words, *more]) == 2
+    assert learned == [True, False]
 
 
 def test_the_schema(capfd: pytest.CaptureFixture[str]) -> None:

@@ -170,6 +170,7 @@ class Place:
             variables = {
                 "COMFYREPORT_SERVER": simulator.url,
                 "COMFYREPORT_SIM_SPEED": f"{SPEED:g}",
+                "COMFYREPORT_CACHE": os.fspath(self._folder / "cache"),
                 "PIP_DISABLE_PIP_VERSION_CHECK": "1",
                 "PATH": f"{self._venv.root / 'bin'}{os.pathsep}{os.environ['PATH']}",
             }

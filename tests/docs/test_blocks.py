@@ -34,6 +34,7 @@ SAID = {
     },
     "docs/recordings.md": {"replay run.recording": '"type":"run_finished"', "replay txt2img": "as recorded: 1"},
     "docs/reporters.md": {"ls -l": "pictures/sd15"},
+    "docs/running.md": {"timings --clear": "no timings yet in "},
     "docs/servers.md": {
         "gpu-box": "made/sd15",
         "headers.txt": "[OK]",

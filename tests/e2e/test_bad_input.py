@@ -317,6 +317,7 @@ def test_bad_arguments_of_replay(bad: Driver, words: tuple[str, ...]) -> None:
     [
         (("reporters", "consol"), "no reporter 'consol'"),
         (("reporters", "--jsn"), "--jsn"),
+        (("timings", "--clera"), "--clera"),
         (("schema", "more"), "more"),
         (("simulate", "--port", "70000"), "--port"),
         (("simulate", "--port", "web"), "--port"),
