@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from comfyreport.errors import UsageError
-from comfyreport.files import expanded
+from comfyreport.files import current_folder, expanded
 from comfyreport.learning.observed import CLASS_LIMIT, Observed, is_name, is_sound
 from comfyreport.timing import Timing
 
@@ -86,12 +86,14 @@ def store_path(environ: Mapping[str, str], folder: str = "") -> Path:
     Raises StoreError where there is no such folder.
     """
     if environ.get(VARIABLE):
-        return Path(os.path.abspath(os.path.join(folder, expanded(environ[VARIABLE]), _FILE)))
-    from platformdirs import user_cache_path
+        path = Path(folder or current_folder(), expanded(environ[VARIABLE]), _FILE)
+    else:
+        from platformdirs import user_cache_path
 
-    path = user_cache_path("comfyreport", appauthor=False) / _FILE
+        path = user_cache_path("comfyreport", appauthor=False) / _FILE
     if not path.is_absolute():
-        raise StoreError("no folder of this user's for caches is known", hint=_NEEDLESS)
+        # Without a home, or in a folder that was removed.
+        raise StoreError("no folder for timings is known", hint=f"{_NEEDLESS}; from its root on")
     return path
 
 
@@ -152,7 +154,8 @@ class Store:
         """What is kept, by server and class."""
         found = defaultdict[tuple[str, str], list[tuple[float, Observed]]](list)
         with self._opened("read") as connection:
-            rows = connection.execute(f"SELECT time, server, {_COLUMNS} FROM observed") if connection else ()
+            query = f"SELECT time, server, {_COLUMNS} FROM observed ORDER BY id DESC LIMIT ?"
+            rows = connection.execute(query, (ROWS,)) if connection else ()
             for when, server, *row in rows:
                 if is_name(server, SERVER_LIMIT) and isinstance(when, float) and 0 <= when <= _LATEST:
                     for each in _sound([row]):
@@ -261,7 +264,8 @@ class Store:
         tables = dict(connection.execute("SELECT name, sql FROM sqlite_master LIMIT ?", (len(_TABLES) + 1,)))
         if deed == "written" and not tables:
             # Only its user's. What SQLite makes beside it has the same mode.
-            os.chmod(self.path, 0o600)
+            with contextlib.suppress(OSError):
+                os.chmod(self.path, 0o600)
             for statement in (f"PRAGMA application_id = {_APPLICATION_ID}", f"PRAGMA user_version = {_SCHEMA}"):
                 connection.execute(statement)
             for statement in _TABLES.values():
@@ -310,7 +314,7 @@ def _sound(rows: Iterable[Sequence[Any]]) -> Iterator[Observed]:
 def _learned(server: str, class_type: str, found: Sequence[tuple[float, Observed]]) -> Learned:
     from statistics import median
 
-    cold, warm = (sorted(each.seconds for _, each in found if each.cold is which) for which in (True, False))
+    cold, warm = ([each.seconds for _, each in found if each.cold is which] for which in (True, False))
     return Learned(
         server,
         class_type,

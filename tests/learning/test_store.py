@@ -80,7 +80,9 @@ def test_only_its_user_may_read_it(tmp_path: Path) -> None:
     assert stat.S_IMODE(store.path.parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("name", ["a b", "täglich ?#%", "x;y&mode=memory"])
+@pytest.mark.parametrize(
+    "name", ["a b", "täglich #%20", "x;y&mode=memory", *([] if os.name == "nt" else ["?a", "\\b"])]
+)
 def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
     store = store_in(tmp_path / name)
     store.add(SERVER, [seen()])
@@ -328,9 +330,15 @@ def test_its_folder_is_the_users_unless_one_is_named(tmp_path: Path, monkeypatch
 
 def test_without_a_home_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *names, **options: Path("~/.cache/comfyreport"))
-    with pytest.raises(StoreError, match="caches") as raised:
+    with pytest.raises(StoreError, match="no folder for timings is known") as raised:
         store_path({})
     assert "COMFYREPORT_CACHE" in raised.value.hint
+
+
+def test_in_a_folder_that_was_removed_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getcwd", lambda: os.stat(os.devnull + "/none") and "")
+    with pytest.raises(StoreError, match="no folder for timings is known"):
+        store_path({"COMFYREPORT_CACHE": "here"})
 
 
 def test_a_start_loads_neither_sqlite_nor_platformdirs() -> None:

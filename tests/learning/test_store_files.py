@@ -71,6 +71,7 @@ def test_a_database_of_another_program(tmp_path: Path) -> None:
     check(store, "the database of another program", "move it away")
 
 
+@posix
 def test_a_database_that_another_program_has_open(tmp_path: Path) -> None:
     """What it has in its log isn't brought into the database by who looks."""
     store = store_in(tmp_path)
