@@ -15,7 +15,7 @@ import math
 import os
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,26 +42,26 @@ def _linear(name: str, inside: int, outside: int, *, bias: bool = True) -> Tenso
         yield f"{name}.bias", (outside,)
 
 
-def _conv(name: str, inside: int, outside: int, size: int = 3, *, bias: bool = True) -> Tensors:
+def conv(name: str, inside: int, outside: int, size: int = 3, *, bias: bool = True) -> Tensors:
     yield f"{name}.weight", (outside, inside, size, size)
     if bias:
         yield f"{name}.bias", (outside,)
 
 
-def _norm(name: str, width: int) -> Tensors:
+def norm(name: str, width: int) -> Tensors:
     yield f"{name}.weight", (width,)
     yield f"{name}.bias", (width,)
 
 
 def _residual(name: str, inside: int, outside: int) -> Tensors:
     """One residual block of the UNet."""
-    yield from _norm(f"{name}.in_layers.0", inside)
-    yield from _conv(f"{name}.in_layers.2", inside, outside)
+    yield from norm(f"{name}.in_layers.0", inside)
+    yield from conv(f"{name}.in_layers.2", inside, outside)
     yield from _linear(f"{name}.emb_layers.1", TIME, outside)
-    yield from _norm(f"{name}.out_layers.0", outside)
-    yield from _conv(f"{name}.out_layers.3", outside, outside)
+    yield from norm(f"{name}.out_layers.0", outside)
+    yield from conv(f"{name}.out_layers.3", outside, outside)
     if inside != outside:
-        yield from _conv(f"{name}.skip_connection", inside, outside, 1)
+        yield from conv(f"{name}.skip_connection", inside, outside, 1)
 
 
 def _attention(name: str, width: int, context: int) -> Tensors:
@@ -71,34 +71,34 @@ def _attention(name: str, width: int, context: int) -> Tensors:
     yield from _linear(f"{name}.to_out.0", width, width)
 
 
-def _transformer(name: str, width: int) -> Tensors:
+def _transformer(name: str, width: int, blocks: int) -> Tensors:
     """One spatial transformer of the UNet."""
-    yield from _norm(f"{name}.norm", width)
-    yield from _conv(f"{name}.proj_in", width, width, 1)
-    for number in range(ATTENTION_BLOCKS):
+    yield from norm(f"{name}.norm", width)
+    yield from conv(f"{name}.proj_in", width, width, 1)
+    for number in range(blocks):
         block = f"{name}.transformer_blocks.{number}"
-        for norm in ("norm1", "norm2", "norm3"):
-            yield from _norm(f"{block}.{norm}", width)
+        for place in ("norm1", "norm2", "norm3"):
+            yield from norm(f"{block}.{place}", width)
         yield from _attention(f"{block}.attn1", width, width)
         yield from _attention(f"{block}.attn2", width, TEXT)
         yield from _linear(f"{block}.ff.net.0.proj", width, 8 * width)
         yield from _linear(f"{block}.ff.net.2", 4 * width, width)
-    yield from _conv(f"{name}.proj_out", width, width, 1)
+    yield from conv(f"{name}.proj_out", width, width, 1)
 
 
-def unet() -> Tensors:
-    """A UNet of one level with one block."""
+def unet(blocks: int = ATTENTION_BLOCKS) -> Tensors:
+    """A UNet of one level with one block, in whose transformers are so many blocks of attention."""
     root = "model.diffusion_model"
     yield from _linear(f"{root}.time_embed.0", CHANNELS, TIME)
     yield from _linear(f"{root}.time_embed.2", TIME, TIME)
-    yield from _conv(f"{root}.input_blocks.0.0", 4, CHANNELS)
+    yield from conv(f"{root}.input_blocks.0.0", 4, CHANNELS)
     yield from _residual(f"{root}.input_blocks.1.0", CHANNELS, CHANNELS)
-    yield from _transformer(f"{root}.input_blocks.1.1", CHANNELS)
+    yield from _transformer(f"{root}.input_blocks.1.1", CHANNELS, blocks)
     for number in range(2):
         yield from _residual(f"{root}.output_blocks.{number}.0", 2 * CHANNELS, CHANNELS)
-        yield from _transformer(f"{root}.output_blocks.{number}.1", CHANNELS)
-    yield from _norm(f"{root}.out.0", CHANNELS)
-    yield from _conv(f"{root}.out.2", CHANNELS, 4)
+        yield from _transformer(f"{root}.output_blocks.{number}.1", CHANNELS, blocks)
+    yield from norm(f"{root}.out.0", CHANNELS)
+    yield from conv(f"{root}.out.2", CHANNELS, 4)
 
 
 def text_encoder() -> Tensors:
@@ -108,13 +108,13 @@ def text_encoder() -> Tensors:
     yield f"{root}.embeddings.position_embedding.weight", (77, TEXT)
     for number in range(TEXT_LAYERS):
         layer = f"{root}.encoder.layers.{number}"
-        yield from _norm(f"{layer}.layer_norm1", TEXT)
+        yield from norm(f"{layer}.layer_norm1", TEXT)
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
             yield from _linear(f"{layer}.self_attn.{part}", TEXT, TEXT)
-        yield from _norm(f"{layer}.layer_norm2", TEXT)
+        yield from norm(f"{layer}.layer_norm2", TEXT)
         yield from _linear(f"{layer}.mlp.fc1", TEXT, 4 * TEXT)
         yield from _linear(f"{layer}.mlp.fc2", 4 * TEXT, TEXT)
-    yield from _norm(f"{root}.final_layer_norm", TEXT)
+    yield from norm(f"{root}.final_layer_norm", TEXT)
 
 
 # The places of the layers in the two halves of the tiny autoencoder, in one list each:
@@ -130,13 +130,13 @@ def autoencoder() -> Tensors:
     yield f"{root}.vae_shift", ()
     halves = (("taesd_encoder", ENCODER, 0, 3, 4), ("taesd_decoder", DECODER, 1, 4, 3))
     for half, (blocks, plain, last), first, inside, outside in halves:
-        yield from _conv(f"{root}.{half}.{first}", inside, 64)
+        yield from conv(f"{root}.{half}.{first}", inside, 64)
         for place in blocks:
             for part in (0, 2, 4):
-                yield from _conv(f"{root}.{half}.{place}.conv.{part}", 64, 64)
+                yield from conv(f"{root}.{half}.{place}.conv.{part}", 64, 64)
         for place in plain:
-            yield from _conv(f"{root}.{half}.{place}", 64, 64, bias=False)
-        yield from _conv(f"{root}.{half}.{last}", 64, outside)
+            yield from conv(f"{root}.{half}.{place}", 64, 64, bias=False)
+        yield from conv(f"{root}.{half}.{last}", 64, outside)
 
 
 def _pool(spread: float) -> bytes:
@@ -158,10 +158,9 @@ def _content(name: str, shape: Shape, start: int, pool: bytes) -> bytes:
     return (pool[begin:] + pool * (count // POOL + 1))[: 2 * count]
 
 
-def write(handle: BinaryIO) -> None:
-    """Write the checkpoint: the header's length, the header, the values."""
+def write(handle: BinaryIO, tensors: Sequence[tuple[str, Shape]]) -> None:
+    """Write a checkpoint of these tensors: the header's length, the header, the values."""
     pool, decoder_pool = _pool(SPREAD), _pool(DECODER_SPREAD)
-    tensors = [*unet(), *text_encoder(), *autoencoder()]
     header: dict[str, object] = {}
     offset = 0
     for name, shape in tensors:
@@ -178,14 +177,19 @@ def write(handle: BinaryIO) -> None:
 
 def ensure() -> Path:
     """The checkpoint of this very script, written now if the cache doesn't have it."""
+    return cached(f"tiny-sd15-{key_of(Path(__file__))}", lambda: [*unet(), *text_encoder(), *autoencoder()])
+
+
+def cached(name: str, tensors: Callable[[], Sequence[tuple[str, Shape]]]) -> Path:
+    """The checkpoint of that name in the cache, written now if it isn't there."""
     cache = cache_folder()
-    path = cache / f"tiny-sd15-{key_of(Path(__file__))}.safetensors"
+    path = cache / f"{name}.safetensors"
     if not path.is_file():
         with file_lock(cache / "checkpoint.lock"):
             if not path.is_file():
                 partial = path.with_suffix(".partial")
                 with partial.open("wb") as handle:
-                    write(handle)
+                    write(handle, tensors())
                 os.replace(partial, path)
                 say(f"wrote {path} ({path.stat().st_size / 1e6:.0f} MB)")
     return path

@@ -1,0 +1,111 @@
+"""A recorded run, played as the loop plays a real one: with the heartbeats in its silences, and what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from comfyreport import events as ev
+from comfyreport.events import Instant
+from comfyreport.recording.player import Player, Recording
+from comfyreport.run import Run
+from comfyreport.run.expected import Expected, Observation
+from comfyreport.timing import Timing
+from tests.benchmarks.estimates.baselines import Baselines, Guesses
+
+Graph = Mapping[str, Any]
+
+SILENCE = Timing().silence
+
+
+class Line(NamedTuple):
+    """What one event told, and what the baselines would have; `elapsed` counts from the run's start."""
+
+    elapsed: float
+    fraction: float
+    remaining: float | None
+    low: float | None
+    high: float | None
+    basis: str | None
+    guesses: Guesses
+
+
+class Played(NamedTuple):
+    """One run: its lines, how long it took from its start to the end of its last node, and what was seen of it."""
+
+    lines: list[Line]
+    seconds: float
+    node_seconds: dict[str, float]
+    observations: list[Observation]
+
+
+def play(recording: Recording, expected: Mapping[str, Expected] | None) -> Played:
+    """The run of a recording, with what is expected of its nodes."""
+    player = Player(recording, previews=False)
+    if expected is not None:
+        expect(player.run, expected)
+    baselines = Baselines()
+    begun, ended = None, 0.0
+    lines: list[Line] = []
+    node_seconds: dict[str, float] = {}
+    for event in _events(player, recording):
+        if isinstance(event, ev.RunStarted):
+            begun = event.elapsed
+        baselines.observe(event)
+        if isinstance(event, ev.NodeFinished):
+            ended = event.elapsed
+            node_seconds[event.node.id] = event.seconds or 0.0
+        if isinstance(event, ev.ProgressEvent) and begun is not None:
+            lines.append(_line(event, event.elapsed - begun, baselines))
+    assert begun is not None
+    return Played(lines, ended - begun, node_seconds, observations(player.run))
+
+
+def _line(event: ev.ProgressEvent, elapsed: float, baselines: Baselines) -> Line:
+    low, high = event.run_eta_low, event.run_eta_high
+    guesses = baselines.guesses(event.elapsed)
+    return Line(elapsed, event.fraction, event.run_eta_seconds, low, high, event.eta_basis, guesses)
+
+
+def _events(player: Player, recording: Recording) -> Iterator[ev.Event]:
+    """The events of a recording, with the heartbeats that the loop told when nothing of the run was heard."""
+    records = iter(recording.records)
+    heartbeats: list[ev.Event] = []
+    heard = told = 0.0
+
+    def wait(seconds: float) -> bool:
+        nonlocal heard, told
+        while player.run.started and (next_at := max(heard, told) + SILENCE) < seconds:
+            told = next_at
+            heartbeats.extend(player.run.heartbeat(Instant(recording.time + told, told), told - heard))
+        record = next(records)
+        if record["kind"] == "ws-text" and record["dir"] == "in" and '"prompt_id"' in record["text"]:
+            heard = seconds
+        return True
+
+    for event in player.events(wait):
+        yield from heartbeats
+        heartbeats.clear()
+        yield event
+
+
+def expect(run: Run, expected: Mapping[str, Expected]) -> None:
+    """Give a run what is expected of its nodes, as the loop does behind the submission."""
+    give = getattr(run, "expect", None)  # the core has none yet
+    if give is not None:
+        give(expected)
+
+
+def observations(run: Run) -> list[Observation]:
+    """What was seen of a run's nodes, as the loop asks for at the end."""
+    take = getattr(run, "observations", None)  # the core has none yet
+    return [] if take is None else list(take())
+
+
+def graph_of(recording: Recording) -> Graph:
+    """The workflow that was submitted."""
+    for record in recording.records:
+        if record.get("path") == "/prompt" and record.get("dir") == "out":
+            graph: Graph = record["request"]["prompt"]
+            return graph
+    raise AssertionError("a recording without a submission")
