@@ -33,11 +33,6 @@ class Figures(NamedTuple):
     counted: float | None
     baselines: tuple[Pair | None, ...]
 
-    @property
-    def best(self) -> Pair | None:
-        """The baseline that is least off."""
-        return min((pair for pair in self.baselines if pair is not None), default=None)
-
 
 def measure(played: Played) -> Figures:
     """The figures of one run."""

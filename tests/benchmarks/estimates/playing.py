@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
@@ -44,11 +45,16 @@ def play(recording: Recording, expected: Mapping[str, Expected] | None) -> Playe
     player = Player(recording, previews=False)
     if expected is not None:
         expect(player.run, expected)
+    return measured(_events(player, recording))._replace(observations=observations(player.run))
+
+
+def measured(events: Iterable[ev.Event]) -> Played:
+    """What the events of a run told, and when it was over."""
     baselines = Baselines()
     begun, ended = None, 0.0
     lines: list[Line] = []
     node_seconds: dict[str, float] = {}
-    for event in _events(player, recording):
+    for event in events:
         if isinstance(event, ev.RunStarted):
             begun = event.elapsed
         baselines.observe(event)
@@ -58,7 +64,19 @@ def play(recording: Recording, expected: Mapping[str, Expected] | None) -> Playe
         if isinstance(event, ev.ProgressEvent) and begun is not None:
             lines.append(_line(event, event.elapsed - begun, baselines))
     assert begun is not None
-    return Played(lines, ended - begun, node_seconds, observations(player.run))
+    return Played(lines, ended - begun, node_seconds, [])
+
+
+def read(event: Mapping[str, Any]) -> ev.Event | None:
+    """An event of a stream, as far as the benchmark needs it; None for one that tells no progress."""
+    cls = ev.EVENT_TYPES[event["type"]]
+    if not issubclass(cls, (ev.RunStarted, ev.ProgressEvent)):
+        return None
+    fields = {field.name for field in dataclasses.fields(cls) if field.init} - {"node", "outputs"}
+    values = {name: value for name, value in event.items() if name in fields}
+    if "node_id" in event:
+        values["node"] = ev.NodeRef(id=event["node_id"])
+    return cls(**values)
 
 
 def _line(event: ev.ProgressEvent, elapsed: float, baselines: Baselines) -> Line:
