@@ -123,7 +123,7 @@ def run_job(
             else:
                 loop.execute(_body(access, workflow, run))
             loop.save()
-            learner.keep(run.nodes.observations())
+            learner.keep(run.observations())
             for line in learner.take_warnings():
                 session.publish(run.emit(ev.Warning, session.clock(), code="timings_unusable", message=line))
             session.hurry = session.hurry or loop.hurry

@@ -8,17 +8,13 @@ from typing import TypeVar
 
 from comfyreport.errors import ComfyReportError, one_line
 from comfyreport.estimates.expected import Expected, Observation
-from comfyreport.learning.features import Features, features_of
-from comfyreport.learning.observed import Observed
+from comfyreport.learning.features import Features, features_of, observed
 from comfyreport.learning.store import Store, store_path
 from comfyreport.text import says_no, well_formed
 from comfyreport.timing import Timing
 from comfyreport.workflow.graph import Graph
 
 NO_LEARN = "COMFYREPORT_NO_LEARN"
-
-# Seconds; what took less is not worth a line.
-_WORTH_KEEPING = 0.01
 
 _Result = TypeVar("_Result")
 
@@ -46,20 +42,15 @@ class Learner:
 
         features = self._tried(lambda: features_of(graph)) or {}
         class_types = {each.class_type for each in features.values()}
-        observed = self._in_store(lambda store: store.observed(self._server, class_types)) or []
+        known = self._in_store(lambda store: store.observed(self._server, class_types)) or []
         self._features = features
-        return self._tried(lambda: expectations(features, observed)) or {}
+        return self._tried(lambda: expectations(features, known)) or {}
 
     def keep(self, observations: Iterable[Observation]) -> None:
         """Keep what the nodes took of which `expect` was told. Blocks."""
-        observed = []
-        for seen in observations:
-            features = self._features.get(seen.node)
-            if features is not None and seen.lead + seen.step * seen.steps + seen.tail >= _WORTH_KEEPING:
-                class_type, exact, like, units, _, _ = features
-                observed.append(Observed(class_type, exact, like, units, *seen[1:]))
-        if observed:
-            self._in_store(lambda store: store.add(self._server, observed))
+        seen = list(observed(self._features, observations))
+        if seen:
+            self._in_store(lambda store: store.add(self._server, seen))
 
     def take_warnings(self) -> list[str]:
         """Why the store can't be used, in one line each; once."""

@@ -10,9 +10,11 @@ import hashlib
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from comfyreport.estimates.expected import Observation
+from comfyreport.learning.observed import Observed
 from comfyreport.workflow.graph import Graph, Target, class_of, inputs_of, is_number, links_of, literal_source, value_at
 
 # Inputs that say nothing of a node's time: what is drawn, by which chance, under which name.
@@ -28,6 +30,8 @@ _MEGAPIXELS = "megapixels"
 # Numbers beyond these are no size, no batch and no step count of anything that runs.
 _MOST = 1e12
 _MOST_STEPS = 1e6
+# Seconds; what took less is not kept.
+_WORTH_KEEPING = 0.01
 
 
 class Features(NamedTuple):
@@ -66,6 +70,15 @@ def features_of(graph: Graph) -> dict[str, Features]:
         own = handed[node_id] = _hand_down(graph, node_id, above)
         features[node_id] = _features(node, own)
     return features
+
+
+def observed(features: Mapping[str, Features], observations: Iterable[Observation]) -> Iterator[Observed]:
+    """What was seen of the nodes of a workflow, as it is kept; without what took no time that is worth it."""
+    for seen in observations:
+        of_node = features.get(seen.node)
+        if of_node is not None and seen.lead + seen.step * seen.steps + seen.tail >= _WORTH_KEEPING:
+            class_type, exact, like, units, _, _ = of_node
+            yield Observed(class_type, exact, like, units, *seen[1:])
 
 
 def _downward(graph: Graph) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from comfyreport import events as ev
-from comfyreport.estimates.expected import Expected
+from comfyreport.estimates.expected import Expected, Observation
 from comfyreport.events import Instant
 from comfyreport.protocol import messages, responses
 from comfyreport.protocol.ui_outputs import OUTPUT_CHARACTERS, file_key
@@ -128,6 +128,10 @@ class Run(RunState):
     def expect(self, expected: Mapping[str, Expected]) -> None:
         """Take in how long the nodes are expected to take; without it they are judged by their classes alone."""
         self.nodes.expect(expected)
+
+    def observations(self) -> list[Observation]:
+        """What was seen of the nodes that ran to their end."""
+        return self.nodes.observations()
 
     def conclude(self, decided: Verdict) -> None:
         """Set the verdict where it doesn't come from history; an earlier one stands."""

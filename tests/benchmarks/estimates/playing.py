@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
+from comfyreport.estimates.expected import Expected, Observation
 from comfyreport.events import Instant
 from comfyreport.recording.player import Player, Recording
 from comfyreport.run import Run
-from comfyreport.run.expected import Expected, Observation
 from comfyreport.timing import Timing
 from tests.benchmarks.estimates.baselines import Baselines, Guesses
 
