@@ -21,11 +21,11 @@ _FRESH = 0.02
 _HISTORY_SHARE = 0.9
 _SIMILAR_SHARE = 0.6
 # How many observations of a step what was learned of it weighs.
-_LEARNED_WEIGHT = {"history": 2.0, "similar": 1.0, "prior": 0.0}
+_LEARNED_WEIGHT = {"history": 1.0, "similar": 0.5, "prior": 0.0}
 # Standard deviations on each side of the middle; 80 % of a normal distribution lie within.
 _SIDE = 1.2816
 # The least standard deviation, as a part of what is left: no machine is steadier.
-_LEAST_SPREAD = 0.06
+_LEAST_SPREAD = 0.03
 # That of a step beside those before it, of one that is guessed from a first step, and of when the next one comes.
 _PASS_SPREAD = 0.15
 _GUESS_SPREAD = 0.6

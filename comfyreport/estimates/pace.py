@@ -13,13 +13,15 @@ from comfyreport.events import NodeRef
 
 # The part of all expected seconds that must have passed before a run's own pace counts half: of what was learned, of
 # steps whose kind alone is known, and of the rest of such nodes, which tell little of each other.
-_LEARNED_WEIGHT = 0.05
+_LEARNED_WEIGHT = 0.02
 _STEPS_WEIGHT = 0.005
 _REST_WEIGHT = 0.3
 # The logarithm of a pace that counts half: nodes differ as much from run to run without telling of each other.
 _CHANCE = 0.25
 # How much of the pace of steps the rest follows, as a power: a large model is slow at its steps alone.
 _LIKENESS = 0.75
+# The standard deviation, as a part of the whole, of an expectation that is trusted in full.
+_SURE_SPREAD = 0.15
 # No further may nodes without steps draw the pace of others.
 _MOST_BY_REST = 5.0
 
@@ -50,13 +52,18 @@ class _Ratio:
         self.actual = actual
         self.planned = planned
 
-    def add(self, actual: float, planned: float) -> None:
-        self.actual += actual
-        self.planned += planned
+    def add(self, actual: float, planned: float, weight: float = 1.0) -> None:
+        self.actual += weight * actual
+        self.planned += weight * planned
 
     def value(self, weight: float) -> float:
         """The ratio, drawn towards 1 by *weight* seconds."""
         return (self.actual + weight) / (self.planned + weight) if self.planned > 0 and weight > 0 else 1.0
+
+
+def _trust(duration: Duration) -> float:
+    """How much a deviation from what was expected says of the server: little where it was a guess."""
+    return min(1.0, (_SURE_SPREAD / duration.spread) ** 2) if duration.spread > 0 else 1.0
 
 
 class Pace:
@@ -73,7 +80,7 @@ class Pace:
         duration, bar = node.duration, node.active_bar
         if duration.basis != "prior":
             if node.paced:
-                self._learned.add(seconds, duration.seconds)
+                self._learned.add(seconds, duration.seconds, _trust(duration))
         elif bar is not None and duration.step:
             steps, took = bar.timed_steps
             self._steps.add(took, steps * duration.step)
@@ -91,7 +98,7 @@ class Pace:
             if duration.basis != "prior":
                 if node.paced:
                     all_learned += duration.seconds
-                    learned.add(took, timed * duration.step)
+                    learned.add(took, timed * duration.step, _trust(duration))
                 continue
             all_guessed += duration.seconds
             steps.add(took, timed * duration.step)
@@ -103,7 +110,7 @@ class Pace:
         by_learned = math.exp(deviation**3 / (deviation**2 + _CHANCE**2))
         if steps.planned > 0:
             by_steps = steps.value(_STEPS_WEIGHT * all_guessed)
-            by_rest = by_steps**_LIKENESS
+            by_rest = by_steps**_LIKENESS if by_steps > 1.0 else by_steps
         else:
             by_rest = rest.value(_REST_WEIGHT * all_guessed)
             by_rest = by_steps = min(max(by_rest, 1.0 / _MOST_BY_REST), _MOST_BY_REST)

@@ -18,7 +18,7 @@ USUAL_STEPS = 20.0
 """Steps that are assumed where a workflow doesn't tell."""
 
 # Standard deviation as a part of the whole: a prior may well be wrong by half.
-_SPREAD = 0.6
+_SPREAD = 0.8
 
 
 class Kind(NamedTuple):
@@ -30,11 +30,11 @@ class Kind(NamedTuple):
 
 
 LOADER = Kind(1.5)
-SAMPLER = Kind(0.3, 0.5, steps=True)
+SAMPLER = Kind(0.05, 2.0, steps=True)
 TEXT_ENCODER = Kind(0.35)
-DECODER = Kind(2.0, 4.0)
-ENCODER = Kind(1.0, 2.0)
-UPSCALER = Kind(1.0, 8.0)
+DECODER = Kind(0.2, 10.0)
+ENCODER = Kind(0.1, 5.0)
+UPSCALER = Kind(0.5, 15.0)
 SAVER = Kind(0.02, 0.1)
 OTHER = Kind(0.005)
 

@@ -14,7 +14,7 @@ from comfyreport.learning.observed import Observed
 # Of the same node with the same inputs the newest few tell most: servers change.
 _NEWEST = 5
 # Standard deviations as a part of the whole, before there are several observations to tell.
-_EXACT_SPREAD = 0.15
+_EXACT_SPREAD = 0.1
 _SIMILAR_SPREAD = 0.25
 _CLASS_SPREAD = 0.5
 # How many observations the first of them weighs.
@@ -73,8 +73,10 @@ def _from_temperature(
         return duration
     if cold:
         return duration._replace(spread=max(spread, _CLASS_SPREAD))
+    quickest = min(candidates, key=lambda each: each.seconds)
+    tail = _duration(features, [quickest], basis, spread).tail
     return duration._replace(
-        lead=min(duration.lead, duration.step), tail=duration.tail * _WARM_TAIL, spread=max(spread, _WARM_SPREAD)
+        lead=min(duration.lead, duration.step), tail=tail * _WARM_TAIL, spread=max(spread, _WARM_SPREAD)
     )
 
 
@@ -104,7 +106,7 @@ def _numbers(row: Observed) -> tuple[float, ...]:
 
 def _spread_of(rows: Sequence[Observed], spread: float) -> float:
     """The standard deviation of these rows' times as a part of the whole, *spread* where there is one alone."""
-    times = [row.lead + row.step * row.steps + row.tail for row in rows]
+    times = [row.seconds for row in rows]
     middle = median(times)
     if middle <= 0:
         return spread
