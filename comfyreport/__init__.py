@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         NodeRef,
         NodeStarted,
         NodeText,
+        NodeTime,
         NodeView,
         Output,
         OutputReady,
@@ -40,21 +41,22 @@ if TYPE_CHECKING:
         RunView,
         StreamFinished,
         StreamStarted,
+        TimeLeft,
         Warning,  # noqa: A004  the event's name
     )
     from comfyreport.events.jsonlines import to_dict, to_line
     from comfyreport.jobs.tracker import ProgressTracker
+    from comfyreport.render.countdown import Countdown, describe_time_left
     from comfyreport.render.drawing import Lines, Region, bar, pad, shorten
-    from comfyreport.render.summary import describe_work, format_bytes
+    from comfyreport.render.formats import format_seconds, format_speed, format_steps, percentage
+    from comfyreport.render.summary import describe_slowest, describe_work, format_bytes
     from comfyreport.render.throttle import Thinner
     from comfyreport.render.wording import (
         color_tag,
         describe_event,
+        describe_node_time,
         describe_result,
         describe_waiting,
-        format_seconds,
-        format_steps,
-        percentage,
     )
     from comfyreport.reporting.hookspecs import FlagParser, hookimpl
     from comfyreport.reporting.streams import Stream, stderr, stdout
@@ -85,6 +87,7 @@ __getattr__, __dir__ = lazy(
             "NodeRef",
             "NodeStarted",
             "NodeText",
+            "NodeTime",
             "NodeView",
             "Output",
             "OutputReady",
@@ -96,6 +99,7 @@ __getattr__, __dir__ = lazy(
             "RunView",
             "StreamFinished",
             "StreamStarted",
+            "TimeLeft",
             "Warning",
         ),
         "comfyreport.events.jsonlines": (
@@ -103,6 +107,10 @@ __getattr__, __dir__ = lazy(
             "to_line",
         ),
         "comfyreport.access.credentials": ("Access",),
+        "comfyreport.render.countdown": (
+            "Countdown",
+            "describe_time_left",
+        ),
         "comfyreport.render.drawing": (
             "Lines",
             "Region",
@@ -110,7 +118,14 @@ __getattr__, __dir__ = lazy(
             "pad",
             "shorten",
         ),
+        "comfyreport.render.formats": (
+            "format_seconds",
+            "format_speed",
+            "format_steps",
+            "percentage",
+        ),
         "comfyreport.render.summary": (
+            "describe_slowest",
             "describe_work",
             "format_bytes",
         ),
@@ -118,11 +133,9 @@ __getattr__, __dir__ = lazy(
         "comfyreport.render.wording": (
             "color_tag",
             "describe_event",
+            "describe_node_time",
             "describe_result",
             "describe_waiting",
-            "format_seconds",
-            "format_steps",
-            "percentage",
         ),
         "comfyreport.reporting.hookspecs": ("FlagParser", "hookimpl"),
         "comfyreport.reporting.streams": (
@@ -144,6 +157,7 @@ __all__ = [
     "Access",
     "AnyEvent",
     "ConnectionChanged",
+    "Countdown",
     "ErrorInfo",
     "Event",
     "FlagParser",
@@ -157,6 +171,7 @@ __all__ = [
     "NodeRef",
     "NodeStarted",
     "NodeText",
+    "NodeTime",
     "NodeView",
     "Output",
     "OutputReady",
@@ -173,6 +188,7 @@ __all__ = [
     "StreamFinished",
     "StreamStarted",
     "Thinner",
+    "TimeLeft",
     "Timing",
     "UsageError",
     "Warning",
@@ -181,12 +197,16 @@ __all__ = [
     "cell_width",
     "color_tag",
     "describe_event",
+    "describe_node_time",
     "describe_result",
+    "describe_slowest",
+    "describe_time_left",
     "describe_waiting",
     "describe_work",
     "fit",
     "format_bytes",
     "format_seconds",
+    "format_speed",
     "format_steps",
     "hookimpl",
     "pad",

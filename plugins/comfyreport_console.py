@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from comfyreport import (
     ConnectionChanged,
+    Countdown,
     Event,
     Heartbeat,
     Lines,
@@ -35,10 +36,12 @@ from comfyreport import (
     bar,
     cell_width,
     describe_event,
+    describe_slowest,
     describe_waiting,
     describe_work,
     fit,
     format_seconds,
+    format_speed,
     format_steps,
     hookimpl,
     pad,
@@ -69,11 +72,13 @@ _BAR = re.compile(r"█+░*|░+|\[#*-*\]")
 # --- the frame
 
 
-def frame(run: RunView, elapsed: float, width: int, height: int, *, unicode: bool, color: bool) -> list[str]:
+def frame(
+    run: RunView, elapsed: float, width: int, height: int, *, left: str = "", unicode: bool, color: bool
+) -> list[str]:
     """The lines of the region at *elapsed* seconds: a line for each running node, and one for the whole run.
 
-    No line is wider than *width* - 1 columns: terminals differ in what they do when the last one is filled. There
-    are at most *height* - 2 lines, and always one.
+    *left* says how long that still takes. No line is wider than *width* - 1 columns: terminals differ in what they do
+    when the last one is filled. There are at most *height* - 2 lines, and always one.
     """
     room = max(1, width - 1)
     if run.result is not None:
@@ -87,7 +92,7 @@ def frame(run: RunView, elapsed: float, width: int, height: int, *, unicode: boo
     nodes = _visible_nodes(run, min(MAX_NODE_LINES, height - 3))
     titles = Counter(node.title for node in nodes)
     lines = _table([_cells(node, elapsed, same_title=titles[node.title] > 1) for node in nodes], room, unicode=unicode)
-    run_line = _run_line(run, elapsed, room, hidden=len(run.active) - len(nodes), unicode=unicode)
+    run_line = _run_line(run, elapsed, room, left, hidden=len(run.active) - len(nodes), unicode=unicode)
     if color:
         return [*(_colored(line, _CYAN) for line in lines), _colored(run_line, _GREEN)]
     return [*lines, run_line]
@@ -122,13 +127,7 @@ def _cells(node: NodeView, elapsed: float, *, same_title: bool) -> _Cells:
         title += f" (pass {node.pass_number})"
     eta = f"ETA {format_seconds(node.eta_seconds or 0.0, 0)}"
     steps = format_steps(node.step, node.max_steps)
-    return _Cells(title, min(1.0, node.step / node.max_steps), steps, _format_speed(node.steps_per_second), eta, text)
-
-
-def _format_speed(steps_per_second: float | None) -> str:
-    if not steps_per_second:
-        return ""
-    return f"{steps_per_second:.1f} it/s" if steps_per_second >= 0.95 else f"{1 / steps_per_second:.1f} s/it"
+    return _Cells(title, min(1.0, node.step / node.max_steps), steps, format_speed(node.steps_per_second), eta, text)
 
 
 # What a node's line shows, from the widest terminal to the narrowest: columns of the bar, and which cells.
@@ -175,20 +174,21 @@ def _details(rows: list[_Cells], columns: int, names: tuple[str, ...], *, unicod
     return lines
 
 
-def _run_line(run: RunView, elapsed: float, room: int, *, hidden: int, unicode: bool) -> str:
+def _run_line(run: RunView, elapsed: float, room: int, left: str, *, hidden: int, unicode: bool) -> str:
     """The line of the whole run."""
+    percent = f"{percentage(run.fraction):3d}%"
+    nodes = f"{run.done}/{run.total} nodes" if run.total else ""
     parts = {
         "bar": bar(run.fraction, BAR_WIDTHS[0], unicode=unicode),
-        "percent": f"{percentage(run.fraction):3d}%",
+        "progress": f"{percent}, {left}" if left else percent,
         "activity": "" if run.active else _activity(run),
-        "nodes": f"{run.done}/{run.total} nodes" if run.total else "",
-        "left": _run_eta(run),
+        "nodes": f"({nodes})" if nodes and left else nodes,
         "hidden": f"+{hidden} running" if hidden else "",
         "connection": _connection_words(run),
         "time": f"[{format_seconds(_seconds_since(run.queued_at, elapsed), 0)}]",
     }
     short = [("bar", bar(run.fraction, columns, unicode=unicode)) for columns in BAR_WIDTHS[1:]]
-    removable = (("nodes", ""), ("hidden", ""), ("time", ""), ("bar", ""), ("left", ""), ("activity", ""))
+    removable = (("nodes", ""), ("hidden", ""), ("time", ""), ("bar", ""), ("progress", percent), ("activity", ""))
     for name, shorter in (*short, *removable, ("connection", "")):
         if cell_width(_joined(*parts.values())) <= room:
             break
@@ -203,15 +203,6 @@ def _activity(run: RunView) -> str:
 
 def _joined(*parts: str) -> str:
     return " ".join(part for part in parts if part)
-
-
-def _run_eta(run: RunView) -> str:
-    """The whole run's estimate: as a range where its ends differ when shown."""
-    if run.run_eta_seconds is None:
-        return ""
-    ends = (run.run_eta_low, run.run_eta_high)
-    low, high = (format_seconds(run.run_eta_seconds if end is None else end, 0) for end in ends)
-    return f"({low} left)" if low == high else f"({low} to {high} left)"
 
 
 def _connection_words(run: RunView) -> str:
@@ -246,6 +237,7 @@ class Console:
         self._out, self._live, self._all_nodes = out, live, all_nodes
         self._screen = Region(out) if live else Lines(out)
         self._last_line = 0.0
+        self._countdown = Countdown()
         self._reset()
 
     def _reset(self) -> None:
@@ -273,7 +265,8 @@ class Console:
         """Bring the region up to date, unless that was done a moment ago and nothing *urgent* waits above it."""
         out = self._out
         if self._live and (urgent or self._screen.due(elapsed)):
-            lines = frame(run, elapsed, out.width(), out.height(), unicode=out.unicode, color=out.color)
+            left = self._countdown.words(run, elapsed)
+            lines = frame(run, elapsed, out.width(), out.height(), left=left, unicode=out.unicode, color=out.color)
             self._screen.draw(lines, elapsed)
 
     def _write_plain(self, event: Event, run: RunView, *, wanted: bool = True) -> None:
@@ -371,8 +364,10 @@ class Console:
 
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished, run: RunView) -> None:
-        """How the run ended, and the next step; on a terminal also its outputs and times."""
-        self._write(event, run, describe_event(event) + (describe_work(run) if self._live else []), urgent=True)
+        """How the run ended and what took long; the last line of a log is the verdict, a terminal has a summary."""
+        lines, width = describe_event(event), self._out.width() - 1
+        lines = [*lines, *describe_work(run, width)] if self._live else [*describe_slowest(event, width), *lines]
+        self._write(event, run, lines, urgent=True)
         self._reset()
 
     @hookimpl

@@ -13,7 +13,17 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import cast
 
-from comfyreport import AnyEvent, Event, ReporterError, Stream, Thinner, describe_event, hookimpl
+from comfyreport import (
+    AnyEvent,
+    Event,
+    ReporterError,
+    RunFinished,
+    Stream,
+    Thinner,
+    describe_event,
+    describe_node_time,
+    hookimpl,
+)
 
 # One progress line a second for each node, and the last of each pass.
 _RATE = 1.0
@@ -89,9 +99,14 @@ class FileLog:
 
     def _write(self, events: list[Event]) -> None:
         for event in events:
-            level, text = _level_and_text(event)
-            line = f"{_timestamp(event.time)} {logging.getLevelName(level):<7} {text}"
-            self._handler.handle(logging.LogRecord("comfyreport", level, "", 0, line, None, None))
+            if isinstance(event, RunFinished):
+                for time in event.node_times:
+                    self._write_line(event, logging.INFO, f"Time: {describe_node_time(time)}")
+            self._write_line(event, *_level_and_text(event))
+
+    def _write_line(self, event: Event, level: int, text: str) -> None:
+        line = f"{_timestamp(event.time)} {logging.getLevelName(level):<7} {text}"
+        self._handler.handle(logging.LogRecord("comfyreport", level, "", 0, line, None, None))
 
 
 def _timestamp(time: float) -> str:

@@ -31,6 +31,7 @@ from comfyreport.events.types import (
     NodeRef as NodeRef,
     NodeStarted as NodeStarted,
     NodeText as NodeText,
+    NodeTime as NodeTime,
     Output as Output,
     OutputReady as OutputReady,
     OutputSaved as OutputSaved,
@@ -47,4 +48,4 @@ from comfyreport.events.types import (
     Submitted as Submitted,
     Warning as Warning,  # noqa: A004  the event's name
 )
-from comfyreport.events.view import NodeView as NodeView, RunView as RunView
+from comfyreport.events.view import NodeView as NodeView, RunView as RunView, TimeLeft as TimeLeft

@@ -62,6 +62,7 @@ _LIMITS: Mapping[tuple[type, str], Mapping[str, Any]] = {
     (ev.Event, "seq"): {"minimum": 0},
     (ev.Event, "elapsed"): {"minimum": 0},
     (ev.ProgressEvent, "fraction"): {"minimum": 0, "maximum": 1},
+    (ev.NodeTime, "share"): {"minimum": 0, "maximum": 1},
     (ev.NodeProgress, "step"): {"exclusiveMinimum": 0},
     (ev.NodeProgress, "max_steps"): {"exclusiveMinimum": 0},
     (ev.NodeProgress, "pass_number"): {"minimum": 1},
@@ -69,7 +70,7 @@ _LIMITS: Mapping[tuple[type, str], Mapping[str, Any]] = {
     (ev.StreamFinished, "exit_code"): {"enum": sorted({*_EXIT_CODES, codes.EXIT_REPORTER_FAILED})},
 }
 # Written by to_dict whenever there is a value, and left out by the jsonl reporter at detail=summary.
-_OPTIONAL = frozenset({(ev.RunQueued, "nodes"), (ev.RunFinished, "node_seconds")})
+_OPTIONAL = frozenset({(ev.RunQueued, "nodes"), (ev.RunFinished, "node_seconds"), (ev.RunFinished, "node_times")})
 
 _NODE = {
     "node": "the node's class type, else its id",
@@ -81,6 +82,7 @@ _DEFINITIONS: Mapping[type, str] = {
     ev.NodeRef: "node_ref",
     ev.Output: "output",
     ev.NodeError: "node_error",
+    ev.NodeTime: "node_time",
     ev.ErrorInfo: "error_info",
 }
 

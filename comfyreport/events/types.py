@@ -105,6 +105,20 @@ class ErrorInfo(Record):
 
 
 @record
+class NodeTime(Record):
+    """What one node of a run took, and how that compares with earlier runs."""
+
+    node: Annotated[NodeRef, "the node"]
+    seconds: Annotated[
+        float | None, "seconds that it ran, over all its runs in a loop; 0 if cached; absent where nobody saw it begin"
+    ] = None
+    share: Annotated[float | None, "its part of all seconds that are known of nodes, 0 to 1; absent without seconds"] = None
+    cached: Annotated[bool, "its result came from the server's cache"] = False
+    steps_per_second: Annotated[float | None, "steps a second, as last told of its bar; absent without one"] = None
+    usual_seconds: Annotated[float | None, "seconds that it usually takes here, where that was learned"] = None
+
+
+@record
 class Event(Record):
     """What all events have in common."""
 
@@ -297,6 +311,12 @@ class RunFinished(Event):
     node_seconds: Annotated[
         Mapping[str, float], "seconds that each node ran, by id; without those whose run nobody saw"
     ] = field(default_factory=dict, metadata={HOLDS_ANY: True})
+    node_times: Annotated[
+        tuple[NodeTime, ...], "what each node took: the cached ones, then the others in order of their start"
+    ] = ()
+    usual_seconds: Annotated[
+        float | None, "seconds that such a run usually takes from its start to its end, where that was learned"
+    ] = None
     prompt_state: Annotated[PromptState, "where the prompt is now, as far as known"] = "none"
     submitted: Annotated[Submitted, "whether the server got the prompt"] = "no"
     retryable: Annotated[bool, "whether the same command may succeed when tried again"] = False

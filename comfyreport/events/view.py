@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from comfyreport.events import types as ev
 
@@ -34,6 +34,22 @@ class NodeView:
         return self.ref.title or self.ref.name
 
 
+class TimeLeft(NamedTuple):
+    """Seconds until the run ends, and the range that they lie in."""
+
+    seconds: float
+    low: float
+    high: float
+
+    @classmethod
+    def told_by(cls, event: ev.ProgressEvent) -> TimeLeft | None:
+        """What *event* tells, None if nothing; a bound that it doesn't tell is the estimate itself."""
+        seconds, low, high = event.run_eta_seconds, event.run_eta_low, event.run_eta_high
+        if seconds is None:
+            return None
+        return cls(seconds, seconds if low is None else low, seconds if high is None else high)
+
+
 def _change(node: NodeView, **values: Any) -> None:
     vars(node).update(values)
 
@@ -42,10 +58,8 @@ def _apply_progress(state: dict[str, Any], event: ev.ProgressEvent) -> None:
     state["fraction"] = event.fraction
     state["done"] = event.nodes_done
     state["total"] = event.nodes_total
-    state["run_eta_seconds"] = event.run_eta_seconds
-    state["run_eta_low"] = event.run_eta_low
-    state["run_eta_high"] = event.run_eta_high
-    state["eta_basis"] = event.eta_basis
+    # The estimate is read from it: one value to set with each step, and not five.
+    state["_progress"] = event
 
 
 class RunView:
@@ -67,10 +81,6 @@ class RunView:
     done: int
     total: int
     fraction: float
-    run_eta_seconds: float | None
-    run_eta_low: float | None
-    run_eta_high: float | None
-    eta_basis: str | None
     result: ev.RunFinished | None
 
     def __init__(self) -> None:
@@ -82,7 +92,8 @@ class RunView:
         self._set(_nodes={}, _active={}, _outputs=[], _places={}, _told_outputs=())
         self._set(server="", prompt_id=None, status="waiting", connection="", position=None, remaining=None)
         self._set(queued_at=None, started_at=None, elapsed=0.0, silent_seconds=0.0, done=0, total=0, fraction=0.0)
-        self._set(run_eta_seconds=None, run_eta_low=None, run_eta_high=None, eta_basis=None, result=None)
+        self._progress: ev.ProgressEvent | None
+        self._set(_progress=None, result=None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name} can't be set: a RunView is read-only")
@@ -124,6 +135,39 @@ class RunView:
     def run_seconds(self) -> float:
         """Seconds since the prompt was taken by the server; 0 before."""
         return 0.0 if self.queued_at is None else max(0.0, self.elapsed - self.queued_at)
+
+    @property
+    def run_eta_seconds(self) -> float | None:
+        """Seconds until the run ends, as the last event with progress told them."""
+        return None if self._progress is None else self._progress.run_eta_seconds
+
+    @property
+    def run_eta_low(self) -> float | None:
+        """The lower end of the range of `run_eta_seconds`."""
+        return None if self._progress is None else self._progress.run_eta_low
+
+    @property
+    def run_eta_high(self) -> float | None:
+        """The upper end of the range of `run_eta_seconds`."""
+        return None if self._progress is None else self._progress.run_eta_high
+
+    @property
+    def eta_basis(self) -> str | None:
+        """What `run_eta_seconds` rests on: `history`, `similar` or `steps`."""
+        return None if self._progress is None else self._progress.eta_basis
+
+    def eta_at(self, elapsed: float) -> TimeLeft | None:
+        """How long the run still takes at *elapsed* seconds: what was told last, less the time since then.
+
+        It counts down while no event comes, and stays at 0 when the time is over. None without an estimate, and after
+        the end.
+        """
+        event = self._progress
+        told = None if event is None or self.result is not None else TimeLeft.told_by(event)
+        if event is None or told is None:
+            return None
+        passed = max(0.0, elapsed - event.elapsed)
+        return TimeLeft(*(max(0.0, seconds - passed) for seconds in told))
 
     def apply(self, event: ev.Event) -> None:
         """Take one event in. The delivery calls it just before the event's hooks."""

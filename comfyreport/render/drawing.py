@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from comfyreport.render.wording import color_tag, percentage
+from comfyreport.render.formats import percentage
+from comfyreport.render.wording import color_tag
 from comfyreport.reporting.streams import CLEAR, Stream
 from comfyreport.text import cell_width, fit, printable
 

@@ -6,11 +6,12 @@ belongs to the line above, with spaces. All that comes from a server or a workfl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from comfyreport import events as ev
+from comfyreport.render.countdown import describe_time_left
+from comfyreport.render.formats import format_seconds, format_speed, format_steps, percentage
 from comfyreport.shell import quote
 from comfyreport.text import printable
 
@@ -22,6 +23,9 @@ _DETAIL = 300
 _MESSAGE_LINES = 4
 _TRACEBACK_LINES = 4
 _NODE_ERRORS = 20
+
+# Seconds in the queue that don't make a run's whole time differ from that in which it ran.
+_SHORT_WAIT = 0.5
 
 _COLORS = {"OK": "32", "WARN": "33", "ERROR": "31", "PROGRESS": "36", "INFO": "34"}
 
@@ -73,6 +77,22 @@ def summarize_result(event: ev.RunFinished) -> str:
     return line + (f" ({hint})" if hint else "")
 
 
+def describe_node_time(time: ev.NodeTime) -> str:
+    """What a node took, on one line without a tag: `KSampler (node 3): 12.3s (56%), 8.1 it/s, usually 11.9s`."""
+    return f"{_label(time.node)}: {', '.join(part for part in _node_time_parts(time) if part)}"
+
+
+def _node_time_parts(time: ev.NodeTime) -> list[str]:
+    if time.cached:
+        took = "cached"
+    elif time.seconds is None:
+        took = "not seen from its start"
+    else:
+        took = format_seconds(time.seconds) + ("" if time.share is None else f" ({time.share:.0%})")
+    usual = "" if time.usual_seconds is None else f"usually {format_seconds(time.usual_seconds)}"
+    return [took, format_speed(time.steps_per_second), usual]
+
+
 def describe_waiting(position: int | None) -> str:
     """A place in the queue in words, without tag; *position* counts the prompts before this one."""
     if not position or position < 0:
@@ -85,44 +105,6 @@ def color_tag(line: str) -> str:
     tag, bracket, rest = line.partition("]")
     color = _COLORS.get(tag[1:]) if bracket and tag.startswith("[") else None
     return line if color is None else f"\x1b[{color}m{tag}]\x1b[0m{rest}"
-
-
-def format_seconds(seconds: float, decimals: int = 1) -> str:
-    """A span of time: `1.2s`, `2m 05s`, `1h 02m`, `3d 04h`; *decimals* holds below a minute only."""
-    if not math.isfinite(seconds):
-        return "?"
-    seconds = max(0.0, seconds)
-    if round(seconds, decimals) < 60:
-        return f"{seconds:.{decimals}f}s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    minutes = whole // 60
-    if minutes < 1440:
-        return f"{minutes // 60}h {minutes % 60:02d}m"
-    return f"{minutes // 1440}d {minutes % 1440 // 60:02d}h"
-
-
-def format_steps(step: float, max_steps: float) -> str:
-    """A node's own count, `5/20`; fractions get as many digits as *max_steps* makes worth showing."""
-    if float(step).is_integer() and float(max_steps).is_integer() and abs(max_steps) < 1e15:
-        return f"{int(step)}/{int(max_steps)}"
-    if not 1e-3 <= max_steps < 1e15:
-        return f"{step:.3g}/{max_steps:.3g}"
-    digits = max(0, 2 - math.floor(math.log10(max_steps)))
-    return "/".join(_without_zeros(f"{number:.{digits}f}") for number in (step, max_steps))
-
-
-def percentage(part: float, whole: float = 1.0) -> int:
-    """*part* of *whole* in per cent, 0 to 100, rounded down so that 100 means the end."""
-    if not whole > 0 or not part > 0:
-        return 0
-    # Without the small addend 0.29 would give 28: 0.29 * 100 is 28.999….
-    return 100 if part >= whole else min(99, math.floor(100 * (part / whole) + 1e-9))
-
-
-def _without_zeros(digits: str) -> str:
-    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 # --- nodes
@@ -196,6 +178,10 @@ def _success(event: ev.RunFinished) -> str:
     text = f"[OK] Generation complete in {format_seconds(event.seconds)}"
     if event.cached and not event.executed:
         text += f" (0 executed, {len(event.cached)} cached: same inputs as before)"
+    elif event.usual_seconds is not None:
+        waited = event.queue_seconds or 0.0
+        ran = "" if waited < _SHORT_WAIT else f"{format_seconds(event.seconds - waited)} without the queue, "
+        text += f" ({ran}usually {format_seconds(event.usual_seconds)})"
     return text
 
 
@@ -330,7 +316,8 @@ def _heartbeat(event: ev.Heartbeat) -> str:
         return f"[INFO] Still waiting for the server{silence}"
     node = "" if event.node is None else f": {_title(event.node)}"
     span = "" if event.node_seconds is None else f" for {format_seconds(event.node_seconds, 0)}"
-    return f"[INFO] Still running{node}{span}{silence}"
+    left = describe_time_left(ev.TimeLeft.told_by(event))
+    return f"[INFO] Still running{node}{span}{silence}" + (f", {left}" if left else "")
 
 
 def _warning(event: ev.Warning) -> str:

@@ -16,7 +16,7 @@ class Node:
 
     `start_seen`: the beginning of its current run was seen, so that its time is known; `timed`: that of any run was.
     `expected`: how long it may take; `loading`: how many of the loaders above it aren't cached. `observation`: how long
-    it took.
+    it took. `speed`: steps a second of its bar, as of its last step; known when it has ended.
     """
 
     __slots__ = (
@@ -31,6 +31,7 @@ class Node:
         "ref",
         "running",
         "seconds",
+        "speed",
         "start_seen",
         "started",
         "timed",
@@ -51,11 +52,17 @@ class Node:
         self.bars: dict[str, Bars] = {}
         self.active_bar: Bar | None = None
         self.outputs: list[Output] = []
+        self.speed: float | None = None
 
     @property
     def duration(self) -> Duration:
         """How long it is expected to take, as things stand with its models."""
         return self.expected.cold if self.loading else self.expected.warm
+
+    @property
+    def usual(self) -> float | None:
+        """The seconds that it usually takes, where that was learned of this very node."""
+        return self.duration.seconds if self.duration.basis == "history" else None
 
     @property
     def paced(self) -> bool:
@@ -77,6 +84,9 @@ class Node:
         """End; the seconds that it ran, None where its beginning wasn't seen."""
         self.running = False
         self.finished = True
+        bar = self.active_bar
+        if bar is not None and bar.last_at is not None:
+            self.speed = bar.speed(bar.last_at)
         if not self.start_seen:
             return None
         seconds = max(0.0, at - self.started)

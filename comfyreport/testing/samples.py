@@ -64,6 +64,7 @@ class EventScript:
 
 def each_type() -> list[ev.Event]:
     """An event of each type, in a possible order."""
+    loader = ev.NodeRef(id="4", class_type="VAELoader", title="Load VAE")
     node = ev.NodeRef(id="3", class_type="KSampler", title="KSampler")
     output = ev.Output(
         node=node, index=0, kind="image", filename="a.png", subfolder="", folder="output", url=f"{_SERVER}/view",
@@ -75,7 +76,7 @@ def each_type() -> list[ev.Event]:
     script.add(ev.RunQueued, client_id="c", nodes=(node,), position=1, seed=7)
     script.add(ev.QueueChanged, position=1, remaining=2)
     script.add(ev.RunStarted)
-    script.add(ev.NodeCached, node=ev.NodeRef(id="4", class_type="VAELoader", title="Load VAE"), nodes_total=1)
+    script.add(ev.NodeCached, node=loader, nodes_total=1)
     script.add(ev.NodeStarted, node=node, nodes_total=1)
     script.add(
         ev.NodeProgress, step=1, max_steps=2, eta_seconds=0.5, node=node, steps_per_second=2.0, fraction=0.5,
@@ -83,12 +84,22 @@ def each_type() -> list[ev.Event]:
     )  # fmt: skip
     script.add(ev.NodeText, node=node, text="half way")
     script.add(ev.NodePreview, node=node, media_type="image/png", image=b"\x89PNG")
-    script.add(ev.Heartbeat, node=node, silent_seconds=5.0, node_seconds=6.0, state="running", fraction=0.5)
+    script.add(
+        ev.Heartbeat, node=node, silent_seconds=5.0, node_seconds=6.0, state="running", fraction=0.5,
+        run_eta_seconds=8.0, run_eta_low=6.0, run_eta_high=11.0, eta_basis="history",
+    )  # fmt: skip
     script.add(ev.Warning, code="stalled", message="nothing heard for 30 s")
     script.add(ev.NodeFinished, node=node, seconds=1.5, outputs=(output,), fraction=0.99, nodes_done=1, nodes_total=1)
     script.add(ev.OutputReady, output=output)
     script.add(ev.OutputSaved, output=output)
-    return script.end("success", outputs=(output,), executed=("3",), cached=("4",), node_seconds={"3": 1.5})
+    times = (
+        ev.NodeTime(node=loader, seconds=0.0, share=0.0, cached=True),
+        ev.NodeTime(node=node, seconds=1.5, share=1.0, steps_per_second=2.0, usual_seconds=1.4),
+    )
+    return script.end(
+        "success", outputs=(output,), executed=("3",), cached=("4",), node_seconds={"3": 1.5}, node_times=times,
+        usual_seconds=3.0, seconds=3.5,
+    )  # fmt: skip
 
 
 def hostile_values() -> list[ev.Event]:
@@ -143,7 +154,14 @@ def hostile_values() -> list[ev.Event]:
         traceback=(EVIL, ""),
         node_errors=(ev.NodeError(node=nodes[2], type=EVIL, message=EVIL, details=EVIL),),
     )
-    return script.end("error", error=error, outputs=outputs, executed=("", EVIL, "10", "12"), node_seconds={EVIL: 1e9})
+    times = (
+        ev.NodeTime(node=nodes[1], seconds=1e9, steps_per_second=1e-9),
+        *(ev.NodeTime(node=node) for node in nodes),
+    )
+    return script.end(
+        "error", error=error, outputs=outputs, executed=("", EVIL, "10", "12"), node_seconds={EVIL: 1e9},
+        node_times=times, usual_seconds=0.0,
+    )  # fmt: skip
 
 
 def newer_version() -> list[ev.Event]:

@@ -45,7 +45,7 @@ def test_the_fields_are_those_of_the_classes() -> None:
     common = {field.name for field in dataclasses.fields(ev.Event)}
     shared = {field.name for field in dataclasses.fields(ev.ProgressEvent)} - common
     told = dict(re.findall(r"^\| `([A-Z]\w+)` \| (.*) \|$", GUIDE, re.MULTILINE))
-    for cls in (*ev.EVENT_CLASSES, ev.NodeRef, ev.Output, ev.ErrorInfo, ev.NodeError):
+    for cls in (*ev.EVENT_CLASSES, ev.NodeRef, ev.Output, ev.ErrorInfo, ev.NodeError, ev.NodeTime):
         own = {field.name for field in dataclasses.fields(cls)}
         cells = [] if told[cls.__name__] == "none" else told[cls.__name__].split(", ")
         assert ("P" in cells) == issubclass(cls, ev.ProgressEvent)

@@ -33,7 +33,7 @@ def test_each_event_type_has_one_class() -> None:
     assert tuple(ev.EVENT_TYPES.values()) == ev.EVENT_CLASSES
 
 
-@pytest.mark.parametrize("cls", [*ev.EVENT_CLASSES, ev.NodeRef, ev.Output, ev.NodeError, ev.ErrorInfo])
+@pytest.mark.parametrize("cls", [*ev.EVENT_CLASSES, ev.NodeRef, ev.Output, ev.NodeError, ev.NodeTime, ev.ErrorInfo])
 def test_events_are_frozen_slotted_and_described(cls: type[Any]) -> None:
     assert "__slots__" in vars(cls)
     assert cls.__doc__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfyreport_console import frame
 
-from comfyreport import events as ev
+from comfyreport import describe_time_left, events as ev
 from comfyreport.events import RunView
 from tests.plugins.events import (
     DECODER,
@@ -34,7 +34,9 @@ def lines(
     unicode: bool = False,
     color: bool = False,
 ) -> list[str]:
-    return frame(fold(builder), builder.now + after, width, height, unicode=unicode, color=color)
+    run, elapsed = fold(builder), builder.now + after
+    left = describe_time_left(run.eta_at(elapsed))
+    return frame(run, elapsed, width, height, left=left, unicode=unicode, color=color)
 
 
 def connecting() -> EventBuilder:

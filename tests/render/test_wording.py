@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 from comfyreport import events as ev
+from comfyreport.render.formats import format_seconds, format_steps, percentage
 from comfyreport.render.wording import (
     color_tag,
     describe_event,
+    describe_node_time,
     describe_result,
     describe_waiting,
-    format_seconds,
-    format_steps,
-    percentage,
 )
 from tests.events.test_schema import build
 from tests.plugins.events import DECODER, PROMPT_ID, SAMPLER, SAVER, EventBuilder, image
