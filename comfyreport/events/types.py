@@ -112,7 +112,9 @@ class NodeTime(Record):
     seconds: Annotated[
         float | None, "seconds that it ran, over all its runs in a loop; 0 if cached; absent where nobody saw it begin"
     ] = None
-    share: Annotated[float | None, "its part of all seconds that are known of nodes, 0 to 1; absent without seconds"] = None
+    share: Annotated[
+        float | None, "its part of all seconds that are known of nodes, 0 to 1; absent without seconds"
+    ] = None
     cached: Annotated[bool, "its result came from the server's cache"] = False
     steps_per_second: Annotated[float | None, "steps a second, as last told of its bar; absent without one"] = None
     usual_seconds: Annotated[float | None, "seconds that it usually takes here, where that was learned"] = None

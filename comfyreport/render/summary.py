@@ -129,4 +129,8 @@ def _cells(time: ev.NodeTime) -> dict[str, str]:
 def _details(rows: list[dict[str, str]], names: tuple[str, ...]) -> list[str]:
     """What follows the titles, aligned; each begins with the gap behind the title."""
     widths = {name: max(len(row[name]) for row in rows) for name in names}
-    return ["".join(f"  {row[name]:>{width}}" for name, width in widths.items() if width) for row in rows]
+    # Numbers stand below one another by their ends, the words behind them by their beginnings.
+    return [
+        "".join(f"  {row[name]:{'<' if name == 'usual' else '>'}{width}}" for name, width in widths.items() if width)
+        for row in rows
+    ]

@@ -140,6 +140,47 @@ def test_the_fraction_of_a_run_never_falls() -> None:
     assert all(before <= after for before, after in pairwise(fractions))
 
 
+# --- the time that is left
+
+
+def estimated(at: float = 10.0, **details: float) -> EventBuilder:
+    builder = sampling().at(at)
+    builder.add(ev.Heartbeat, "client", state="running", **details, **progress(4.5, 7))
+    return builder
+
+
+def test_the_time_left_counts_down_from_where_it_was_told() -> None:
+    run = view_of(estimated(30.0, run_eta_seconds=15.0, run_eta_low=12.0, run_eta_high=20.0).events)
+    assert run.eta_at(30.0) == (15.0, 12.0, 20.0)
+    assert run.eta_at(33.5) == (11.5, 8.5, 16.5)
+    assert run.eta_at(44.0) == (1.0, 0.0, 6.0)
+    assert run.eta_at(99.0) == (0.0, 0.0, 0.0)
+    assert run.eta_at(29.0) == (15.0, 12.0, 20.0), "a tick may have an older time than the event"
+
+
+def test_events_without_progress_leave_the_estimate_as_it_is() -> None:
+    builder = estimated(30.0, run_eta_seconds=15.0)
+    builder.at(34.0).add(ev.NodeText, node=SAMPLER, text="loading")
+    builder.at(35.0).add(ev.Warning, "client", code="stalled", message="nothing heard")
+    run = view_of(builder.events)
+    assert (run.run_eta_seconds, run.eta_at(35.0)) == (15.0, (10.0, 10.0, 10.0))
+
+
+def test_the_next_estimate_takes_its_place_and_none_is_one_too() -> None:
+    builder = estimated(30.0, run_eta_seconds=15.0)
+    builder.at(34.0).step(SAMPLER, 11, 20, 9.0, run_eta_seconds=20.0, eta_basis="steps")
+    assert view_of(builder.events).eta_at(36.0) == (18.0, 18.0, 18.0)
+    assert view_of(builder.events).eta_basis == "steps"
+    builder.at(35.0).step(SAMPLER, 12, 20, 10.0)
+    assert view_of(builder.events).eta_at(36.0) is None
+
+
+def test_without_an_estimate_and_after_the_end_nothing_is_left() -> None:
+    assert RunView().eta_at(1.0) is None
+    assert view_of(sampling().events).eta_at(1.0) is None
+    assert view_of(estimated(30.0, run_eta_seconds=15.0).end("cancelled")).eta_at(30.0) is None
+
+
 def test_unknown_events_only_move_the_clock() -> None:
     run = view_of([ev.Event(seq=1, time=0.0, elapsed=9.0)])
     assert (run.elapsed, run.status) == (9.0, "waiting")

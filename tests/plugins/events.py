@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from comfyreport import events as ev
@@ -124,7 +124,22 @@ def txt2img(steps: Iterable[tuple[int, float]] = REQUIRED_STEPS) -> list[ev.Even
     saved = image(bytes=123456, path="/tmp/sunset.png")
     builder.at(23.4).add(ev.OutputSaved, "client", output=saved)
     seconds = {"4": 2.4, "5": 0.01, "6": 1.2, "7": 0.2, "3": 16.0, "8": 2.6, "9": 0.4}
-    return builder.at(23.5).end(outputs=(saved,), executed=tuple(seconds), node_seconds=seconds, queue_seconds=0.02)
+    return builder.at(23.5).end(
+        outputs=(saved,), executed=tuple(seconds), node_seconds=seconds, node_times=times(seconds), queue_seconds=0.02
+    )
+
+
+def times(seconds: Mapping[str, float], **usual: float) -> tuple[ev.NodeTime, ...]:
+    """What the nodes of the txt2img workflow took, of which the sampler's bar made 1.25 steps a second."""
+    refs = {ref.id: ref for ref in TXT2IMG}
+    whole = sum(seconds.values())
+    return tuple(
+        ev.NodeTime(
+            node=refs[key], seconds=took, share=took / whole, steps_per_second=1.25 if refs[key] is SAMPLER else None,
+            usual_seconds=usual.get(f"node_{key}"),
+        )
+        for key, took in seconds.items()
+    )  # fmt: skip
 
 
 def fully_cached() -> list[ev.Event]:

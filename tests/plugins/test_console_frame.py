@@ -65,14 +65,14 @@ GOLDEN = {
         "KSampler (pass 2)  [#####-----------------------]  2/10  2.5 s/it  ETA 20s",
         "[###################---------]  68% 4/7 nodes [12s]",
     ],
-    (whole_run, 30): ["KSampler  10/20  ETA 8s", " 64% (12s to 20s left)"],
+    (whole_run, 30): ["KSampler  10/20  ETA 8s", " 64%, 10s to 20s left"],
     (whole_run, 60): [
         "KSampler  [#########---------]  10/20  1.2 it/s  ETA 8s",
-        "[###########-------]  64% 4/7 nodes (12s to 20s left) [12s]",
+        "[#####---]  64%, 10s to 20s left (4/7 nodes) [12s]",
     ],
     (whole_run, 80): [
         "KSampler  [##############--------------]  10/20  1.2 it/s  ETA 8s",
-        "[#################-----------]  64% 4/7 nodes (12s to 20s left) [12s]",
+        "[#################-----------]  64%, 10s to 20s left (4/7 nodes) [12s]",
     ],
     (parallel, 80): [
         "KSampler    [##############--------------]  10/20  1.2 it/s  ETA 8s",
@@ -117,7 +117,7 @@ def test_time_is_drawn_without_events() -> None:
 def test_a_whole_run_estimate_without_a_range() -> None:
     builder = half()
     builder.add(ev.Heartbeat, "client", node=SAMPLER, state="running", run_eta_seconds=15.0, **progress(4.5, 7))
-    assert "(15s left)" in lines(builder, 80)[-1]
+    assert " 64%, about 15s left (4/7 nodes)" in lines(builder, 80)[-1]
 
 
 def test_after_the_end_there_is_nothing() -> None:

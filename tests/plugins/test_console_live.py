@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from comfyreport_console import Console, console
@@ -40,7 +41,10 @@ def test_a_whole_run() -> None:
         "[INFO] 3 quick nodes done",
         "[OK] Generation complete in 23.4s",
         "  Saved: /tmp/sunset.png (123 kB)",
-        "  Slowest: KSampler 16.0s (68%), VAE Decode 2.6s, Load Checkpoint 2.4s",
+        "  Slowest: KSampler         16.0s  70%  1.2 it/s",
+        "           VAE Decode        2.6s  11%",
+        "           Load Checkpoint   2.4s  11%",
+        "           Positive prompt   1.2s   5%",
         "",
     ]
 
@@ -89,6 +93,39 @@ def test_what_waits_for_the_next_draw_is_written_at_the_close() -> None:
     assert "Done: KSampler" not in "".join(out.writes)
     call_hook(reporter, "close")
     assert out.screen[-2:] == ["[INFO] Done: KSampler in 8.0s", ""]
+
+
+def left_on(out: Terminal) -> str:
+    return out.screen[-1].partition(", ")[2].partition(" (")[0]
+
+
+def estimated(seconds: float, **details: float) -> dict[str, Any]:
+    return {"node": SAMPLER, "state": "running", "run_eta_seconds": seconds, **details, **progress(4.5, 7)}
+
+
+def test_the_time_that_is_left_counts_down_between_events() -> None:
+    out, builder = Terminal(), half()
+    builder.at(13.0).add(ev.Heartbeat, "client", **estimated(19.0, run_eta_low=18.0, run_eta_high=19.5))
+    reporter, run = start_console(out, builder)
+    shown = [left_on(out)]
+    for passed in (1.5, 3.0, 18.0, 19.2, 21.0):
+        call_hook(reporter, "tick", elapsed=builder.now + passed, run=run)
+        shown.append(left_on(out))
+    assert shown == ["about 19s left", "about 18s left", "about 16s left", "about 1s left", "about 1s left", ""]
+
+
+def test_the_time_that_is_left_stays_readable_while_each_step_estimates_it_anew() -> None:
+    out, builder = Terminal(), sampling(())
+    reporter, run = start_console(out, builder)
+    shown = []
+    for step in range(1, 101):
+        left = estimated(20.0 - step / 20 + 3 * (step % 2))
+        del left["node"], left["state"]
+        deliver_next(reporter, run, builder.at(4.0 + step / 20).step(SAMPLER, step, 500, step / 20, **left))
+        shown.append(left_on(out))
+    changes = sum(before != after for before, after in pairwise(shown))
+    assert shown[0] == "about 25s left"
+    assert 2 <= changes <= 5, "in five seconds"
 
 
 def test_at_most_ten_draws_a_second() -> None:

@@ -21,6 +21,7 @@ from tests.plugins.events import (
     ALL_STEPS,
     EPOCH,
     SAMPLER,
+    TXT2IMG,
     EventBuilder,
     call_hook,
     deliver,
@@ -32,6 +33,8 @@ from tests.plugins.events import (
 )
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d (INFO   |WARNING|ERROR  ) \S.*")
+# Of a run: one for each event, and one for what each node took.
+LINES = len(txt2img()) + len(TXT2IMG)
 
 
 @pytest.fixture
@@ -79,7 +82,18 @@ def test_the_time_is_the_events(tmp_path: Path) -> None:
 
 def test_one_line_an_event(tmp_path: Path) -> None:
     for number, events in enumerate((txt2img(), fully_cached(), failed())):
-        assert len(logged(tmp_path / f"{number}.log", events)) == len(events)
+        nodes = sum(len(event.node_times) for event in events if isinstance(event, ev.RunFinished))
+        assert len(logged(tmp_path / f"{number}.log", events)) == len(events) + nodes
+
+
+def test_what_each_node_took_stands_before_the_end(tmp_path: Path) -> None:
+    lines = texts(logged(tmp_path / "run.log", txt2img()))
+    assert lines[-9:-7] == [
+        "INFO    Time: Load Checkpoint (CheckpointLoaderSimple, node 4): 2.4s (11%)",
+        "INFO    Time: Empty Latent Image (EmptyLatentImage, node 5): 0.0s (0%)",
+    ]
+    assert lines[-5] == "INFO    Time: KSampler (node 3): 16.0s (70%), 1.2 it/s"
+    assert lines[-2] == "INFO    Generation complete in 23.4s"
 
 
 def test_an_error_is_one_line(tmp_path: Path) -> None:
@@ -142,7 +156,7 @@ def test_a_tick_writes_a_held_line(tmp_path: Path) -> None:
 def test_it_is_appended_to(tmp_path: Path) -> None:
     for expected in (1, 2):
         lines = logged(tmp_path / "run.log", txt2img())
-        assert len(lines) == expected * len(txt2img())
+        assert len(lines) == expected * LINES
 
 
 def test_rotation(tmp_path: Path) -> None:
@@ -210,7 +224,7 @@ def test_a_log_that_somebody_holds_goes_on_in_the_same_file(tmp_path: Path, monk
     monkeypatch.setattr("os.rename", refuse)
     reporter = filelog(tmp_path / "run.log", max_bytes=300, backups=2)
     deliver(reporter, txt2img())
-    assert len((tmp_path / "run.log").read_text().splitlines()) == len(txt2img())
+    assert len((tmp_path / "run.log").read_text().splitlines()) == LINES
     assert [(tmp_path / f"run.log.{number}").read_text() for number in (1, 2)] == ["older 1\n", "older 2\n"]
     held = False
     deliver(filelog(tmp_path / "run.log", max_bytes=300, backups=2), txt2img()[:1])

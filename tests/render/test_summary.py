@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from comfyreport import events as ev
 from comfyreport.events import RunView
-from comfyreport.render.summary import describe_work, format_bytes
-from tests.plugins.events import EventBuilder, failed, fully_cached, image, sampling, txt2img
+from comfyreport.render.summary import MAX_SLOWEST, describe_slowest, describe_work, format_bytes
+from comfyreport.text import cell_width
+from tests.plugins.events import TXT2IMG, EventBuilder, failed, fully_cached, image, sampling, times, txt2img
 
 
 def summary(events: list[ev.Event]) -> list[str]:
@@ -20,7 +23,10 @@ def summary(events: list[ev.Event]) -> list[str]:
 def test_a_success() -> None:
     assert summary(txt2img()) == [
         "  Saved: /tmp/sunset.png (123 kB)",
-        "  Slowest: KSampler 16.0s (68%), VAE Decode 2.6s, Load Checkpoint 2.4s",
+        "  Slowest: KSampler         16.0s  70%  1.2 it/s",
+        "           VAE Decode        2.6s  11%",
+        "           Load Checkpoint   2.4s  11%",
+        "           Positive prompt   1.2s   5%",
     ]
 
 
@@ -49,12 +55,111 @@ def test_many_files() -> None:
 
 
 def test_hostile_names() -> None:
-    evil = ev.NodeRef(id="1", class_type="X", title="\x1b[31m\n")
-    builder = EventBuilder().begin((evil,))
+    evil = ev.NodeRef(id="\x1b[2J" * 99, class_type="X", title="\x1b[31m\n雪" * 99)
+    other = ev.NodeRef(id="2", class_type="X", title=evil.title)
+    builder = EventBuilder().begin((evil, other))
     builder.add(ev.RunStarted)
-    lines = summary(builder.end(executed=("1",), node_seconds={"1": 2.0}, outputs=(image(path="\x1b]0;x\x07"),)))
-    assert len(lines) == 2
-    assert all(line.isprintable() for line in lines)
+    nodes = tuple(ev.NodeTime(node=node, seconds=2.0, share=0.5) for node in (evil, other))
+    events = builder.end(executed=("1",), node_times=nodes, outputs=(image(path="\x1b]0;x\x07"),))
+    lines = summary(events)
+    assert len(lines) == 3
+    assert all(line.isprintable() and cell_width(line) <= 80 for line in lines)
+
+
+# --- the slowest nodes
+
+
+def slowest(seconds: dict[str, float], width: int = 80, status: ev.Status = "success", **details: Any) -> list[str]:
+    usual = {key: details.pop(key) for key in list(details) if key.startswith("node_")}
+    events = sampling().end(status, executed=tuple(seconds), node_times=times(seconds, **usual), **details)
+    (end,) = (event for event in events if isinstance(event, ev.RunFinished))
+    return describe_slowest(end, width)
+
+
+LONG = {"4": 2.0, "6": 0.4, "7": 0.1, "3": 16.0, "8": 3.0}
+
+
+def test_only_what_took_a_twentieth_or_more_the_slowest_first() -> None:
+    assert slowest(LONG) == [
+        "[INFO] Slowest: KSampler         16.0s  74%  1.2 it/s",
+        "                VAE Decode        3.0s  14%",
+        "                Load Checkpoint   2.0s   9%",
+    ]
+
+
+def test_beside_the_usual_time_where_it_is_known() -> None:
+    assert slowest(LONG, node_3=12.34, node_8=75.0)[:2] == [
+        "[INFO] Slowest: KSampler         16.0s  74%  1.2 it/s  usually 12.3s",
+        "                VAE Decode        3.0s  14%            usually 1m 15s",
+    ]
+
+
+def test_at_most_five() -> None:
+    assert len(slowest({str(number): 2.0 for number in range(3, 10)})) == MAX_SLOWEST
+
+
+@pytest.mark.parametrize(
+    ("seconds", "why"),
+    [({"3": 9.0}, "one node"), ({"3": 1.0, "8": 0.9}, "it was short"), ({}, "nothing ran")],
+)
+def test_nothing_about_a_run_that_has_nothing_to_tell(seconds: dict[str, float], why: str) -> None:
+    assert slowest(seconds) == [], why
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("partial", True),
+        ("cancelled", True),
+        ("timeout", True),
+        ("interrupted", True),
+        ("error", False),
+        ("lost", False),
+    ],
+)
+def test_a_run_that_was_stopped_tells_what_took_long_and_a_failure_tells_that_alone(
+    status: ev.Status, told: bool
+) -> None:
+    assert bool(slowest(LONG, status=status)) == told
+
+
+def test_cached_nodes_and_those_whose_start_nobody_saw_are_left_out() -> None:
+    known = times({"3": 16.0, "8": 3.0})
+    others = (ev.NodeTime(node=TXT2IMG[0], seconds=0.0, share=0.0, cached=True), ev.NodeTime(node=TXT2IMG[1]))
+    (end,) = (each for each in sampling().end(node_times=(*others, *known)) if isinstance(each, ev.RunFinished))
+    assert describe_slowest(end) == [
+        "[INFO] Slowest: KSampler    16.0s  84%  1.2 it/s",
+        "                VAE Decode   3.0s  16%",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (80, "[INFO] Slowest: KSampler         16.0s  74%  1.2 it/s  usually 12.3s"),
+        (68, "[INFO] Slowest: KSampler         16.0s  74%  1.2 it/s  usually 12.3s"),
+        (63, "[INFO] Slowest: KSampler    16.0s  74%  1.2 it/s  usually 12.3s"),
+        (60, "[INFO] Slowest: KSampler         16.0s  74%  usually 12.3s"),
+        (50, "[INFO] Slowest: KSampler         16.0s  74%"),
+        (34, "[INFO] Slowest: KSampler     16.0s"),
+        (1, "[INFO] Slowest: …  16.0s"),
+    ],
+)
+def test_a_narrow_place_is_told_less(width: int, line: str) -> None:
+    assert slowest(LONG, width, node_3=12.34)[0] == line
+
+
+def test_nodes_of_one_title_are_told_apart_where_it_is_narrow_too() -> None:
+    twins = tuple(
+        ev.NodeTime(node=ev.NodeRef(id=id_, class_type="A", title="A title of many words"), seconds=2.0, share=0.5)
+        for id_ in ("17", "23")
+    )
+    (end,) = (each for each in sampling().end(node_times=twins) if isinstance(each, ev.RunFinished))
+    assert describe_slowest(end)[0] == "[INFO] Slowest: A title of many words #17  2.0s  50%"
+    assert [line[16:] for line in describe_slowest(end, 42)] == [
+        "A title of… #17  2.0s  50%",
+        "A title of… #23  2.0s  50%",
+    ]
 
 
 @pytest.mark.parametrize(

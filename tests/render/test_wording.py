@@ -71,6 +71,14 @@ def test_every_event_has_words(cls: type[ev.Event], full: bool) -> None:
             {"silent_seconds": 31.0, "state": "running", "node": DECODER, "node_seconds": 95.0},
             "[INFO] Still running: VAE Decode for 1m 35s, nothing heard for 31s",
         ),
+        (
+            ev.Heartbeat,
+            {
+                "silent_seconds": 31.0, "state": "running", "node": DECODER, "node_seconds": 95.0,
+                "run_eta_seconds": 130.0, "run_eta_low": 120.0, "run_eta_high": 145.0,
+            },
+            "[INFO] Still running: VAE Decode for 1m 35s, nothing heard for 31s, about 2m 15s left",
+        ),
     ],
 )  # fmt: skip
 def test_lines(cls: type[ev.Event], details: dict[str, Any], line: str) -> None:
@@ -98,6 +106,42 @@ def test_progress(node: ev.NodeRef, step: float, maximum: float, eta: float, num
 
 def test_success() -> None:
     assert describe_result(finished("success", seconds=23.4)) == ["[OK] Generation complete in 23.4s"]
+
+
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        ({"usual_seconds": 22.14}, " (usually 22.1s)"),
+        ({"usual_seconds": 22.14, "queue_seconds": 0.2}, " (usually 22.1s)"),
+        ({"usual_seconds": 22.14, "queue_seconds": 3.0}, " (20.4s without the queue, usually 22.1s)"),
+        ({"usual_seconds": 22.14, "cached": ("3",)}, " (0 executed, 1 cached: same inputs as before)"),
+    ],
+)
+def test_a_success_beside_the_usual_time(details: dict[str, Any], words: str) -> None:
+    assert describe_result(finished("success", seconds=23.4, **details)) == [
+        f"[OK] Generation complete in 23.4s{words}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        ({}, "not seen from its start"),
+        ({"seconds": 0.0, "share": 0.0, "cached": True}, "cached"),
+        ({"seconds": 0.0, "cached": True, "usual_seconds": 9.0}, "cached, usually 9.0s"),
+        ({"seconds": 12.3, "share": 0.556, "steps_per_second": 8.1}, "12.3s (56%), 8.1 it/s"),
+        ({"seconds": 12.3, "steps_per_second": 0.4, "usual_seconds": 99.0}, "12.3s, 2.5 s/it, usually 1m 39s"),
+    ],
+)
+def test_what_a_node_took(details: dict[str, Any], words: str) -> None:
+    assert describe_node_time(ev.NodeTime(node=DECODER, **details)) == f"VAE Decode (VAEDecode, node 8): {words}"
+
+
+def test_what_a_hostile_node_took_is_one_harmless_line() -> None:
+    node = ev.NodeRef(id="\x1b[2J", class_type="\n" * 999, title="\x1b[31m" * 999)
+    line = describe_node_time(ev.NodeTime(node=node, seconds=1.0))
+    assert line.isprintable()
+    assert len(line) < 300
 
 
 def test_fully_cached() -> None:
