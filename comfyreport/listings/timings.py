@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from comfyreport.learning.store import Learned, Store, store_path
-from comfyreport.render.wording import format_seconds
+from comfyreport.render.formats import format_seconds
 from comfyreport.text import cell_width, fit, printable
 
 _CLASS_WIDTH = 40

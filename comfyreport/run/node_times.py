@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from comfyreport.events import NodeTime
 from comfyreport.estimates.bars import rounded
+from comfyreport.events import NodeTime
 from comfyreport.run.nodes import Nodes
+
+# The part of a run's seconds whose usual time must be known for that of the whole to be told.
+_KNOWN_SHARE = 0.9
 
 
 def node_times(nodes: Nodes) -> tuple[NodeTime, ...]:
@@ -29,3 +32,13 @@ def node_times(nodes: Nodes) -> tuple[NodeTime, ...]:
             )
         )
     return tuple(times)
+
+
+def usual_seconds(nodes: Nodes) -> float | None:
+    """How long a run usually takes whose nodes all ran or were cached; None where most of it wasn't learned."""
+    if nodes.done < nodes.total:
+        return None
+    ran = [nodes.node(key) for key in nodes.executed]
+    whole = sum(node.seconds for node in ran)
+    known = sum(node.seconds for node in ran if node.usual is not None)
+    return rounded(sum(node.usual or 0.0 for node in ran)) if whole > 0 and known >= _KNOWN_SHARE * whole else None

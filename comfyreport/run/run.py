@@ -16,7 +16,7 @@ from comfyreport.events import Instant
 from comfyreport.protocol import messages, responses
 from comfyreport.protocol.ui_outputs import OUTPUT_CHARACTERS, file_key
 from comfyreport.run import http_handlers, socket_handlers
-from comfyreport.run.node_times import node_times
+from comfyreport.run.node_times import node_times, usual_seconds
 from comfyreport.run.state import RunState
 from comfyreport.run.verdict import Verdict
 
@@ -164,7 +164,7 @@ class Run(RunState):
             seconds=seconds,
             node_seconds=self.nodes.seconds(),
             node_times=node_times(self.nodes),
-            usual_seconds=self.usual_seconds,
+            usual_seconds=usual_seconds(self.nodes),
             prompt_state=decided.prompt_state,
             submitted=decided.submitted,
             retryable=decided.retryable,

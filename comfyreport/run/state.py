@@ -63,7 +63,6 @@ class RunState:
         self.queue_changed_at = -math.inf
         self.server_queue_seconds: float | None = None
         self.server_seconds: float | None = None
-        self.usual_seconds: float | None = None
         self.malformed_reasons: set[str] = set()
         self.nodes = Nodes(self.manifest)
         self.output_collection = OutputCollection(base_url)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 # What may stand at the beginning of a line of the region.
 NODE = re.compile(r"\S.*  (\d+/\d+|\d+s)|\S.*  [█░]+  ")
-WHOLE = re.compile(r"[█░]{10,30}  ?[ \d]{1,3}% |Connecting|Submitting|Waiting in the queue")
+WHOLE = re.compile(r"[█░]{10,30}  ?[ \d]{1,3}%,? |Connecting|Submitting|Waiting in the queue")
 TOLD = ("[INFO]", "[OK]", "[WARN]", "[ERROR]", "  ")
 
 

@@ -1,4 +1,4 @@
-"""What earlier runs took, for a job: read and kept where it may; a store that can't be used is one line, no failure."""
+"""What a job learns from earlier runs and keeps for later ones; a store that can't be used is one line, no failure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from comfyreport.jobs.job import Job
-from comfyreport.jobs.learning import learns, read_durations, write_durations
+from comfyreport.estimates.expected import Observation
+from comfyreport.jobs.learning import Learner
 from comfyreport.learning.store import Store
-from tests.learning.seen import SERVER, execute, seen
+from tests.learning.seen import SERVER, execute
+
+GRAPH = {"8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0]}}}
 
 
 @pytest.fixture
@@ -21,50 +23,65 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def both(job: Job, warned: list[str]) -> list[float]:
-    """Write, then read; what was read."""
-    write_durations(job, SERVER, [seen(), seen("VAEDecode")], warn=warned.append, patience=0.05)
-    found = read_durations(job, SERVER, ["KSampler"], warn=warned.append, patience=0.05)
-    return [each.seconds for each in found]
+def learner(*, wanted: bool = True, folder: str = "") -> Learner:
+    return Learner(SERVER, wanted=wanted, folder=folder, patience=0.05)
 
 
-def test_what_is_written_is_read(cache: Path) -> None:
-    warned: list[str] = []
-    assert both(Job(), warned) == [10.75]
-    assert warned == []
-    assert [each.class_type for each in Store(cache / "timings.sqlite3").summary()] == ["KSampler", "VAEDecode"]
+def second_run(first: Learner, second: Learner) -> tuple[str, list[str]]:
+    """On which basis a node is judged that ran before, and what both runs warned of."""
+    first.expect(GRAPH)
+    first.keep([Observation("8", False, 0.0, 0.0, 0.0, 4.0), Observation("unknown", False, 0.0, 0.0, 0.0, 4.0)])
+    basis = second.expect(GRAPH)["8"].warm.basis
+    return basis, [*first.take_warnings(), *second.take_warnings()]
 
 
-def test_a_job_that_does_not_learn_touches_nothing(cache: Path) -> None:
-    warned: list[str] = []
-    assert not learns(Job(learn=False))
-    assert (both(Job(learn=False), warned), warned, cache.exists()) == ([], [], False)
-    both(Job(), warned)
-    assert read_durations(Job(learn=False), SERVER, ["KSampler"], warn=warned.append) == []
+def test_what_one_run_took_the_next_one_expects(cache: Path) -> None:
+    assert second_run(learner(), learner()) == ("history", [])
+    assert learner().expect(GRAPH)["8"].warm.seconds == 4.0
+    assert [each.class_type for each in Store(cache / "timings.sqlite3").summary()] == ["VAEDecode"]
 
 
-@pytest.mark.parametrize(("value", "learned"), [("1", []), ("yes", []), ("", [10.75]), ("0", [10.75])])
-def test_the_environment_may_say_no(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, value: str, learned: list[float]
-) -> None:
+def test_servers_are_apart(cache: Path) -> None:
+    second_run(learner(), learner())
+    other = Learner("http://elsewhere:8188", wanted=True, folder="")
+    assert other.expect(GRAPH)["8"].warm.basis == "prior"
+
+
+def test_what_does_not_learn_touches_nothing(cache: Path) -> None:
+    silent = learner(wanted=False)
+    assert not silent.learns
+    assert second_run(silent, silent) == ("prior", [])
+    assert not cache.exists()
+    second_run(learner(), learner())
+    assert silent.expect(GRAPH)["8"].warm.basis == "prior"
+
+
+@pytest.mark.parametrize(("value", "basis"), [("1", "prior"), ("yes", "prior"), ("", "history"), ("0", "history")])
+def test_the_environment_may_say_no(cache: Path, monkeypatch: pytest.MonkeyPatch, value: str, basis: str) -> None:
     monkeypatch.setenv("COMFYREPORT_NO_LEARN", value)
-    assert both(Job(), []) == learned
-    assert (learns(Job()), cache.exists()) == (bool(learned), bool(learned))
+    assert second_run(learner(), learner()) == (basis, [])
+    assert (learner().learns, cache.exists()) == (basis == "history", basis == "history")
 
 
 def test_a_relative_folder_is_seen_from_the_jobs(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMFYREPORT_CACHE", "mine")
-    assert both(Job(folder=str(tmp_path)), []) == [10.75]
+    here = learner(folder=str(tmp_path))
+    assert second_run(here, here) == ("history", [])
     assert (tmp_path / "mine" / "timings.sqlite3").is_file()
 
 
-def test_a_store_that_cannot_be_used_is_told_in_one_line(cache: Path) -> None:
+def test_a_store_that_cannot_be_used_is_told_once_in_one_line(cache: Path) -> None:
     cache.mkdir()
-    path, warned = cache / "timings.sqlite3", list[str]()
+    path = cache / "timings.sqlite3"
     execute(path, "CREATE TABLE bookmarks (url TEXT)")
-    assert both(Job(), warned) == []
     reason = "it is the database of another program (move it away, or name another folder with COMFYREPORT_CACHE)"
-    assert warned == [f"the timings in {path} can't be {deed}: {reason}" for deed in ("written", "read")]
+    one = learner()
+    basis, warned = second_run(one, one)
+    assert (basis, warned) == (
+        "prior",
+        [f"the timings in {path} can't be {deed}: {reason}" for deed in ("read", "written")],
+    )
+    assert one.take_warnings() == []
 
 
 @pytest.mark.parametrize("name", ["sqlite3", "platformdirs"])
@@ -72,8 +89,7 @@ def test_a_python_without_them_runs_all_the_same(cache: Path, monkeypatch: pytes
     if name == "platformdirs":
         monkeypatch.delenv("COMFYREPORT_CACHE")
     monkeypatch.setitem(sys.modules, name, None)
-    warned: list[str] = []
-    write_durations(Job(), SERVER, [seen()], warn=warned.append)
-    (line,) = warned
+    basis, (line, *_) = second_run(learner(), learner())
+    assert basis == "prior"
     assert line.startswith("what earlier runs took can't be used: ModuleNotFoundError: ")
     assert name in line

@@ -9,6 +9,7 @@ from comfyreport.events import NodeRef
 from comfyreport.events.jsonlines import to_line
 from comfyreport.run.node_times import node_times
 from comfyreport.run.nodes import Nodes
+from tests.estimates.runs import duration, expected
 from tests.playing import (
     ACCEPTED,
     PROMPT,
@@ -115,16 +116,27 @@ def test_a_run_that_never_began_has_none() -> None:
     assert RunFeeder("3").finish(1.0).node_times == ()
 
 
-def test_usual_times_are_told_where_they_were_learned() -> None:
+def told_usual(*learned: str) -> tuple[list[float | None], float | None]:
+    """The usual times that are told of nodes 3 and 8, which take 2 and 1 seconds, and of the run."""
     feeder = RunFeeder("3", "8")
-    feeder.run.nodes.node("3").usual = 2.5004
-    feeder.run.usual_seconds = 7.0
+    feeder.run.expect({name: expected(duration(2.5004)) for name in learned})
     feeder.feed(0.0, ACCEPTED, text("execution_start", prompt_id=PROMPT), executing("3"))
     feeder.feed(2.0, executing("8"))
     feeder.feed(3.0, history())
     end = feeder.finish(3.0)
-    assert [each.usual_seconds for each in end.node_times] == [2.5, None]
-    assert end.usual_seconds == 7.0
+    return [each.usual_seconds for each in end.node_times], end.usual_seconds
+
+
+def test_usual_times_are_told_where_they_were_learned() -> None:
+    assert told_usual("3", "8") == ([2.5, 2.5], 5.001)
+    assert told_usual("3") == ([2.5, None], None)
+
+
+def test_the_usual_time_of_a_run_is_told_of_a_whole_one() -> None:
+    feeder = start("3", "8")
+    feeder.run.expect({name: expected(duration(2.5)) for name in ("3", "8")})
+    feeder.feed(1.0, executing("3"))
+    assert feeder.finish(3.5).usual_seconds is None
 
 
 def test_nodes_that_took_no_time_have_no_share() -> None:
