@@ -13,7 +13,6 @@ import pytest
 
 from comfyreport import events as ev
 from comfyreport.events.jsonlines import to_dict
-from comfyreport.run import Run
 from tests.benchmarks.estimates import invented, series
 from tests.benchmarks.estimates.baselines import Baselines, Guesses, Smoothed
 from tests.benchmarks.estimates.figures import Figures, Pair, mean, measure, pooled_inside
@@ -208,7 +207,6 @@ def test_every_line_tells_a_usable_estimate(learned: list[series.Result]) -> Non
         assert result.figures.told > result.figures.lines / 3
 
 
-@pytest.mark.skipif(not hasattr(Run, "expect"), reason="nothing is learned yet")
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.group}, {target.what}")
 def test_the_targets_are_reached(learned: list[series.Result], target: Target) -> None:
     groups = series.grouped(learned)

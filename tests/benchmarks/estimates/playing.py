@@ -10,7 +10,6 @@ from comfyreport import events as ev
 from comfyreport.estimates.expected import Expected, Observation
 from comfyreport.events import Instant
 from comfyreport.recording.player import Player, Recording
-from comfyreport.run import Run
 from comfyreport.timing import Timing
 from tests.benchmarks.estimates.baselines import Baselines, Guesses
 
@@ -44,8 +43,8 @@ def play(recording: Recording, expected: Mapping[str, Expected] | None) -> Playe
     """The run of a recording, with what is expected of its nodes."""
     player = Player(recording, previews=False)
     if expected is not None:
-        expect(player.run, expected)
-    return measured(_events(player, recording))._replace(observations=observations(player.run))
+        player.run.expect(expected)
+    return measured(_events(player, recording))._replace(observations=player.run.observations())
 
 
 def measured(events: Iterable[ev.Event]) -> Played:
@@ -105,19 +104,6 @@ def _events(player: Player, recording: Recording) -> Iterator[ev.Event]:
         yield from heartbeats
         heartbeats.clear()
         yield event
-
-
-def expect(run: Run, expected: Mapping[str, Expected]) -> None:
-    """Give a run what is expected of its nodes, as the loop does behind the submission."""
-    give = getattr(run, "expect", None)  # the core has none yet
-    if give is not None:
-        give(expected)
-
-
-def observations(run: Run) -> list[Observation]:
-    """What was seen of a run's nodes, as the loop asks for at the end."""
-    take = getattr(run, "observations", None)  # the core has none yet
-    return [] if take is None else list(take())
 
 
 def graph_of(recording: Recording) -> Graph:
