@@ -7,7 +7,7 @@ scaled by them.
 
 from __future__ import annotations
 
-import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from comfyreport.estimates.expected import Duration, Expected
@@ -38,22 +38,39 @@ UPSCALER = Kind(0.5, 15.0)
 SAVER = Kind(0.02, 0.1)
 OTHER = Kind(0.005)
 
-_KINDS = (
-    (re.compile(r"KSamplerSelect|SamplerSelect|Sigmas|Schedule|Guider|Noise|Conditioning|ControlNetApply"), OTHER),
-    (re.compile(r"Encode.*VAE|VAE.*Encode", re.I), ENCODER),
-    (re.compile(r"VAE.*Decode|Decode.*VAE", re.I), DECODER),
-    (re.compile(r"Load(Image|Video|Audio|Latent)", re.I), OTHER),
-    (re.compile(r"Load", re.I), LOADER),
-    (re.compile(r"TextEncode|Text.?Encod|ClipVision", re.I), TEXT_ENCODER),
-    (re.compile(r"Sampler|Detailer|UltimateSDUpscale", re.I), SAMPLER),
-    (re.compile(r"UpscaleWithModel|UpscaleUsingModel|UpscaleModel|Interpolat|RIFE", re.I), UPSCALER),
-    (re.compile(r"Save|Preview|Combine|CreateVideo", re.I), SAVER),
+# The first line of which all words of a group occur in a node's class, in small letters, is its kind.
+_KINDS: tuple[tuple[Kind, tuple[tuple[str, ...], ...]], ...] = (
+    (
+        OTHER,
+        (
+            ("samplerselect",),
+            ("sigmas",),
+            ("schedule",),
+            ("guider",),
+            ("noise",),
+            ("conditioning",),
+            ("controlnetapply",),
+        ),
+    ),
+    (ENCODER, (("vae", "encode"),)),
+    (DECODER, (("vae", "decode"),)),
+    (OTHER, (("loadimage",), ("loadvideo",), ("loadaudio",), ("loadlatent",))),
+    (LOADER, (("load",),)),
+    (TEXT_ENCODER, (("text", "encod"), ("clipvision",))),
+    (SAMPLER, (("sampler",), ("detailer",), ("ultimatesdupscale",))),
+    (UPSCALER, (("upscale", "model"), ("interpolat",), ("rife",))),
+    (SAVER, (("save",), ("preview",), ("combine",), ("createvideo",))),
 )
 
 
+@lru_cache(maxsize=256)
 def kind_of(class_type: str) -> Kind:
     """The kind of a node, by the words in its class."""
-    return next((kind for pattern, kind in _KINDS if pattern.search(class_type)), OTHER)
+    name = class_type.lower()
+    for kind, groups in _KINDS:
+        if any(all(word in name for word in words) for words in groups):
+            return kind
+    return OTHER
 
 
 def prior(class_type: str, *, steps: float = 0.0, units: float = 0.0, scale: float = 1.0) -> Duration:
@@ -70,6 +87,7 @@ def prior(class_type: str, *, steps: float = 0.0, units: float = 0.0, scale: flo
     return Duration(0.0, 0.0, 0.0, seconds, _SPREAD, "prior")
 
 
+@lru_cache(maxsize=256)
 def unknown(class_type: str) -> Expected:
     """What is expected of a node of which nothing but its class is known."""
     duration = prior(class_type)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from comfyreport.errors import ComfyReportError, one_line
 from comfyreport.estimates.expected import Expected, Observation
-from comfyreport.learning.features import Features, features_of, observed
-from comfyreport.learning.store import Store, store_path
 from comfyreport.text import says_no, well_formed
 from comfyreport.timing import Timing
 from comfyreport.workflow.graph import Graph
+
+# What learning needs is loaded where it is used, in the background: a start doesn't wait for it.
+if TYPE_CHECKING:
+    from comfyreport.learning.features import Features
+    from comfyreport.learning.store import Store
 
 NO_LEARN = "COMFYREPORT_NO_LEARN"
 
@@ -37,8 +40,8 @@ class Learner:
 
     def expect(self, graph: Graph) -> Mapping[str, Expected]:
         """What the nodes of *graph* are expected to take; by their kinds alone where nothing was learned. Blocks."""
-        # Not loaded with this module: Python's statistics take a start's time.
         from comfyreport.learning.expecting import expectations
+        from comfyreport.learning.features import features_of
 
         features = self._tried(lambda: features_of(graph)) or {}
         class_types = {each.class_type for each in features.values()}
@@ -48,6 +51,8 @@ class Learner:
 
     def keep(self, observations: Iterable[Observation]) -> None:
         """Keep what the nodes took of which `expect` was told. Blocks."""
+        from comfyreport.learning.features import observed
+
         seen = list(observed(self._features, observations))
         if seen:
             self._in_store(lambda store: store.add(self._server, seen))
@@ -60,6 +65,8 @@ class Learner:
     def _in_store(self, use: Callable[[Store], _Result]) -> _Result | None:
         if not self.learns:
             return None
+        from comfyreport.learning.store import Store, store_path
+
         return self._tried(lambda: use(Store(store_path(os.environ, self._folder), patience=self._patience)))
 
     def _tried(self, use: Callable[[], _Result]) -> _Result | None:
