@@ -59,6 +59,7 @@ QUICK_SECONDS = 1.0
 """A node that took less, and showed no steps, is a quick one: with `nodes=slow` these are counted together."""
 MAX_NODE_LINES = 8
 BAR_WIDTHS = (30, 20, 10)
+_FINISHING = "Finishing"
 """Columns of a bar, the widest that there is room for."""
 MIN_TITLE_BESIDE_WIDE_BAR = 20
 MIN_TITLE = 8
@@ -178,10 +179,14 @@ def _run_line(run: RunView, elapsed: float, room: int, left: str, *, hidden: int
     """The line of the whole run."""
     percent = f"{percentage(run.fraction):3d}%"
     nodes = f"{run.done}/{run.total} nodes" if run.total else ""
+    activity = "" if run.active else _activity(run)
+    if left and activity:
+        # One of both says what goes on.
+        left, activity = ("", activity) if activity == _FINISHING else (left, "")
     parts = {
         "bar": bar(run.fraction, BAR_WIDTHS[0], unicode=unicode),
         "progress": f"{percent}, {left}" if left else percent,
-        "activity": "" if run.active else _activity(run),
+        "activity": activity,
         "nodes": f"({nodes})" if nodes and left else nodes,
         "hidden": f"+{hidden} running" if hidden else "",
         "connection": _connection_words(run),
@@ -198,7 +203,7 @@ def _run_line(run: RunView, elapsed: float, room: int, left: str, *, hidden: int
 
 def _activity(run: RunView) -> str:
     """What goes on while no node runs."""
-    return "Finishing" if 0 < run.total <= run.done else "Working" if run.done else "Starting"
+    return _FINISHING if 0 < run.total <= run.done else "Working" if run.done else "Starting"
 
 
 def _joined(*parts: str) -> str:

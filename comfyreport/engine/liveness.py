@@ -60,6 +60,7 @@ class Liveness:
             return []
         self.open = self._polling = False
         self.dropped = self._run.missed_messages = True
+        self._run.nodes.lose_track()
         detail = error.message if error is not None else "the server closed the connection"
         return self._emit(ev.ConnectionChanged, at, state="lost", detail=detail)
 
@@ -108,6 +109,7 @@ class Liveness:
 
     def slept(self, seconds: float) -> None:
         """This process did nothing for so long: it was stopped, or the machine slept. Nobody was silent then."""
+        self._run.nodes.lose_track()
         self._last_message_at += seconds
         self._last_run_message_at += seconds
         self._last_answer_at += seconds

@@ -32,6 +32,8 @@ _GUESS_SPREAD = 0.6
 _NEXT_SPREAD = 0.2
 # The part of the time that a node is overdue which it is still expected to take.
 _OVERDUE = 0.25
+# Passes that may follow where none is known, as a part of those that were.
+_MORE_PASSES = 0.5
 _MAX_FRACTION = 0.999
 
 
@@ -53,11 +55,15 @@ class _Left(NamedTuple):
 
 
 class Estimator:
-    """The estimate of one run. `fraction`: the share of the expected work that is done; never falls, stays below 1."""
+    """The estimate of one run. `fraction`: the share of the expected work that is done; never falls, stays below 1.
+
+    `late`: the run had begun before it was followed.
+    """
 
     def __init__(self) -> None:
         self.fraction = 0.0
         self._began: float | None = None
+        self.late = False
         self._waiting = Waiting()
         self._pace = Pace()
         self._missed = 0.0
@@ -65,10 +71,15 @@ class Estimator:
         self._told: Estimate | None = None
         self._told_at = -math.inf
 
-    def begin(self, at: float) -> None:
-        """A node begins; the first one is where the run's time starts."""
-        self._began = at if self._began is None else self._began
+    def begin(self, at: float, *, seen: bool = True) -> None:
+        """A node begins; the first one is where the run's time starts, or where it is followed from (not *seen*)."""
+        if self._began is None:
+            self._began, self.late = at, not seen
         self.changed()
+
+    def ran(self, at: float) -> float:
+        """Seconds since the first node began, at *at* seconds."""
+        return 0.0 if self._began is None else max(0.0, at - self._began)
 
     def changed(self) -> None:
         """Something else than a bar changed: the next estimate is made anew."""
@@ -79,23 +90,22 @@ class Estimator:
         self._waiting.clear()
         self.changed()
 
-    def change_waiting(self, node: TimedNode, sign: int) -> None:
-        """A node waits (*sign* 1), or no longer (-1)."""
-        self._waiting.change(node.ref.class_type, node.duration, sign, paced=node.paced)
+    def change_waiting(self, node: TimedNode, duration: Duration, sign: int) -> None:
+        """A node waits that is expected to take *duration* (*sign* 1), or no longer (-1)."""
+        self._waiting.change(node.ref.class_type, duration, sign, paced=node.paced)
         self.changed()
 
-    def finished(self, node: TimedNode, seconds: float | None) -> None:
-        """A node ended that took *seconds*; None where its beginning wasn't seen."""
+    def finished(self, node: TimedNode, seconds: float | None, at: float) -> None:
+        """A node ended at *at* that took *seconds*; None where its beginning wasn't seen."""
         self.changed()
         duration, bar = node.duration, node.active_bar
-        if seconds is None:
-            self._missed += duration.seconds
-            return
         if bar is not None and bar.steady:
             self._shown = True
-        if duration.basis == "prior":
+        if seconds is not None and duration.basis == "prior":
             self._waiting.ran(node.ref.class_type, seconds, duration, paced=node.paced)
         self._pace.finished(node, seconds)
+        if seconds is None and self.late:
+            self._missed += _before(node) or max(0.0, duration.seconds - (at - node.started))
 
     def estimate(self, at: float, active: Iterable[TimedNode]) -> Estimate | None:
         """How long the whole run still takes, as seen at *at* seconds; None where that has no basis yet."""
@@ -116,7 +126,9 @@ class Estimator:
             similar += sums.similar
         if self._began is None:
             return None
-        done = max(0.0, at - self._began) + self._missed
+        done = self.ran(at) + self._missed
+        if self.late:
+            done += sum(_before(node) for node in active if not node.start_seen)
         if done + seconds > 0:
             self.fraction = max(self.fraction, min(rounded(done / (done + seconds), 10_000), _MAX_FRACTION))
         self._shown = self._shown or running.steady
@@ -144,6 +156,16 @@ class Estimator:
         return longest._replace(steady=steady), history, similar
 
 
+def _before(node: TimedNode) -> float:
+    """Seconds that a node had run before it was followed, by its first step that was heard; 0 where none was."""
+    bar, duration = node.active_bar, node.duration
+    if bar is None or bar.first_of_all is None:
+        return 0.0
+    steps, seconds = bar.timed_steps
+    step = seconds / steps if steps > 0 else duration.step
+    return duration.lead + step * bar.first_of_all[0]
+
+
 def left_of(node: TimedNode, at: float, pace: float) -> _Left:
     """What is left of a node that runs, at *at* seconds; *pace*: of what was expected of it."""
     duration, bar = node.duration, node.active_bar
@@ -153,8 +175,7 @@ def left_of(node: TimedNode, at: float, pace: float) -> _Left:
         return whole
     step, spread, steady = _step_seconds(bar, duration, pace, at)
     since = max(0.0, at - bar.last_at)
-    passes = max(duration.passes, bar.pass_number)
-    steps = max(0.0, (passes - bar.pass_number + 1) * bar.maximum - bar.value)
+    steps = _steps_left(bar, duration)
     tail = duration.tail * pace
     if steps <= 0 and not duration.steps and duration.basis != "prior":
         return whole
@@ -164,9 +185,25 @@ def left_of(node: TimedNode, at: float, pace: float) -> _Left:
     current = _overdue(growth * step, since, _NEXT_SPREAD)
     work = (steps - growth) * step + current.seconds
     deviation = math.hypot(work * spread, tail * duration.spread)
+    if bar.pass_number > 1 and duration.basis == "prior":
+        # As long as nobody knows how many there are, half as many as there were may follow.
+        more = (bar.pass_number - 1) * bar.maximum * step * _MORE_PASSES
+        work += more
+        deviation = math.hypot(deviation, 2.0 * more)
     if duration.steps or duration.basis == "prior":
         return _Left(work + tail, deviation, steady)
     return whole if whole.seconds > work else _Left(work, deviation, steady)
+
+
+def _steps_left(bar: Bar, duration: Duration) -> float:
+    """Steps of *bar* that are left, in all passes that are expected."""
+    passes = max(duration.passes, bar.pass_number)
+    done = (bar.pass_number - 1) * bar.maximum + bar.value
+    steps = passes * bar.maximum
+    if duration.basis == "history" and done <= duration.steps < steps:
+        # It ended before its bar did, each time.
+        steps = duration.steps
+    return max(0.0, steps - done)
 
 
 def _step_seconds(bar: Bar, duration: Duration, pace: float, at: float) -> tuple[float, float, bool]:

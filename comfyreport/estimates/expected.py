@@ -32,13 +32,14 @@ class Duration(NamedTuple):
 class Expected(NamedTuple):
     """What is expected of one node: `cold` where one of the `loaders` above it runs too, else `warm`.
 
-    `paced`: it is faster on a server that is faster at other nodes; reading a model from a disk isn't.
+    `above`: the nodes that feed it. `paced`: it is faster on a server that is faster at other nodes; reading a model from a disk isn't.
     """
 
     cold: Duration
     warm: Duration
     loaders: frozenset[str] = frozenset()
     paced: bool = True
+    above: tuple[str, ...] = ()
 
 
 class Observation(NamedTuple):

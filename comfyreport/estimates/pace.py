@@ -32,6 +32,7 @@ class TimedNode(Protocol):
     ref: NodeRef
     started: float
     seconds: float
+    start_seen: bool
     active_bar: Bar | None
 
     @property
@@ -58,7 +59,7 @@ class _Ratio:
 
     def value(self, weight: float) -> float:
         """The ratio, drawn towards 1 by *weight* seconds."""
-        return (self.actual + weight) / (self.planned + weight) if self.planned > 0 and weight > 0 else 1.0
+        return max(self.actual + weight, 1e-9) / (self.planned + weight) if self.planned > 0 and weight > 0 else 1.0
 
 
 def _trust(duration: Duration) -> float:
@@ -75,17 +76,20 @@ class Pace:
         self._steps = _Ratio()
         self._rest = _Ratio()
 
-    def finished(self, node: TimedNode, seconds: float) -> None:
-        """A node took so many seconds."""
+    def finished(self, node: TimedNode, seconds: float | None) -> None:
+        """A node took so many seconds; None where its beginning wasn't seen."""
         duration, bar = node.duration, node.active_bar
-        if duration.basis != "prior":
-            if node.paced:
-                self._learned.add(seconds, duration.seconds, _trust(duration))
-        elif bar is not None and duration.step:
-            steps, took = bar.timed_steps
+        steps, took = (0.0, 0.0) if bar is None or not duration.step else bar.timed_steps
+        if duration.basis == "prior" and steps:
             self._steps.add(took, steps * duration.step)
-        else:
+        elif duration.basis == "prior" and seconds is not None:
             self._rest.add(seconds, duration.seconds)
+        elif node.paced and seconds is None:
+            self._learned.add(took, steps * duration.step, _trust(duration))
+        elif node.paced and seconds is not None:
+            # One run of a loop is a part of what was learned of all of them.
+            runs = 1.0 if duration.steps else duration.passes
+            self._learned.add(seconds, duration.seconds / runs, _trust(duration))
 
     def look(self, at: float, active: Iterable[TimedNode], waiting: Waiting) -> None:
         """Measure it anew, at *at* seconds, with the nodes that run."""

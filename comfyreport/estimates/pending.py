@@ -61,7 +61,9 @@ class Pending:
 
     def scaled(self, pace: float) -> Sums:
         """The sums where all takes *pace* times as long."""
-        return Sums(pace * self.seconds, pace**2 * self.variance, pace * self.history, pace * self.similar)
+        # Of small terms beside large ones rounding may have left less than nothing.
+        sums = (pace * self.seconds, pace**2 * self.variance, pace * self.history, pace * self.similar)
+        return Sums(*(max(0.0, each) for each in sums))
 
 
 Sort = Literal["learned", "steps", "rest", "fixed"]
@@ -135,7 +137,7 @@ class Waiting:
 
     def planned(self, *sorts: Sort) -> float:
         """Seconds that are expected of these sorts."""
-        return sum(self._sorts[sort].seconds for sort in sorts)
+        return sum(max(0.0, self._sorts[sort].seconds) for sort in sorts)
 
     def sums(self, paces: Mapping[Sort, float]) -> Iterator[Sums]:
         """What waits; *paces*: how long each sort takes beside what was expected, 1 where it isn't said."""
@@ -144,5 +146,5 @@ class Waiting:
                 yield pending.scaled(paces.get(sort, 1.0))
         for each in self._shown.values():
             if each.pending.count:
-                seconds = each.pending.seconds * each.actual / each.planned
+                seconds = max(0.0, each.pending.seconds) * each.actual / each.planned
                 yield Sums(seconds, (_CLASS_SPREAD * seconds) ** 2)

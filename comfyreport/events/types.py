@@ -136,10 +136,10 @@ class Event(Record):
 class ProgressEvent(Event):
     """An event that tells how far the whole run is."""
 
-    fraction: Annotated[float, "done part of the run, 0 to 1; never falls, 1 only at a success"] = 0.0
-    run_eta_seconds: Annotated[float | None, "seconds until the run ends"] = None
-    run_eta_low: Annotated[float | None, "lower end of the range of run_eta_seconds"] = None
-    run_eta_high: Annotated[float | None, "upper end of the range of run_eta_seconds"] = None
+    fraction: Annotated[float, "share of the expected time that is over, 0 to 1; never falls, 1 only at success"] = 0.0
+    run_eta_seconds: Annotated[float | None, "seconds until the run ends; absent without a basis"] = None
+    run_eta_low: Annotated[float | None, "lower end of the range in which 80 % of the truths lie"] = None
+    run_eta_high: Annotated[float | None, "upper end of that range"] = None
     eta_basis: Annotated[Literal["history", "similar", "steps"] | None, "what the whole-run estimate rests on"] = None
     nodes_done: Annotated[int, "nodes that ran to their end, cached ones left out"] = 0
     nodes_total: Annotated[int, "nodes of the workflow, cached ones left out"] = 0

@@ -45,7 +45,8 @@ class Learner:
 
         features = self._tried(lambda: features_of(graph)) or {}
         class_types = {each.class_type for each in features.values()}
-        known = self._in_store(lambda store: store.observed(self._server, class_types)) or []
+        exact = {each.exact for each in features.values()}
+        known = self._in_store(lambda store: store.observed(self._server, class_types, exact)) or []
         self._features = features
         return self._tried(lambda: expectations(features, known)) or {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
@@ -26,19 +27,51 @@ _WARM_SPREAD = 0.3
 
 def expectations(features: Mapping[str, Features], observed: Sequence[Observed]) -> dict[str, Expected]:
     """What is expected of each node; *observed*: of this server, the newest first."""
-    by_class: dict[str, list[Observed]] = {}
-    for each in observed:
-        by_class.setdefault(each.class_type, []).append(each)
-    scale = _server_scale(observed)
+    known = _Known(observed)
     return {
         node_id: Expected(
-            _expected(each, by_class.get(each.class_type, []), scale, cold=True),
-            _expected(each, by_class.get(each.class_type, []), scale, cold=False),
+            known.duration(each, cold=True),
+            known.duration(each, cold=False),
             each.loaders,
             paced=kind_of(each.class_type) is not LOADER,
+            above=each.above,
         )
         for node_id, each in features.items()
     }
+
+
+class _Known:
+    """What was seen, by what it is asked for. Nodes that differ in nothing that counts are looked at once."""
+
+    def __init__(self, observed: Sequence[Observed]) -> None:
+        self._by_exact, self._by_like, self._by_class = (defaultdict[str, list[Observed]](list) for _ in range(3))
+        for each in observed:
+            self._by_exact[each.exact].append(each)
+            self._by_like[each.like].append(each)
+            self._by_class[each.class_type].append(each)
+        self._scale = _server_scale(observed)
+        self._guesses: dict[tuple[object, ...], Duration] = {}
+
+    def duration(self, features: Features, *, cold: bool) -> Duration:
+        """What is expected of a node."""
+        exact = self._by_exact.get(features.exact)
+        if exact:
+            like = [each for each in self._by_like[features.like] if each.units == features.units]
+            return _from_temperature(features, exact, "history", _EXACT_SPREAD, cold=cold, quicker=like)
+        key = (features.class_type, features.like, features.units, features.steps, cold)
+        if key not in self._guesses:
+            self._guesses[key] = self._guess(features, cold=cold)
+        return self._guesses[key]
+
+    def _guess(self, features: Features, *, cold: bool) -> Duration:
+        like = self._by_like.get(features.like)
+        if like:
+            return _from_temperature(features, like, "similar", _SIMILAR_SPREAD, cold=cold)
+        others = self._by_class.get(features.class_type)
+        if others:
+            # With another model or sampler it is a guess that is better than the kind, and no more.
+            return _from_temperature(features, others, "prior", _CLASS_SPREAD, cold=cold)
+        return prior(features.class_type, steps=features.steps, units=features.units, scale=self._scale)
 
 
 def _server_scale(observed: Iterable[Observed]) -> float:
@@ -51,29 +84,26 @@ def _server_scale(observed: Iterable[Observed]) -> float:
     return median(scales) if scales else 1.0
 
 
-def _expected(features: Features, known: Sequence[Observed], scale: float, *, cold: bool) -> Duration:
-    exact = [each for each in known if each.exact == features.exact]
-    if exact:
-        return _from_temperature(features, exact, "history", _EXACT_SPREAD, cold=cold)
-    like = [each for each in known if each.like == features.like]
-    if like:
-        return _from_temperature(features, like, "similar", _SIMILAR_SPREAD, cold=cold)
-    if known:
-        return _from_temperature(features, known, "similar", _CLASS_SPREAD, cold=cold)
-    return prior(features.class_type, steps=features.steps, units=features.units, scale=scale)
-
-
 def _from_temperature(
-    features: Features, candidates: Sequence[Observed], basis: Basis, spread: float, *, cold: bool
+    features: Features,
+    candidates: Sequence[Observed],
+    basis: Basis,
+    spread: float,
+    *,
+    cold: bool,
+    quicker: Sequence[Observed] = (),
 ) -> Duration:
-    """What is expected where models are loaded first (*cold*) or not; where only the other was seen, a guess by it."""
+    """What is expected where models are loaded first (*cold*) or not; where only the other was seen, a guess by it.
+
+    :param quicker: of those of a size: one behind the first didn't load the model that they share.
+    """
     same = [each for each in candidates if each.cold is cold]
     duration = _duration(features, same or candidates, basis, spread)
     if same:
         return duration
     if cold:
         return duration._replace(spread=max(spread, _CLASS_SPREAD))
-    quickest = min(candidates, key=lambda each: each.seconds)
+    quickest = min(quicker or candidates, key=lambda each: each.tail)
     tail = _duration(features, [quickest], basis, spread).tail
     return duration._replace(
         lead=min(duration.lead, duration.step), tail=tail * _WARM_TAIL, spread=max(spread, _WARM_SPREAD)

@@ -7,18 +7,34 @@ and no seed is in it: two runs that differ in those alone cost the same.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import math
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from comfyreport.estimates.expected import Observation
 from comfyreport.learning.observed import Observed
-from comfyreport.workflow.graph import Graph, Target, class_of, inputs_of, is_number, links_of, literal_source, value_at
+from comfyreport.workflow.graph import (
+    OTHER_DATA,
+    Graph,
+    Target,
+    as_link,
+    class_of,
+    inputs_of,
+    is_number,
+    links_of,
+    literal_source,
+    value_at,
+)
 
-# Inputs that say nothing of a node's time: what is drawn, by which chance, under which name.
-_IDLE = re.compile(r"seed|text|prompt|prefix|positive|negative|^string|control_after|title|^(image|video|audio|mask)$")
+# Words in the names of inputs that say nothing of a node's time: what is drawn, by which chance, under which name.
+_IDLE = {"seed", "text", "prompt", "prefix", "positive", "negative", "string", "control", "title"}
+# Inputs that name a file whose content drives the time, where nothing else tells its size.
+_MEDIA = {"image", "video", "audio", "mask"}
+# Links by which what a node works on comes, rather than what it is told of it.
+_WORK = re.compile(r"latent|samples|image|pixels|video|frames")
 _MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx|engine)$", re.IGNORECASE)
 _SAMPLERS = ("sampler_name", "sampler", "scheduler")
 _FRAMES = ("length", "frames", "num_frames", "video_frames", "frame_count", "max_frames")
@@ -30,16 +46,18 @@ _MEGAPIXELS = "megapixels"
 # Numbers beyond these are no size, no batch and no step count of anything that runs.
 _MOST = 1e12
 _MOST_STEPS = 1e6
-# Seconds; what took less is not kept.
-_WORTH_KEEPING = 0.01
+# Seconds; what took less is not kept, and of a run no more than so many nodes, the longest.
+_WORTH_KEEPING = 0.001
+_MOST_KEPT = 500
 
 
 class Features(NamedTuple):
     """What drives one node's time.
 
-    `exact` is a digest of all of it, `like` one of the class, the models and the sampler. `units`: pixels times frames
+    `exact` is a digest of all of it, and of the node's place among those that have it in common; `like` is one of the
+    class, the models and the sampler. `units`: pixels times frames
     times batch that it works on; `steps`: of its sampling; both 0 where the workflow doesn't tell. `loaders`: the nodes
-    above it, or itself, that load a model.
+    above it, or itself, that load a model; `above`: those that feed it.
     """
 
     class_type: str
@@ -48,6 +66,7 @@ class Features(NamedTuple):
     units: float
     steps: float
     loaders: frozenset[str]
+    above: tuple[str, ...] = ()
 
 
 class _Handed(NamedTuple):
@@ -55,6 +74,7 @@ class _Handed(NamedTuple):
 
     units: float = 0.0
     steps: float = 0.0
+    media: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     samplers: frozenset[str] = frozenset()
     loaders: frozenset[str] = frozenset()
@@ -64,21 +84,28 @@ def features_of(graph: Graph) -> dict[str, Features]:
     """What drives the time of each node of *graph*."""
     handed: dict[str, _Handed] = {}
     features = {}
+    places: Counter[str] = Counter()
     for node_id in _downward(graph):
         node = graph[node_id]
         above = {name: handed[link.node] for name, link in links_of(node).items() if link.node in handed}
         own = handed[node_id] = _hand_down(graph, node_id, above)
-        features[node_id] = _features(node, own)
-    return features
+        found = _features(graph, node_id, own)
+        # Two encoders of texts are one to the eye, but the first loads the model.
+        place = places[found.exact]
+        places[found.exact] += 1
+        features[node_id] = found._replace(exact=_digest([found.exact, place])) if place else found
+    return {node_id: features[node_id] for node_id in graph}
 
 
 def observed(features: Mapping[str, Features], observations: Iterable[Observation]) -> Iterator[Observed]:
     """What was seen of the nodes of a workflow, as it is kept; without what took no time that is worth it."""
+    found = []
     for seen in observations:
-        of_node = features.get(seen.node)
-        if of_node is not None and seen.lead + seen.step * seen.steps + seen.tail >= _WORTH_KEEPING:
-            class_type, exact, like, units, _, _ = of_node
-            yield Observed(class_type, exact, like, units, *seen[1:])
+        if seen.node in features:
+            class_type, exact, like, units, *_ = features[seen.node]
+            found.append(Observed(class_type, exact, like, units, *seen[1:]))
+    worth_keeping = (each for each in found if each.seconds >= _WORTH_KEEPING)
+    yield from heapq.nlargest(_MOST_KEPT, worth_keeping, key=lambda each: each.seconds)
 
 
 def _downward(graph: Graph) -> list[str]:
@@ -107,11 +134,14 @@ def _hand_down(graph: Graph, node_id: str, above_by_name: Mapping[str, _Handed])
     inputs = inputs_of(graph[node_id])
     texts = {name: value for name, value in inputs.items() if isinstance(value, str)}
     models = frozenset(value for value in texts.values() if _MODEL_FILE.search(value))
+    media = frozenset(value for name, value in texts.items() if name in _MEDIA)
+    works_on = [each for name, each in above_by_name.items() if _WORK.search(name.lower())]
     own_samplers = frozenset(texts[name] for name in _SAMPLERS if name in texts)
     return _Handed(
-        units=_units(graph, node_id, max((each.units for each in above), default=0.0)),
+        units=_units(graph, node_id, max((each.units for each in works_on or above), default=0.0)),
         # Behind a sampler they say nothing any more.
         steps=_steps(graph, node_id) or (above_by_name[_SCHEDULE].steps if _SCHEDULE in above_by_name else 0.0),
+        media=_union(media, (each.media for each in above)),
         models=_union(models, (each.models for each in above)),
         samplers=own_samplers or _union(frozenset(), (each.samplers for each in above)),
         loaders=_union(frozenset({node_id} if models else ()), (each.loaders for each in above)),
@@ -156,19 +186,38 @@ def _steps(graph: Graph, node_id: str) -> float:
     return steps if steps <= _MOST_STEPS else 0.0
 
 
-def _features(node: Mapping[str, Any], handed: _Handed) -> Features:
-    class_type = class_of(node)
-    drivers = {name: value for name, value in inputs_of(node).items() if _drives(name, value)}
+def _features(graph: Graph, node_id: str, handed: _Handed) -> Features:
+    class_type = class_of(graph[node_id])
     like = [class_type, sorted(handed.models), sorted(handed.samplers)]
-    exact = [*like, handed.units, handed.steps, sorted(drivers.items())]
-    return Features(class_type, _digest(exact), _digest(like), handed.units, handed.steps, handed.loaders)
+    # Where nothing tells a size, another picture is another node.
+    media = [] if handed.units else sorted(handed.media)
+    exact = [*like, media, handed.units, handed.steps, sorted(_drivers(graph, node_id))]
+    above = tuple({link.node for link in links_of(graph[node_id]).values()})
+    return Features(class_type, _digest(exact), _digest(like), handed.units, handed.steps, handed.loaders, above)
 
 
-def _drives(name: str, value: object) -> bool:
-    if isinstance(value, str):
-        # What has several words is a text for somebody to read.
-        return not _IDLE.search(name.lower()) and len(value.split()) == 1
-    return isinstance(value, (bool, int, float)) and not _IDLE.search(name.lower())
+def _drivers(graph: Graph, node_id: str) -> Iterator[tuple[str, Any]]:
+    """The node's own inputs that drive its time, those too that a primitive gives."""
+    inputs = inputs_of(graph[node_id])
+    for name, value in inputs.items():
+        words = set(name.lower().split("_"))
+        if words & _IDLE or name in _MEDIA:
+            continue
+        if isinstance(value, str):
+            # What has several words is a text for somebody to read.
+            if len(value.split()) == 1:
+                yield name, value
+        elif is_number(value) or isinstance(value, bool):
+            yield name, _as_server_has_it(value)
+        elif as_link(value) and not OTHER_DATA.search(name.lower()):
+            source = literal_source(graph, Target(node_id, name))
+            if source is not None:
+                yield name, _as_server_has_it(value_at(graph, source))
+
+
+def _as_server_has_it(value: Any) -> Any:
+    """A whole number as a float: ComfyUI makes one of it where an input takes floats (execution.py)."""
+    return float(value) if type(value) is int and abs(value) <= _MOST else value
 
 
 def _digest(content: list[Any]) -> str:

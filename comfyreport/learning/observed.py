@@ -9,7 +9,8 @@ CLASS_LIMIT = 200
 """Bytes of a node class's name: of a longer one nothing is kept."""
 
 _DIGEST = re.compile(r"[0-9a-f]{1,64}")
-_MOST = 1e15
+_MOST = 1e12
+_MOST_SECONDS = 1e7
 
 
 class Observed(NamedTuple):
@@ -45,7 +46,9 @@ def is_sound(observed: Observed) -> bool:
         if not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
             return False
     # NaN is in no range.
-    return all(isinstance(number, (int, float)) and 0 <= number <= _MOST for number in (units, *others))
+    if not all(isinstance(number, (int, float)) and 0 <= number <= _MOST for number in (units, *others)):
+        return False
+    return observed.seconds <= _MOST_SECONDS
 
 
 def is_name(text: object, limit: int) -> bool:

@@ -29,8 +29,10 @@ CLEAR = "comfyreport timings --clear"
 
 ROWS_OF_EXACT = 8
 """Kept of one node with all that drives its cost, cold and warm each."""
-ROWS_OF_CLASS = 64
-"""Kept of one node class on one server."""
+ROWS_OF_CLASS = 1000
+"""Kept of one node class on one server; workflows may have hundreds of them."""
+LIKE_ROWS = 64
+"""Read of one node class, beside those of the very nodes that are asked for."""
 ROWS = 20_000
 """Kept in all."""
 SERVER_LIMIT = 300
@@ -111,19 +113,21 @@ class Store:
         self._patience = patience
         self._clock = clock
 
-    def observed(self, server: str, class_types: Iterable[str]) -> list[Observed]:
-        """What was seen on *server* of nodes of these classes, newest first."""
+    def observed(self, server: str, class_types: Iterable[str], exact: Iterable[str] = ()) -> list[Observed]:
+        """What was seen on *server* of these very nodes, and lately of nodes of these classes, newest first."""
         wanted = {name for name in class_types if is_name(name, CLASS_LIMIT)}
         if not is_name(server, SERVER_LIMIT) or not wanted:
             return []
-        query = f"SELECT id, {_COLUMNS} FROM observed WHERE server = ? AND class_type = ? ORDER BY id DESC LIMIT ?"
-        rows = list[tuple[Any, ...]]()
+        asked = [("class_type", each, LIKE_ROWS) for each in wanted]
+        asked += [("exact", each, 2 * ROWS_OF_EXACT) for each in set(exact)]
+        rows: dict[int, tuple[Any, ...]] = {}
         with self._opened("read") as connection:
-            if connection is not None:
-                for name in wanted:
-                    rows += connection.execute(query, (server, name, ROWS_OF_CLASS))
-        rows.sort(key=lambda row: row[0], reverse=True)
-        return list(_sound(row[1:] for row in rows))
+            for column, value, limit in asked if connection is not None else ():
+                assert connection is not None
+                query = f"SELECT id, {_COLUMNS} FROM observed WHERE server = ? AND {column} = ?"
+                found = connection.execute(f"{query} ORDER BY id DESC LIMIT ?", (server, value, limit))
+                rows.update((row[0], row[1:]) for row in found)
+        return list(_sound(rows[key] for key in sorted(rows, reverse=True)))
 
     def add(self, server: str, observed: Iterable[Observed]) -> None:
         """Keep what was seen on *server* of the nodes of one run, the oldest first; older ones go for it."""

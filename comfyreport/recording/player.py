@@ -18,6 +18,8 @@ from typing import NamedTuple, cast, get_args
 from comfyreport import events as ev
 from comfyreport.errors import ComfyReportError, UsageError
 from comfyreport.events import Instant
+from comfyreport.learning.expecting import expectations
+from comfyreport.learning.features import features_of
 from comfyreport.protocol import decode, responses
 from comfyreport.recording.recorder import Record
 from comfyreport.run import Run, RunInput
@@ -146,6 +148,8 @@ class Player:
             sequence=itertools.count(1) if sequence is None else sequence,
             previews=previews,
         )
+        if workflow is not None:
+            self.run.expect(expectations(features_of(workflow.graph), ()))
 
     def events(self, wait: Callable[[float], bool] = lambda seconds: True) -> Iterator[ev.Event]:
         """All events up to `run_finished`, in order.
@@ -181,6 +185,7 @@ class Player:
             if self.run.verdict is not None or self.run.ending:
                 return
             self.run.missed_messages = True
+            self.run.nodes.lose_track()
             yield from self.run.emit(ev.ConnectionChanged, at, state="lost", detail="the connection was closed")
         elif kind == "note":
             yield from self._note(record, at)

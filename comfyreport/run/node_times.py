@@ -8,6 +8,8 @@ from comfyreport.run.nodes import Nodes
 
 # The part of a run's seconds whose usual time must be known for that of the whole to be told.
 _KNOWN_SHARE = 0.9
+# A run whose nodes took longer than this part of it had some side by side.
+_SIDE_BY_SIDE = 1.05
 
 
 def node_times(nodes: Nodes) -> tuple[NodeTime, ...]:
@@ -34,11 +36,14 @@ def node_times(nodes: Nodes) -> tuple[NodeTime, ...]:
     return tuple(times)
 
 
-def usual_seconds(nodes: Nodes) -> float | None:
-    """How long a run usually takes whose nodes all ran or were cached; None where most of it wasn't learned."""
-    if nodes.done < nodes.total:
-        return None
+def usual_seconds(nodes: Nodes, at: float) -> float | None:
+    """How long a run usually takes that ended at *at*; None where most of it wasn't learned, or it isn't whole.
+
+    Nor is it known of nodes that ran side by side.
+    """
     ran = [nodes.node(key) for key in nodes.executed]
     whole = sum(node.seconds for node in ran)
+    if nodes.done < nodes.total or whole > _SIDE_BY_SIDE * nodes.estimator.ran(at):
+        return None
     known = sum(node.seconds for node in ran if node.usual is not None)
     return rounded(sum(node.usual or 0.0 for node in ran)) if whole > 0 and known >= _KNOWN_SHARE * whole else None

@@ -15,6 +15,8 @@ class Node:
     """One node of the submitted workflow, with the bars and outputs of the nodes that it expands to.
 
     `start_seen`: the beginning of its current run was seen, so that its time is known; `timed`: that of any run was.
+    `runs`: how often it ran to its end; `gap`: what happened during a run isn't known, so that nothing is learned;
+    `passed`: the run was past it when it was first seen, whether it ran or not.
     `expected`: how long it may take; `loading`: how many of the loaders above it aren't cached. `observation`: how long
     it took. `speed`: steps a second of its bar, as of its last step; known when it has ended.
     """
@@ -24,12 +26,15 @@ class Node:
         "bars",
         "expected",
         "finished",
+        "gap",
         "loading",
         "observation",
         "outputs",
+        "passed",
         "passes",
         "ref",
         "running",
+        "runs",
         "seconds",
         "speed",
         "start_seen",
@@ -42,6 +47,9 @@ class Node:
         self.expected = unknown(ref.class_type)
         self.loading = 0
         self.observation: Observation | None = None
+        self.runs = 0
+        self.gap = False
+        self.passed = False
         self.running = False
         self.finished = False
         self.started = 0.0
@@ -90,13 +98,22 @@ class Node:
         if not self.start_seen:
             return None
         seconds = max(0.0, at - self.started)
-        # One that runs once more within a run, such as a part of a loop, has a time but no steps that are known.
-        again = self.observation is not None
         self.seconds += seconds
-        lead, step, steps, tail = (0.0, 0.0, 0.0, self.seconds) if again else self._parts(seconds)
-        passes = 1.0 if again or not steps else float(self.passes)
+        self.runs += 1
+        # One that runs once more within a run, such as a part of a loop, has a time but no steps that are known.
+        lead, step, steps, tail = self._parts(seconds) if self.runs == 1 else (0.0, 0.0, 0.0, self.seconds)
+        passes = float(self.passes) if steps else float(self.runs)
         self.observation = Observation(self.ref.id, self.loading > 0, lead, step, steps, tail, passes)
         return seconds
+
+    @property
+    def rest(self) -> Duration | None:
+        """What is expected of its further runs within this run, where it is a part of a loop."""
+        duration = self.duration
+        if duration.basis == "prior" or duration.steps or not 0 < self.runs < duration.passes:
+            return None
+        seconds = duration.seconds * (1.0 - self.runs / duration.passes)
+        return duration._replace(tail=seconds, passes=duration.passes - self.runs)
 
     def _parts(self, seconds: float) -> tuple[float, float, float, float]:
         """Its time: seconds before the first step, of a step, how many steps, and seconds behind the last one.
@@ -181,13 +198,42 @@ class Nodes:
                 self._dependents.setdefault(loader, []).append(node)
             if self._waits(key, node):
                 self._change_waiting(node, 1)
+            elif not node.running:
+                self._change_rest(node, 1)
+        for key in self.executed:
+            self._pass_above(self._nodes[key])
+
+    def _pass_above(self, node: Node) -> None:
+        """Where the run was followed late: *node* runs, so that what stands above it ran, or is cached."""
+        todo = list(node.expected.above) if self.estimator.late else []
+        while todo:
+            key = todo.pop()
+            above = self._nodes.get(key)
+            if above is None or above.passed:
+                continue
+            if self._waits(key, above):
+                self._change_waiting(above, -1)
+                above.passed = True
+                self._is_warm(key)
+            above.passed = True
+            todo += above.expected.above
 
     def _waits(self, key: str, node: Node) -> bool:
-        return not node.running and not node.finished and key not in self.cached
+        return not node.running and not node.finished and not node.passed and key not in self.cached
 
     def _change_waiting(self, node: Node, sign: int) -> None:
         if node.ref.id in self._submitted:
-            self.estimator.change_waiting(node, sign)
+            self.estimator.change_waiting(node, node.duration, sign)
+
+    def _change_rest(self, node: Node, sign: int) -> None:
+        rest = node.rest
+        if rest is not None and node.ref.id in self._submitted and node.ref.id not in self.cached:
+            self.estimator.change_waiting(node, rest, sign)
+
+    def lose_track(self) -> None:
+        """What happens now isn't seen: nothing is learned of how long the nodes take that run."""
+        for node in self.active.values():
+            node.gap = True
 
     def _is_warm(self, loader: str) -> None:
         """The result of *loader* is cached: the nodes below it needn't wait for its model."""
@@ -248,8 +294,11 @@ class Nodes:
         node = self.node(display_id)
         if self._waits(display_id, node):
             self._change_waiting(node, -1)
-        self.estimator.begin(at)
+        elif not node.running:
+            self._change_rest(node, -1)
+        self.estimator.begin(at, seen=start_seen)
         node.start(at, start_seen=start_seen)
+        self._pass_above(node)
         self.active[display_id] = node
         self.executed[display_id] = None
         if display_id in self.cached:
@@ -262,7 +311,8 @@ class Nodes:
         self.active.pop(node.ref.id, None)
         self.done += not node.finished and node.ref.id in self._submitted
         seconds = node.stop(at)
-        self.estimator.finished(node, seconds)
+        self.estimator.finished(node, seconds, at)
+        self._change_rest(node, 1)
         return seconds
 
     def estimate(self, at: float) -> Estimate | None:
@@ -275,9 +325,9 @@ class Nodes:
         return self.estimator.fraction
 
     def observations(self) -> list[Observation]:
-        """What was seen of the submitted nodes that ran to their end, from their beginning on."""
+        """What was seen of the submitted nodes that ran to their end, from their beginning on, all the time."""
         nodes = (self._nodes[key] for key in self.executed if key in self._submitted)
-        return [node.observation for node in nodes if node.observation is not None and node.finished]
+        return [node.observation for node in nodes if node.observation is not None and not node.gap]
 
     def seconds(self) -> dict[str, float]:
         """How long each node ran, by id; of one that still ran at the end, until the end.

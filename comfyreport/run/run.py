@@ -131,8 +131,9 @@ class Run(RunState):
         self.nodes.expect(expected)
 
     def observations(self) -> list[Observation]:
-        """What was seen of the nodes that ran to their end."""
-        return self.nodes.observations()
+        """What was seen of the nodes; of a success alone, for in others a loop may have been left half way."""
+        done = self.verdict is not None and self.verdict.status in ("success", "partial")
+        return self.nodes.observations() if done else []
 
     def conclude(self, decided: Verdict) -> None:
         """Set the verdict where it doesn't come from history; an earlier one stands."""
@@ -164,7 +165,7 @@ class Run(RunState):
             seconds=seconds,
             node_seconds=self.nodes.seconds(),
             node_times=node_times(self.nodes),
-            usual_seconds=usual_seconds(self.nodes),
+            usual_seconds=usual_seconds(self.nodes, at.elapsed),
             prompt_state=decided.prompt_state,
             submitted=decided.submitted,
             retryable=decided.retryable,

@@ -102,7 +102,6 @@ def test_a_time_limit_before_anything_is_submitted(driver: Driver) -> None:
     assert "goes on" not in result["error"]["hint"]
 
 
-@pytest.mark.skip(reason="nothing is learned of earlier runs yet: estimates have no other basis than steps")
 def test_a_limit_for_the_estimate(driver: Driver) -> None:
     simulator = driver.start("simulate", "--port", "0", stream=False)
     poll(lambda: "\n" in simulator.text("out"), LIMIT, "the simulator's address")
