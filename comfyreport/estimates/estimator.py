@@ -179,17 +179,16 @@ def left_of(node: TimedNode, at: float, pace: float) -> _Left:
     tail = duration.tail * pace
     if steps <= 0 and not duration.steps and duration.basis != "prior":
         return whole
+    # As long as nobody knows how many passes there are, half as many as there were may follow.
+    unknown = (bar.pass_number - 1) if duration.basis == "prior" else 0
+    more = _MORE_PASSES * unknown * bar.maximum * step
     if steps <= 0:
-        return _overdue(tail, since, duration.spread)._replace(steady=steady)
+        end = _overdue(tail, since, duration.spread)
+        return _Left(end.seconds + more, math.hypot(end.deviation, 2.0 * more), steady)
     growth = min(steps, bar.growth or steps)
     current = _overdue(growth * step, since, _NEXT_SPREAD)
-    work = (steps - growth) * step + current.seconds
-    deviation = math.hypot(work * spread, tail * duration.spread)
-    if bar.pass_number > 1 and duration.basis == "prior":
-        # As long as nobody knows how many there are, half as many as there were may follow.
-        more = (bar.pass_number - 1) * bar.maximum * step * _MORE_PASSES
-        work += more
-        deviation = math.hypot(deviation, 2.0 * more)
+    work = (steps - growth) * step + current.seconds + more
+    deviation = math.hypot(work * spread, tail * duration.spread, 2.0 * more)
     if duration.steps or duration.basis == "prior":
         return _Left(work + tail, deviation, steady)
     return whole if whole.seconds > work else _Left(work, deviation, steady)

@@ -32,7 +32,8 @@ class Duration(NamedTuple):
 class Expected(NamedTuple):
     """What is expected of one node: `cold` where one of the `loaders` above it runs too, else `warm`.
 
-    `above`: the nodes that feed it. `paced`: it is faster on a server that is faster at other nodes; reading a model from a disk isn't.
+    `above`: the nodes that feed it. `paced`: it is faster on a server that is faster at other nodes; reading a model
+    from a disk isn't.
     """
 
     cold: Duration

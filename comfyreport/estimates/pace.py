@@ -64,7 +64,7 @@ class _Ratio:
 
 def _trust(duration: Duration) -> float:
     """How much a deviation from what was expected says of the server: little where it was a guess."""
-    return min(1.0, (_SURE_SPREAD / duration.spread) ** 2) if duration.spread > 0 else 1.0
+    return 1.0 if duration.spread <= _SURE_SPREAD else (_SURE_SPREAD / duration.spread) ** 2
 
 
 class Pace:

@@ -29,7 +29,7 @@ class Kind(NamedTuple):
     steps: bool = False
 
 
-LOADER = Kind(1.5)
+LOADER = Kind(1.0)
 SAMPLER = Kind(0.05, 2.0, steps=True)
 TEXT_ENCODER = Kind(0.35)
 DECODER = Kind(0.2, 10.0)

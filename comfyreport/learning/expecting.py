@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
+from statistics import median, median_low
 
 from comfyreport.estimates.expected import Basis, Duration, Expected
 from comfyreport.estimates.priors import LOADER, kind_of, prior
@@ -114,7 +114,9 @@ def _duration(features: Features, rows: Sequence[Observed], basis: Basis, spread
     if basis == "history":
         rows = rows[:_NEWEST]
         lead, step, steps, tail, passes = (
-            median(values) for values in zip(*(_numbers(row) for row in rows), strict=True)
+            # Of two the smaller: an odd run is one that took longer.
+            median_low(values)
+            for values in zip(*(_numbers(row) for row in rows), strict=True)
         )
         return Duration(lead, step, steps, tail, _spread_of(rows, spread), basis, passes)
     passes = median(row.passes for row in rows)

@@ -125,8 +125,9 @@ class Store:
             for column, value, limit in asked if connection is not None else ():
                 assert connection is not None
                 query = f"SELECT id, {_COLUMNS} FROM observed WHERE server = ? AND {column} = ?"
-                found = connection.execute(f"{query} ORDER BY id DESC LIMIT ?", (server, value, limit))
-                rows.update((row[0], row[1:]) for row in found)
+                # All at once: a cursor that a failure left open would keep its lock as long as its error is kept.
+                for row in connection.execute(f"{query} ORDER BY id DESC LIMIT ?", (server, value, limit)).fetchall():
+                    rows[row[0]] = row[1:]
         return list(_sound(rows[key] for key in sorted(rows, reverse=True)))
 
     def add(self, server: str, observed: Iterable[Observed]) -> None:

@@ -35,9 +35,9 @@ class TimedRun:
         self.nodes.expect(nodes)
         self._running: dict[str, Node] = {}
 
-    def start(self, name: str, at: float) -> None:
-        """A node begins."""
-        self._running[name] = self.nodes.start(name, at)
+    def start(self, name: str, at: float, *, seen: bool = True) -> None:
+        """A node begins, or is first heard of."""
+        self._running[name] = self.nodes.start(name, at, start_seen=seen)
 
     def stop(self, name: str, at: float) -> None:
         """A node ends."""

@@ -242,3 +242,102 @@ def test_whatever_happens_it_is_told_in_order(durations: list[Duration], moves: 
         fraction = run.nodes.fraction
         if estimate is not None:
             assert 0 <= estimate.low <= estimate.seconds <= estimate.high <= 1e9
+
+
+# --- parts of a loop, samplers that stop early, runs that are followed late
+
+
+def test_the_turns_of_a_loop_are_waited_for() -> None:
+    run = TimedRun(body=expected(duration(6.0, passes=6.0)), decoder=expected(duration(6.0)))
+    told = []
+    for turn in range(6):
+        run.start("body", float(turn))
+        told.append(run.left(turn + 0.5))
+        run.stop("body", turn + 1.0)
+        told.append(run.left(turn + 1.0))
+    assert told == pytest.approx([12.0 - at / 2 for at in range(1, 13)], rel=0.06)
+    (seen,) = run.nodes.observations()
+    assert (seen.tail, seen.steps, seen.passes) == (6.0, 0.0, 6.0)
+
+
+def test_a_sampler_that_always_stops_early_is_expected_to() -> None:
+    run = TimedRun(sampler=expected(duration(step=0.25, steps=16)))
+    run.start("sampler", 0.0)
+    for step in range(1, 16):
+        run.step("sampler", step, 40, step / 4)
+    assert run.left(15 / 4) == pytest.approx(0.25, abs=0.05)
+    run.step("sampler", 17, 40, 17 / 4)
+    assert run.left(17 / 4) == pytest.approx(23 / 4, rel=0.1)
+
+
+def test_passes_that_nobody_knew_of_widen_the_range() -> None:
+    run = TimedRun(tiles=expected(duration(step=1.0, steps=10, basis="prior")))
+    run.start("tiles", 0.0)
+    for at in range(1, 31):
+        run.step("tiles", (at - 1) % 10 + 1, 10, float(at))
+    estimate = run.estimate(30.0)
+    assert estimate.high > estimate.seconds > 5.0
+    assert estimate.high > 20.0
+
+
+def test_nothing_is_learned_of_what_was_not_seen() -> None:
+    run = txt2img()
+    run.start("loader", 0.0)
+    run.nodes.lose_track()
+    run.stop("loader", 50.0)
+    run.start("text", 50.0)
+    run.stop("text", 51.0)
+    assert [seen.node for seen in run.nodes.observations()] == ["text"]
+
+
+def followed_late() -> TimedRun:
+    """A run that is followed from step 12 of its sampler's 20 on; what stands above it was cached, or had run."""
+    run = TimedRun(
+        loader=expected(duration(2.0), paced=False),
+        text=expected(duration(1.0))._replace(above=("loader",)),
+        sampler=expected(duration(step=0.5, steps=20))._replace(above=("text", "loader")),
+        decoder=expected(duration(5.0))._replace(above=("sampler",)),
+    )
+    run.start("sampler", 0.0, seen=False)
+    for step in (12, 13):
+        run.step("sampler", step, 20, (step - 12) / 2)
+    return run
+
+
+def test_of_a_run_that_is_followed_late_what_stands_above_is_over() -> None:
+    run = followed_late()
+    assert run.left(0.5) == pytest.approx(3.5 + 5.0, rel=0.03)
+    # Of the sampler the steps before are known to have taken their time.
+    assert run.fraction(0.5) == pytest.approx(6.5 / 15.0, abs=0.02)
+    for step in range(14, 21):
+        run.step("sampler", step, 20, (step - 12) / 2)
+    before = run.fraction(4.0)
+    run.stop("sampler", 4.0)
+    assert run.fraction(4.0) == pytest.approx(before, abs=0.03)
+    assert run.nodes.observations() == []
+
+
+def test_the_pace_of_a_node_that_is_followed_late_counts() -> None:
+    run = TimedRun(
+        sampler=expected(duration(step=1.0, steps=20, basis="prior")), decoder=expected(duration(5.0, basis="prior"))
+    )
+    run.start("sampler", 0.0, seen=False)
+    for step in range(10, 21):
+        run.step("sampler", step, 20, (step - 10) / 10)
+    before = run.left(1.0)
+    run.stop("sampler", 1.0)
+    assert run.left(1.0) == pytest.approx(before, rel=0.1)
+
+
+def test_small_nodes_beside_a_very_long_one_leave_no_less_than_nothing() -> None:
+    run = TimedRun(
+        long=expected(duration(1e7, spread=1.0)), **{f"n{number}": expected(duration(1e-9)) for number in range(50)}
+    )
+    run.start("long", 0.0)
+    run.stop("long", 1.0)
+    for number in range(49):
+        run.start(f"n{number}", 1.0 + number)
+        run.stop(f"n{number}", 1.5 + number)
+        estimate = run.nodes.estimate(1.5 + number)
+        assert estimate is not None
+        assert 0 <= estimate.low <= estimate.seconds <= estimate.high

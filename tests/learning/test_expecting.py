@@ -56,6 +56,19 @@ def test_cold_and_warm_are_apart() -> None:
     assert only_cold.warm.spread > only_cold.cold.spread
 
 
+def test_of_two_runs_the_quicker_one_counts() -> None:
+    rows = [seen(DECODER, tail=tail) for tail in (95.0, 10.0)]
+    assert expectations({"n": DECODER}, rows)["n"].warm.tail == 10.0
+
+
+def test_the_second_of_its_kind_tells_what_the_first_takes_warm() -> None:
+    first = DECODER._replace(exact="first")
+    rows = [seen(each, tail=tail)._replace(cold=True) for each, tail in ((DECODER, 0.5), (first, 30.0))]
+    expected = expectations({"n": first}, rows)["n"]
+    assert expected.cold.tail == 30.0
+    assert expected.warm.tail < 0.6
+
+
 def test_another_size_and_other_steps() -> None:
     larger = SAMPLER._replace(exact="other", units=4 * SAMPLER.units, steps=10.0)
     expected = expectations({"n": larger}, [seen(SAMPLER, lead=3.0, step=1.0, steps=20.0)])["n"].warm
@@ -88,7 +101,7 @@ def test_a_loader_doesnt_grow_with_a_size() -> None:
 def test_another_model_is_a_guess() -> None:
     other = SAMPLER._replace(exact="other", like="other")
     guess = expectations({"n": other}, [seen(SAMPLER, step=1.0, steps=20.0)])["n"].warm
-    assert (guess.seconds, guess.basis) == (20.0, "similar")
+    assert (guess.seconds, guess.basis) == (20.0, "prior")
     alike = SAMPLER._replace(exact="other")
     assert guess.spread > expectations({"n": alike}, [seen(SAMPLER, step=1.0, steps=20.0)])["n"].warm.spread
 

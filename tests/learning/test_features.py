@@ -75,6 +75,47 @@ def test_what_costs_time(changes: dict[str, Any], affected: set[str], alike: boo
     assert all((before[key].like == after[key].like) is alike for key in affected)
 
 
+def test_two_nodes_that_look_alike_have_a_place_each() -> None:
+    graph = txt2img()
+    graph["neg"] = node("CLIPTextEncode", text="blurred", clip=["ckpt", 1])
+    features = features_of(graph)
+    assert features["pos"].exact != features["neg"].exact
+    assert features["pos"].like == features["neg"].like
+    assert features["pos"].exact == features_of(txt2img())["pos"].exact
+
+
+def test_a_size_comes_with_what_is_worked_on() -> None:
+    graph = txt2img()
+    graph["pos"]["inputs"] |= {"width": 4096, "height": 4096}
+    assert features_of(graph)["sampler"].units == 512.0 * 768 * 2
+
+
+def test_another_picture_is_another_node_where_nothing_tells_its_size() -> None:
+    def of(picture: str, **scale: Any) -> dict[str, str]:
+        graph = {
+            "load": node("LoadImage", image=picture),
+            "scale": node("ImageScale", image=["load", 0], **scale),
+            "up": node("ImageUpscaleWithModel", image=["scale", 0]),
+        }
+        return {key: each.exact for key, each in features_of(graph).items()}
+
+    assert of("a.png")["up"] != of("b.png")["up"]
+    assert of("a.png", width=64, height=64)["up"] == of("b.png", width=64, height=64)["up"]
+
+
+def test_words_in_names_are_whole_words_and_primitives_count() -> None:
+    def of(**inputs: Any) -> str:
+        graph = {
+            "n": node("PrimitiveFloat", value=inputs.pop("given", 1.0)),
+            "a": node("A", denoise=["n", 0], **inputs),
+        }
+        return features_of(graph)["a"].exact
+
+    assert of(context_length=16) != of(context_length=32)
+    assert of(noise_seed=1, text_g="cat") == of(noise_seed=2, text_g="dog")
+    assert of(given=0.5) != of(given=1.0)
+
+
 def test_scales_frames_and_megapixels() -> None:
     graph = {
         "video": node("EmptyHunyuanLatentVideo", width=640, height=480, length=81, batch_size=1),

@@ -17,7 +17,7 @@ import pytest
 from comfyreport.learning import store as module
 from comfyreport.learning.observed import CLASS_LIMIT, Observed
 from comfyreport.learning.store import (
-    ROWS_OF_CLASS,
+    LIKE_ROWS,
     ROWS_OF_EXACT,
     SERVER_LIMIT,
     Learned,
@@ -127,11 +127,14 @@ def test_of_the_same_node_the_newest_are_kept_cold_and_warm(tmp_path: Path) -> N
     assert {each.tail for each in store.observed(SERVER, ["KSampler"])} == {*range(12, 20), *range(112, 120)}
 
 
-def test_of_a_class_the_newest_are_kept(tmp_path: Path) -> None:
+def test_of_a_class_the_newest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS_OF_CLASS", 100)
     store = store_in(tmp_path)
     store.add(SERVER, [seen(number=number, tail=number) for number in range(200)])
     store.add("http://other:1", [seen(tail=7.0)])
-    assert tails(store) == list(map(float, range(199, 199 - ROWS_OF_CLASS, -1)))
+    assert tails(store) == list(map(float, range(199, 199 - LIKE_ROWS, -1)))
+    asked = {seen(number=number).exact for number in (99, 100)}
+    assert [each.tail for each in store.observed(SERVER, ["KSampler"], asked)][LIKE_ROWS:] == [100.0]
     assert tails(store, server="http://other:1") == [7.0]
 
 

@@ -78,7 +78,7 @@ def test_the_first_and_the_last_line() -> None:
         assert [each["type"] for each in lines].count("run_finished") == 1
 
 
-@pytest.mark.parametrize(("detail", "most_lines", "most_bytes"), [("summary", 8, 2000), ("nodes", 25, 8000)])
+@pytest.mark.parametrize(("detail", "most_lines", "most_bytes"), [("summary", 8, 2000), ("nodes", 25, 9000)])
 def test_what_a_run_of_twenty_steps_costs(detail: str, most_lines: int, most_bytes: int) -> None:
     out = Plain()
     deliver(jsonl(out, detail=detail), txt2img(ALL_STEPS))  # type: ignore[arg-type]
