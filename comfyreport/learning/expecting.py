@@ -18,6 +18,8 @@ _NEWEST = 5
 _EXACT_SPREAD = 0.1
 _SIMILAR_SPREAD = 0.25
 _CLASS_SPREAD = 0.5
+# Nodes that are alike are asked for what the newest few of them took.
+_MOST_ALIKE = 16
 # How many observations the first of them weighs.
 _SPREAD_WEIGHT = 5.0
 # What a node takes once its models are loaded, as a part of what it took while they were: where only that was seen.
@@ -47,8 +49,10 @@ class _Known:
         self._by_exact, self._by_like, self._by_class = (defaultdict[str, list[Observed]](list) for _ in range(3))
         for each in observed:
             self._by_exact[each.exact].append(each)
-            self._by_like[each.like].append(each)
-            self._by_class[each.class_type].append(each)
+            for alike in (self._by_like[each.like], self._by_class[each.class_type]):
+                # More of them would say little more, and in a workflow of thousands each node looks at them.
+                if len(alike) < _MOST_ALIKE:
+                    alike.append(each)
         self._scale = _server_scale(observed)
         self._guesses: dict[tuple[object, ...], Duration] = {}
 
