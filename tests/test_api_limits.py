@@ -39,6 +39,13 @@ def server() -> Iterator[str]:
         yield simulator.url
 
 
+@pytest.fixture(autouse=True)
+def learning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let runs learn, for the limit rests on it."""
+    monkeypatch.delenv("COMFYREPORT_NO_LEARN")
+    monkeypatch.setenv("COMFYREPORT_CACHE", str(tmp_path / "cache"))
+
+
 def estimate(monkeypatch: pytest.MonkeyPatch, basis: Literal["history", "similar"]) -> None:
     """Let each run be estimated to take long, on that basis."""
     monkeypatch.setattr(Nodes, "estimate", lambda nodes, at: Estimate(100.0, 90.0, 110.0, basis))

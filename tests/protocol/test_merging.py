@@ -187,7 +187,7 @@ def fed(batches: Sequence[Sequence[Message]], history: Any) -> RunFeeder:
 
 
 def summary(feeder: RunFeeder) -> dict[str, Any]:
-    """What merging must not change."""
+    """What merging must not change. Estimates are none of that: they rest on the steps that were heard."""
     turns: dict[str, list[str]] = {}
     last: dict[tuple[str, int, int], tuple[float, float]] = {}
     rest: list[Any] = []
@@ -209,7 +209,7 @@ def summary(feeder: RunFeeder) -> dict[str, Any]:
         "turns": turns,
         "last": last,
         "rest": sorted(rest, key=str),
-        "view": (view.status, view.done, view.total, view.fraction, shown, view.outputs),
+        "view": (view.status, view.done, view.total, shown, view.outputs),
         "executed": list(feeder.run.nodes.executed),
         "outcome": feeder.run.outcome,
     }
