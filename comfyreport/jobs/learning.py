@@ -37,6 +37,7 @@ class Learner:
         self._patience = patience
         self._features: Mapping[str, Features] = {}
         self._warnings: list[str] = []
+        self._failed = False
 
     def expect(self, graph: Graph) -> Mapping[str, Expected]:
         """What the nodes of *graph* are expected to take; by their kinds alone where nothing was learned. Blocks."""
@@ -64,7 +65,8 @@ class Learner:
         return warnings
 
     def _in_store(self, use: Callable[[Store], _Result]) -> _Result | None:
-        if not self.learns:
+        if not self.learns or self._failed:
+            # What can't be read can't be written either: said once.
             return None
         from comfyreport.learning.store import Store, store_path
 
@@ -75,11 +77,8 @@ class Learner:
         try:
             return use()
         except ComfyReportError as error:
-            self._warn(well_formed(f"{error.message} ({error.hint})"))
+            self._warnings.append(well_formed(f"{error.message} ({error.hint})"))
         except Exception as error:  # noqa: BLE001  a Python without SQLite, a fault: the run goes on without it
-            self._warn(f"what earlier runs took can't be used: {one_line(error)}")
+            self._warnings.append(f"what earlier runs took can't be used: {one_line(error)}")
+        self._failed = True
         return None
-
-    def _warn(self, line: str) -> None:
-        if line not in self._warnings:
-            self._warnings.append(line)

@@ -46,8 +46,7 @@ _MEGAPIXELS = "megapixels"
 # Numbers beyond these are no size, no batch and no step count of anything that runs.
 _MOST = 1e12
 _MOST_STEPS = 1e6
-# Seconds; what took less is not kept, and of a run no more than so many nodes, the longest.
-_WORTH_KEEPING = 0.001
+# Of a run no more nodes are kept than so many, the longest.
 _MOST_KEPT = 500
 
 
@@ -98,14 +97,13 @@ def features_of(graph: Graph) -> dict[str, Features]:
 
 
 def observed(features: Mapping[str, Features], observations: Iterable[Observation]) -> Iterator[Observed]:
-    """What was seen of the nodes of a workflow, as it is kept; without what took no time that is worth it."""
+    """What was seen of the nodes of a workflow, as it is kept; that they took no time, too."""
     found = []
     for seen in observations:
         if seen.node in features:
             class_type, exact, like, units, *_ = features[seen.node]
             found.append(Observed(class_type, exact, like, units, *seen[1:]))
-    worth_keeping = (each for each in found if each.seconds >= _WORTH_KEEPING)
-    yield from heapq.nlargest(_MOST_KEPT, worth_keeping, key=lambda each: each.seconds)
+    yield from heapq.nlargest(_MOST_KEPT, found, key=lambda each: each.seconds)
 
 
 def _downward(graph: Graph) -> list[str]:

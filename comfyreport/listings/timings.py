@@ -70,7 +70,7 @@ def _table(learned: Sequence[Learned]) -> Iterator[str]:
         )
         for each in sorted(learned, key=lambda each: max(each.cold or 0, each.warm or 0), reverse=True)
     ]
-    table = [("node class", "runs", "cold", "warm", "last run"), *rows]
+    table = [("node class", "times", "cold", "warm", "last run"), *rows]
     widths = [max(cell_width(cell) for cell in column) for column in zip(*table, strict=True)]
     for name, *cells in table:
         others = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from comfyreport.estimates.bars import rounded
 from comfyreport.events import NodeTime
 from comfyreport.run.nodes import Nodes
@@ -12,16 +14,18 @@ _KNOWN_SHARE = 0.9
 _SIDE_BY_SIDE = 1.05
 
 
-def node_times(nodes: Nodes) -> tuple[NodeTime, ...]:
+def node_times(nodes: Nodes, cut_short: Collection[str] = ()) -> tuple[NodeTime, ...]:
     """Of each node that was cached or ran: the cached ones, then the others in order of their start.
 
-    Nodes that ran side by side are counted side by side: the shares are those of the nodes' seconds, not of the run's.
+    Those that were *cut_short* aren't held against their usual time. Nodes that ran side by side are counted side by
+    side: the shares are those of the nodes' seconds, not of the run's.
     """
     seconds = nodes.seconds()
     whole = sum(seconds.values())
     times = []
     for key in (*nodes.cached, *nodes.executed):
         node, cached = nodes.node(key), key in nodes.cached
+        usual = None if key in cut_short else node.usual
         took = 0.0 if cached else seconds.get(key)
         times.append(
             NodeTime(
@@ -30,7 +34,7 @@ def node_times(nodes: Nodes) -> tuple[NodeTime, ...]:
                 share=rounded(took / whole, 10_000) if took is not None and whole > 0 else None,
                 cached=cached,
                 steps_per_second=None if cached or node.speed is None else rounded(node.speed, 10_000),
-                usual_seconds=None if node.usual is None else rounded(node.usual),
+                usual_seconds=None if usual is None else rounded(usual),
             )
         )
     return tuple(times)

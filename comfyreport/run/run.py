@@ -148,6 +148,8 @@ class Run(RunState):
         decided = self.verdict or Verdict(
             "internal", ev.ErrorInfo(code="internal", message="the run ended without a verdict"), "unknown", "unknown"
         )
+        # Of a success the last ends are only not heard.
+        cut_short = () if decided.status in ("success", "partial") else tuple(self.nodes.active)
         for node in list(self.nodes.active.values()):
             self.nodes.stop(node, at.elapsed)
         self.merge_saved_early()
@@ -164,7 +166,7 @@ class Run(RunState):
             queue_seconds=queue_seconds,
             seconds=seconds,
             node_seconds=self.nodes.seconds(),
-            node_times=node_times(self.nodes),
+            node_times=node_times(self.nodes, cut_short),
             usual_seconds=usual_seconds(self.nodes, at.elapsed),
             prompt_state=decided.prompt_state,
             submitted=decided.submitted,

@@ -83,12 +83,12 @@ def exceeds(limit: float, elapsed: float, estimate: Estimate | None) -> bool:
 
 def over_limit(limit: float, elapsed: float, estimate: Estimate) -> Cancel:
     """The prompt is cancelled because of *estimate*, *elapsed* seconds after the beginning."""
-    times = (elapsed, estimate.low, estimate.high, elapsed + estimate.seconds)
+    times = (elapsed, estimate.low, estimate.high, elapsed + estimate.high)
     now, low, high, total = (f"{round(seconds, 1):g}" for seconds in times)
     late = f"the run won't be done within the {limit:g} s of --max-eta"
     basis = f"judging by {_BASES[estimate.basis]} (basis: {estimate.basis})"
     rest = f"after {now} s there are {low} to {high} s left, {basis}"
-    hint = f"raise --max-eta (about {total} s are needed in all), or ask for less"
+    hint = f"raise --max-eta (up to {total} s are needed in all), or ask for less"
     return Cancel("timeout", "time_limit", f"{late}: {rest}", hint)
 
 

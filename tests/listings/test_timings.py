@@ -42,12 +42,12 @@ def test_the_table_is_by_server_the_longest_first(store: Store) -> None:
     assert list_timings(as_json=False).splitlines() == [
         f"5 timings in {store.path}",
         "http://127.0.0.1:8188",
-        "  node class  runs    cold    warm          last run",
-        f"  KSampler       2  2m 00s  10.75s  {when}",
-        f"  VAEDecode      2           1.50s  {when}",
+        "  node class  times    cold    warm          last run",
+        f"  KSampler        2  2m 00s  10.75s  {when}",
+        f"  VAEDecode       2           1.50s  {when}",
         "http://gpu-box:9000",
-        "  node class  runs  cold   warm          last run",
-        f"  VAEDecode      1        0.00s  {when}",
+        "  node class  times  cold   warm          last run",
+        f"  VAEDecode       1        0.00s  {when}",
     ]
     assert json.loads(list_timings(as_json=True))["timings"][:2] == [
         {

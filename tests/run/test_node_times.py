@@ -132,6 +132,14 @@ def test_usual_times_are_told_where_they_were_learned() -> None:
     assert told_usual("3") == ([2.5, None], None)
 
 
+def test_a_node_that_was_cut_short_is_not_held_against_its_usual_time() -> None:
+    feeder = start("3", "8")
+    feeder.run.expect({name: expected(duration(2.5)) for name in ("3", "8")})
+    feeder.feed(1.0, executing("3"))
+    feeder.feed(3.0, executing("8"))
+    assert [each.usual_seconds for each in feeder.finish(3.5).node_times] == [2.5, None]
+
+
 def test_the_usual_time_of_a_run_is_told_of_a_whole_one() -> None:
     feeder = start("3", "8")
     feeder.run.expect({name: expected(duration(2.5)) for name in ("3", "8")})

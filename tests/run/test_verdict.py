@@ -141,7 +141,7 @@ def test_what_is_said_of_a_run_that_would_be_done_too_late(basis: Any, words: st
         "the run won't be done within the 60 s of --max-eta: after 12.3 s there are 75 to 90.1 s left, "
         f"judging by earlier runs {words} (basis: {basis})"
     )
-    assert error.hint == "raise --max-eta (about 92.3 s are needed in all), or ask for less"
+    assert error.hint == "raise --max-eta (up to 102.4 s are needed in all), or ask for less"
 
 
 LIMIT = over_limit(60, 12, Estimate(80, 75, 90, "history"))
