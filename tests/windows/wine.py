@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -48,8 +49,17 @@ urllib.parse.uses_relative.append("urn")
 """
 
 
+# What Wine 8's server says when it ends over a socket that is closed while it is polled (server/sock.c).
+_CRASH = re.compile(rb"wineserver\w*: .*Assertion .* failed")
+_CRASH_BYTES = 70_000
+
+
 class WineError(Exception):
     """Wine isn't there, or doesn't start."""
+
+
+class WineCrashError(WineError):
+    """Wine's own server ended, and with it whatever ran."""
 
 
 def find_wine() -> Path:
@@ -73,7 +83,10 @@ class WindowsPython:
         return self.folder / "checkout"
 
     def run(self, *words: str, limit: float) -> int:
-        """Run Python in the checkout: its exit code. What it says goes to stdout, through a pipe, as Wine wants it."""
+        """Run Python in the checkout: its exit code. What it says goes to stdout, through a pipe, as Wine wants it.
+
+        WineCrashError where Wine's server ended: the processes that it had would hang.
+        """
         with subprocess.Popen(
             self._command(words),
             cwd=self.checkout,
@@ -84,7 +97,11 @@ class WindowsPython:
         ) as process:
             assert process.stdout is not None
             deadline = time.monotonic() + limit
-            _pass_on(process.stdout.fileno(), deadline)
+            try:
+                _pass_on(process.stdout.fileno(), deadline)
+            except WineCrashError:
+                process.kill()
+                raise
             return _end(process, deadline)
 
     def run_on_terminal(self, *words: str, limit: float) -> int:
@@ -177,7 +194,8 @@ def _unpack(sdist: Path, home: Path) -> None:
 
 
 def _pass_on(descriptor: int, deadline: float, *, show: bool = True) -> None:
-    """Read until the end, or the deadline; *show*: write it to stdout."""
+    """Read until the end, or the deadline; *show*: write it to stdout. WineCrashError where Wine's server says its last."""
+    tail = b""
     while (left := deadline - time.monotonic()) > 0:
         if not select.select([descriptor], [], [], left)[0]:
             return
@@ -187,6 +205,9 @@ def _pass_on(descriptor: int, deadline: float, *, show: bool = True) -> None:
             return
         if not data:
             return
+        tail = (tail + data)[-_CRASH_BYTES:]
+        if _CRASH.search(tail):
+            raise WineCrashError(tail.splitlines()[-1].decode(errors="replace"))
         if show:
             print(data.decode(errors="replace").replace("\r\n", "\n"), end="", flush=True)
 
