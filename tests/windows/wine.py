@@ -194,7 +194,7 @@ def _unpack(sdist: Path, home: Path) -> None:
 
 
 def _pass_on(descriptor: int, deadline: float, *, show: bool = True) -> None:
-    """Read until the end, or the deadline; *show*: write it to stdout. WineCrashError where Wine's server says its last."""
+    """Read until the end, or the deadline; *show*: write it to stdout. WineCrashError where Wine's server ended."""
     tail = b""
     while (left := deadline - time.monotonic()) > 0:
         if not select.select([descriptor], [], [], left)[0]:
