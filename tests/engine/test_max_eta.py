@@ -66,7 +66,7 @@ def test_a_run_that_will_not_be_done_in_time_is_cancelled(monkeypatch: Patch, ba
         "the 60 s of --max-eta",
         "there are 100 to 150 s left",
         f"basis: {basis}",
-        "raise --max-eta (about 122",
+        "raise --max-eta (up to 152",
     ):
         assert text in words(end)
 
