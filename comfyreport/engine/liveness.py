@@ -59,8 +59,8 @@ class Liveness:
         if not self.open:
             return []
         self.open = self._polling = False
-        self.dropped = self._run.missed_messages = True
-        self._run.nodes.lose_track()
+        self.dropped = True
+        self._run.miss_messages()
         detail = error.message if error is not None else "the server closed the connection"
         return self._emit(ev.ConnectionChanged, at, state="lost", detail=detail)
 

@@ -268,7 +268,8 @@ class Loop:
                 raise item.error
             self._sources.finish(item)
             if self.run.graph is not None:
-                self._learn()
+                graph, self.run.graph = self.run.graph, None
+                self._learn(graph)
             if item.kind in (CallKind.LOOK, CallKind.CANCEL) and self._held_messages is not None:
                 # The first look has told which prompt it is.
                 held, self._held_messages = self._held_messages, None
@@ -351,21 +352,19 @@ class Loop:
         self.run.sent = True
         self._liveness.start(self._clock().elapsed)
         if body is None:
-            self.run.missed_messages = True
+            self.run.miss_messages()
             self._poller.look()
             return
         self._sources.call(CallKind.SUBMIT, self._submission.call(body), self._on_submitted)
-        self.run.graph = body["prompt"]
-        self._learn()
+        self._learn(body["prompt"])
 
-    def _learn(self) -> None:
+    def _learn(self, graph: messages.Json) -> None:
         """Ask in the background what the nodes are expected to take, once the workflow is known: nothing waits for it.
 
         A start takes no longer for it, since the server has the prompt already.
         """
-        graph, self.run.graph = self.run.graph, None
         learner = self._learner
-        if learner is not None and graph is not None and CallKind.LEARN not in self._sources.busy:
+        if learner is not None and CallKind.LEARN not in self._sources.busy:
             self._sources.call(CallKind.LEARN, lambda: learner.expect(graph), self._on_learned)
 
     def _on_learned(self, item: CallDone) -> None:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from comfyreport.estimates.bars import MAX_ESTIMATE, Bar, rounded
 from comfyreport.estimates.expected import Duration
 from comfyreport.estimates.pace import Pace, TimedNode
-from comfyreport.estimates.pending import Waiting
+from comfyreport.estimates.pending import Sums, Waiting
 
 # Seconds; an estimate that is younger is told again, so that bars that move very often cost no more than others.
 _FRESH = 0.02
@@ -115,23 +115,16 @@ class Estimator:
         return self._told
 
     def _look(self, at: float, active: list[TimedNode]) -> Estimate | None:
-        pace = self._pace
-        pace.look(at, active, self._waiting)
-        running, history, similar = self._running(at, active)
-        seconds, variance = running.seconds, running.deviation**2
-        for sums in self._waiting.sums(pace.by_sort):
-            seconds += sums.seconds
-            variance += sums.variance
-            history += sums.history
-            similar += sums.similar
         if self._began is None:
             return None
+        self._pace.look(at, active, self._waiting)
+        left = [self._running(at, active), *self._waiting.sums(self._pace.by_sort)]
+        seconds, variance, history, similar = (sum(each) for each in zip(*left, strict=True))
         done = self.ran(at) + self._missed
         if self.late:
             done += sum(_before(node) for node in active if not node.start_seen)
         if done + seconds > 0:
             self.fraction = max(self.fraction, min(rounded(done / (done + seconds), 10_000), _MAX_FRACTION))
-        self._shown = self._shown or running.steady
         if seconds <= 0 and self._told is not None:
             # With nothing left it rests on what it did before.
             return Estimate(0.0, 0.0, 0.0, self._told.basis)
@@ -141,19 +134,18 @@ class Estimator:
             return _ranged(seconds, variance, "similar")
         return _ranged(seconds, variance, "steps") if self._shown else None
 
-    def _running(self, at: float, active: list[TimedNode]) -> tuple[_Left, float, float]:
-        """What is left of the nodes that run, side by side; seconds of it by history and by likeness."""
-        longest = _Left(0.0, 0.0, False)
-        basis, steady = "prior", False
+    def _running(self, at: float, active: list[TimedNode]) -> Sums:
+        """What is left of the nodes that run, side by side: that of the one that takes longest."""
+        longest, basis = _Left(0.0, 0.0, False), "prior"
         for node in active:
             left = left_of(node, at, self._pace.of(node))
-            steady = steady or left.steady
+            self._shown = self._shown or left.steady
             if left.seconds >= longest.seconds:
                 longest, basis = left, node.duration.basis
         seconds = longest.seconds
         history = seconds if basis == "history" else 0.0
         similar = seconds if basis == "similar" else 0.0
-        return longest._replace(steady=steady), history, similar
+        return Sums(seconds, longest.deviation**2, history, similar)
 
 
 def _before(node: TimedNode) -> float:

@@ -62,6 +62,11 @@ class _Ratio:
         return max(self.actual + weight, 1e-9) / (self.planned + weight) if self.planned > 0 and weight > 0 else 1.0
 
 
+def _timed_steps(node: TimedNode) -> tuple[float, float]:
+    """Steps that were timed of a node whose steps have an expected time, and the seconds that they took."""
+    return (0.0, 0.0) if node.active_bar is None or not node.duration.step else node.active_bar.timed_steps
+
+
 def _trust(duration: Duration) -> float:
     """How much a deviation from what was expected says of the server: little where it was a guess."""
     return 1.0 if duration.spread <= _SURE_SPREAD else (_SURE_SPREAD / duration.spread) ** 2
@@ -78,8 +83,7 @@ class Pace:
 
     def finished(self, node: TimedNode, seconds: float | None) -> None:
         """A node took so many seconds; None where its beginning wasn't seen."""
-        duration, bar = node.duration, node.active_bar
-        steps, took = (0.0, 0.0) if bar is None or not duration.step else bar.timed_steps
+        duration, (steps, took) = node.duration, _timed_steps(node)
         if duration.basis == "prior" and steps:
             self._steps.add(took, steps * duration.step)
         elif duration.basis == "prior" and seconds is not None:
@@ -97,8 +101,7 @@ class Pace:
         all_learned = learned.planned + waiting.planned("learned")
         all_guessed = steps.planned + rest.planned + waiting.planned("steps", "rest")
         for node in active:
-            duration, bar = node.duration, node.active_bar
-            timed, took = (0.0, 0.0) if bar is None or not duration.step else bar.timed_steps
+            duration, (timed, took) = node.duration, _timed_steps(node)
             if duration.basis != "prior":
                 if node.paced:
                     all_learned += duration.seconds
@@ -107,7 +110,7 @@ class Pace:
             all_guessed += duration.seconds
             steps.add(took, timed * duration.step)
             ran = at - node.started
-            if bar is None and ran > duration.seconds:
+            if node.active_bar is None and ran > duration.seconds:
                 # A model that takes long to load is a large one, and its steps are slow.
                 rest.add(ran, duration.seconds)
         deviation = math.log(learned.value(_LEARNED_WEIGHT * all_learned))

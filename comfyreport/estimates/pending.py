@@ -111,18 +111,17 @@ class Waiting:
 
     def change(self, class_type: str, duration: Duration, sign: int, *, paced: bool) -> None:
         """A node waits (*sign* 1), or no longer (-1)."""
-        learned = duration.basis != "prior"
+        sort, learned = sort_of(duration, paced=paced), duration.basis != "prior"
         if not learned:
-            self._class(class_type, sort_of(duration, paced=paced)).pending.change(duration, sign)
+            self._class(class_type, sort).pending.change(duration, sign)
         if learned or class_type not in self._shown:
-            self._sorts[sort_of(duration, paced=paced)].change(duration, sign)
+            self._sorts[sort].change(duration, sign)
 
     def ran(self, class_type: str, seconds: float, duration: Duration, *, paced: bool) -> None:
         """A node of which nothing was learned took *seconds* where *duration* was expected."""
         if duration.seconds <= 0:
             return
-        sort = sort_of(duration, paced=paced)
-        of_class = self._class(class_type, sort)
+        of_class = self._class(class_type, sort_of(duration, paced=paced))
         of_class.actual += seconds
         of_class.planned += duration.seconds
         if class_type not in self._shown:

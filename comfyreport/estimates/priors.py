@@ -1,8 +1,8 @@
 """What is expected of a node of which nothing was learned: a small table by kind of node. Pure.
 
-The figures are the medians of runs of a real ComfyUI 0.3.75 on one core of a processor, of small Stable Diffusion
-models (`tests/recordings/timings`). Only their ratios count: as soon as a run's own steps were timed, the rest of it is
-scaled by them.
+The figures follow runs of a real ComfyUI 0.3.75 on one core of a processor, of small Stable Diffusion models
+(`tests/recordings/timings`), but that a decoder has a third less, for beside the steps of larger models it takes less.
+Only their ratios count: as soon as a run's own steps were timed, the rest of it is scaled by them.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ class _Known:
         """What is expected of a node."""
         exact = self._by_exact.get(features.exact)
         if exact:
-            like = [each for each in self._by_like[features.like] if each.units == features.units]
-            return _from_temperature(features, exact, "history", _EXACT_SPREAD, cold=cold, quicker=like)
+            alike = self._by_like[features.like]
+            return _from_temperature(features, exact, "history", _EXACT_SPREAD, cold=cold, alike=alike)
         key = (features.class_type, features.like, features.units, features.steps, cold)
         if key not in self._guesses:
             self._guesses[key] = self._guess(features, cold=cold)
@@ -95,11 +95,11 @@ def _from_temperature(
     spread: float,
     *,
     cold: bool,
-    quicker: Sequence[Observed] = (),
+    alike: Sequence[Observed] = (),
 ) -> Duration:
     """What is expected where models are loaded first (*cold*) or not; where only the other was seen, a guess by it.
 
-    :param quicker: of those of a size: one behind the first didn't load the model that they share.
+    :param alike: of those of its size one behind the first didn't load the model that they share.
     """
     same = [each for each in candidates if each.cold is cold]
     duration = _duration(features, same or candidates, basis, spread)
@@ -107,7 +107,8 @@ def _from_temperature(
         return duration
     if cold:
         return duration._replace(spread=max(spread, _CLASS_SPREAD))
-    quickest = min(quicker or candidates, key=lambda each: each.tail)
+    of_size = [each for each in alike if each.units == features.units]
+    quickest = min(of_size or candidates, key=lambda each: each.tail)
     tail = _duration(features, [quickest], basis, spread).tail
     return duration._replace(
         lead=min(duration.lead, duration.step), tail=tail * _WARM_TAIL, spread=max(spread, _WARM_SPREAD)

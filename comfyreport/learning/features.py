@@ -54,9 +54,9 @@ class Features(NamedTuple):
     """What drives one node's time.
 
     `exact` is a digest of all of it, and of the node's place among those that have it in common; `like` is one of the
-    class, the models and the sampler. `units`: pixels times frames
-    times batch that it works on; `steps`: of its sampling; both 0 where the workflow doesn't tell. `loaders`: the nodes
-    above it, or itself, that load a model; `above`: those that feed it.
+    class, the models and the sampler. `units`: pixels times frames times batch that it works on; `steps`: of its
+    sampling; both 0 where the workflow doesn't tell. `loaders`: the nodes above it, or itself, that load a model;
+    `above`: those that feed it.
     """
 
     class_type: str

@@ -122,8 +122,9 @@ class Store:
         asked += [("exact", each, 2 * ROWS_OF_EXACT) for each in set(exact)]
         rows: dict[int, tuple[Any, ...]] = {}
         with self._opened("read") as connection:
-            for column, value, limit in asked if connection is not None else ():
-                assert connection is not None
+            if connection is None:
+                return []
+            for column, value, limit in asked:
                 query = f"SELECT id, {_COLUMNS} FROM observed WHERE server = ? AND {column} = ?"
                 # All at once: a cursor that a failure left open would keep its lock as long as its error is kept.
                 for row in connection.execute(f"{query} ORDER BY id DESC LIMIT ?", (server, value, limit)).fetchall():

@@ -184,8 +184,7 @@ class Player:
         elif kind == "ws-close" and direction == "in" and _socket(record) in self._sockets:
             if self.run.verdict is not None or self.run.ending:
                 return
-            self.run.missed_messages = True
-            self.run.nodes.lose_track()
+            self.run.miss_messages()
             yield from self.run.emit(ev.ConnectionChanged, at, state="lost", detail="the connection was closed")
         elif kind == "note":
             yield from self._note(record, at)

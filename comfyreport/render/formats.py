@@ -46,5 +46,10 @@ def format_speed(steps_per_second: float | None) -> str:
     return f"{steps_per_second:.1f} it/s" if steps_per_second >= 0.95 else f"{1 / steps_per_second:.1f} s/it"
 
 
+def format_usual(seconds: float | None) -> str:
+    """What something usually takes, `usually 12.3s`; nothing where that isn't known."""
+    return "" if seconds is None else f"usually {format_seconds(seconds)}"
+
+
 def _without_zeros(digits: str) -> str:
     return digits.rstrip("0").rstrip(".") if "." in digits else digits

@@ -8,7 +8,7 @@ from collections import Counter
 from comfyreport import events as ev
 from comfyreport.events import RunView
 from comfyreport.render.drawing import pad, shorten
-from comfyreport.render.formats import format_seconds, format_speed
+from comfyreport.render.formats import format_seconds, format_speed, format_usual
 from comfyreport.text import cell_width, printable
 
 MAX_SLOWEST = 5
@@ -122,7 +122,7 @@ def _cells(time: ev.NodeTime) -> dict[str, str]:
         "seconds": format_seconds(time.seconds or 0.0),
         "share": f"{time.share or 0.0:.0%}",
         "speed": format_speed(time.steps_per_second),
-        "usual": "" if time.usual_seconds is None else f"usually {format_seconds(time.usual_seconds)}",
+        "usual": format_usual(time.usual_seconds),
     }
 
 

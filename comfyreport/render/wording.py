@@ -11,7 +11,7 @@ from typing import Any
 
 from comfyreport import events as ev
 from comfyreport.render.countdown import describe_time_left
-from comfyreport.render.formats import format_seconds, format_speed, format_steps, percentage
+from comfyreport.render.formats import format_seconds, format_speed, format_steps, format_usual, percentage
 from comfyreport.shell import quote
 from comfyreport.text import printable
 
@@ -89,8 +89,7 @@ def _node_time_parts(time: ev.NodeTime) -> list[str]:
         took = "not seen from its start"
     else:
         took = format_seconds(time.seconds) + ("" if time.share is None else f" ({time.share:.0%})")
-    usual = "" if time.usual_seconds is None else f"usually {format_seconds(time.usual_seconds)}"
-    return [took, format_speed(time.steps_per_second), usual]
+    return [took, format_speed(time.steps_per_second), format_usual(time.usual_seconds)]
 
 
 def describe_waiting(position: int | None) -> str:
@@ -181,7 +180,7 @@ def _success(event: ev.RunFinished) -> str:
     elif event.usual_seconds is not None:
         waited = event.queue_seconds or 0.0
         ran = "" if waited < _SHORT_WAIT else f"{format_seconds(event.seconds - waited)} without the queue, "
-        text += f" ({ran}usually {format_seconds(event.usual_seconds)})"
+        text += f" ({ran}{format_usual(event.usual_seconds)})"
     return text
 
 

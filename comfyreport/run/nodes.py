@@ -164,7 +164,6 @@ class Nodes:
         self._nodes: dict[str, Node] = {}
         self._display_ids: dict[str, str] = {}
         self._submitted: set[str] = set()
-        self._fraction = 0.0
         self.done = 0
         self.total = 0
         self.active: dict[str, Node] = {}
@@ -211,11 +210,12 @@ class Nodes:
             above = self._nodes.get(key)
             if above is None or above.passed:
                 continue
-            if self._waits(key, above):
+            waited = self._waits(key, above)
+            if waited:
                 self._change_waiting(above, -1)
-                above.passed = True
-                self._is_warm(key)
             above.passed = True
+            if waited:
+                self._is_warm(key)
             todo += above.expected.above
 
     def _waits(self, key: str, node: Node) -> bool:

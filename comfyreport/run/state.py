@@ -19,12 +19,12 @@ class RunState:
     """The data of a `Run`, which the handlers of messages change.
 
     `attached`: the workflow is not known, for somebody else submitted the prompt. `sent` is to be set when the POST
-    leaves: before that, events bear no prompt id. `missed_messages` is to be set when the socket was lost, or is
-    opened only after the submission: what was not received is then filled in. `accepted`: the server has answered
+    leaves: before that, events bear no prompt id. `missed_messages`: the socket was lost, or is opened only after
+    the submission (`miss_messages`): what was not received is then filled in. `accepted`: the server has answered
     which id the prompt has; messages under other ids are kept in `early_messages` until then. `finished`: its end is
     emitted, and nothing follows. `include_temp`: temporary outputs count as results. `pictures` are those that came
     over the socket since they were taken, where `keep_pictures` is set; `saved_early` is what was saved before history
-    told of it. `graph` is the workflow, once it is known, until somebody has taken it.
+    told of it. `graph` is the workflow of a prompt that somebody else submitted, until it is taken.
 
     :param prompt_id: the id that the client chose; the server's answer may change it.
     :param manifest: the nodes of the submitted workflow.
@@ -117,6 +117,11 @@ class RunState:
             self.started_at = self.emitter.at.elapsed
             self.position = 0
             self.emitter.emit(ev.RunStarted)
+
+    def miss_messages(self) -> None:
+        """The socket tells nothing for a while: what it would have told is filled in, and no time is learned of it."""
+        self.missed_messages = True
+        self.nodes.lose_track()
 
     def merge_saved_early(self) -> None:
         """Note in the outputs which of them are saved; what nobody else tells of is one of them all the same."""
