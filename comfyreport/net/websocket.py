@@ -247,17 +247,21 @@ class _Wire:
         return data
 
     def _read_answer(self) -> bytes:
-        """Read the server's answer to the handshake; of its head, what the protocol is about."""
-        # Unbuffered: what comes behind it are frames.
-        source: Any = SimpleNamespace(makefile=lambda mode: self._raw.makefile(mode, buffering=0))
-        answer = FinalResponse(source)
-        with contextlib.closing(answer):
+        """Read the server's answer to the handshake: what of its head the protocol is about, and what came behind."""
+        # Buffered, for a head may be long, and a system call a byte is slow.
+        reader = self._raw.makefile("rb")
+        source: Any = SimpleNamespace(makefile=lambda mode: reader)
+        frames = b""
+        with contextlib.closing(FinalResponse(source)) as answer:
             answer.begin()
+            self._raw.setblocking(False)
+            with contextlib.suppress(*_NOT_NOW):
+                frames = reader.peek()
         self.answer = answer
         if answer.status != HTTPStatus.SWITCHING_PROTOCOLS:
             raise WebSocketException("refused")
         lines = [f"{name}: {' '.join(answer.getheader(name, '').split())}\r\n" for name in _HANDSHAKE]
-        return "".join(["HTTP/1.1 101\r\n", *lines, "\r\n"]).encode()
+        return "".join(["HTTP/1.1 101\r\n", *lines, "\r\n"]).encode() + frames
 
     def send(self, data: bytes) -> int:
         """Send all of *data*. TimeoutError where the other end doesn't take it in time."""

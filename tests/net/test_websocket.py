@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 import websocket._handshake
@@ -199,6 +200,21 @@ def test_a_refusal_is_known_by_its_status_whatever_its_body(length: str) -> None
 def test_servers_of_other_protocols(answer: bytes) -> None:
     with stranger(lambda connection, request: connection.sendall(answer)) as server:
         assert open_error(client_of(server.url, Timing())).code == "not_comfyui"
+
+
+def test_a_long_head_is_not_read_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    receive = socket.socket.recv_into
+
+    def counted(raw: socket.socket, *arguments: Any) -> int:
+        sizes.append(receive(raw, *arguments))
+        return sizes[-1]
+
+    monkeypatch.setattr(socket.socket, "recv_into", counted)
+    with stranger(lambda connection, request: connection.sendall(b"HTTP/" + b"x" * 100_000)) as server:
+        open_error(client_of(server.url, Timing()))
+    assert sum(sizes) > 60_000
+    assert len(sizes) < 1_000
 
 
 @pytest.mark.parametrize(("scheme", "beginning"), [("http", UNFINISHED_HEAD), ("https", UNFINISHED_SERVER_HELLO)])
