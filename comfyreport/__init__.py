@@ -11,6 +11,7 @@ from comfyreport._lazy import lazy
 from comfyreport._version import __version__
 
 if TYPE_CHECKING:
+    from comfyreport.access.address import web_address
     from comfyreport.access.credentials import Access
     from comfyreport.api import run_generation, wait_for_completion
     from comfyreport.errors import ReporterError, UsageError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         ErrorInfo,
         Event,
         Heartbeat,
+        InputValue,
         NodeCached,
         NodeError,
         NodeFinished,
@@ -45,12 +47,16 @@ if TYPE_CHECKING:
         Warning,  # noqa: A004  the event's name
     )
     from comfyreport.events.jsonlines import to_dict, to_line
+    from comfyreport.files import write_whole
     from comfyreport.jobs.tracker import ProgressTracker
     from comfyreport.render.countdown import Countdown, describe_time_left
     from comfyreport.render.drawing import Lines, Region, bar, pad, shorten
     from comfyreport.render.formats import format_seconds, format_speed, format_steps, percentage
+    from comfyreport.render.history import Histories, NodeHistory, NodeRow, Note, Rate, RunHistory, Span, run_origin
+    from comfyreport.render.pictures import PictureSize, picture_block, picture_size
     from comfyreport.render.summary import describe_slowest, describe_work, format_bytes
     from comfyreport.render.throttle import Thinner
+    from comfyreport.render.thumbnails import Thumbnails, link_to, saved_path, small_picture
     from comfyreport.render.wording import (
         color_tag,
         describe_event,
@@ -59,7 +65,7 @@ if TYPE_CHECKING:
         describe_waiting,
     )
     from comfyreport.reporting.hookspecs import FlagParser, hookimpl
-    from comfyreport.reporting.streams import Stream, stderr, stdout
+    from comfyreport.reporting.streams import Block, Stream, stderr, stdout
     from comfyreport.text import cell_width, fit, printable
     from comfyreport.timing import Timing
 
@@ -72,6 +78,7 @@ __getattr__, __dir__ = lazy(
         ),
         "comfyreport.jobs.tracker": ("ProgressTracker",),
         "comfyreport.errors": ("ReporterError", "UsageError"),
+        "comfyreport.files": ("write_whole",),
         "comfyreport.events": (
             "SCHEMA",
             "AnyEvent",
@@ -79,6 +86,7 @@ __getattr__, __dir__ = lazy(
             "ErrorInfo",
             "Event",
             "Heartbeat",
+            "InputValue",
             "NodeCached",
             "NodeError",
             "NodeFinished",
@@ -106,6 +114,7 @@ __getattr__, __dir__ = lazy(
             "to_dict",
             "to_line",
         ),
+        "comfyreport.access.address": ("web_address",),
         "comfyreport.access.credentials": ("Access",),
         "comfyreport.render.countdown": (
             "Countdown",
@@ -124,12 +133,24 @@ __getattr__, __dir__ = lazy(
             "format_steps",
             "percentage",
         ),
+        "comfyreport.render.history": (
+            "Histories",
+            "NodeHistory",
+            "NodeRow",
+            "Note",
+            "Rate",
+            "RunHistory",
+            "Span",
+            "run_origin",
+        ),
+        "comfyreport.render.pictures": ("PictureSize", "picture_block", "picture_size"),
         "comfyreport.render.summary": (
             "describe_slowest",
             "describe_work",
             "format_bytes",
         ),
         "comfyreport.render.throttle": ("Thinner",),
+        "comfyreport.render.thumbnails": ("Thumbnails", "link_to", "saved_path", "small_picture"),
         "comfyreport.render.wording": (
             "color_tag",
             "describe_event",
@@ -139,6 +160,7 @@ __getattr__, __dir__ = lazy(
         ),
         "comfyreport.reporting.hookspecs": ("FlagParser", "hookimpl"),
         "comfyreport.reporting.streams": (
+            "Block",
             "Stream",
             "stderr",
             "stdout",
@@ -156,38 +178,49 @@ __all__ = [
     "SCHEMA",
     "Access",
     "AnyEvent",
+    "Block",
     "ConnectionChanged",
     "Countdown",
     "ErrorInfo",
     "Event",
     "FlagParser",
     "Heartbeat",
+    "Histories",
+    "InputValue",
     "Lines",
     "NodeCached",
     "NodeError",
     "NodeFinished",
+    "NodeHistory",
     "NodePreview",
     "NodeProgress",
     "NodeRef",
+    "NodeRow",
     "NodeStarted",
     "NodeText",
     "NodeTime",
     "NodeView",
+    "Note",
     "Output",
     "OutputReady",
     "OutputSaved",
+    "PictureSize",
     "ProgressTracker",
     "QueueChanged",
+    "Rate",
     "Region",
     "ReporterError",
     "RunFinished",
+    "RunHistory",
     "RunQueued",
     "RunStarted",
     "RunView",
+    "Span",
     "Stream",
     "StreamFinished",
     "StreamStarted",
     "Thinner",
+    "Thumbnails",
     "TimeLeft",
     "Timing",
     "UsageError",
@@ -209,14 +242,22 @@ __all__ = [
     "format_speed",
     "format_steps",
     "hookimpl",
+    "link_to",
     "pad",
     "percentage",
+    "picture_block",
+    "picture_size",
     "printable",
     "run_generation",
+    "run_origin",
+    "saved_path",
     "shorten",
+    "small_picture",
     "stderr",
     "stdout",
     "to_dict",
     "to_line",
     "wait_for_completion",
+    "web_address",
+    "write_whole",
 ]

@@ -140,6 +140,33 @@ def _open_nonblocking(path: str, flags: int) -> int:
     return descriptor
 
 
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write *data* to a file, which keeps what it had where that fails. OSError as files raise it.
+
+    A device, a pipe or a descriptor is written to as it is; of a link, what it leads to is written.
+    """
+    try:
+        mode: int | None = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = None
+    target = os.path.realpath(path)
+    beside = f"{target}.{os.getpid()}.part"
+    if descriptor_of(os.fspath(path)) is not None or not (mode is None or stat.S_ISREG(mode)):
+        beside = target = os.fspath(path)
+    try:
+        with open(beside, "wb") as file:
+            file.write(data)
+        if beside != target:
+            if mode is not None:
+                os.chmod(beside, stat.S_IMODE(mode))
+            patiently(lambda: os.replace(beside, target))
+    except BaseException:
+        if beside != target:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+        raise
+
+
 def is_fifo(path: str | os.PathLike[str]) -> bool:
     """Whether *path* leads to a FIFO."""
     return stat.S_ISFIFO(_mode(path))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import signal
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import IO, Any, Protocol, TextIO
+from typing import IO, Any, Literal, NamedTuple, Protocol, TextIO
 
 from comfyreport.errors import ReporterError
 from comfyreport.text import says_no
@@ -33,9 +35,73 @@ _END_SECONDS = 0.1
 """Seconds for a write to end before the process exits."""
 
 
+ColorChoice = Literal["auto", "always", "never"]
+
+
+def wants_color(choice: ColorChoice, environ: Mapping[str, str], tty: bool) -> bool:
+    """Whether to colour: the flag, then `NO_COLOR`, then `FORCE_COLOR` (non-empty ones), then the terminal."""
+    if choice != "auto":
+        return choice == "always"
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR"):
+        return True
+    return tty and environ.get("TERM") != "dumb"
+
+
 def may_redraw(environ: Mapping[str, str], tty: bool) -> bool:
     """Whether lines may be redrawn: on a terminal that isn't dumb, and not under `CI`, whatever holds for colour."""
     return tty and environ.get("TERM") != "dumb" and says_no(environ.get("CI", ""))
+
+
+PictureProtocol = Literal["kitty", "iterm", "sixel", "blocks", "blocks256"]
+"""How a terminal takes pictures: three protocols of terminals, and coloured half-blocks, of which all can some."""
+
+DEFAULT_CELL = 10, 20
+"""Pixels of a character cell, where the terminal doesn't tell."""
+
+_KITTY = frozenset({"xterm-kitty", "xterm-ghostty"})
+_ITERM = frozenset({"iTerm.app", "iTerm2", "WezTerm", "mintty"})
+_SIXEL = re.compile(r"(foot|mlterm|yaft|contour)(-|$)|.*-sixel$")
+
+
+def picture_protocol(environ: Mapping[str, str]) -> PictureProtocol:
+    """How the terminal takes pictures, as far as the environment tells: to ask it would be to read stdin."""
+    term, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
+    # A multiplexer draws on the terminal, and passes no pictures on unless it is told to.
+    if "TMUX" not in environ and not term.startswith(("screen", "tmux")):
+        if term in _KITTY or program == "ghostty" or "KITTY_WINDOW_ID" in environ:
+            return "kitty"
+        if program in _ITERM or environ.get("LC_TERMINAL") in _ITERM:
+            return "iterm"
+        if _SIXEL.match(term):
+            return "sixel"
+    many = environ.get("COLORTERM") in ("truecolor", "24bit") or "WT_SESSION" in environ or term.endswith("-direct")
+    return "blocks" if many else "blocks256"
+
+
+def cell_size(descriptor: int) -> tuple[int, int]:
+    """Width and height of a character cell in pixels, as the terminal tells them, else `DEFAULT_CELL`."""
+    with contextlib.suppress(ImportError, OSError, struct.error):
+        import fcntl
+        import termios
+
+        answer = fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8))
+        rows, columns, width, height = struct.unpack("HHHH", answer)
+        if rows and columns and width >= columns and height >= rows:
+            return width // columns, height // rows
+    return DEFAULT_CELL
+
+
+class Block(NamedTuple):
+    """What is drawn in the lines above a live view: *text* draws it from the cursor on, in *rows* lines that are empty.
+
+    Where the cursor is behind it doesn't matter. *erase* removes what stays where text is cleared.
+    """
+
+    text: str
+    rows: int
+    erase: str = ""
 
 
 def file_descriptor(file: IO[Any]) -> int | None:
@@ -121,6 +187,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self.drawn_by: Drawer | None = None
+        self.block: Block | None = None
         self._capturing = False
         self._kept: deque[str] = deque()
         self._kept_length = 0
@@ -204,7 +271,7 @@ class Terminal:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             descriptor = stream.file.fileno()
             if not in_background(descriptor):
-                os.write(descriptor, CLEAR.encode())
+                os.write(descriptor, ((self.block.erase if self.block else "") + CLEAR).encode())
 
     def _write_waiting(self) -> None:
         # With `stty tostop`, a job in the background would be stopped for writing.

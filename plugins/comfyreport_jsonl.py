@@ -32,7 +32,7 @@ class JsonLines:
         self._out = out
         self._types = _TYPES[detail]
         # For a large workflow, these would be longer than all the rest of a summary.
-        self._without = ("nodes", "node_seconds", "node_times") if detail == "summary" else ()
+        self._without = ("nodes", "node_seconds", "node_times", "inputs") if detail == "summary" else ()
         self._thinner = Thinner(rate)
 
     @hookimpl

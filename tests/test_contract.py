@@ -157,6 +157,6 @@ def test_type_checkers_see_each_public_name_as_it_is() -> None:
 def test_none_of_ours_is_to_go() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for module in ("console", "quiet", "jsonl", "filelog"):
+        for module in ("console", "quiet", "jsonl", "filelog", "trace", "junit", "github", "webhook"):
             plugin = __import__(f"comfyreport_{module}")
             register(Manager(), plugin, module)

@@ -23,8 +23,8 @@ WINGS = (
     "reporting", "render", "sim_nodes", "simulator", "inputs", "engine", "jobs", "listings", "api", "cli", "testing",
 )  # fmt: skip
 GROUND = {
-    "_lazy", "_version", "errors", "files", "shell", "terminal", "text", "timers", "timing", "windows_console",
-    "worker",
+    "_lazy", "_version", "backpressure", "errors", "files", "shell", "terminal", "text", "timers", "timing",
+    "windows_console", "worker",
 }  # fmt: skip
 
 NETWORK = {"aiohttp", "asyncio", "http", "requests", "socket", "urllib3", "websocket"}

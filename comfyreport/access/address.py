@@ -23,6 +23,19 @@ _HOST = re.compile(r"[A-Za-z0-9._~\u0080-\U0010ffff-]+")
 _HINT = "give it as HOST, HOST:PORT or http[s]://HOST[:PORT][/PREFIX]"
 
 
+def web_address(text: str) -> SplitResult | None:
+    """The parts of an http or https URL that has a host; None for any other text.
+
+    A `#` in a login would end the host, which then holds a part of the password: such a URL is none.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable and "@" not in parts.fragment else None
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a ComfyUI is.

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from comfyreport.backpressure import Backpressure
 from comfyreport.net import frames
 from comfyreport.protocol.decode import decode_binary, decode_text
 from comfyreport.protocol.merging import merge_messages
 from comfyreport.protocol.messages import Message
-from comfyreport.reporting.backpressure import Backpressure
 
 MERGE_ABOVE_MESSAGES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024

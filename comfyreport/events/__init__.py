@@ -21,6 +21,7 @@ from comfyreport.events.types import (
     ErrorInfo as ErrorInfo,
     Event as Event,
     Heartbeat as Heartbeat,
+    InputValue as InputValue,
     Instant as Instant,
     Kind as Kind,
     NodeCached as NodeCached,

@@ -83,6 +83,7 @@ _DEFINITIONS: Mapping[type, str] = {
     ev.Output: "output",
     ev.NodeError: "node_error",
     ev.NodeTime: "node_time",
+    ev.InputValue: "input_value",
     ev.ErrorInfo: "error_info",
 }
 

@@ -121,6 +121,17 @@ class NodeTime(Record):
 
 
 @record
+class InputValue(Record):
+    """An input of the workflow that was set for a run: by the user, or by a plugin."""
+
+    node: Annotated[NodeRef, "the node"]
+    name: Annotated[str, "the input's name"]
+    value: Annotated[Any, "what it was set to; nothing secret, and a value over 65,536 characters as its JSON, cut"] = (
+        field(default=None, metadata={HOLDS_ANY: True})
+    )
+
+
+@record
 class Event(Record):
     """What all events have in common."""
 
@@ -323,6 +334,13 @@ class RunFinished(Event):
     submitted: Annotated[Submitted, "whether the server got the prompt"] = "no"
     retryable: Annotated[bool, "whether the same command may succeed when tried again"] = False
     seed: Annotated[int | None, "the seed that was used, where there is exactly one"] = None
+    output_nodes: Annotated[
+        tuple[str, ...] | None, "ids of the nodes that were to make outputs, by the server; absent where it didn't say"
+    ] = None
+    inputs: Annotated[
+        tuple[InputValue, ...] | None, "the inputs that were set for this run; absent where none was, or it isn't known"
+    ] = None
+    workflow: Annotated[str | None, "the workflow's file, as it was named; absent where it came from none"] = None
 
 
 @record

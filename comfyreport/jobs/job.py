@@ -22,7 +22,7 @@ from comfyreport.inputs.local_files import Given
 from comfyreport.inputs.uploads import Uploads, plan_uploads
 from comfyreport.jobs.learning import NO_LEARN, Learner
 from comfyreport.jobs.session import Session
-from comfyreport.jobs.workflow import load_workflow
+from comfyreport.jobs.workflow import inputs_set, load_workflow
 from comfyreport.net.client import Client
 from comfyreport.protocol.ui_outputs import SAVERS
 from comfyreport.recording.recorder import Recorder
@@ -224,9 +224,15 @@ def _target(session: Session, job: Job, workflow: Workflow | None, stack: ExitSt
 
 def _origin(job: Job) -> Origin:
     """What the files beside the outputs tell of."""
-    workflow = None if isinstance(job.workflow, Mapping) or job.workflow == STDIN else job.workflow
     include_temp = job.options.include_temp
-    return Origin(server=job.shown_server, workflow=workflow, output=job.output or "", include_temp=include_temp)
+    return Origin(
+        server=job.shown_server, workflow=_workflow_file(job), output=job.output or "", include_temp=include_temp
+    )
+
+
+def _workflow_file(job: Job) -> str | None:
+    """The workflow's file as it was named, where it came from one."""
+    return None if isinstance(job.workflow, Mapping) or job.workflow in (None, STDIN) else os.fspath(job.workflow)
 
 
 def _access(job: Job, workflow: Workflow | None) -> Access:
@@ -276,7 +282,7 @@ def _need_descriptors(count: int) -> None:
 def _run(session: Session, job: Job, workflow: Workflow | None, address: Address) -> Run:
     # The client of a prompt that is there already is told by the queue or by history.
     client_id = job.client_id or (None if workflow is None else uuid.uuid4().hex)
-    return Run(
+    run = Run(
         job.prompt_id or str(uuid.uuid4()),
         () if workflow is None else workflow.manifest(),
         base_url=address.base,
@@ -285,6 +291,9 @@ def _run(session: Session, job: Job, workflow: Workflow | None, address: Address
         sequence=session.sequence,
         previews=session.wants("node_preview"),
     )
+    run.inputs = () if workflow is None else inputs_set(workflow)
+    run.workflow = _workflow_file(job)
+    return run
 
 
 def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], stack: ExitStack) -> Recorder | None:
@@ -307,6 +316,7 @@ def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], s
 def _finished_body(client: Client, prepared: _Prepared, workflow: Workflow, run: Run) -> Any:
     """What is submitted, once the server has the files and has said what it takes. Blocks."""
     workflow, target = finish(client, workflow, prepared.uploads), prepared.target
+    run.inputs = inputs_set(workflow)
     if target is not None and target.origin is not None:
         told = {f"{place.node}.{place.name}": setting.value for place, setting in workflow.settings.items()}
         files = {

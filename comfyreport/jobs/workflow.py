@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from comfyreport.access.secret_keys import hide
 from comfyreport.errors import UsageError
+from comfyreport.events import InputValue
 from comfyreport.files import expanded
-from comfyreport.text import printable
+from comfyreport.text import bounded, printable
 from comfyreport.workflow.files import STDIN, Workflow, from_mapping, load
 from comfyreport.workflow.settings import MAX_SEED, Settings, find_settings
 
@@ -41,6 +43,15 @@ def load_workflow(workflow: str | os.PathLike[str] | Mapping[str, Any], folder: 
     if settings.seed == "random":
         settings = replace(settings, seed=random.SystemRandom().randint(0, MAX_SEED))
     return found.with_settings(find_settings(found.graph, settings, read))
+
+
+def inputs_set(workflow: Workflow) -> tuple[InputValue, ...]:
+    """What was set in *workflow*, as reporters are told: without secrets, a key for a paid service being an input."""
+    refs = {ref.id: ref for ref in workflow.manifest()}
+    return tuple(
+        InputValue(node=refs[node], name=name, value=bounded(hide({name: setting.value})[name]))
+        for (node, name), setting in workflow.settings.items()
+    )
 
 
 def _need_one_reader(workflow: object, settings: Settings) -> None:

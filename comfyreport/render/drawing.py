@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from comfyreport.render.formats import percentage
 from comfyreport.render.wording import color_tag
-from comfyreport.reporting.streams import CLEAR, Stream
+from comfyreport.reporting.streams import CLEAR, Block, Stream
 from comfyreport.text import cell_width, fit, printable
 
 DRAW_EVERY = 0.1
@@ -18,6 +18,7 @@ DRAW_EVERY = 0.1
 _SLACK = 1e-3
 _TAB_COLUMNS = 8
 _WRAP_OFF, _WRAP_ON = "\x1b[?7l", "\x1b[?7h"
+_SAVE, _RESTORE = "\x1b7", "\x1b8"
 _MIN_WRAP, _MAX_INDENT = 20, 2
 _PATH = re.compile(r"(?:\[INFO\]| ) (?:Saved|Output): ")
 _COMMAND = re.compile(r"(?<=: )comfyreport .*")
@@ -57,8 +58,9 @@ class Region:
 
     Between draws the cursor is at the region's beginning: wherever a resize moves it, to clear from there to the end
     of the screen removes the region and nothing else. It is never hidden, so it can't stay hidden. Each draw is one
-    write. In the command, what others write to the terminal meanwhile is written above the region with the next draw;
-    in other programs nothing holds such text back.
+    write. What a stream to this terminal was given to `show` stands above the lines, where there is room, and is drawn
+    again only where it has changed or moved. In the command, what others write to the terminal meanwhile is written
+    above the region with the next draw; in other programs nothing holds such text back.
 
     :param out: a stream whose `take_terminal()` returned True.
     """
@@ -67,6 +69,8 @@ class Region:
         self._out = out
         self._above: list[str] = []
         self._shown: list[str] = []
+        self._block: Block | None = None
+        self._size = 0, 0
         self._last_draw = -math.inf
         self._partial = ""
         self._away = False
@@ -114,20 +118,38 @@ class Region:
         if out.in_background:
             # The cursor is the shell's: lines are added as those of any job, and nothing is drawn or cleared.
             lines, self._shown, self._away = [], [], True
-        if lines == self._shown and not self._above and not strays:
+        size = out.width(), out.height()
+        block = self._fitting(lines, size[1])
+        added = "".join(f"{line}\n" for line in strays) + _with_line_ends(self._above, out)
+        if lines == self._shown and block is self._block and not added:
             return
-        back = self._away and bool(lines)
-        text = CLEAR if self._shown or back else ""
-        self._away = self._away and not back
-        text += "".join(f"{line}\n" for line in strays) + _with_line_ends(self._above, out)
+        rows = 0 if block is None else block.rows
+        # What is drawn may be kept only where it stands as it was drawn.
+        if block is not None and block is self._block and not added and not self._away and size == self._size:
+            text = f"\x1b[{rows}B{CLEAR}"
+        else:
+            text = (self._block.erase if self._block else "") + (CLEAR if self._shown or (self._away and lines) else "")
+            text += added + ("" if block is None else _drawn(block))
+        self._away = self._away and not lines
         if lines:
             # Without wrapping, also where the terminal has become narrower: the cursor goes up by the number of lines.
-            joined = "\n".join(lines)
-            text += f"{_WRAP_OFF}{joined}{_WRAP_ON}\r" + (f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else "")
+            up, joined = rows + len(lines) - 1, "\n".join(lines)
+            text += f"{_WRAP_OFF}{joined}{_WRAP_ON}\r" + (f"\x1b[{up}A" if up else "")
         self._above = []
-        self._shown = lines
+        self._shown, self._block, self._size = lines, block, size
         out.write(text)
         out.flush()
+
+    def _fitting(self, lines: Sequence[str], height: int) -> Block | None:
+        """What is to be drawn above *lines*, if the terminal has room for both."""
+        block = self._out.block
+        return block if block is not None and lines and block.rows + len(lines) < height else None
+
+
+def _drawn(block: Block) -> str:
+    """What draws *block*, and goes to the line behind it: room is made first, so that nothing scrolls meanwhile."""
+    room = "\n" * block.rows
+    return f"{room}\x1b[{block.rows}A{_SAVE}{block.text}{_RESTORE}\x1b[{block.rows}B\r"
 
 
 def _expand_tabs(line: str) -> str:

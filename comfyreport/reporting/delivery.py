@@ -28,7 +28,6 @@ EVENT_HOOK = f"{PREFIX}event"
 TICK_HOOK = f"{PREFIX}tick"
 CLOSE_HOOK = f"{PREFIX}close"
 
-
 # The part of (event, run) that a hook wants, by the names of its arguments.
 _PARTS = {
     (): slice(0),
@@ -130,8 +129,8 @@ class Delivery:
     def close(self, *, everybody: bool, hurry: Callable[[], bool]) -> bool:
         """Deliver what waits, then close reporters; False if *hurry* said to leave before that was done.
 
-        The events that are queued have `Timing.close_limit` seconds; then the reporter that used the most of them is
-        switched off. Behind the first that was switched off, for whatever reason, the rest share as much time again.
+        The events that are queued have `Timing.close_limit` seconds, and so has each reporter that closes in time. Then
+        the reporter that used the most of them is switched off, behind which the rest share as much time again.
         Once all are closed, no thread of the delivery is left but those in hooks that never returned.
         """
         self._closing = True
@@ -139,12 +138,14 @@ class Delivery:
         done = threading.Event()
         self._queue.put([_Close(everybody, done)])
         started_at = time.monotonic()
-        deadline, failed_count = started_at + self._current_limit, self._failed_count
+        deadline, failed_count, closed_count = started_at + self._current_limit, self._failed_count, 0
         while not done.wait(min(0.02, self._timing.close_limit / 10)):
             if hurry():
                 return done.is_set()
             self.watch()
             now = time.monotonic()
+            if (closed := sum(reporter.closed for reporter in self.reporters)) > closed_count:
+                deadline, closed_count = now + self._current_limit, closed
             if self._failed_count == failed_count and now > deadline:
                 self._drop_slowest()
             if self._failed_count != failed_count:

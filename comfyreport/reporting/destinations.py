@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +83,13 @@ class Destinations:
             dest = os.fspath(signature.default)
         if dest in ("-", "stderr"):
             raise ReporterError(f"reporter {name} writes to a file, not to {dest}", hint=f"--reporter {name}=PATH")
-        return self._plan_path(name, dest, lambda place: self._checked(place, name), numbered=True)
+        folder = signature.parameter == "folder"
+        return self._plan_path(name, dest, lambda place: self._checked(place, name, folder=folder), numbered=not folder)
+
+    def beside(self, spec: str, signature: Signature) -> dict[str, Stream]:
+        """The command's own streams, for the parameters of a reporter that has them beside its destination."""
+        streams = {"stdout": self._streams.stdout, "stderr": self._streams.stderr}
+        return {name: streams.get(default.name, default).beside(spec) for name, default in signature.streams.items()}
 
     def _plan_stream(self, spec: str, name: str, dest: str | None, default: object) -> Callable[[], Opened | None]:
         if dest is None:
@@ -129,13 +136,15 @@ class Destinations:
         stream.name = place.shown
         return stream
 
-    def _checked(self, place: Place, name: str) -> Opened:
-        """The path for a reporter that opens it itself, once it is sure that it can."""
+    def _checked(self, place: Place, name: str, *, folder: bool) -> Opened:
+        """The path for a reporter that opens it itself, once it is sure that it can; it may be a *folder*."""
         path = Path(self._streams.locate(place).path)
         if is_fifo(path) and place.descriptor is None:
             # Kept open until the reporter is closed: after a mere check, the FIFO's reader would see its end.
             return self._open(place, name), path
-        if not is_null(path):
+        if folder and path.is_dir():
+            tempfile.TemporaryFile(dir=path).close()
+        elif not is_null(path):
             _check_writable(path)
         return None, path
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from comfyreport import events as ev
-from comfyreport.reporting.backpressure import Backpressure
+from comfyreport.backpressure import Backpressure
 
 MERGE_ABOVE = 1000
 

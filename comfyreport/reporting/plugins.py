@@ -123,7 +123,8 @@ class Plugins:
                 return
             stream, destination = opened
             try:
-                built = _build(value, name, destination, options, kind_of(signature))
+                streams = self.destinations.beside(spec, signature)
+                built = _build(value, name, destination, {**options, **streams}, kind_of(signature))
                 register_it(name, built, installed.package, stream)
             except BaseException:
                 if stream is not None:
@@ -175,7 +176,8 @@ class Plugins:
             hint = f"did you mean {' or '.join(near)}? 'comfyreport reporters' lists what is installed"
         else:
             hint = f"installed: {', '.join(sorted(installed))}"
-        raise ReporterError(f"there is no reporter {name!r}", hint=hint)
+        # A colon may stand for the equals sign before a URL, which may hold what is secret.
+        raise ReporterError(f"there is no reporter {name.partition('://')[0]!r}", hint=hint)
 
     def _register(self, name: str, plugin: object, package: str, stream: Stream | None) -> None:
         label = self._label(name)

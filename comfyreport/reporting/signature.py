@@ -1,7 +1,8 @@
 """A reporter's factory: its signature declares its destination and its options.
 
 The first positional parameter says what DEST is: `out: Stream` is opened by the core, `path: Path` has its folder
-created, `url: str` is passed as it is; without one a DEST is a usage error. Keyword-only parameters are the options.
+created, `folder: Path` may be a folder itself, `url: str` is passed as it is; without one a DEST is a usage error.
+Keyword-only parameters are the options; one whose default is a Stream is none, but the command's own stream.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -54,6 +55,8 @@ class Signature:
     required: bool
     options: Mapping[str, Option]
     summary: str
+    streams: Mapping[str, Stream] = field(default_factory=dict)
+    """The parameters that are given the command's own streams, with their defaults."""
 
 
 class ReporterSpec(NamedTuple):
@@ -79,8 +82,11 @@ def signature_of(factory: Callable[..., object], name: str) -> Signature:
     docs = _parameter_docs(factory)
     destination: inspect.Parameter | None = None
     options: dict[str, Option] = {}
+    streams: dict[str, Stream] = {}
     for index, parameter in enumerate(parameters):
-        if parameter.kind is parameter.KEYWORD_ONLY:
+        if parameter.kind is parameter.KEYWORD_ONLY and isinstance(parameter.default, Stream):
+            streams[parameter.name] = parameter.default
+        elif parameter.kind is parameter.KEYWORD_ONLY:
             options[parameter.name] = _option(parameter, hints, docs, name)
         elif index == 0 and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             destination = parameter
@@ -91,7 +97,7 @@ def signature_of(factory: Callable[..., object], name: str) -> Signature:
             )
     summary = (inspect.getdoc(factory) or "").partition("\n")[0]
     if destination is None:
-        return Signature("none", "", None, False, options, summary)
+        return Signature("none", "", None, False, options, summary, streams)
     default = destination.default
     required = default is destination.empty
     kind = _destination_kind(hints.get(destination.name), destination, name)
@@ -100,7 +106,7 @@ def signature_of(factory: Callable[..., object], name: str) -> Signature:
             f"reporter {name}: its factory's {destination.name} has a {type(default).__name__} as its default",
             hint="a Stream's default is stdout or stderr (from comfyreport import stderr); none makes DEST required",
         )
-    return Signature(kind, destination.name, None if required else default, required, options, summary)
+    return Signature(kind, destination.name, None if required else default, required, options, summary, streams)
 
 
 def _destination_kind(hint: Any, parameter: inspect.Parameter, name: str) -> DestinationKind:

@@ -13,39 +13,32 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import BinaryIO, Literal, TextIO, cast
+from typing import BinaryIO, TextIO, cast
 
 from comfyreport.files import descriptor_of, open_to_write
 from comfyreport.terminal import (
     CLEAR as CLEAR,
+    DEFAULT_CELL,
+    Block as Block,
+    ColorChoice as ColorChoice,
+    PictureProtocol,
     Terminal,
     Terminals as Terminals,
+    cell_size,
     file_descriptor,
     in_background,
     is_terminal,
     key_of,
     may_redraw as may_redraw,
+    picture_protocol,
     takes_escapes,
+    wants_color as wants_color,
 )
 
-ColorChoice = Literal["auto", "always", "never"]
-
-DEFAULT_WIDTH = 80
-DEFAULT_HEIGHT = 24
+DEFAULT_WIDTH, DEFAULT_HEIGHT = 80, 24
 
 # Writes, and characters of each, that `has_written` knows: the last ones hold the end of a run.
 _KEPT_WRITES, _KEPT_LENGTH = 16, 20_000
-
-
-def wants_color(choice: ColorChoice, environ: Mapping[str, str], tty: bool) -> bool:
-    """Whether to colour: the flag, then `NO_COLOR`, then `FORCE_COLOR` (non-empty ones), then the terminal."""
-    if choice != "auto":
-        return choice == "always"
-    if environ.get("NO_COLOR"):
-        return False
-    if environ.get("FORCE_COLOR"):
-        return True
-    return tty and environ.get("TERM") != "dumb"
 
 
 class Stream:
@@ -96,6 +89,12 @@ class Stream:
             stream = cls(text, name=os.fspath(path), environ={})
         stream._closes = True
         stream.file_path = os.path.realpath(path) if regular else None
+        return stream
+
+    def beside(self, owner: str) -> Stream:
+        """Another stream to the same place, for the reporter *owner*, which shares it with others."""
+        stream = Stream(self._file, name=self.name, environ=self._environ, color=self._color, terminals=self._terminals)
+        stream.owner = owner
         return stream
 
     @property
@@ -151,6 +150,19 @@ class Stream:
             return False
         return True
 
+    @property
+    def pictures(self) -> PictureProtocol | None:
+        """How pictures can be drawn here: by a protocol of the terminal, as half-blocks, or not at all (None)."""
+        if not may_redraw(self._environ, takes_escapes(self.file)):
+            return None
+        protocol = picture_protocol(self._environ)
+        return None if protocol.startswith("blocks") and not (self.color and self.unicode) else protocol
+
+    def cell_size(self) -> tuple[int, int]:
+        """Width and height of a character cell in pixels; 10 and 20 where they can't be known."""
+        descriptor = file_descriptor(self.file)
+        return DEFAULT_CELL if descriptor is None else cell_size(descriptor)
+
     def width(self) -> int:
         """Columns of the terminal now; 80 where it can't be known."""
         return self._size().columns or DEFAULT_WIDTH
@@ -176,6 +188,24 @@ class Stream:
         self._terminals.claim(key, self)
         self._terminal = self.file, self._terminals.terminal(key)
         return True
+
+    @property
+    def drawn_by_others(self) -> bool:
+        """Whether another stream draws on this terminal: it draws what `show` is given, too."""
+        terminal = self._own_terminal
+        return terminal is not None and terminal.drawn_by not in (None, self)
+
+    def show(self, block: Block | None) -> None:
+        """Have *block* drawn above the live view of this terminal, whoever draws it, in place of the last one."""
+        terminal = self._own_terminal
+        if terminal is not None:
+            terminal.block = block
+
+    @property
+    def block(self) -> Block | None:
+        """What is to be drawn above the live view."""
+        terminal = self._own_terminal
+        return None if terminal is None else terminal.block
 
     def take_stray_output(self) -> str:
         """What others wrote to the terminal that this stream draws on, since the last call.

@@ -49,7 +49,8 @@ def _queue(state: RunState, queue: responses.Queue) -> None:
     if position is not None:
         entry = next(each for each in queue.all if each.prompt_id == state.prompt_id)
         state.learn_workflow(entry.graph, entry.client_id)
-        state.node_events.output_nodes |= frozenset(entry.output_nodes)
+        state.output_nodes |= frozenset(entry.output_nodes)
+        state.node_events.output_nodes = state.output_nodes
         if not state.queued:
             state.position = position
         state.ensure_queued()
@@ -60,6 +61,7 @@ def _queue(state: RunState, queue: responses.Queue) -> None:
 
 def _history(state: RunState, history: responses.History) -> None:
     state.learn_workflow(history.graph, history.client_id)
+    state.output_nodes |= frozenset(history.output_nodes)
     if state.attached:
         # Its own clock began with the attach; the server knows when the prompt came and when it ended.
         submitted = history.started if history.created is None else history.created

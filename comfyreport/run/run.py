@@ -172,6 +172,9 @@ class Run(RunState):
             submitted=decided.submitted,
             retryable=decided.retryable,
             seed=self.seed,
+            output_nodes=tuple(ref.id for ref in self.manifest if ref.id in self.output_nodes) or None,
+            inputs=self.inputs or None,
+            workflow=self.workflow,
         )
         self.finished = True
         return self.emitter.take()

@@ -51,6 +51,9 @@ class RunState:
         self.graph: messages.Json | None = None
         self.client_id = client_id
         self.seed = seed
+        self.output_nodes: frozenset[str] = frozenset()
+        self.inputs: tuple[ev.InputValue, ...] = ()
+        self.workflow: str | None = None
         self.previews = previews
         self.sent = False
         self.accepted = False

@@ -11,7 +11,8 @@ from comfyreport.files import is_device_name
 _NAME_LIMIT = 200
 _PART_LIMIT = 100
 _SUFFIX_LIMIT = 20
-_UNSAFE = re.compile(r'[<>:"/\\|?*]')
+# What Windows lacks; and `##[`, on which GitHub's runner acts wherever it stands in what a step prints.
+_UNSAFE = re.compile(r'[<>:"/\\|?*]|(?<=##)\[')
 
 
 def safe_name(name: str) -> str:

@@ -87,7 +87,10 @@ class _Subject:
     def __init__(self, reporter: Any, destination: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> None:
         self.name = getattr(reporter, "__name__", type(reporter).__name__)
         self.has_factory = is_factory(reporter)
-        self.destination_kind = signature_of(reporter, self.name).destination if self.has_factory else "none"
+        signature = signature_of(reporter, self.name) if self.has_factory else None
+        self.destination_kind = signature.destination if signature else "none"
+        self._streams = tuple(signature.streams) if signature else ()
+        self.writes_text = self.destination_kind == "stream" or bool(self._streams)
         self._reporter = reporter
         self._destination = destination
         self._options = options
@@ -106,15 +109,16 @@ class _Subject:
         """A harness with a new reporter, and a function that returns what it wrote."""
         if not self.has_factory:
             return Harness(self._reporter, self.name), lambda: ""
+        options = {**dict.fromkeys(self._streams, out), **self._options}
         if self.destination_kind == "stream":
-            return Harness(self._reporter(out, **self._options), self.name), lambda: out.text
+            return Harness(self._reporter(out, **options), self.name), lambda: out.text
         if self.destination_kind == "path":
             path = self._folder / str(next(self._numbers)) / "file"
             path.parent.mkdir()
-            reporter = self._reporter(path, **self._options)
+            reporter = self._reporter(path, **options)
             return Harness(reporter, self.name), lambda: _content(path.parent)
         arguments = destination_argument(self.destination_kind, self._destination)
-        return Harness(self._reporter(*arguments, **self._options), self.name), lambda: ""
+        return Harness(self._reporter(*arguments, **options), self.name), lambda: ""
 
 
 def conforms(
@@ -162,7 +166,7 @@ def _fault_line(what: str, places: list[str]) -> str:
 def _check(subject: _Subject) -> Iterator[_Fault]:
     outs: list[_CloseCheckingStream] = []
     for title, events in _streams():
-        for options in STREAM_KINDS if subject.destination_kind == "stream" else STREAM_KINDS[:1]:
+        for options in STREAM_KINDS if subject.writes_text else STREAM_KINDS[:1]:
             outs.append(_CloseCheckingStream(**options))
             yield from _check_run(subject, title, events, options, outs[-1])
     # Reporters in a reference cycle are finalized only now, and may write then.
@@ -206,7 +210,7 @@ def _check_run(
     slow: list[str] = []
     with _captured_standard_streams() as written_streams:
         try:
-            harness, text = subject.make(out)
+            harness, _ = subject.make(out)
             harness.run(_timed(harness, events, slow))
         except Exception as error:  # noqa: BLE001  a reporter may raise anything
             yield _Fault(_raised(error), where)
@@ -215,8 +219,8 @@ def _check_run(
     for each in written_streams():
         yield _Fault(f"it writes to {each}, which isn't its own", where)
     yield from (_Fault(each, where) for each in slow)
-    written = text()
-    if subject.destination_kind == "stream":
+    if subject.writes_text:
+        written = out.text
         if not options.get("tty") and not options.get("color") and "\x1b" in written:
             yield _Fault("it writes escape sequences to what is no terminal", where)
         unsafe = [repr(each) for each in _UNSAFE if each in written]

@@ -167,6 +167,8 @@ def play(
         return ""
     name = getattr(reporter, "__name__", type(reporter).__name__)
     signature = signature_of(reporter, name)
+    beside = FakeStream(width=width, tty=tty, color=color, unicode=unicode)
+    options = {**dict.fromkeys(signature.streams, beside), **options}
     if signature.destination == "stream":
         out = FakeStream(width=width, tty=tty, color=color, unicode=unicode)
         _run_recording(reporter(out, **options), name, loaded, previews)

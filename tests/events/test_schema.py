@@ -29,6 +29,7 @@ VALUES: dict[tuple[str, str], Any] = {
     ("Warning", "code"): "stalled",
     ("NodeProgress", "step"): 2.4e-07,
     ("Output", "value"): {"any": ["thing", 1, None]},
+    ("InputValue", "value"): {"any": ["thing", 1, None]},
 }
 
 

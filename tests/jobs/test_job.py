@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from comfyreport import InputValue, NodeRef
 from comfyreport.engine.loop import Loop
 from comfyreport.jobs.job import Job, run_job
+from comfyreport.workflow.settings import Settings
 from tests.jobs.test_session import Running
 
 GRAPH = {"1": {"class_type": "SaveImage", "inputs": {}}}
@@ -64,3 +66,23 @@ def test_what_can_not_be_prepared_is_the_runs_end(arguments: Mapping[str, Any]) 
     job = Job(**{"server": "127.0.0.1:1", "workflow": GRAPH, **arguments})
     result = run_job(running.session, job)
     assert (result.status, running.session.finish()) == ("usage", 2)
+
+
+def test_what_was_set_is_told_at_the_end_whatever_it_is() -> None:
+    graph = {
+        "1": {"class_type": "SaveImage", "_meta": {"title": "Save"}, "inputs": {"filename_prefix": "a", "api_key": "b"}}
+    }
+    settings = Settings(assignments=("1.filename_prefix=c",), inputs={"1.api_key": "s3cret", "1.more": {"token": "d"}})
+    running = Running()
+    result = run_job(running.session, Job(server="127.0.0.1:1", workflow=graph, settings=settings))
+    running.session.finish()
+    node = NodeRef(id="1", class_type="SaveImage", title="Save")
+    assert result.status == "unreachable"
+    assert result.inputs == (
+        InputValue(node=node, name="filename_prefix", value="c"),
+        InputValue(node=node, name="api_key", value="[removed]"),
+        InputValue(node=node, name="more", value={"token": "[removed]"}),
+    )
+    running = Running()
+    assert run_job(running.session, Job(server="127.0.0.1:1", workflow=graph)).inputs is None
+    running.session.finish()

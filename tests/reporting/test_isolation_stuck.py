@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from comfyreport import events as ev
+from comfyreport.reporting import delivery
 from tests.reporting.deliveries import (
     CLOSE,
     DELIVERED,
@@ -127,6 +128,21 @@ def test_the_time_of_the_reporter_behind_a_stuck_one_begins_with_its_own_call(ho
         session.finish()
         assert session.delivery.failures() == (f"stuck: did not return from {hook} within 1 s",)
     assert hook_calls[-1].hook == CLOSE
+
+
+def test_reporters_that_close_in_time_do_not_share_it() -> None:
+    limit, clock = 0.5, vars(delivery)["time"]
+
+    def close_late(hook: str, about: object) -> None:
+        until = clock.monotonic() + 0.8 * limit
+        while clock.monotonic() < until:
+            time.sleep(0.001)
+
+    late = [spy(f"slow{n}", [], {CLOSE}, close_late) for n in range(3)]
+    session = session_of(*late, timing=replace(STUCK, close_limit=limit))
+    session.delivery.publish(one_of_each())
+    session.finish()
+    assert session.delivery.failures() == ()
 
 
 @pytest.mark.parametrize("count", [3, 12])

