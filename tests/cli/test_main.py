@@ -137,8 +137,9 @@ def test_the_reporters(capfd: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capfd, "reporters", "--json")
     assert (code, err) == (0, "")
     reporters = {about["name"]: about for about in json.loads(out)}
-    assert {"console", "filelog", "jsonl", "quiet"} <= reporters.keys()
-    assert all(reporters[name]["error"] is None for name in ("console", "filelog", "jsonl", "quiet"))
+    ours = {"console", "filelog", "github", "jsonl", "junit", "quiet", "trace", "webhook"}
+    assert ours <= reporters.keys()
+    assert all(reporters[name]["error"] is None for name in ours)
     assert [option["name"] for option in reporters["jsonl"]["options"]] == ["detail", "rate"]
     code, out, _ = run(capfd, "reporters", "jsonl")
     assert (code, "DEST: a path" in out) == (0, True)

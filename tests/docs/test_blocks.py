@@ -33,7 +33,11 @@ SAID = {
         "Timing(": "success",
     },
     "docs/recordings.md": {"replay run.recording": '"type":"run_finished"', "replay txt2img": "as recorded: 1"},
-    "docs/reporters.md": {"ls -l": "pictures/sd15"},
+    "docs/reporters.md": {
+        "ls -l": "pictures/sd15",
+        "--reporter github": "::endgroup::\n",
+        "webhook=": "[OK] Generation complete",
+    },
     "docs/running.md": {"timings --clear": "no timings yet in "},
     "docs/servers.md": {
         "gpu-box": "made/sd15",
@@ -63,7 +67,12 @@ LEFT = {
     },
     "docs/python.md": {"saved:": ["out.png"], "filelog=run.log": ["run.log"]},
     "docs/recordings.md": {"--record": ["run.recording"]},
-    "docs/reporters.md": {"filelog=logs": ["logs/run.jsonl", "logs/run.log"]},
+    "docs/reporters.md": {
+        "filelog=logs": ["logs/run.jsonl", "logs/run.log"],
+        "trace=run.json": ["run.json", "reports/run.xml"],
+        "replay node-error": ["reports/replayed.xml"],
+        "preview=previews": ["run.webp"],
+    },
     "docs/running.md": {"attach": ["late.png"], "--image photo.png": ["photo.png", "painted.png"]},
     "plugins/README.md": {
         "rings.txt,times=2": ["rings.txt"],
@@ -89,7 +98,7 @@ def test_block_runs(block: Block, place: Place, received: tuple[str, list[bytes]
     for piece, names in LEFT.get(block.page, {}).items():
         if piece in block.text:
             assert all((place.folder(block.page) / name).stat().st_size for name in names), names
-    if "notify=" in block.text:
+    if "notify=" in block.text or "webhook=" in block.text:
         assert b'"run_finished"' in received[1][-1]
 
 

@@ -27,7 +27,7 @@ def test_each_hook_is_named_with_its_arguments(hook: str) -> None:
 
 
 def test_no_other_hook_is_named() -> None:
-    modules = {"comfyreport_bell", "comfyreport_meter", "comfyreport_notify", "comfyreport_timings", "comfyreport_NAME"}
+    modules = {f"comfyreport_{name}" for name in ("bell", "gantt", "meter", "notify", "timings", "NAME")}
     modules |= {f"comfyreport_{name}" for name in ("play", "conforms", "stream", "recording")}
     assert set(re.findall(r"comfyreport_\w+", re.sub(r"comfyreport_bell-[\w.-]+", "", GUIDE))) <= HOOKS | modules | {
         "comfyreport_"
@@ -45,7 +45,7 @@ def test_the_fields_are_those_of_the_classes() -> None:
     common = {field.name for field in dataclasses.fields(ev.Event)}
     shared = {field.name for field in dataclasses.fields(ev.ProgressEvent)} - common
     told = dict(re.findall(r"^\| `([A-Z]\w+)` \| (.*) \|$", GUIDE, re.MULTILINE))
-    for cls in (*ev.EVENT_CLASSES, ev.NodeRef, ev.Output, ev.ErrorInfo, ev.NodeError, ev.NodeTime):
+    for cls in (*ev.EVENT_CLASSES, ev.NodeRef, ev.Output, ev.ErrorInfo, ev.NodeError, ev.NodeTime, ev.InputValue):
         own = {field.name for field in dataclasses.fields(cls)}
         cells = [] if told[cls.__name__] == "none" else told[cls.__name__].split(", ")
         assert ("P" in cells) == issubclass(cls, ev.ProgressEvent)
