@@ -12,6 +12,7 @@ from comfyreport.net import frames
 from comfyreport.protocol.decode import decode_binary, decode_text
 from comfyreport.protocol.merging import merge_messages
 from comfyreport.protocol.messages import Message
+from comfyreport.queues import take
 
 MERGE_ABOVE_MESSAGES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024
@@ -84,7 +85,7 @@ class Inbox:
             time.sleep(min(self._batch_pause, max(0.0, timeout)))
         self._rushed = False
         try:
-            items.append(self._queue.get(timeout=timeout) if timeout > 0 else self._queue.get_nowait())
+            items.append(take(self._queue, timeout))
             while True:
                 items.append(self._queue.get_nowait())
         except queue.Empty:

@@ -15,6 +15,7 @@ from comfyreport.events import RunFinished
 from comfyreport.jobs.interrupts import BLOCKED_SECONDS, Wishes
 from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.session import ReporterLoading, Session, complain_to_stderr
+from comfyreport.queues import take
 from comfyreport.timing import Timing
 from comfyreport.worker import turns
 
@@ -86,7 +87,7 @@ class Call:
             if self._ended:
                 return
             with contextlib.suppress(queue.Empty):
-                self._ends.get(timeout=seconds)
+                take(self._ends, seconds)
             if self._wishes.count and time.monotonic() - self._stopped_at > BLOCKED_SECONDS:
                 self._leave_blocked()
 

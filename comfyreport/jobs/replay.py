@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import threading
 import time
 
 from comfyreport.events import ErrorInfo
 from comfyreport.jobs.session import Session
+from comfyreport.queues import take
 from comfyreport.recording.player import Player, Recording
 from comfyreport.run.verdict import Verdict
 
@@ -29,7 +29,7 @@ class Stop:
         """Wait for the request, at most *seconds*."""
         if not self.is_set:
             with contextlib.suppress(queue.Empty):
-                self._queue.get(timeout=min(seconds, threading.TIMEOUT_MAX))
+                take(self._queue, seconds)
 
 
 def replay(session: Session, recording: Recording, *, speed: float, stop: Stop) -> None:

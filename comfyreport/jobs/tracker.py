@@ -16,6 +16,7 @@ from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
 from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.session import ReporterLoading, Session, complain_to_stderr
+from comfyreport.queues import take
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
 from comfyreport.worker import turns
@@ -141,7 +142,7 @@ class ProgressTracker:
         self.start()
         for seconds in turns():
             try:
-                event = self._collector.events.get(timeout=seconds)
+                event = take(self._collector.events, seconds)
             except queue.Empty:
                 continue
             if event is None:
