@@ -22,7 +22,7 @@ from tests.plugins.trace_format import TraceFile
 
 pytestmark = [pytest.mark.real, pytest.mark.e2e]
 
-PAIRS = 4
+PAIRS = 2
 MOST = 1.5
 """Times as long as without reporters: far more than they cost, for the machine may do anything beside."""
 FILES = {
