@@ -152,7 +152,7 @@ def test_the_short_form_runs_each_case_and_each_client_does_its_work() -> None:
     assert done.stderr.split() == [word for name in CASES for word in (name, "…")]
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert not [row for row in rows if "**failed**" in row]
-    assert len(rows) == 2 + 14
+    assert len(rows) == 2 + 16
     assert "2,000 lines" in done.stdout
 
 

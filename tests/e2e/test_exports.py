@@ -84,7 +84,7 @@ def test_a_place_that_cant_be_written(driver: Driver, spec: str) -> None:
 def test_a_summary_that_cant_be_written(driver: Driver) -> None:
     ended = run(driver, "github", GITHUB_STEP_SUMMARY=str(driver.folder))
     assert ended.code == 2
-    assert ended.err.count("reporter github can't open its destination") == 1
+    assert ended.err.count("github can't write the step summary") == 1
 
 
 @pytest.mark.parametrize("spec", ["trace=/dev/full", "junit=/dev/full", "github"])

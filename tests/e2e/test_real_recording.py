@@ -18,7 +18,8 @@ ESTIMATES = (
     "eta_seconds", "run_eta_seconds", "run_eta_low", "run_eta_high", "eta_basis", "steps_per_second", "fraction",
     "node_times", "usual_seconds",
 )  # fmt: skip
-TIMES = ("elapsed", "node_seconds", "queue_seconds", "seconds", "seq", "time", *ESTIMATES)
+# And a replay has no workflow's file.
+TIMES = ("workflow", "elapsed", "node_seconds", "queue_seconds", "seconds", "seq", "time", *ESTIMATES)
 NOT_PLAYED = ("heartbeat", "stream_started")
 
 GRAPHS: dict[str, tuple[Graph, int]] = {
