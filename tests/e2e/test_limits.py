@@ -70,7 +70,8 @@ def limited(kind: str, value: int) -> Callable[[], None]:
 def check(driver: Driver, ended: Ended, *limits: str) -> dict[str, Any]:
     """It ended well, or by one of *limits*, which it names on stderr and in the stream, if there is one."""
     assert "Traceback" not in ended.err
-    assert ended.code in (0, 70), ended.err
+    # 8: what is open at once differs from run to run, and there may be too few for the outputs alone.
+    assert ended.code in (0, 8, 70), ended.err
     events = driver.checker.whole(ended.out) if ended.out.endswith("}\n") else []
     if events:
         assert events[-1]["exit_code"] == ended.code
@@ -78,7 +79,7 @@ def check(driver: Driver, ended: Ended, *limits: str) -> dict[str, Any]:
     if ended.code:
         assert any(SAYS[limit] in ended.err for limit in limits), ended.err
         assert "please report" not in ended.err
-        assert not events or error["code"] == "machine_limit"
+        assert not events or error["code"] == "machine_limit" or ended.code == 8
     return error
 
 

@@ -22,6 +22,7 @@ from comfyreport.protocol.statuses import Response, file_error
 from comfyreport.protocol.uploads import Body
 from comfyreport.timing import Timing
 from comfyreport.workflow.files import Workflow, from_mapping
+from tests.systems import needs_posix
 from tests.workflow.media import png
 
 SAVE = {"class_type": "SaveImage", "inputs": {"a": ["1", 0], "b": ["2", 0], "c": ["3", 0]}}
@@ -133,6 +134,7 @@ def test_a_file_in_a_subfolder_of_the_server(server: Server, folder: Path) -> No
     assert values(finish(server.client, start, plan_uploads(start, [given("a.png")], str(folder)))) == ["today/a.png"]
 
 
+@needs_posix("names with quotes and backslashes")
 def test_a_name_that_not_every_system_has(server: Server, folder: Path) -> None:
     (folder / 'q"\\ü.png').write_bytes(png())
     start = workflow("LoadImage")
