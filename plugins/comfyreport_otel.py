@@ -11,9 +11,6 @@ from os import environ
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-import requests
-from urllib3.exceptions import HTTPError
-
 from comfyreport import (
     ErrorInfo,
     Event,
@@ -56,7 +53,7 @@ class _Run(NamedTuple):
 class OpenTelemetry:
     """Makes a span for each run and, below it, one for each time that a node runs; counts and measures runs."""
 
-    def __init__(self, traces: Any, metrics: Any, posts: list[_Posts], parent: Context | None, timeout: float) -> None:
+    def __init__(self, traces: Any, metrics: Any, posts: list[Any], parent: Context | None, timeout: float) -> None:
         self._tracer = traces.get_tracer("comfyreport", __version__)
         self._providers, self._posts, self._parent, self._timeout = (traces, metrics), posts, parent, timeout
         self._server: Attributes = {}
@@ -215,26 +212,31 @@ def _result_attributes(event: RunFinished) -> Attributes:
     }
 
 
-class _Posts(requests.Session):
+def _posts() -> Any:
     """What an exporter sends with; it notes why something wasn't taken, which exporters tell a log alone."""
+    import requests
+    from urllib3.exceptions import HTTPError
 
-    reason = lost = ""
+    class Posts(requests.Session):
+        reason = lost = ""
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **more: Any) -> requests.Response:
-        """Send it, and read an answer of a bounded size. To exporters any answer below 400 is a success: not here."""
-        try:
-            response = super().request(method, url, *args, **{**more, "stream": True, "allow_redirects": False})
-            with response:
-                response._content = response.raw.read(_ANSWER_LIMIT, decode_content=True)
-        except (requests.RequestException, HTTPError) as error:
-            # Its text may have the URL, with what is secret in that.
-            self.reason = f"{urlsplit(str(url)).hostname} can't be reached ({type(error).__name__})"
-            raise
-        status = response.status_code
-        response.status_code = max(status, 400) if status >= 300 else status
-        self.reason = "" if status < 300 else f"it answers {status} {printable(response.reason, 80)}"
-        self.lost = self.lost or (self.reason if status < 500 and status not in (408, 429) else "")
-        return response
+        def request(self, method: str | bytes, url: str | bytes, *args: Any, **more: Any) -> requests.Response:
+            # An answer is read up to a bound. To exporters any below 400 is a success: not here.
+            try:
+                response = super().request(method, url, *args, **{**more, "stream": True, "allow_redirects": False})
+                with response:
+                    response._content = response.raw.read(_ANSWER_LIMIT, decode_content=True)
+            except (requests.RequestException, HTTPError) as error:
+                # Its text may have the URL, with what is secret in that.
+                self.reason = f"{urlsplit(str(url)).hostname} can't be reached ({type(error).__name__})"
+                raise
+            status = response.status_code
+            response.status_code = max(status, 400) if status >= 300 else status
+            self.reason = "" if status < 300 else f"it answers {status} {printable(response.reason, 80)}"
+            self.lost = self.lost or (self.reason if status < 500 and status not in (408, 429) else "")
+            return response
+
+    return Posts()
 
 
 class _Log(logging.Handler):
@@ -273,7 +275,7 @@ def otel(url: str = "", *, timeout: float = 3.0) -> OpenTelemetry:
     named = "OTEL_SERVICE_NAME" in environ or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     ours = {} if named else {"service.name": "comfyreport", "service.version": __version__}
     resource = resources.Resource.create(ours)
-    posts = [_Posts(), _Posts()]
+    posts = [_posts(), _posts()]
     endpoints = [f"{url.rstrip('/')}/v1/{kind}" if url else None for kind in ("traces", "metrics")]
     traces = trace.TracerProvider(resource=resource, shutdown_on_exit=False)
     if environ.get("OTEL_TRACES_EXPORTER") != "none":

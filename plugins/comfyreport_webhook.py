@@ -20,10 +20,6 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple, get_args
 from urllib.parse import SplitResult, unquote
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
-
 from comfyreport import Access, AnyEvent, Event, ReporterError, Thinner, __version__, hookimpl, to_line, web_address
 
 URL_VARIABLE = "COMFYREPORT_WEBHOOK_URL"
@@ -36,12 +32,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 LONGEST_RETRY_AFTER = 600.0
 
 _TYPES = frozenset(str(field.default) for each in get_args(AnyEvent) for field in fields(each) if field.name == "type")
-_PROBLEMS: Mapping[type[Exception], str] = {
-    requests.exceptions.SSLError: "its certificate isn't trusted, or it speaks no TLS",
-    requests.exceptions.Timeout: "it didn't answer in time",
-    requests.exceptions.ProxyError: "the proxy doesn't lead there",
-    requests.exceptions.ConnectionError: "it can't be reached",
-}
 # Of node_progress, so many a second for each node, beside the first and the last of each pass.
 _RATE = 1.0
 
@@ -132,13 +122,15 @@ class Receiver:
         self._url = url._replace(netloc=url.netloc.rpartition("@")[2], fragment="").geturl()
         self._secret = secret
         self._options: Any = {"timeout": timeout, "allow_redirects": False, "stream": True}
+        import requests  # whoever lists the reporters needn't wait for it
+
         self._session = requests.Session()
         if url.scheme == "https":
-            self._session.mount("https://", _SystemTrust())
+            self._session.mount("https://", _system_trust())
         # Of the environment the proxies alone, which are for other machines: no login of a .netrc file.
         self._session.trust_env = False
         if url.hostname not in ("localhost", "127.0.0.1", "::1"):
-            self._session.proxies = dict(get_environ_proxies(self._url))
+            self._session.proxies = requests.utils.get_environ_proxies(self._url)
         login = (unquote(url.username or ""), unquote(url.password or ""))
         self._session.auth = login if any(login) else None
 
@@ -148,7 +140,7 @@ class Receiver:
             with self._session.post(self._url, body, headers=self._headers(kind, body), **self._options) as answer:
                 return outcome_of(answer.status_code, answer.headers)
         except Exception as error:  # noqa: BLE001  whatever the libraries raise, the next one is sent all the same
-            return Outcome(_problem(error), retryable=not isinstance(error, (requests.exceptions.SSLError, ValueError)))
+            return _failure(error)
 
     def _headers(self, kind: str, body: bytes) -> dict[str, str]:
         headers = {
@@ -163,14 +155,18 @@ class Receiver:
         return headers
 
 
-class _SystemTrust(HTTPAdapter):
+def _system_trust() -> Any:
     """Trusts whom the system trusts, as comfyreport does with ComfyUI's server."""
+    from requests.adapters import HTTPAdapter
 
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        super().init_poolmanager(*arguments, **options, ssl_context=Access().tls())
+    class SystemTrust(HTTPAdapter):
+        def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+            super().init_poolmanager(*arguments, **options, ssl_context=Access().tls())
 
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        return super().proxy_manager_for(proxy, **options, ssl_context=Access().tls())
+        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+            return super().proxy_manager_for(proxy, **options, ssl_context=Access().tls())
+
+    return SystemTrust()
 
 
 def outcome_of(status: int, headers: Mapping[str, str]) -> Outcome:
@@ -196,9 +192,18 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     return max(0.0, seconds)
 
 
-def _problem(error: Exception) -> str:
+def _failure(error: Exception) -> Outcome:
     """Why a POST failed; an exception's own words name the URL."""
-    return next((words for kind, words in _PROBLEMS.items() if isinstance(error, kind)), type(error).__name__)
+    from requests.exceptions import ConnectionError, ProxyError, SSLError, Timeout  # noqa: A004  the library's name
+
+    problems: Mapping[type[Exception], str] = {
+        SSLError: "its certificate isn't trusted, or it speaks no TLS",
+        Timeout: "it didn't answer in time",
+        ProxyError: "the proxy doesn't lead there",
+        ConnectionError: "it can't be reached",
+    }
+    words = next((words for kind, words in problems.items() if isinstance(error, kind)), type(error).__name__)
+    return Outcome(words, retryable=not isinstance(error, (SSLError, ValueError)))
 
 
 class Webhook:
