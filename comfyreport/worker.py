@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 MOST_WAITING = 1000
 """What is to be done behind something that doesn't return is dropped beyond so many."""
 
 TURN = 0.1
 """Seconds after which a KeyboardInterrupt is raised at the latest, in a thread that waits by `turns`."""
+
+_Item = TypeVar("_Item")
 
 _MANY = 100
 _LINGER = 0.1
@@ -109,3 +113,18 @@ def turns(timeout: float | None = None) -> Iterator[float]:
     until = math.inf if timeout is None else time.monotonic() + timeout
     while (left := until - time.monotonic()) > 0:
         yield min(TURN, left)
+
+
+def take(source: queue.SimpleQueue[_Item], seconds: float) -> _Item:
+    """The next item of *source*, waited for at most *seconds*; queue.Empty where none comes.
+
+    Before Python 3.13 `SimpleQueue.get(timeout=…)` may wait for ever: where nobody holds the queue's lock, it takes
+    that, looks again with the time that is left, and takes less than none for no limit (Modules/_queuemodule.c).
+    Behind a `get_nowait` that found nothing, the lock is held.
+    """
+    try:
+        return source.get_nowait()
+    except queue.Empty:
+        if seconds <= 0:
+            raise
+    return source.get(timeout=min(seconds, threading.TIMEOUT_MAX))

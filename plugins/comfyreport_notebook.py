@@ -27,6 +27,7 @@ from comfyreport import (
     hookimpl,
     percentage,
     printable,
+    web_address,
 )
 
 _DRAW_SECONDS = 0.25
@@ -169,7 +170,7 @@ class Notebook:
     def comfyreport_run_finished(self, event: RunFinished, run: RunView) -> None:
         """How it ended, and what it made; another run has another bar."""
         self._lines += [*describe_event(event), *describe_work(run)]
-        images = [output for output in event.outputs if output.kind == "image" and (output.path or _is_web(output.url))]
+        images = [each for each in event.outputs if each.kind == "image" and (each.path or web_address(each.url or ""))]
         if len(images) > self._pictures:
             self._lines.append(f"  {len(images) - self._pictures} more pictures are not shown here")
         self._draw(run, event.elapsed)
@@ -188,10 +189,6 @@ class Notebook:
             self._display.html(f'<img src="{escape(output.url)}" alt="{escape(name)}" style="max-width:100%">')
         else:
             self._display.html(f"<div>{escape(name)} can't be shown here</div>")
-
-
-def _is_web(url: str | None) -> bool:
-    return (url or "").startswith(("http://", "https://"))
 
 
 def _read(path: Path) -> bytes:

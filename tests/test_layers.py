@@ -23,7 +23,7 @@ WINGS = (
     "reporting", "render", "sim_nodes", "simulator", "inputs", "engine", "jobs", "listings", "api", "cli", "testing",
 )  # fmt: skip
 GROUND = {
-    "_lazy", "_version", "backpressure", "errors", "files", "queues", "shell", "terminal", "text", "timers", "timing",
+    "_lazy", "_version", "backpressure", "errors", "files", "shell", "terminal", "text", "timers", "timing",
     "windows_console", "worker",
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from comfyreport.net import frames
 from comfyreport.protocol.decode import decode_binary, decode_text
 from comfyreport.protocol.merging import merge_messages
 from comfyreport.protocol.messages import Message
-from comfyreport.queues import take
+from comfyreport.worker import take
 
 MERGE_ABOVE_MESSAGES = 1000
 MERGE_ABOVE_BYTES = 16 * 1024 * 1024

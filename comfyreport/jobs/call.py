@@ -15,9 +15,8 @@ from comfyreport.events import RunFinished
 from comfyreport.jobs.interrupts import BLOCKED_SECONDS, Wishes
 from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.session import ReporterLoading, Session, complain_to_stderr
-from comfyreport.queues import take
 from comfyreport.timing import Timing
-from comfyreport.worker import turns
+from comfyreport.worker import take, turns
 
 
 class _LeftBehind(SystemExit):

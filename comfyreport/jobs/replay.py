@@ -8,9 +8,9 @@ import time
 
 from comfyreport.events import ErrorInfo
 from comfyreport.jobs.session import Session
-from comfyreport.queues import take
 from comfyreport.recording.player import Player, Recording
 from comfyreport.run.verdict import Verdict
+from comfyreport.worker import take
 
 
 class Stop:

@@ -16,10 +16,9 @@ from comfyreport.engine.loop import Loop
 from comfyreport.engine.options import RunOptions
 from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.session import ReporterLoading, Session, complain_to_stderr
-from comfyreport.queues import take
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
-from comfyreport.worker import turns
+from comfyreport.worker import take, turns
 
 
 class _Collector:

@@ -193,6 +193,11 @@ class Driver:
             path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
         return path
 
+    def without(self, package: str) -> dict[str, str]:
+        """Variables for a command that hasn't *package*."""
+        self.path(f"{package}.py", f"raise ModuleNotFoundError(\"No module named '{package}'\", name='{package}')\n")
+        return {"PYTHONPATH": os.fspath(self.folder)}
+
     def start(
         self,
         *arguments: str | os.PathLike[str],

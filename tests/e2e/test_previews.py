@@ -67,8 +67,7 @@ def test_alone(installed: Installed, server: Simulator, tmp_path: Path) -> None:
 
 
 def test_files_need_no_package(driver: Driver) -> None:
-    driver.path("PIL.py", "raise ModuleNotFoundError(\"No module named 'PIL'\", name='PIL')\n")
-    words, without = ("--workflow", WORKFLOW, "--server", "sim", "--reporter"), {"PYTHONPATH": str(driver.folder)}
+    words, without = ("--workflow", WORKFLOW, "--server", "sim", "--reporter"), driver.without("PIL")
     ended = driver.run(*words, "preview=previews", env=without)
     assert ended.code == 0, ended.err
     made = sorted((driver.folder / "previews").iterdir())

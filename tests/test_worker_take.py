@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from comfyreport.queues import take
+from comfyreport.worker import take
 
 
 class Asked:
