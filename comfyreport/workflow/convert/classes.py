@@ -33,7 +33,10 @@ _WIDGETS = CAPTURED | {
 }  # fmt: skip
 _SEEDS = ("seed", "noise_seed")
 _UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
-_BUTTONS_3D = ("upload 3d model", "upload extra resources", "clear")
+
+_EMPTY: Mapping[str, Any] = {
+    "INT": 0, "FLOAT": 0, "BOOLEAN": False, "STRING": "", "IMAGECOMPARE": ["", ""], CONTROL: "randomize",
+}  # fmt: skip
 
 Spec = Mapping[str, Any]
 
@@ -59,8 +62,9 @@ class Widget(NamedTuple):
             return (value,) if value else tuple(choices[:1])
         if value is not None:
             return (value,)
-        empty: dict[str, Any] = {"INT": 0, "FLOAT": 0, "BOOLEAN": False, "STRING": "", CONTROL: "randomize"}
-        return (empty[self.kind],) if self.kind in empty else ("",) if not self.sent else ()
+        if self.kind in _EMPTY:
+            return (_EMPTY[self.kind],)
+        return () if self.sent else ("",)
 
     @property
     def choices(self) -> list[Any]:
@@ -88,7 +92,7 @@ class Inputs(NamedTuple):
 
 
 class NodeClass(NamedTuple):
-    """A class of the server; `old_places` are the values of an old file (before 1.16): how many, and whether dropped."""
+    """A class of the server; `old_places`: the values of each input in old files, and whether it is a socket today."""
 
     name: str
     title: str
@@ -207,9 +211,7 @@ def _socket(name: str, kind: str, options: Spec) -> Iterator[Input]:
 
 
 def _widgets(name: str, kind: str, options: Spec) -> Iterator[Widget]:
-    """The widget of an input, with what stands before and behind it among a node's values."""
-    if kind in ("LOAD_3D", "LOAD_3D_ANIMATION"):
-        yield from (Widget(each, _BUTTON, {}) for each in _BUTTONS_3D)
+    """The widget of an input, with what stands behind it among a node's values."""
     yield Widget(name, kind, options)
     control = options.get("control_after_generate")
     if (kind == "INT" and (name in _SEEDS if control is None else control)) or (kind == "COMBO" and control):

@@ -1,4 +1,4 @@
-"""The conversion itself: one node of the prompt for each that runs, subgraphs opened, links followed to their sources."""
+"""The conversion itself: a node of the prompt for each that runs, subgraphs opened, links followed to their sources."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from comfyreport.workflow.convert.texts import as_javascript_has_it, copied, dyn
 _MAX_NODES = 100_000
 _NAME_PROPERTY = "Node name for S&R"
 _PREFIX = "filename_prefix"
-# Classes in whose names of files the front end fills in values (saveImageExtraOutput.ts). They have no name of their own.
+# Classes in whose file names the front end fills in values (saveImageExtraOutput.ts). They have no name of their own.
 _SAVING = frozenset((
     "SaveImage", "SaveImageAdvanced", "SaveSVGNode", "SaveVideo", "SaveAnimatedWEBP", "SaveWEBM", "SaveAudio",
     "SaveAudioMP3", "SaveAudioOpus", "SaveAudioAdvanced", "SaveGLB", "Save3DAdvanced", "SaveGaussianSplat",
@@ -118,7 +118,9 @@ class _Conversion:
                 cause = f"its input {shown(name)} is what the browser captures when it queues the prompt"
                 raise refused(node.place, cause, "Load a file in its place")
             if widget.sent and name in node.values:
-                inputs[name] = _wrapped(self._sent(node, widget))
+                value = self._sent(node, widget)
+                typed = widget.kind == "CURVE" and value is not None
+                inputs[name] = {"__type__": "CURVE", "__value__": value} if typed else _wrapped(value)
         for index, slot in enumerate(node.inputs):
             source = source_of(scope, node, index)
             if isinstance(source, HostInput):

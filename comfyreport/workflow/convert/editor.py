@@ -1,4 +1,4 @@
-"""A workflow file of the editor as typed data: graphs, their nodes, their links, and the definitions of subgraphs. Pure.
+"""A workflow file of the editor as typed data: graphs, their nodes and links, the definitions of subgraphs. Pure.
 
 Both versions of the file give the same: 0.4 has its links as lists, 1 and subgraphs as objects. What doesn't count for
 a prompt (groups, positions, native reroutes, floating links, state) isn't read.
@@ -29,7 +29,7 @@ _RENAMED = {
 
 
 class Slot(NamedTuple):
-    """An input of a node; `link` is the id of what it is linked by, `widget` the name of the widget that it stands for."""
+    """An input of a node; `link` is the id of its link, `widget` the name of the widget that it stands for."""
 
     name: str
     type: str
@@ -196,7 +196,7 @@ def _ids(links: object) -> tuple[str, ...]:
 
 def _link(entry: object, place: str) -> tuple[str, Link]:
     names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
-    values = (
+    values: list[Any] = (
         [entry.get(name) for name in names]
         if isinstance(entry, Mapping)
         else list(entry)[:5]

@@ -41,7 +41,7 @@ class _Place(NamedTuple):
 
 
 def source_of(scope: Scope, node: Prepared, slot: int) -> Output | HostInput | None:
-    """What feeds the input *slot* of *node*; None where nothing does. WorkflowError for links to nowhere and circles."""
+    """What feeds the input *slot* of *node*; None where nothing does. Links to nowhere and circles: WorkflowError."""
     place = _Place(scope, node, slot)
     seen: set[tuple[str, str, int]] = set()
     while True:

@@ -43,7 +43,7 @@ def _fed(graph: Graph, nodes: Nodes, primitive: Prepared) -> Iterator[Fed]:
 
 
 def apply_primitives(graph: Graph, nodes: Nodes, replace: Callable[[str], str]) -> None:
-    """Give the values of the primitives in *graph* to the widgets that they feed; *replace* fills in `%Node.widget%`."""
+    """Give the values of the primitives in *graph* to the widgets that they feed; *replace* fills in `%…%`."""
     for primitive in nodes.values():
         if primitive.node.kind != PRIMITIVE:
             continue
@@ -108,7 +108,7 @@ def _in_digits(value: float, widget: Widget) -> Any:
 
 def _number(widget: Widget, name: str, otherwise: float) -> float:
     value = widget.options.get(name)
-    return value if _is_number(value) else otherwise
+    return value if isinstance(value, (int, float)) and _is_number(value) else otherwise
 
 
 def _is_number(value: object) -> bool:

@@ -23,7 +23,7 @@ _NOT_IN_A_NAME = re.compile(r'[/?<>\\:*|"\x00-\x1F\x7F]')
 
 
 def dynamic_prompt(text: str, chance: Random) -> str:
-    """*text* without its comments, with one of the choices of each `{a|b}`; `\\{`, `\\|` and `\\}` are the characters."""
+    """*text* without its comments, with one of the choices of each `{a|b}`; a backslash makes `{`, `|`, `}` text."""
     text = _COMMENT.sub("", text)
     result, index = [], 0
     while index < len(text):

@@ -11,7 +11,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from comfyreport.workflow.convert.classes import CONTROL, CONTROLS, DYNAMIC_COMBO, Input, NodeClass, Widget, of_choice
+from comfyreport.workflow.convert.classes import (
+    CAPTURED,
+    CONTROL,
+    CONTROLS,
+    DYNAMIC_COMBO,
+    Input,
+    NodeClass,
+    Widget,
+    of_choice,
+)
 from comfyreport.workflow.convert.editor import Node
 from comfyreport.workflow.convert.refusals import refused, shown
 from comfyreport.workflow.convert.texts import as_text, copied
@@ -40,8 +49,10 @@ def stored_values(node: Node, node_class: NodeClass) -> Values:
         raise refused(node.place, "its widgets_values is neither a list nor an object", "Save it once more in ComfyUI")
     values = _without_old_places(list(stored), node_class)
     result = _placed(node_class, values)
-    if node.runs and len(values) != len(result.widgets):
-        check_explained(node, list(result.widgets.values()), values)
+    if node.runs and not any(widget.kind in CAPTURED for widget in result.widgets.values()):
+        if len(values) != len(result.widgets):
+            check_explained(node, list(result.widgets.values()), values)
+        _check_choices(node, result)
     return result
 
 
@@ -100,6 +111,18 @@ def _without_old_places(stored: list[Any], node_class: NodeClass) -> list[Any]:
     # The front end drops one value an input, by its place among the inputs.
     forced = [each for _, each in places]
     return [value for index, value in enumerate(stored) if index >= len(forced) or not forced[index]]
+
+
+def _check_choices(node: Node, found: Values) -> None:
+    """Refuse a choice that the server lacks, where other inputs come with each: nobody knows which are meant."""
+    for name, widget in found.widgets.items():
+        value = found.values.get(name)
+        if widget.kind == DYNAMIC_COMBO and value not in widget.choices:
+            raise refused(
+                node.place,
+                f"the server's class has no choice {shown(value)} for its input {shown(name)}",
+                "Bring the server to the version that the file is from, or choose another",
+            )
 
 
 def check_explained(node: Node, widgets: list[Widget], stored: list[Any]) -> None:
