@@ -19,8 +19,9 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 
 # Lowest first. A wing imports only from wings below its own; `ground` is the modules that stand in no folder.
 WINGS = (
-    "ground", "events", "protocol", "estimates", "run", "workflow", "learning", "access", "recording", "net", "saving",
-    "reporting", "render", "sim_nodes", "simulator", "inputs", "engine", "jobs", "listings", "api", "cli", "testing",
+    "ground", "events", "protocol", "estimates", "run", "workflow/convert", "workflow", "learning", "access",
+    "recording", "net", "saving", "reporting", "render", "sim_nodes", "simulator", "inputs", "engine", "jobs",
+    "listings", "api", "cli", "testing",
 )  # fmt: skip
 GROUND = {
     "_lazy", "_version", "backpressure", "errors", "files", "shell", "terminal", "text", "timers", "timing",
@@ -77,6 +78,8 @@ def wing_of(module: str) -> str:
     first = rest.partition(".")[0]
     if not first or first == "__main__":
         return "door"
+    if rest.startswith("workflow.convert"):
+        return "workflow/convert"
     return "ground" if first in GROUND else first
 
 

@@ -66,11 +66,13 @@ def convert(
     :param now: the local time for `%date:…%` in names of files.
     :raises WorkflowError: for a graph that can't be converted faithfully, with the node (id and title) and what to do.
     """
-    editor = read(ui)
-    classes = Classes(object_info)
-    root = Scope(Preparation(editor, classes), editor.root)
-    run = _Conversion(root, classes, chance or Random(), now or datetime.now())
-    return run.converted()
+    try:
+        editor = read(ui)
+        classes = Classes(object_info)
+        root = Scope(Preparation(editor, classes), editor.root)
+        return _Conversion(root, classes, chance or Random(), now or datetime.now()).converted()
+    except RecursionError:
+        raise refused("the workflow", "a value in it is nested too deep", "Look for it in the file") from None
 
 
 @dataclass
@@ -164,7 +166,7 @@ class _Conversion:
 
     def _value_of(self, name: str, widget: str) -> tuple[Any] | None:
         """The value of a widget, by its node's name for search and replace, else by its title."""
-        nodes = list(_all_nodes(self.root))
+        nodes = list(_all_nodes(self.root, set()))
         node = next((each for each in nodes if _name(each) == name), None)
         node = node or next((each for each in nodes if each.title == name), None)
         return (node.values[widget],) if node is not None and widget in node.values else None
@@ -196,10 +198,12 @@ def _name(node: Prepared) -> object:
     return node.node.properties.get(_NAME_PROPERTY, otherwise)
 
 
-def _all_nodes(scope: Scope) -> Iterator[Prepared]:
+def _all_nodes(scope: Scope, seen: set[int]) -> Iterator[Prepared]:
+    """Each node of the file once, those inside before the one that opens them."""
+    seen.add(id(scope.graph))
     for node in scope.nodes.values():
-        if node.subgraph is not None:
-            yield from _all_nodes(scope.inside(node))
+        if node.subgraph is not None and id(node.subgraph) not in seen:
+            yield from _all_nodes(scope.inside(node), seen)
         yield node
 
 

@@ -7,17 +7,23 @@ useFloatWidget.ts for how a widget rounds what it is given.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from decimal import ROUND_HALF_UP, Decimal
+from collections.abc import Callable, Iterator, Mapping
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, NamedTuple
 
 from comfyreport.workflow.convert.classes import Widget
 from comfyreport.workflow.convert.editor import Graph
 from comfyreport.workflow.convert.nodes import PRIMITIVE, Nodes, Prepared
-from comfyreport.workflow.convert.refusals import refused
-from comfyreport.workflow.convert.texts import copied
+from comfyreport.workflow.convert.refusals import refused, shown
+from comfyreport.workflow.convert.texts import copied, is_number
 
+_ALL_DIGITS = Context(prec=1000)
 _REPLACE = "Run widget replace on values"
+# What two widgets may declare differently and still be fed by one primitive.
+_OWN = frozenset((
+    "min", "max", "step", "default", "forceInput", "defaultInput", "control_after_generate", "multiline", "tooltip",
+    "dynamicPrompts",
+))  # fmt: skip
 
 
 class Fed(NamedTuple):
@@ -66,17 +72,60 @@ def _value(primitive: Prepared, first: Fed, widgets: list[Widget]) -> Any:
         value = first.node.values[first.widget.name]
     else:
         raise refused(primitive.place, "it holds no value", "Link it once more, or remove it")
-    if len(widgets) > 1 and _is_number(value) and all(widget.kind in ("INT", "FLOAT") for widget in widgets):
-        # What it takes is what all that it feeds take.
-        low = [widget.options["min"] for widget in widgets if _is_number(widget.options.get("min"))]
-        high = [widget.options["max"] for widget in widgets if _is_number(widget.options.get("max"))]
-        value = min([max([value, *low]), *high])
+    if widgets[0].kind not in ("INT", "FLOAT"):
+        return value
+    if isinstance(value, str):
+        value = _parsed(value)
+    if not is_number(value):
+        raise refused(primitive.place, f"it feeds a number and holds {shown(value)}", "Give it a number")
+    return _kept(value, widgets)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _kept(value: Any, widgets: list[Widget]) -> Any:
+    """What the primitive's own widget makes of *value*: it takes what all the widgets take that it feeds.
+
+    Those that declare something else beside limits and steps don't count (mergeNumericInputSpec in nodeDefUtil.ts).
+    """
+    options = widgets[0].options
+    for widget in widgets:
+        merged = _merged(options, widget.options) if widget.kind == widgets[0].kind else None
+        if merged is not None:
+            options = merged
+            value = rounded(min(max(value, options["min"]), options["max"]), widget._replace(options=options))
     return value
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any] | None:
+    low = max(_number(each, "min", -math.inf) for each in (one, other))
+    high = min(_number(each, "max", math.inf) for each in (one, other))
+    names = (set(one) | set(other)) - _OWN
+    if low > high or any(one.get(name) != other.get(name) for name in names):
+        return None
+    step = _common_step(_number(one, "step", 1), _number(other, "step", 1))
+    return {**one, **other, "min": low, "max": high, "step": step}
+
+
+def _common_step(one: float, other: float) -> float:
+    low, high = other, one
+    while low:
+        low, high = math.fmod(high, low), low
+    return abs(one * other) / high if high else 1
 
 
 def rounded(value: Any, widget: Widget) -> Any:
     """*value* as a widget for numbers keeps it when it is given it: on its steps, a FLOAT within its limits, too."""
-    if not _is_number(value):
+    if not is_number(value):
         return value
     if widget.kind == "INT":
         return _on_steps(value, widget)
@@ -86,30 +135,26 @@ def rounded(value: Any, widget: Widget) -> Any:
 
 
 def _on_steps(value: float, widget: Widget) -> Any:
-    step = _number(widget, "step", 1) or 1
+    step = _number(widget.options, "step", 1) or 1
     if isinstance(value, int) and step == 1:
         return value
-    offset = math.fmod(_number(widget, "min", 0), step) if step != 1 else 0
+    offset = math.fmod(_number(widget.options, "min", 0), step) if step != 1 else 0
     result = math.floor((value - offset) / step + 0.5) * step + offset
     return int(result) if result == int(result) else result
 
 
 def _in_digits(value: float, widget: Widget) -> Any:
-    step = _number(widget, "step", 0.5)
+    step = _number(widget.options, "step", 0.5)
     precision = max(0, -math.floor(math.log10(step))) if step > 0 else 0
-    unit = _number(widget, "round", 0) or (10.0**-precision if precision else 0)
-    if not unit:
+    unit = _number(widget.options, "round", 0) or (10.0**-precision if precision else 0)
+    if not unit or not math.isfinite(value / unit):
         return value
     digits = precision if step > 0 else max(0, -math.floor(math.log10(unit)))
     exact = Decimal(math.floor(value / unit + 0.5) * unit)
-    result = float(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
-    return min(max(result, _number(widget, "min", 0)), _number(widget, "max", 2048))
+    result = float(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, _ALL_DIGITS))
+    return min(max(result, _number(widget.options, "min", 0)), _number(widget.options, "max", 2048))
 
 
-def _number(widget: Widget, name: str, otherwise: float) -> float:
-    value = widget.options.get(name)
-    return value if isinstance(value, (int, float)) and _is_number(value) else otherwise
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _number(options: Mapping[str, Any], name: str, otherwise: float) -> float:
+    value = options.get(name)
+    return value if is_number(value) else otherwise

@@ -7,12 +7,13 @@ formatDate) and src/utils/searchAndReplace.ts.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Any, TypeGuard
 
 # JavaScript's dot ends at these.
 _COMMENT = re.compile(r"/\*[\s\S]*?\*/|//[^\n\r\u2028\u2029]*")
@@ -101,7 +102,7 @@ def as_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return _number(value)
+        return _number(value) if is_number(value) else "NaN" if value != value else "Infinity"
     if isinstance(value, list):
         return ",".join(map(as_text, value))
     return "[object Object]"
@@ -115,6 +116,14 @@ def _number(value: float) -> str:
     if not exponent:
         return text
     return f"{Decimal(text):f}" if -7 < int(exponent) < 21 else f"{mantissa}e{int(exponent):+d}"
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether *value* is a number that JavaScript can hold."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def as_javascript_has_it(value: Any) -> Any:

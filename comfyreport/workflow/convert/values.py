@@ -23,7 +23,7 @@ from comfyreport.workflow.convert.classes import (
 )
 from comfyreport.workflow.convert.editor import Node
 from comfyreport.workflow.convert.refusals import refused, shown
-from comfyreport.workflow.convert.texts import as_text, copied
+from comfyreport.workflow.convert.texts import as_text, copied, is_number
 
 _ANNOTATED = re.compile(r"\[(input|output|temp)\]", re.IGNORECASE)
 
@@ -146,13 +146,12 @@ def check_explained(node: Node, widgets: list[Widget], stored: list[Any]) -> Non
 
 def _fits(widget: Widget, value: Any) -> bool:
     """Whether a widget of that kind can have had *value*."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is None:
         return True
     if widget.kind == "INT":
-        return is_number and value == int(value)
+        return is_number(value) and value == int(value)
     if widget.kind == "FLOAT":
-        return is_number
+        return is_number(value)
     if widget.kind == "BOOLEAN":
         return isinstance(value, bool)
     if widget.kind == CONTROL:
