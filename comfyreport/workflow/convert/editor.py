@@ -205,6 +205,9 @@ def _link(entry: object, place: str) -> tuple[str, Link]:
     )
     try:
         key, origin, origin_slot, target, target_slot = values
-        return str(key), Link(str(origin), int(origin_slot), str(target), int(target_slot))
-    except (TypeError, ValueError):
+        link = Link(str(origin), int(origin_slot), str(target), int(target_slot))
+        if min(link.origin_slot, link.target_slot) < 0:
+            raise ValueError
+        return str(key), link
+    except (TypeError, ValueError, OverflowError):
         raise refused(place, f"its link {shown(entry)} makes no sense", "Draw that link again in ComfyUI") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from comfyreport.workflow.convert import convert
@@ -11,12 +13,12 @@ from tests.workflow.convert.files import File, Link, server
 SIZE = [512, 512, 1]
 
 
-def decoding(source: Link, **more: object) -> File:
+def decoding(source: Link, **more: Any) -> File:
     """A file with a node whose input is linked to *source*."""
     return File().node(9, "VAEDecode", inputs={"samples": source, "vae": None}, types="LATENT", **more)
 
 
-def latent(file: File, node_id: int = 1, **more: object) -> File:
+def latent(file: File, node_id: int = 1, **more: Any) -> File:
     return file.node(node_id, "EmptyLatentImage", SIZE, outputs="LATENT", **more)
 
 
