@@ -92,13 +92,17 @@ class Inputs(NamedTuple):
 
 
 class NodeClass(NamedTuple):
-    """A class of the server; `old_places`: the values of each input in old files, and whether it is a socket today."""
+    """A class of the server; `old_places`: the values of each input in old files, and whether it is a socket today.
+
+    `is_foreign`: it isn't ComfyUI's own, and may have scripts in the browser of which nothing is known.
+    """
 
     name: str
     title: str
     inputs: Inputs
     outputs: list[str]
     old_places: list[tuple[int, bool]]
+    is_foreign: bool
 
 
 class Classes:
@@ -139,6 +143,7 @@ def _node_class(name: str, entry: Spec) -> NodeClass:
         inputs=inputs,
         outputs=[each if isinstance(each, str) else "COMBO" for each in outputs] if isinstance(outputs, list) else [],
         old_places=_old_places(specs, {widget.name for widget in inputs.widgets}),
+        is_foreign=str(entry.get("python_module", "")).startswith("custom_nodes"),
     )
 
 

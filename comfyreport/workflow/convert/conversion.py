@@ -20,6 +20,8 @@ from comfyreport.workflow.convert.texts import as_javascript_has_it, copied, dyn
 _MAX_NODES = 100_000
 _NAME_PROPERTY = "Node name for S&R"
 _PREFIX = "filename_prefix"
+# The classes of the package cg-use-everywhere, whose script adds links to what the front end sends.
+_BROADCASTING = "Everywhere"
 # Classes in whose file names the front end fills in values (saveImageExtraOutput.ts). They have no name of their own.
 _SAVING = frozenset((
     "SaveImage", "SaveImageAdvanced", "SaveSVGNode", "SaveVideo", "SaveAnimatedWEBP", "SaveWEBM", "SaveAudio",
@@ -114,6 +116,9 @@ class _Conversion:
     def _entry(self, scope: Scope, node: Prepared) -> dict[str, Any]:
         if node.node_class is None:
             raise self._unknown(node)
+        if _BROADCASTING in node.node.kind:
+            cause = "it has invisible links, which its package draws in the browser when it queues the prompt"
+            raise refused(node.place, cause, "Turn them into real links in ComfyUI")
         inputs = {}
         for name, widget in node.widgets.items():
             if widget.kind in CAPTURED:

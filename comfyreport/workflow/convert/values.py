@@ -52,6 +52,8 @@ def stored_values(node: Node, node_class: NodeClass) -> Values:
     if node.runs and not any(widget.kind in CAPTURED for widget in result.widgets.values()):
         if len(values) != len(result.widgets):
             check_explained(node, list(result.widgets.values()), values)
+        if node_class.is_foreign:
+            _check_all_taken(node, values[len(result.widgets) :])
         _check_choices(node, result)
     return result
 
@@ -123,6 +125,16 @@ def _check_choices(node: Node, found: Values) -> None:
                 f"the server's class has no choice {shown(value)} for its input {shown(name)}",
                 "Bring the server to the version that the file is from, or choose another",
             )
+
+
+def _check_all_taken(node: Node, left: list[Any]) -> None:
+    """Refuse values that no input takes, of a package with scripts of its own: they may send them all the same."""
+    if any(value not in (None, "", {}, []) for value in left):
+        raise refused(
+            node.place,
+            f"{len(left)} of its values belong to widgets that its package makes in the browser",
+            "Use a node of ComfyUI's own in its place",
+        )
 
 
 def check_explained(node: Node, widgets: list[Widget], stored: list[Any]) -> None:

@@ -34,6 +34,19 @@ def test_nodes_of_other_packages_that_live_in_the_browser_are_unknown(kind: str)
     assert "the server has no class" in refusal(File().node(4, kind).content()).message
 
 
+@pytest.mark.parametrize(
+    ("kind", "stored", "cause"),
+    [
+        ("Anything Everywhere", [], "it has invisible links"),
+        ("Power Lora Loader (rgthree)", [{}, {"on": True, "lora": "a"}], "2 of its values belong to widgets that its"),
+    ],
+)
+def test_what_another_package_sends_by_a_script_of_its_own(kind: str, stored: list[Any], cause: str) -> None:
+    info = {kind: {"input": {"required": {"model": ["MODEL"]}}, "python_module": "custom_nodes.pack"}}
+    assert cause in refusal(File().node(4, kind, stored).content(), info).message
+    convert(File().node(4, kind, stored, mode=2).content(), info)
+
+
 def test_a_link_that_isn_t_there() -> None:
     content = decoder().content()
     content["links"] = []
