@@ -31,13 +31,14 @@ _ANNOTATED = re.compile(r"\[(input|output|temp)\]", re.IGNORECASE)
 class Values(NamedTuple):
     """A node's widgets with their values, in the editor's order, and the inputs that its choices brought with them.
 
-    A widget without a value has none in the prompt either.
+    A widget without a value has none in the prompt either. `places` are all widgets: controls share a name.
     """
 
     widgets: dict[str, Widget]
     values: dict[str, Any]
     sockets: list[Input]
     linkable: dict[str, Input]
+    places: list[Widget]
 
 
 def stored_values(node: Node, node_class: NodeClass) -> Values:
@@ -49,11 +50,11 @@ def stored_values(node: Node, node_class: NodeClass) -> Values:
         raise refused(node.place, "its widgets_values is neither a list nor an object", "Save it once more in ComfyUI")
     values = _without_old_places(list(stored), node_class)
     result = _placed(node_class, values)
-    if node.runs and not any(widget.kind in CAPTURED for widget in result.widgets.values()):
-        if len(values) != len(result.widgets):
-            check_explained(node, list(result.widgets.values()), values)
+    if node.runs and not any(widget.kind in CAPTURED for widget in result.places):
+        if len(values) != len(result.places):
+            check_explained(node, result.places, values)
         if node_class.is_foreign:
-            _check_all_taken(node, values[len(result.widgets) :])
+            _check_all_taken(node, values[len(result.places) :])
         _check_choices(node, result)
     return result
 
@@ -79,11 +80,12 @@ _NOTHING = object()
 def _filled(node_class: NodeClass, stored: Callable[[Widget], tuple[Any, ...]]) -> Values:
     """The widgets of a class, one after the other: what a choice brings with it stands behind it."""
     inputs = node_class.inputs
-    result = Values({}, {}, list(inputs.sockets), dict(inputs.linkable))
+    result = Values({}, {}, list(inputs.sockets), dict(inputs.linkable), [])
     todo = deque(inputs.widgets)
     while todo:
         widget = todo.popleft()
         value = stored(widget) or widget.default
+        result.places.append(widget)
         result.widgets[widget.name] = widget
         if value:
             result.values[widget.name] = _held(widget, copied(value[0]))
@@ -99,6 +101,8 @@ def _held(widget: Widget, value: Any) -> Any:
     """What the widget makes of a value that it is given."""
     if widget.kind == "STRING" and widget.options.get("multiline"):
         return as_text(value)
+    if widget.kind == "IMAGECOMPARE":
+        return copied(widget.default[0])  # the addresses of two pictures, which the editor doesn't restore
     folder = widget.options.get("image_folder", "input")
     if folder != "input" and isinstance(value, str) and not _ANNOTATED.search(value):
         return f"{value} [{folder}]"

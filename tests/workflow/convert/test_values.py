@@ -26,6 +26,13 @@ def test_old_files_have_true_or_false_there(old: bool) -> None:
     assert values("KSampler", [7, old, *SAMPLER[2:]]) == WANTED
 
 
+def test_a_class_may_have_two_seeds() -> None:
+    seed = ["INT", {"control_after_generate": True}]
+    info = {"Two": {"input": {"required": {"one": seed, "other": seed, "text": ["STRING", {}]}}}}
+    file = File().node(1, "Two", [1, "fixed", 2, "randomize", "x"])
+    assert convert(file.content(), info).prompt["1"]["inputs"] == {"one": 1, "other": 2, "text": "x"}
+
+
 def test_values_by_name() -> None:
     assert values("KSampler", WANTED) == WANTED
     assert values("KSampler", {"steps": 3})["steps"] == 3
