@@ -13,7 +13,7 @@ from comfyreport._version import __version__
 from comfyreport.cli import values
 from comfyreport.cli.input_flags import FILE_FLAGS, add_input_flags
 
-COMMANDS = ("run", "attach", "replay", "inspect", "reporters", "timings", "simulate", "schema")
+COMMANDS = ("run", "attach", "replay", "inspect", "convert", "reporters", "timings", "simulate", "schema")
 COLORS = ("auto", "always", "never")
 
 _DESCRIPTIONS = {
@@ -28,6 +28,10 @@ _DESCRIPTIONS = {
         "Show what a workflow is made of: its nodes, what --prompt, --seed and the others would set, its outputs, the "
         "models and files that it needs; and what the server lacks of that, where there is one."
     ),
+    "convert": (
+        "Turn a workflow that ComfyUI's editor saved into the API format, as the editor itself would send it to the "
+        "server. Runs need no such file: --workflow takes what the editor saved."
+    ),
     "reporters": "List the installed reporters, or tell everything about one.",
     "timings": "Show how long nodes took in earlier runs, which estimates are made from, and where that is kept.",
     "simulate": "Run a simulated ComfyUI on 127.0.0.1 until it is interrupted.",
@@ -40,6 +44,7 @@ commands:
   comfyreport attach PROMPT_ID        follow a prompt that is already queued or running
   comfyreport replay RECORDING        play a recorded session through the reporters
   comfyreport inspect WORKFLOW        nodes, what the flags would set, outputs, models; what the server lacks
+  comfyreport convert FILE            a workflow that the editor saved, in API format
   comfyreport reporters [NAME]        what is installed: reporters, options, load errors
   comfyreport timings                 how long nodes took in earlier runs; --clear forgets it
   comfyreport simulate                a simulated ComfyUI on loopback
@@ -91,6 +96,8 @@ def parse(command: str, words: Sequence[str], parser: argparse.ArgumentParser | 
         raise ArgumentsError(
             _MISSING_FLAG if command == "run" and _lacks_flag(words, unknown) else f"unrecognized arguments: {shown}"
         )
+    if command == "inspect" and not (arguments.workflow or arguments.save_object_info):
+        raise ArgumentsError("the following arguments are required: WORKFLOW")
     arguments.command = command
     return arguments
 
@@ -151,8 +158,28 @@ def build_parser(command: str = "run") -> argparse.ArgumentParser:
         )
         _add_reporting_flags(parser)
     elif command == "inspect":
-        parser.add_argument("workflow", type=values.path, metavar="WORKFLOW", help="the workflow's file; - for stdin")
+        parser.add_argument(
+            "workflow", type=values.path, nargs="?", metavar="WORKFLOW", help="the workflow's file; - for stdin"
+        )
         parser.add_argument("--json", action="store_true", help="as JSON")
+        parser.add_argument(
+            "--save-object-info",
+            type=values.path,
+            metavar="FILE",
+            help="keep what the server declares of its node classes, for 'comfyreport convert --object-info FILE'",
+        )
+        _add_server_flags(parser, attach=True)
+    elif command == "convert":
+        parser.add_argument("workflow", type=values.path, metavar="FILE", help="what the editor saved; - for stdin")
+        parser.add_argument(
+            "-o", "--output", type=values.path, metavar="OUT", help="write it into this file (default: stdout)"
+        )
+        parser.add_argument(
+            "--object-info",
+            type=values.path,
+            metavar="FILE",
+            help="ask no server: this is what one declares, as 'comfyreport inspect --save-object-info' saves it",
+        )
         _add_server_flags(parser, attach=True)
     elif command == "reporters":
         parser.add_argument("name", nargs="?", metavar="NAME", help="tell everything about this one")
@@ -192,7 +219,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
             type=values.path,
             metavar="FILE",
             required=True,
-            help="the workflow, in API format, or a picture, video or sound that ComfyUI made; - for stdin",
+            help="the workflow, as ComfyUI saves or exports it, or a picture, video or sound that it made; - for stdin",
         )
         group.add_argument(
             "--dry-run", action="store_true", help="print what would be submitted, as JSON, and submit nothing"

@@ -1,23 +1,63 @@
-"""`comfyreport inspect` and `--dry-run`: the job of their flags, looked at and not run."""
+"""`comfyreport inspect`, `comfyreport convert` and `--dry-run`: the job of their flags, looked at and not run."""
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 
 from comfyreport.cli.credentials import access_of, parse_extra_data
 from comfyreport.cli.input_flags import given_files, settings_of
-from comfyreport.jobs.inspecting import inspect_job
+from comfyreport.errors import UsageError
+from comfyreport.inputs.object_info import load_object_info, save_json
+from comfyreport.jobs.converting import convert_for_simulator
+from comfyreport.jobs.file_claims import check_apart
+from comfyreport.jobs.inspecting import asked_info, converted_file, inspect_job
 from comfyreport.jobs.job import SIMULATED, Job
 from comfyreport.listings.workflow import list_workflow, submission
 from comfyreport.workflow.files import Workflow
 
+_STDOUT = "-"
+
 
 def inspect_workflow(arguments: Namespace) -> str:
-    """What the workflow is made of, as text or JSON. Raises UsageError or WorkflowError."""
+    """What the workflow is made of, as text or JSON; without one, where the server's classes were saved.
+
+    Raises UsageError, WorkflowError or UnreachableError.
+    """
+    saved: str | None = arguments.save_object_info
     job = Job(server=arguments.server, workflow=arguments.workflow, access=access_of(arguments, {}))
+    if saved == _STDOUT and arguments.workflow:
+        raise UsageError("--save-object-info - and the workflow's listing both use stdout", hint="name a file")
+    if saved is not None:
+        check_apart([("WORKFLOW", arguments.workflow)], "--save-object-info", saved)
+        text = json.dumps(asked_info(job))
+        if saved == _STDOUT:
+            return text
+        save_json("--save-object-info", saved, text)
+        if not arguments.workflow:
+            return saved
     return list_workflow(inspect_job(job), as_json=arguments.json)
+
+
+def convert_workflow(arguments: Namespace) -> str:
+    """The workflow in API format, or where it was written to.
+
+    Raises UsageError, WorkflowError or UnreachableError.
+    """
+    output: str | None = arguments.output
+    info: str | None = arguments.object_info
+    job = Job(server=arguments.server, workflow=arguments.workflow, access=access_of(arguments, {}))
+    check_apart([("FILE", arguments.workflow), ("--object-info", info)], "--output", output)
+    convert = None if info is None else load_object_info(info)
+    if convert is None and job.server_text == SIMULATED:
+        convert = convert_for_simulator
+    text = json.dumps(converted_file(job, convert).graph, indent=2, ensure_ascii=False)
+    if output is None or output == _STDOUT:
+        return text
+    save_json("--output", output, text)
+    return output
 
 
 def dry_run(arguments: Namespace, prepare: Callable[[Workflow], Workflow] | None = None) -> str:

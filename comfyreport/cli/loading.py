@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TextIO
 
-from comfyreport.cli.process import standard_streams
 from comfyreport.cli.signals import Signals
 from comfyreport.errors import ReporterError, machine_limit
 from comfyreport.files import Claims
+from comfyreport.process import standard_streams
 from comfyreport.reporting.plugins import Plugins, StandardStreams, selected
 from comfyreport.reporting.streams import Stream, Terminals
 from comfyreport.shell import split

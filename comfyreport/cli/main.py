@@ -9,15 +9,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from comfyreport.cli.process import (
+from comfyreport.cli.signals import Signals, raise_interrupts
+from comfyreport.errors import is_closed_pipe, machine_limit
+from comfyreport.process import (
     EXIT_INTERRUPTED,
     exit_now,
     open_missing_descriptors,
     report_stdout_failure,
     write_utf8,
 )
-from comfyreport.cli.signals import Signals, raise_interrupts
-from comfyreport.errors import is_closed_pipe, machine_limit
 
 # Whatever isn't needed to handle signals is imported where it is used: the sooner they are handled, the better.
 if TYPE_CHECKING:
@@ -303,6 +303,12 @@ def _inspect(arguments: argparse.Namespace) -> int:
     return _told(lambda: inspect_workflow(arguments))
 
 
+def _convert(arguments: argparse.Namespace) -> int:
+    from comfyreport.cli.inspecting import convert_workflow
+
+    return _told(lambda: convert_workflow(arguments))
+
+
 def _dry_run(arguments: argparse.Namespace, loaded: LoadedPlugins | None) -> int:
     from comfyreport.cli.inspecting import dry_run
 
@@ -389,6 +395,7 @@ _STREAMS: dict[str, Callable[[argparse.Namespace, Signals, LoadedPlugins | None]
 
 _OTHERS: dict[str, Callable[[argparse.Namespace], int]] = {
     "inspect": _inspect,
+    "convert": _convert,
     "reporters": _reporters,
     "timings": _timings,
     "simulate": _simulate,

@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from comfyreport.cli.loading import Loading, opened
-from comfyreport.cli.process import FINAL_WRITE_SECONDS, redirect_stray_output
 from comfyreport.cli.signals import Signals
 from comfyreport.files import Claims
 from comfyreport.jobs.session import Session
 from comfyreport.listings.results import print_results
+from comfyreport.process import FINAL_WRITE_SECONDS, redirect_stray_output
 from comfyreport.reporting.streams import Terminals
 from comfyreport.text import printable, says_no
 from comfyreport.timing import Timing

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from comfyreport.cli.process import EXIT_INTERRUPTED, exit_now
 from comfyreport.jobs.interrupts import BLOCKED_SECONDS, Wishes
+from comfyreport.process import EXIT_INTERRUPTED, exit_now
 from comfyreport.worker import call_within
 
 LEAVE_SECONDS = 0.7

@@ -49,6 +49,16 @@ def claim_files(
     return claims, error
 
 
+def check_apart(reads: Iterable[tuple[str, FilePath | None]], use: str, path: FilePath | None) -> None:
+    """UsageError where *path*, which is written for *use*, is one of the files that are read."""
+    claims = Claims()
+    for each, place in (*reads, (use, path)):
+        # A path that leads nowhere is told by whoever opens it.
+        with contextlib.suppress(OSError, ValueError):
+            if place is not None:
+                claims.claim(each, resolve(place) if each == use else _read_place(place))
+
+
 def input_reads(files: Iterable[Given], workflow: FilePath | None) -> list[tuple[str, FilePath]]:
     """Files for loaders as `claim_files` takes what is read: each once, and none that is the workflow too."""
     seen = {None if workflow is None else _identity(workflow), None}

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from comfyreport.access.address import parse_address
 from comfyreport.access.credentials import Access
-from comfyreport.errors import UnreachableError
+from comfyreport.errors import UnreachableError, UsageError, WorkflowError
 from comfyreport.inputs.checking import check_settings, unknown_input
+from comfyreport.inputs.object_info import ObjectInfo
 from comfyreport.inputs.uploads import plan_uploads, planned
+from comfyreport.jobs.converting import convert_for_simulator, info_of, unasked
 from comfyreport.jobs.job import SIMULATED, Job, workflow_of
 from comfyreport.net.client import Client
 from comfyreport.protocol.messages import Json
+from comfyreport.text import printable
 from comfyreport.timing import Timing
+from comfyreport.workflow.convert import Converted
 from comfyreport.workflow.declared import Problem, offline_problems, problems
-from comfyreport.workflow.files import Workflow
+from comfyreport.workflow.files import Converter, Workflow, load
+from comfyreport.workflow.graph import Target
 
 
 class Inspected(NamedTuple):
@@ -31,38 +39,71 @@ class Inspected(NamedTuple):
 def inspect_job(job: Job) -> Inspected:
     """Load *job*'s workflow, set what it asks for, and compare it with what its server declares, if one answers.
 
-    Raises UsageError or WorkflowError.
+    Raises UsageError or WorkflowError, and UnreachableError where the workflow can't be read without a server.
     """
-    workflow = workflow_of(job)
-    assert workflow is not None
-    uploads = plan_uploads(workflow, job.files, job.folder)
-    sent = {(loader.node, loader.name) for loader, _ in (*uploads.placed, *uploads.literals)}
-    workflow = planned(workflow, uploads)
     if job.server_text == SIMULATED:
         # It would take anything.
+        workflow, _ = _planned(job, convert_for_simulator)
         return _offline(workflow, SIMULATED, UnreachableError("the simulator isn't asked"))
-    address = parse_address(job.server_text)
-    access = job.access or Access.of(os.environ)
+    with closing(_client(job)) as client:
+        info = info_of(client, job.folder, anew=True)
+        workflow, sent = _planned(job, partial(_converted, info))
+        try:
+            classes = info.classes()
+            workflow = check_settings(client, workflow)
+        except UnreachableError as error:
+            return _offline(workflow, client.address.base, error)
+        found = tuple(each for each in problems(workflow.graph, classes) if (each.node, each.input_name) not in sent)
+        return Inspected(workflow, (*found, *_cycles(workflow)), client.address.base, None)
+
+
+def converted_file(job: Job, convert: Converter | None = None) -> Workflow:
+    """*job*'s workflow, which the editor saved, in API format.
+
+    Raises UsageError, WorkflowError, also where it is in API format already, and UnreachableError.
+
+    :param convert: None: the server of the job is asked.
+    """
+    assert not isinstance(job.workflow, (Mapping, type(None)))
+    with closing(_client(job)) as client:
+        found = load(job.workflow, convert=convert or partial(_converted, info_of(client, job.folder)))
+    if not found.converted:
+        raise WorkflowError(
+            f"{printable(job.workflow, 4096)} is in API format already: there is nothing to convert",
+            hint="it runs as it is: comfyreport --workflow FILE",
+        )
+    return found
+
+
+def asked_info(job: Job) -> Json:
+    """What the job's server declares of its classes, asked anew. Raises UsageError or UnreachableError."""
+    if job.server_text == SIMULATED:
+        raise UsageError("the simulator isn't asked", hint="name a server that runs: --server URL")
+    with closing(_client(job)) as client:
+        return info_of(client, job.folder, anew=True).classes()
+
+
+def _client(job: Job) -> Client:
     # An answer soon or none: nobody waits here for a server to come up.
     timing = Timing.of(os.environ)
-    client = Client(address, timing=replace(timing, connect_timeout=min(timing.connect_timeout, 3.0)), access=access)
+    timing = replace(timing, connect_timeout=min(timing.connect_timeout, 3.0))
+    return Client(parse_address(job.server_text), timing=timing, access=job.access or Access.of(os.environ))
+
+
+def _converted(info: ObjectInfo, ui: Mapping[str, Any]) -> Converted:
     try:
-        info = _declarations(client)
-        workflow = check_settings(client, workflow)
-        found = tuple(each for each in problems(workflow.graph, info) if (each.node, each.input_name) not in sent)
-        return Inspected(workflow, (*found, *_cycles(workflow)), address.base, None)
+        return info.convert(ui)
     except UnreachableError as error:
-        return _offline(workflow, address.base, error)
-    finally:
-        client.close()
+        raise unasked(error) from error
 
 
-def _declarations(client: Client) -> Json:
-    """The classes of a server. Raises UnreachableError where it doesn't tell them."""
-    answer = client.get("/object_info")
-    if answer.status != 200 or not isinstance(answer.body, dict):
-        raise answer.as_error(client.address.base)
-    return answer.body
+def _planned(job: Job, convert: Converter) -> tuple[Workflow, set[Target]]:
+    """The workflow as it would be submitted, and the inputs whose files would be sent before."""
+    workflow = workflow_of(job, convert)
+    assert workflow is not None
+    uploads = plan_uploads(workflow, job.files, job.folder)
+    sent = {Target(loader.node, loader.name) for loader, _ in (*uploads.placed, *uploads.literals)}
+    return planned(workflow, uploads), sent
 
 
 def _cycles(workflow: Workflow) -> list[Problem]:

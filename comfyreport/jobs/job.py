@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ from comfyreport.files import current_folder, resolve
 from comfyreport.inputs.finishing import finish
 from comfyreport.inputs.local_files import Given
 from comfyreport.inputs.uploads import Uploads, plan_uploads
+from comfyreport.jobs.converting import convert_for_simulator, converter
 from comfyreport.jobs.learning import NO_LEARN, Learner
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.workflow import inputs_set, load_workflow
@@ -31,7 +33,7 @@ from comfyreport.saving.origin import Origin
 from comfyreport.saving.target import Target, usable
 from comfyreport.saving.template import read_output
 from comfyreport.text import printable
-from comfyreport.workflow.files import STDIN, Workflow
+from comfyreport.workflow.files import STDIN, Converter, Workflow
 from comfyreport.workflow.settings import Settings
 
 SIMULATED = "sim"
@@ -141,23 +143,34 @@ def run_job(
         return session.results[-1]
 
 
-def workflow_of(job: Job) -> Workflow | None:
-    """The workflow that *job* submits, with what is set in it, prepared. Raises UsageError or WorkflowError."""
+def workflow_of(job: Job, convert: Converter) -> Workflow | None:
+    """The workflow that *job* submits, with what is set in it, prepared.
+
+    Raises UsageError or WorkflowError, and what *convert* raises.
+    """
     if job.workflow is None:
         return None
-    workflow = load_workflow(job.workflow, job.folder, job.settings)
+    workflow = load_workflow(job.workflow, job.folder, job.settings, convert)
     return workflow if job.prepare is None else job.prepare(workflow)
 
 
 def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
     """All that may block before there is a loop."""
-    workflow = workflow_of(job)
+    workflow = workflow_of(job, _converter(session, job))
     access = _access(job, workflow)
     uploads = Uploads() if workflow is None else plan_uploads(workflow, job.files, job.folder)
     target = _target(session, job, workflow, stack)
     address = _address(job, stack)
     recorder = _recorder(session, job, address.base, access.secrets(address), stack)
     return _Prepared(access, workflow, uploads, target, address, recorder)
+
+
+def _converter(session: Session, job: Job) -> Converter:
+    """What asks the job's server how to convert what the editor saved. It isn't recorded: it comes before the run."""
+    if job.server_text == SIMULATED:
+        return convert_for_simulator
+    wait = min(job.options.wait_for_server, job.options.timeout or math.inf)
+    return converter(job.server_text, _access(job, None), session.timing, job.folder, wait=wait)
 
 
 def _client(session: Session, prepared: _Prepared, stack: ExitStack) -> Client:

@@ -13,25 +13,27 @@ from comfyreport.errors import UsageError
 from comfyreport.events import InputValue
 from comfyreport.files import expanded
 from comfyreport.text import bounded, printable
-from comfyreport.workflow.files import STDIN, Workflow, from_mapping, load
+from comfyreport.workflow.files import STDIN, Converter, Workflow, from_mapping, load
 from comfyreport.workflow.settings import MAX_SEED, Settings, find_settings
 
 MAX_TEXT = 16 * 1024 * 1024
 """Bytes of a file whose text becomes an input."""
 
 
-def load_workflow(workflow: str | os.PathLike[str] | Mapping[str, Any], folder: str, settings: Settings) -> Workflow:
+def load_workflow(
+    workflow: str | os.PathLike[str] | Mapping[str, Any], folder: str, settings: Settings, convert: Converter
+) -> Workflow:
     """*workflow*, a file or a graph, with *settings*; relative paths start at *folder*. Reads files.
 
-    Raises UsageError or WorkflowError.
+    Raises UsageError or WorkflowError, and what *convert* raises.
     """
     if isinstance(workflow, Mapping):
-        found = from_mapping(workflow)
+        found = from_mapping(workflow, convert)
     elif not os.fspath(workflow):
         raise UsageError("the workflow's name is empty", hint="give --workflow the path of a file")
     else:
         stdin = os.fspath(workflow) == STDIN
-        found = load(STDIN if stdin else os.path.join(folder, workflow), shown=os.fspath(workflow))
+        found = load(STDIN if stdin else os.path.join(folder, workflow), shown=os.fspath(workflow), convert=convert)
 
     _need_one_reader(workflow, settings)
 
@@ -42,7 +44,7 @@ def load_workflow(workflow: str | os.PathLike[str] | Mapping[str, Any], folder: 
         settings = replace(settings, prompt=read(settings.prompt_file))
     if settings.seed == "random":
         settings = replace(settings, seed=random.SystemRandom().randint(0, MAX_SEED))
-    return found.with_settings(find_settings(found.graph, settings, read))
+    return found.with_settings(find_settings(found.graph, settings, read, found.editor_nodes))
 
 
 def inputs_set(workflow: Workflow) -> tuple[InputValue, ...]:

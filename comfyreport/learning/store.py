@@ -83,20 +83,23 @@ class Learned(NamedTuple):
 
 
 def store_path(environ: Mapping[str, str], folder: str = "") -> Path:
-    """Where the store lies: in the folder that the environment names, seen from *folder*, else in the user's cache.
+    """Where the store lies in the `cache_folder`. Raises StoreError where there is no such folder."""
+    path = cache_folder(environ, folder)
+    if path is None:
+        # Without a home, or in a folder that was removed.
+        raise StoreError("no folder for timings is known", hint=f"{_NEEDLESS}; from its root on")
+    return path / _FILE
 
-    Raises StoreError where there is no such folder.
-    """
+
+def cache_folder(environ: Mapping[str, str], folder: str = "") -> Path | None:
+    """The folder that the environment names, seen from *folder*, else the user's for caches; None: none is known."""
     if environ.get(VARIABLE):
-        path = Path(folder or current_folder(), expanded(environ[VARIABLE]), _FILE)
+        path = Path(folder or current_folder(), expanded(environ[VARIABLE]))
     else:
         from platformdirs import user_cache_path
 
-        path = user_cache_path("comfyreport", appauthor=False) / _FILE
-    if not path.is_absolute():
-        # Without a home, or in a folder that was removed.
-        raise StoreError("no folder for timings is known", hint=f"{_NEEDLESS}; from its root on")
-    return path
+        path = user_cache_path("comfyreport", appauthor=False)
+    return path if path.is_absolute() else None
 
 
 class Store:

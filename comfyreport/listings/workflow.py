@@ -9,9 +9,9 @@ from typing import Any
 from comfyreport.access.secret_keys import hide
 from comfyreport.errors import RejectedError, UsageError
 from comfyreport.jobs.inspecting import Inspected
+from comfyreport.listings.inspection import inspected, told
 from comfyreport.text import fit, printable
 from comfyreport.workflow.declared import Problem, describe
-from comfyreport.workflow.inspection import inspected, told
 
 _VALUE_SHOWN = 60
 _LINE = 160
@@ -20,10 +20,11 @@ _PROBLEMS_SHOWN = 20
 
 def list_workflow(result: Inspected, *, as_json: bool) -> str:
     """What the workflow is made of, and what a server lacks of it."""
-    content = inspected(result.workflow.graph)
+    content = inspected(result.workflow.graph, result.workflow.editor_nodes)
     for node in content["nodes"]:
         node["inputs"] = hide(node["inputs"])
-    for place in [*content["models"], *content["files"], *_places(content["names"])]:
+    shown = [place for node in content["editor_nodes"] for several in node["sets"].values() for place in several]
+    for place in [*content["models"], *content["files"], *_places(content["names"]), *shown]:
         place["value"] = hide({place["input"]: place["value"]})[place["input"]]
     refs = {ref.id: told(ref) for ref in result.workflow.manifest()}
     content["problems"] = [_told_problem(result, problem, refs[problem.node]) for problem in result.problems]
@@ -81,6 +82,8 @@ def _lines(content: dict[str, Any], result: Inspected) -> Iterator[str]:
         places = found.get("sets") or found.get("ambiguous") or []
         words = "; ".join(_place(place) for place in places) or "no place for it"
         yield fit(f"  --{name:9} {'several: ' if 'ambiguous' in found else ''}{words}", _LINE)
+    if content["editor_nodes"]:
+        yield from _section("shown in the editor alone", list(_editor_lines(content["editor_nodes"])))
     yield from _section("outputs", [f"{printable(node['node_id'], 30)} {_kind(node)}" for node in content["outputs"]])
     yield from _section("models", [_place(place) for place in content["models"]])
     yield from _section("input files", [_place(place) for place in content["files"]])
@@ -90,6 +93,13 @@ def _lines(content: dict[str, Any], result: Inspected) -> Iterator[str]:
         f"problems ({result.server})" if result.unreached is None else "problems",
         [printable(problem["message"], 500) for problem in content["problems"]],
     )
+
+
+def _editor_lines(nodes: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for node in nodes:
+        yield f'{printable(node["node_id"], 30)} "{printable(node["title"], 60)}"'
+        for name, places in node["sets"].items():
+            yield f"  {printable(name, 60)} sets {'; '.join(_place(place) for place in places) or 'nothing'}"
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:

@@ -64,7 +64,9 @@ def media_of(head: bytes) -> Media | None:
 
 
 def embedded(media: Media, file: BinaryIO, name: str) -> dict[str, Any]:
-    """The `prompt` in *file*, which can seek, and its `workflow` where it has one; not checked yet. WorkflowError.
+    """The `prompt` in *file*, which can seek, and its `workflow`, or the one that it has; not checked yet.
+
+    Raises WorkflowError.
 
     :param name: the file's, for messages.
     """
@@ -96,10 +98,11 @@ def embedded(media: Media, file: BinaryIO, name: str) -> dict[str, Any]:
         workflow = _parsed(found.get("workflow", "null"))
         return {"prompt": prompt, **({"workflow": workflow} if isinstance(workflow, dict) else {})}
     if "workflow" in found:
-        raise WorkflowError(
-            f"{name} is a {media.name} that holds only the editor's format of its workflow, not the API format",
-            hint=f"To run it, {_EXPORT}.",
-        )
+        workflow = _parsed(found["workflow"])
+        if not isinstance(workflow, dict):
+            cause = "whose workflow can't be read as JSON"
+            raise WorkflowError(f"{name} is a {media.name} {cause}", hint=f"Use another file, or {_EXPORT}.")
+        return {"workflow": workflow}
     raise WorkflowError(
         f"{name} is a {media.name} that holds no workflow",
         hint="Name one as ComfyUI saved it: editing or sending a file often removes its metadata.",

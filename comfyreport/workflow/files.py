@@ -1,4 +1,4 @@
-"""Workflows in ComfyUI's API format: read, checked, and changed where the user asks for it.
+"""Workflows in ComfyUI's API format, or made of the editor's: read, checked, and changed where the user asks for it.
 
 What is checked here is what a server would refuse without a useful message, or what isn't a workflow at all.
 The rest (unknown classes, missing links, no outputs) is left to the server: it knows its own nodes.
@@ -10,7 +10,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,13 +18,17 @@ from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
 from comfyreport.protocol.responses import manifest_of
 from comfyreport.text import printable
+from comfyreport.workflow.convert import Converted, EditorNode
 from comfyreport.workflow.embedded import MAGIC_BYTES, MAX_BYTES, embedded, media_of
 from comfyreport.workflow.graph import Target
 from comfyreport.workflow.names import seeds
 from comfyreport.workflow.settings import Setting, apply
-from comfyreport.workflow.wrapping import Wrapping, unwrap
+from comfyreport.workflow.wrapping import Wrapping, is_editors, unwrap, with_workflow
 
-__all__ = ["Workflow", "from_mapping", "load"]
+__all__ = ["Converter", "Workflow", "from_mapping", "load"]
+
+Converter = Callable[[Mapping[str, Any]], Converted]
+"""Turns what the editor saved into a prompt, for one server. It may ask that: it raises what asking raises."""
 
 STDIN = "-"
 
@@ -41,13 +45,16 @@ class Workflow:
     """A checked workflow; `graph` maps node ids to nodes, in the order of the file; `wrapping` stands around it.
 
     `settings` are the inputs that the user set, and those that plugins changed. `rebuilt`: other nodes than the file's
-    are in it, so that they don't tell all.
+    are in it, so that they don't tell all. `converted`: it was in the editor's format; then `editor_nodes` are those
+    that only the editor shows.
     """
 
     graph: dict[str, dict[str, Any]]
     wrapping: Wrapping = field(default_factory=Wrapping)
     settings: Mapping[Target, Setting] = field(default_factory=dict)
     rebuilt: bool = False
+    converted: bool = False
+    editor_nodes: tuple[EditorNode, ...] = ()
 
     def body(self, extra_data: Mapping[str, Any]) -> dict[str, Any]:
         """What is posted to a server, without ids; *extra_data* beats that of the file.
@@ -80,17 +87,18 @@ class Workflow:
         return found.pop() if len(found) == 1 else None
 
 
-def load(path: str | os.PathLike[str], *, shown: str | None = None) -> Workflow:
-    """Read a workflow file in API format, `-` for stdin, or the workflow in a picture, a video or a sound of ComfyUI's.
+def load(path: str | os.PathLike[str], *, shown: str | None = None, convert: Converter | None = None) -> Workflow:
+    """Read a workflow file, `-` for stdin, or the workflow in a picture, a video or a sound of ComfyUI's.
 
     `{"prompt": {…}, …}`, as it is posted to a server, is taken too, and so is `{"workflow": …, "output": {…}}`.
 
     :param shown: the path for messages, where that is another.
+    :param convert: for a file in the editor's format; None: it is a WorkflowError.
     """
     name = "stdin" if os.fspath(path) == STDIN else printable(os.fspath(path) if shown is None else shown, 4096) or '""'
     text = _read(path, name)
     if isinstance(text, dict):
-        return _check(text, name)
+        return _check(text, name, convert)
     if not text.strip():
         raise WorkflowError(f"{name} is empty", hint=_EXPORT_HINT)
     try:
@@ -106,12 +114,12 @@ def load(path: str | os.PathLike[str], *, shown: str | None = None) -> Workflow:
         raise WorkflowError(
             f"{name} holds a number with thousands of digits", hint="Export the workflow again."
         ) from None
-    return _check(content, name)
+    return _check(content, name, convert)
 
 
-def from_mapping(graph: Mapping[Any, Any]) -> Workflow:
+def from_mapping(graph: Mapping[Any, Any], convert: Converter | None = None) -> Workflow:
     """A workflow from a Python object, checked like a file; the object stays as it is."""
-    return _check(graph, "the workflow")
+    return _check(graph, "the workflow", convert)
 
 
 def _read(path: str | os.PathLike[str], name: str) -> str | dict[str, Any]:
@@ -153,16 +161,42 @@ def _read(path: str | os.PathLike[str], name: str) -> str | dict[str, Any]:
         ) from None
 
 
-def _check(content: object, name: str) -> Workflow:
+def _check(content: object, name: str, convert: Converter | None) -> Workflow:
     """The graph in `content`, copied, after the checks that a file and an object have in common."""
     if not isinstance(content, Mapping):
         kind = "null" if content is None else type(content).__name__
         raise WorkflowError(f"{name} holds no object of nodes but a {kind}", hint=_EXPORT_HINT)
     graph, wrapping = unwrap(content)
-    if isinstance(graph.get("nodes"), (list, tuple)):
-        raise WorkflowError(f"{name} is in the editor's format, not in the API format", hint=_EXPORT_HINT)
+    if is_editors(graph):
+        return _converted(graph, wrapping, name, convert)
     if not graph:
         raise WorkflowError(f"{name} has no nodes", hint=f"Export a workflow that has some. {_EXPORT_HINT}")
+    return Workflow(_nodes(graph, name), _check_wrapping(wrapping, name))
+
+
+def _converted(graph: Mapping[Any, Any], wrapping: Wrapping, name: str, convert: Converter | None) -> Workflow:
+    """What becomes of the editor's *graph*, which is submitted beside it, as the editor does it."""
+    if convert is None:
+        raise WorkflowError(f"{name} is in the editor's format, not in the API format", hint=_EXPORT_HINT)
+    beside = _check_wrapping(wrapping, name)
+    try:
+        workflow: dict[str, Any] = _json_copy(graph)
+    except RecursionError:
+        raise _too_deep_error(name) from None
+    except TypeError as error:
+        raise WorkflowError(f"{name} holds {error}", hint="Use what JSON can hold.") from None
+    try:
+        converted = convert(workflow)
+    except WorkflowError as error:
+        raise WorkflowError(f"{name}: {error.message}", hint=error.hint) from error
+    if not converted.prompt:
+        raise WorkflowError(f"{name} has no nodes that run", hint="Add some, or unmute those that are there.")
+    beside = replace(beside, extra_data=with_workflow(beside.extra_data, workflow))
+    nodes = _nodes(converted.prompt, name)
+    return Workflow(nodes, beside, converted=True, editor_nodes=converted.editor_nodes)
+
+
+def _nodes(graph: Mapping[Any, Any], name: str) -> dict[str, dict[str, Any]]:
     nodes: dict[str, dict[str, Any]] = {}
     for key, entry in graph.items():
         if not isinstance(key, (str, int)):
@@ -170,7 +204,7 @@ def _check(content: object, name: str) -> Workflow:
             raise WorkflowError(f"{name} has a node id that isn't text but a {kind}", hint="Use text as node ids.")
         node_id = _encodable(str(key))
         nodes[node_id] = _check_node(entry, f"{name}: node {printable(node_id, 40)}", name)
-    return Workflow(nodes, _check_wrapping(wrapping, name))
+    return nodes
 
 
 def _check_wrapping(wrapping: Wrapping, name: str) -> Wrapping:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from comfyreport.errors import UsageError
 from comfyreport.text import printable
+from comfyreport.workflow.convert import EditorNode
 from comfyreport.workflow.graph import Graph, Target, as_link, class_of, inputs_of, is_number, ref_of
 from comfyreport.workflow.names import NAMES, changes
 
@@ -57,10 +58,22 @@ class Setting(NamedTuple):
     known: bool = True
 
 
-def find_settings(graph: Graph, wanted: Settings, read: Callable[[str], str]) -> dict[Target, Setting]:
+class _Place(NamedTuple):
+    """What NODE.INPUT means: a node, its input, and what is set for it; `known`: that is there already."""
+
+    node: str
+    name: str
+    targets: tuple[Target, ...]
+    known: bool
+
+
+def find_settings(
+    graph: Graph, wanted: Settings, read: Callable[[str], str], editor_nodes: Sequence[EditorNode] = ()
+) -> dict[Target, Setting]:
     """The inputs that *wanted* sets. Raises UsageError, or WorkflowError where a short name isn't clear.
 
-    An assignment beats a short name, and a later one an earlier one.
+    An assignment beats a short name, and a later one an earlier one. A widget of one of the *editor_nodes* sets all
+    that has its value.
 
     :param read: the text of a file, for `@FILE`.
     """
@@ -68,36 +81,43 @@ def find_settings(graph: Graph, wanted: Settings, read: Callable[[str], str]) ->
     for name, value in wanted.names():
         found |= {target: Setting(each) for target, each in changes(graph, name, value).items()}
     for assignment in wanted.assignments:
-        place, equals, text = _split(graph, assignment)
-        target, known = _target(graph, place, assignment if not equals else "")
+        place, equals, text = _split(graph, editor_nodes, assignment)
+        chosen = _chosen(graph, editor_nodes, place, assignment if not equals else "")
         if text.startswith("@@"):
             text = text[1:]
         elif text.startswith("@"):
             text = read(text[1:])
-        found[target] = Setting(typed(text, graph, target), text, known)
+        found |= {each: Setting(typed(text, graph, each), text, chosen.known) for each in chosen.targets}
     for place, value in wanted.inputs.items():
-        target, known = _target(graph, place, "")
+        chosen = _chosen(graph, editor_nodes, place, "")
         text_or_none = value if isinstance(value, str) else None
-        found[target] = Setting(
-            value if text_or_none is None else typed(text_or_none, graph, target), text_or_none, known
-        )
+        for target in chosen.targets:
+            fitting = value if text_or_none is None else typed(text_or_none, graph, target)
+            found[target] = Setting(fitting, text_or_none, chosen.known)
     return found
 
 
-def _split(graph: Graph, assignment: str) -> tuple[str, str, str]:
+def _split(graph: Graph, editor_nodes: Sequence[EditorNode], assignment: str) -> tuple[str, str, str]:
     """NODE.INPUT, `=` and VALUE: at the first `=` behind which the node is there, for ids and titles may have one."""
     for index, character in enumerate(assignment):
-        if character == "=" and index and any(_places(graph, assignment[:index])):
+        if character == "=" and index and any(_places(graph, editor_nodes, assignment[:index])):
             return assignment[:index], "=", assignment[index + 1 :]
     return assignment.partition("=")
 
 
-def _places(graph: Graph, place: str) -> Iterator[tuple[str, str]]:
+def _places(graph: Graph, editor_nodes: Sequence[EditorNode], place: str) -> Iterator[_Place]:
     """The nodes and inputs that NODE.INPUT may mean: both may have dots in them."""
+    shown = {node.id: node for node in editor_nodes}
     for index, character in enumerate(place):
-        if character == ".":
-            for node_id in nodes_named(graph, place[:index]):
-                yield node_id, place[index + 1 :]
+        if character != ".":
+            continue
+        name = place[index + 1 :]
+        for node_id in nodes_named(graph, place[:index], editor_nodes):
+            if node_id in graph:
+                yield _Place(node_id, name, (Target(node_id, name),), name in inputs_of(graph[node_id]))
+            else:
+                targets = tuple(Target(*each) for each in shown[node_id].inputs.get(name, ()))
+                yield _Place(node_id, name, targets, bool(targets))
 
 
 def apply(graph: Graph, settings: Mapping[Target, Setting]) -> dict[str, dict[str, Any]]:
@@ -149,39 +169,58 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _target(graph: Graph, place: str, assignment: str) -> tuple[Target, bool]:
-    """The input that *place*, NODE.INPUT, names, and whether it is there already."""
+def _chosen(graph: Graph, editor_nodes: Sequence[EditorNode], place: str, assignment: str) -> _Place:
+    """What *place*, NODE.INPUT, names. UsageError where that is nothing, or not clear."""
     node_name, dot, input_name = place.rpartition(".")
     if assignment or not dot or not input_name:
         raise UsageError(
             f"--set {printable(assignment or place, _MAX_SHOWN)!r} isn't NODE.INPUT=VALUE",
             hint="such as --set 3.steps=20; 'comfyreport inspect WORKFLOW' shows nodes and inputs",
         )
-    known = list(_places(graph, place))
-    there = [(node_id, name) for node_id, name in known if name in inputs_of(graph[node_id])]
-    chosen = there or known
+    every = list(_places(graph, editor_nodes, place))
+    chosen = [each for each in every if each.known] or every
     if not chosen:
-        raise _no_node(graph, node_name)
-    if len({node_id for node_id, _ in chosen}) > 1:
+        raise _no_node(graph, editor_nodes, node_name)
+    if len({each.node for each in chosen}) > 1:
         lines = [f"--set {printable(place, _MAX_SHOWN)} could mean several nodes:"]
-        lines += [_shown(graph, node_id) for node_id, _ in chosen[:_MAX_LISTED]]
-        raise UsageError("\n".join(lines), hint=f"name it by its id: --set {chosen[0][0]}.{chosen[0][1]}=VALUE")
-    return Target(*chosen[0]), bool(there)
+        lines += [_shown(graph, editor_nodes, each.node) for each in chosen[:_MAX_LISTED]]
+        raise UsageError("\n".join(lines), hint=f"name it by its id: --set {chosen[0].node}.{chosen[0].name}=VALUE")
+    if not chosen[0].targets:
+        (node,) = (each for each in editor_nodes if each.id == chosen[0].node)
+        names = ", ".join(printable(name, _MAX_SHOWN) for name in node.inputs) or "none"
+        raise UsageError(
+            f"--set: what the editor shows as node {_shown(graph, editor_nodes, node.id).strip()} has no value "
+            f"{printable(chosen[0].name, _MAX_SHOWN)!r} that reaches the prompt; it has {names}",
+            hint="'comfyreport inspect WORKFLOW' shows the nodes that run, and their inputs",
+        )
+    return chosen[0]
 
 
-def nodes_named(graph: Graph, name: str) -> list[str]:
-    """The node of that id, else all of that title or class; capitals count only where both are there."""
-    if name in graph:
+def nodes_named(graph: Graph, name: str, editor_nodes: Sequence[EditorNode] = ()) -> list[str]:
+    """The node of that id, else all of that title or class; capitals count only where both are there.
+
+    Else those whose id ends so: inside a subgraph the editor shows the end of an id alone.
+    """
+    shown = {node.id for node in editor_nodes}
+    if name in graph or name in shown:
         return [name]
-    titles = {node_id: (ref_of(graph, node_id).title, class_of(node)) for node_id, node in graph.items()}
-    exact = [node_id for node_id, names in titles.items() if name in names]
-    return exact or [node_id for node_id, names in titles.items() if name.lower() in {each.lower() for each in names}]
+    names = _names(graph, editor_nodes)
+    exact = [node_id for node_id, each in names.items() if name in each]
+    folded = exact or [key for key, each in names.items() if name.lower() in {one.lower() for one in each}]
+    return folded or [node_id for node_id in names if node_id.rpartition(":")[2] == name]
 
 
-def _no_node(graph: Graph, name: str) -> UsageError:
-    names = dict.fromkeys(
-        each for node_id in graph for each in (node_id, ref_of(graph, node_id).title, class_of(graph[node_id]))
-    )
+def _names(graph: Graph, editor_nodes: Sequence[EditorNode]) -> dict[str, tuple[str, ...]]:
+    """What nodes are called beside their ids: title and class."""
+    names: dict[str, tuple[str, ...]] = {
+        node_id: (ref_of(graph, node_id).title, class_of(node)) for node_id, node in graph.items()
+    }
+    return names | {node.id: (node.title,) for node in editor_nodes}
+
+
+def _no_node(graph: Graph, editor_nodes: Sequence[EditorNode], name: str) -> UsageError:
+    every = _names(graph, editor_nodes)
+    names = dict.fromkeys(each for node_id, others in every.items() for each in (node_id, *others))
     near = difflib.get_close_matches(name, names, 3, 0.5)
     shown = ", ".join(printable(each, _MAX_SHOWN) for each in near)
     return UsageError(
@@ -190,7 +229,10 @@ def _no_node(graph: Graph, name: str) -> UsageError:
     )
 
 
-def _shown(graph: Graph, node_id: str) -> str:
+def _shown(graph: Graph, editor_nodes: Sequence[EditorNode], node_id: str) -> str:
+    if node_id not in graph:
+        title = next(node.title for node in editor_nodes if node.id == node_id)
+        return f'  {printable(node_id, _MAX_SHOWN)} ("{printable(title, _MAX_SHOWN)}")'
     ref = ref_of(graph, node_id)
     id_, kind, title = (printable(each, _MAX_SHOWN) for each in (ref.id, ref.class_type, ref.title))
     return f'  {id_} ({kind} "{title}")'

@@ -33,9 +33,14 @@ def unwrap(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], Wrapping]:
 
     `prompt` has it in the body of a POST, `output` in `{"workflow": …, "output": …}`, as the editor's `graphToPrompt`
     gives it. As the editor does, its `workflow` is submitted in `extra_data`, from where ComfyUI writes it into
-    pictures. The ids of a body are another client's: a run has its own.
+    pictures. Where there is nothing else, `workflow` itself is the one. The ids of a body are another client's: a run
+    has its own.
     """
+    if is_editors(content):
+        return content, Wrapping()
     key = next((key for key in ("prompt", "output") if _holds_graph(content, key)), None)
+    if key is None and is_editors(content.get("workflow")):
+        key = "workflow"
     if key is None:
         return content, Wrapping()
     extra, left_out = content.get("extra_data"), []
@@ -45,14 +50,25 @@ def unwrap(content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], Wrapping]:
         if name in (key, "extra_data") or name in _IDS or value is None:
             continue
         if name == "workflow" and isinstance(value, Mapping) and isinstance(extra_data, Mapping):
-            info = extra_data.get("extra_pnginfo") or {}
-            if isinstance(info, Mapping):
-                extra_data = {**extra_data, "extra_pnginfo": {"workflow": value, **info}}
+            extra_data = with_workflow(extra_data, value)
         elif name in _OPTIONS and isinstance(value, _OPTIONS[name]):
             options[name] = value
         else:
             left_out.append(str(name))
     return content[key], Wrapping(extra_data, options, tuple(left_out))
+
+
+def is_editors(content: object) -> bool:
+    """Whether *content* is a workflow in the editor's format: it has its nodes in a list."""
+    return isinstance(content, Mapping) and isinstance(content.get("nodes"), (list, tuple))
+
+
+def with_workflow(extra_data: Mapping[str, Any], workflow: Mapping[str, Any]) -> Mapping[str, Any]:
+    """*extra_data* with the editor's *workflow*, unless there is one in it."""
+    info = extra_data.get("extra_pnginfo") or {}
+    if not isinstance(info, Mapping):
+        return extra_data
+    return {**extra_data, "extra_pnginfo": {"workflow": workflow, **info}}
 
 
 def _holds_graph(content: Mapping[Any, Any], key: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from comfyreport.events import NodeRef
+from comfyreport.workflow.convert import EditorNode
 from comfyreport.workflow.declared import MODEL_FILE
 from comfyreport.workflow.graph import Graph, Target, as_link, inputs_of, links_of, ref_of, upward, value_at
 from comfyreport.workflow.names import NAMES, find
@@ -19,8 +20,11 @@ _INPUT_FILE = re.compile(
 )
 
 
-def inspected(graph: Graph) -> dict[str, Any]:
-    """What `comfyreport inspect --json` tells of *graph*, but for what a server says."""
+def inspected(graph: Graph, editor_nodes: Iterable[EditorNode] = ()) -> dict[str, Any]:
+    """What `comfyreport inspect --json` tells of *graph*, but for what a server says.
+
+    :param editor_nodes: those that the editor shows beside.
+    """
     saving, showing = outputs_of(graph)
     needed = dict.fromkeys(upward(graph, [*saving, *showing], lambda node: links_of(node).values()))
     return {
@@ -28,6 +32,7 @@ def inspected(graph: Graph) -> dict[str, Any]:
         "names": {name: _name(graph, name) for name in NAMES},
         "outputs": [told(ref_of(graph, node_id)) for node_id in [*saving, *showing]],
         "models": [_place(graph, target) for target in _literals(graph, needed, MODEL_FILE)],
+        "editor_nodes": [_editor_node(graph, node) for node in editor_nodes],
         "files": [_place(graph, target) for target in _literals(graph, needed, _INPUT_FILE)],
     }
 
@@ -46,6 +51,15 @@ def _node(graph: Graph, node_id: str, *, needed: bool) -> dict[str, Any]:
         else:
             links[name] = {"node_id": link.node, "slot": link.slot}
     return {**told(ref_of(graph, node_id)), "inputs": values, "links": links, "reaches_output": needed}
+
+
+def _editor_node(graph: Graph, node: EditorNode) -> dict[str, Any]:
+    """A node that only the editor shows, and what setting its values sets in the prompt."""
+    sets = {
+        name: [_place(graph, Target(*each)) for each in targets if each[0] in graph]
+        for name, targets in node.inputs.items()
+    }
+    return {"node_id": node.id, "title": node.title, "sets": sets}
 
 
 def _name(graph: Graph, name: str) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from comfyreport.cli import process
-from comfyreport.cli.process import open_missing_descriptors, redirect_stray_output, standard_streams, write_utf8
+from comfyreport import process
+from comfyreport.process import open_missing_descriptors, redirect_stray_output, standard_streams, write_utf8
 
 
 class _ConsoleFile(io.TextIOWrapper):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from comfyreport.cli.process import open_missing_descriptors, report_stdout_failure, standard_streams
+from comfyreport.process import open_missing_descriptors, report_stdout_failure, standard_streams
 
 
 def test_a_stray_write_lands_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
