@@ -91,9 +91,12 @@ class InfoCache:
     def _tidy(self) -> None:
         """Remove what is of no use any more, and what other processes left that were ended while they wrote."""
         found = []
-        for entry in os.scandir(self.folder):
-            if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                found.append((entry.stat(follow_symlinks=False).st_mtime, entry))
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                # Another process may have been faster.
+                with contextlib.suppress(FileNotFoundError):
+                    if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                        found.append((entry.stat(follow_symlinks=False).st_mtime, entry))
         found.sort(key=lambda each: each[0], reverse=True)
         kept = 0
         for written, entry in found:

@@ -9,12 +9,15 @@ from typing import Any
 
 from comfyreport.errors import UsageError, WorkflowError
 from comfyreport.files import resolve, write_whole
+from comfyreport.inputs.classes import ask_class
 from comfyreport.inputs.info_cache import SIZE_LIMIT, InfoCache
 from comfyreport.net.client import Client
 from comfyreport.protocol.messages import Json
 from comfyreport.text import printable
 from comfyreport.workflow.convert import Converted, convert
+from comfyreport.workflow.graph import class_of
 
+_MOST_QUESTIONS = 10
 _SAVE_HINT = "save one with: comfyreport inspect --save-object-info FILE"
 
 
@@ -41,16 +44,26 @@ class ObjectInfo:
     def convert(self, ui: Mapping[str, Any]) -> Converted:
         """What the front end would have sent for what the editor saved. Raises WorkflowError or UnreachableError.
 
-        A refusal that rests on what was kept doesn't count: the server may have other classes and files by now.
+        A refusal that rests on what was kept doesn't count: the server may have other classes and files by now. Nor
+        does what a package other than ComfyUI declared, whose version nobody tells, unless it does so still.
         """
         classes = self.classes()
         try:
-            return convert(ui, classes)
+            converted = convert(ui, classes)
+            if not self._is_kept or self._holds(classes, {class_of(node) for node in converted.prompt.values()}):
+                return converted
         except WorkflowError:
             if not self._is_kept:
                 raise
         self._anew, self._classes = True, None
         return convert(ui, self.classes())
+
+    def _holds(self, classes: Json, used: set[str]) -> bool:
+        """Whether the server still declares those of the *used* classes that aren't ComfyUI's own as it did."""
+        foreign = [name for name in used if str(classes[name].get("python_module", "")).startswith("custom_nodes")]
+        # So many questions take longer than one for all.
+        few = len(foreign) <= _MOST_QUESTIONS
+        return few and all(ask_class(self._client, name) == {name: classes[name]} for name in foreign)
 
     def _ask(self) -> Json:
         server = self._client.address.base

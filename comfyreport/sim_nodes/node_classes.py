@@ -209,7 +209,8 @@ def _public_class(name: str, node_class: NodeClass, files: list[str] | None) -> 
         "name": name,
         "display_name": name,
         "description": "",
-        "python_module": "nodes",
+        # What they take isn't known here: no client should think that they take nothing.
+        "python_module": "nodes" if name in NODE_CLASSES else "custom_nodes.undeclared",
         "category": node_class.category,
         "output_node": is_output(name),
     }

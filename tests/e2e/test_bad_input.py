@@ -20,7 +20,7 @@ pytestmark = pytest.mark.e2e
 GOOD = ROOT / "workflows" / "sd15-txt2img.json"
 IMAGE = {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1}}
 SAVE = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}
-EDITOR = {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": [], "version": 0.4}
+EDITOR = {"nodes": [{"id": 1, "type": "NoSuchNode"}], "links": [], "version": 0.4}
 DEEP = "[" * 100_000 + "]" * 100_000
 EXPORT = "Export (API)"
 
@@ -79,8 +79,8 @@ WORKFLOWS: dict[str, tuple[object, tuple[str, ...]]] = {
     "blank": (" \n\t ", ("is empty",)),
     "no JSON": ("a sunset over mountains", ("isn't JSON", "line 1")),
     "cut off": ('{"1": {"class_type": "EmptyImage", "inp', ("isn't JSON",)),
-    "in the editor's format": (EDITOR, ("editor's format", EXPORT)),
-    "in the editor's format, posted": ({"prompt": EDITOR}, ("editor's format", EXPORT)),
+    "of the editor, with an unknown node": (EDITOR, ("node 1", "no class NoSuchNode", EXPORT)),
+    "of the editor, posted": ({"prompt": EDITOR}, ("node 1", "no class NoSuchNode", EXPORT)),
     "a list": ([IMAGE], ("no object of nodes", "list")),
     "a text": ('"text"', ("no object of nodes",)),
     "null": ("null", ("no object of nodes", "null")),

@@ -147,7 +147,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "two for one": (("--image", "a.png", "--image", "Person=b.png"), "node 10 takes one file"),
     "an output over it": (("--image", "a.png", "--output", "a.png"), "a.png"),
     "a picture without a workflow": (("--workflow", "a.png"), "a.png is a PNG picture that holds no workflow"),
-    "the editor's alone": (("--workflow", "editor.png"), "only the editor's format"),
+    "the editor's alone, empty": (("--workflow", "editor.png"), "editor.png has no nodes that run"),
 }
 
 

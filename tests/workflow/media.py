@@ -45,11 +45,11 @@ def animated_png() -> bytes:
     return _picture("png", pnginfo=info, save_all=True, append_images=[images.new("RGB", (8, 8), "red")])
 
 
-def exif(kind: str, *, animated: bool = False, old: bool = False) -> bytes:
+def exif(kind: str, texts: dict[str, str] = TEXTS, *, animated: bool = False, old: bool = False) -> bytes:
     """As `SaveAnimatedWEBP` writes it; *old*: as custom nodes did."""
     images = pytest.importorskip("PIL.Image")
     tags = images.Exif()
-    for tag, (key, text) in zip((0x010E, 0x010F) if old else (0x0110, 0x010F), TEXTS.items(), strict=True):
+    for tag, (key, text) in zip((0x010E, 0x010F) if old else (0x0110, 0x010F), texts.items(), strict=False):
         tags[tag] = f"{key.title() if old else key}:{text}"
     more = {"save_all": True, "append_images": [images.new("RGB", (8, 8), "red")]} if animated else {}
     return _picture(kind, exif=tags, **more)

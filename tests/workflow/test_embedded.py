@@ -10,12 +10,14 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from comfyreport.errors import WorkflowError
 from comfyreport.workflow import embedded as embedded_module, files
+from comfyreport.workflow.convert import Converted
 from comfyreport.workflow.embedded import embedded, media_of
 from comfyreport.workflow.files import load
 from tests.workflow import media
@@ -61,7 +63,7 @@ def refusal(data: bytes) -> WorkflowError:
 def outcome(data: bytes) -> object:
     """The prompt, if there is one; nothing but a WorkflowError is raised."""
     with contextlib.suppress(WorkflowError):
-        return read(data)["prompt"]
+        return read(data).get("prompt")
     return None
 
 
@@ -89,9 +91,23 @@ def test_what_comfyui_notes_of_a_file_is_not_submitted() -> None:
     assert made == {**GRAPH, "3": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
 
 
-@pytest.mark.parametrize("data", [png({"workflow": TEXTS["workflow"]}), media.video("mp4", {"workflow": "{}"})])
-def test_with_the_editors_workflow_alone_it_is_none(data: bytes) -> None:
-    assert "only the editor's format" in refusal(data).message
+@pytest.mark.parametrize("make", [png, partial(media.exif, "webp"), partial(media.video, "mp4")])
+def test_with_the_editors_workflow_alone_that_is_the_one(
+    make: Callable[[dict[str, str]], bytes], tmp_path: Path
+) -> None:
+    file = tmp_path / "made"
+    file.write_bytes(make({"workflow": TEXTS["workflow"]}))
+    assert read(file.read_bytes()) == {"workflow": EDITOR}
+    with pytest.raises(WorkflowError, match="editor's format"):
+        load(file)
+    found = load(file, convert=lambda ui: Converted({"1": {"class_type": str(ui == EDITOR), "inputs": {}}}, ()))
+    assert found.graph == {"1": {"class_type": "True", "inputs": {}}}
+    assert found.wrapping.extra_data == {"extra_pnginfo": {"workflow": EDITOR}}
+
+
+@pytest.mark.parametrize("workflow", ["{", "[1]"])
+def test_an_editors_workflow_that_is_no_json_object(workflow: str) -> None:
+    assert "whose workflow can't be read as JSON" in refusal(png({"workflow": workflow})).message
 
 
 @pytest.mark.parametrize("data", [png({}), png({"parameters": "a cat"}), media.video("mp4", {})])
