@@ -19,6 +19,7 @@ from comfyreport.timing import Timing
 from tests.workflow.convert.files import File
 
 SIZE = {"input": {"required": {"width": ["INT", {}]}}}
+CHANGED = {"input": {"required": {"a": ["BOOLEAN"], "b": ["INT"]}}}
 FILE = File().node(1, "Size", [64]).content()
 
 
@@ -87,9 +88,7 @@ def test_without_a_cache_there_is_one_question(server: Server) -> None:
     assert server.paths == ["/object_info"]
 
 
-@pytest.mark.parametrize(
-    "old", [{}, {"Size": {"input": {"required": {"a": ["BOOLEAN"], "b": ["INT"]}}}}, {"Other": SIZE}]
-)
+@pytest.mark.parametrize("old", [{}, {"Size": CHANGED}, {"Other": SIZE}])
 def test_a_refusal_by_what_was_kept_is_looked_at_again(server: Server, cache: InfoCache, old: Any) -> None:
     cache.write("http://127.0.0.1:8188", "1", old)
     assert info(cache).convert(FILE).prompt["1"]["inputs"] == {"width": 64}
