@@ -59,7 +59,8 @@ def run_generation(
 ) -> RunFinished:
     """Submit a workflow, follow it to its end, save what it made.
 
-    :param workflow: a file in the API format, its content, or a picture, a video or a sound that ComfyUI made.
+    :param workflow: a file, as ComfyUI saves or exports it, its content, or a picture, a video or a sound that ComfyUI
+        made.
     :param prompt: the text of the positive prompt. It and the next six are found by following the graph from the
         outputs; what isn't clear is a usage error that lists the candidates.
     :param negative: the text of the negative prompt.

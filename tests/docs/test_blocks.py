@@ -22,6 +22,11 @@ SAID = {
         "def follow": "not done yet: running\n",
         "def generate": "done: ['http://127.0.0.1:",
     },
+    "docs/converting.md": {
+        "a stone jar": "[OK] Generation complete",
+        "-o made/prompt.json": "made/prompt.json\n",
+        "--object-info made": '"class_type": "KSampler"',
+    },
     "docs/performance.md": {"tests.benchmarks": "| start to the POST"},
     "docs/python.md": {
         "saved:": "saved: ['out.png']",
@@ -65,6 +70,7 @@ LEFT = {
         "slowest=slowest.txt": ["slowest.txt"],
         "> made.txt": ["made.txt"],
     },
+    "docs/converting.md": {"-o made": ["made/prompt.json"], "--save-object-info made": ["made/object_info.json"]},
     "docs/python.md": {"saved:": ["out.png"], "filelog=run.log": ["run.log"]},
     "docs/recordings.md": {"--record": ["run.recording"]},
     "docs/reporters.md": {
