@@ -28,7 +28,7 @@ from comfyreport.protocol.uploads import FileChangedError, read_uploaded, upload
 from comfyreport.saving.names import safe_name
 from comfyreport.workflow.files import Workflow
 from comfyreport.workflow.graph import Target, inputs_of
-from comfyreport.workflow.settings import Setting
+from comfyreport.workflow.settings import Setting, nodes_named
 
 _FIELDS = {"type": "input", "subfolder": "", "overwrite": "false"}
 _MAX_CLASSES = 50
@@ -60,6 +60,7 @@ def plan_uploads(workflow: Workflow, files: Iterable[Given], folder: str) -> Upl
     undecided: list[tuple[Given, LocalFile]] = []
     for given in files:
         file = look_at(given, folder)
+        given = given._replace(node=_inner(workflow, given.node))
         loader = find_loader(graph, given.kind, given.node)
         if loader is None:
             undecided.append((given, file))
@@ -78,6 +79,20 @@ def plan_uploads(workflow: Workflow, files: Iterable[Given], folder: str) -> Upl
             if found is not None:
                 literals.append((loader, found))
     return Uploads(tuple(placed), tuple(undecided), tuple(literals))
+
+
+def _inner(workflow: Workflow, node: str) -> str:
+    """The node that *node* means: where the editor shows it around others, the one loader whose value it shows."""
+    named = nodes_named(workflow.graph, node, workflow.editor_nodes) if node else []
+    inside = {
+        target_id
+        for each in workflow.editor_nodes
+        if [each.id] == named
+        for targets in each.inputs.values()
+        for target_id, _ in targets
+    }
+    found = [loader.node for loader in loaders(workflow.graph) if loader.node in inside]
+    return found[0] if len(found) == 1 else node
 
 
 def planned(workflow: Workflow, uploads: Uploads) -> Workflow:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +22,7 @@ from comfyreport.protocol.downloads import FilePlace
 from comfyreport.protocol.statuses import Response, file_error
 from comfyreport.protocol.uploads import Body
 from comfyreport.timing import Timing
+from comfyreport.workflow.convert import EditorNode
 from comfyreport.workflow.files import Workflow, from_mapping
 from tests.systems import needs_posix
 from tests.workflow.media import png
@@ -148,6 +150,13 @@ def test_two_files_for_one_node(folder: Path) -> None:
 
 
 # Paths that stand in the workflow
+
+
+def test_a_loader_in_a_subgraph_by_the_node_that_shows_it(folder: Path) -> None:
+    start = workflow("LoadImage")
+    start = replace(start, editor_nodes=(EditorNode("7", "Picture", {"image": (("1", "image"),)}),))
+    ((loader, _),) = plan_uploads(start, [given("a.png", "Picture")], str(folder)).placed
+    assert (loader.node, loader.name) == ("1", "image")
 
 
 def test_a_path_in_the_workflow_is_uploaded_where_the_server_has_none(server: Server, folder: Path) -> None:
