@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfyreport.errors import UsageError, WorkflowError
 from comfyreport.files import resolve, write_whole
@@ -14,8 +14,11 @@ from comfyreport.inputs.info_cache import SIZE_LIMIT, InfoCache
 from comfyreport.net.client import Client
 from comfyreport.protocol.messages import Json
 from comfyreport.text import printable
-from comfyreport.workflow.convert import Converted, convert
 from comfyreport.workflow.graph import class_of
+
+# Loaded where there is something to convert.
+if TYPE_CHECKING:
+    from comfyreport.workflow.convert import Converted
 
 _MOST_QUESTIONS = 10
 _SAVE_HINT = "save one with: comfyreport inspect --save-object-info FILE"
@@ -47,6 +50,8 @@ class ObjectInfo:
         A refusal that rests on what was kept doesn't count: the server may have other classes and files by now. Nor
         does what a package other than ComfyUI declared, whose version nobody tells, unless it does so still.
         """
+        from comfyreport.workflow.convert import convert
+
         classes = self.classes()
         try:
             converted = convert(ui, classes)
@@ -91,6 +96,8 @@ class ObjectInfo:
 
 def load_object_info(path: str) -> Callable[[Mapping[str, Any]], Converted]:
     """What converts by a saved answer to `/object_info`. Raises UsageError where the file holds none."""
+    from comfyreport.workflow.convert import convert
+
     shown = printable(path, 200) or '""'
     try:
         with open(path, "rb") as file:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfyreport.access.address import parse_address
 from comfyreport.access.credentials import Access
@@ -15,10 +15,12 @@ from comfyreport.inputs.info_cache import InfoCache
 from comfyreport.inputs.object_info import ObjectInfo
 from comfyreport.learning.store import cache_folder
 from comfyreport.net.client import Client
-from comfyreport.sim_nodes.node_classes import object_info
 from comfyreport.timing import Timing
-from comfyreport.workflow.convert import Converted, convert
 from comfyreport.workflow.files import Converter
+
+# Loaded where there is something to convert.
+if TYPE_CHECKING:
+    from comfyreport.workflow.convert import Converted
 
 _Result = TypeVar("_Result")
 
@@ -60,6 +62,9 @@ def unasked(error: UnreachableError) -> UnreachableError:
 
 def convert_for_simulator(ui: Mapping[str, Any]) -> Converted:
     """What the simulator would be sent; of most classes it knows no inputs."""
+    from comfyreport.sim_nodes.node_classes import object_info
+    from comfyreport.workflow.convert import convert
+
     try:
         return convert(ui, object_info(None))
     except WorkflowError as error:

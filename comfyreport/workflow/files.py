@@ -12,22 +12,25 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfyreport.errors import WorkflowError
 from comfyreport.events import NodeRef
 from comfyreport.protocol.responses import manifest_of
 from comfyreport.text import printable
-from comfyreport.workflow.convert import Converted, EditorNode
 from comfyreport.workflow.embedded import MAGIC_BYTES, MAX_BYTES, embedded, media_of
 from comfyreport.workflow.graph import Target
 from comfyreport.workflow.names import seeds
 from comfyreport.workflow.settings import Setting, apply
 from comfyreport.workflow.wrapping import Wrapping, is_editors, unwrap, with_workflow
 
+# Loaded where there is something to convert.
+if TYPE_CHECKING:
+    from comfyreport.workflow.convert import Converted, EditorNode
+
 __all__ = ["Converter", "Workflow", "from_mapping", "load"]
 
-Converter = Callable[[Mapping[str, Any]], Converted]
+Converter = Callable[[Mapping[str, Any]], "Converted"]
 """Turns what the editor saved into a prompt, for one server. It may ask that: it raises what asking raises."""
 
 STDIN = "-"

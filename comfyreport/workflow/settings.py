@@ -7,13 +7,16 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from comfyreport.errors import UsageError
 from comfyreport.text import printable
-from comfyreport.workflow.convert import EditorNode
 from comfyreport.workflow.graph import Graph, Target, as_link, class_of, inputs_of, is_number, ref_of
 from comfyreport.workflow.names import NAMES, changes
+
+# Loaded where there is something to convert.
+if TYPE_CHECKING:
+    from comfyreport.workflow.convert import EditorNode
 
 MAX_SEED = 2**53 - 1
 """The largest seed that is drawn: the editor, too, keeps to what JavaScript can count."""
