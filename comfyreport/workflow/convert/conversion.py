@@ -110,7 +110,7 @@ class _Conversion:
             if count > _MAX_NODES:
                 raise refused("the workflow", f"its subgraphs open into more than {_MAX_NODES} nodes", "Take some away")
             yield scope
-            hosts = [node for node in scope.nodes.values() if node.subgraph is not None and node.runs]
+            hosts = [node for node in scope.nodes.values() if _opens(scope, node)]
             todo.extend(scope.inside(host) for host in reversed(hosts))
 
     def _entry(self, scope: Scope, node: Prepared) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class _Conversion:
     def _editor_nodes(self, scope: Scope) -> Iterator[EditorNode]:
         for node in scope.nodes.values():
             node_id = scope.id_of(node)
-            if node.subgraph is not None and node.runs:
+            if _opens(scope, node):
                 inputs = {name: tuple(self.shown_by.get((node_id, name), ())) for name in node.widgets}
                 yield EditorNode(node_id, node.title, {name: targets for name, targets in inputs.items() if targets})
             elif node.node.kind == PRIMITIVE:
@@ -196,6 +196,14 @@ class _Conversion:
                 yield from self.shown_by.get((fed_id, widget.name), ())
             elif fed_id in self.prompt and not _is_link(self.prompt[fed_id]["inputs"].get(widget.name)):
                 yield fed_id, widget.name
+
+
+def _opens(scope: Scope, node: Prepared) -> bool:
+    """Whether what stands in the subgraph of *node* is in the prompt, where it runs itself.
+
+    In the workflow that takes a node which runs. Inside of another subgraph the front end doesn't look at its mode.
+    """
+    return node.subgraph is not None and (node.runs or scope.host is not None)
 
 
 def _name(node: Prepared) -> object:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from comfyreport.workflow.convert.editor import ANY, BYPASSED, SUBGRAPH_INPUTS, Graph, Link
+from comfyreport.workflow.convert.editor import ANY, BYPASSED, MUTED, SUBGRAPH_INPUTS, Graph, Link
 from comfyreport.workflow.convert.nodes import Prepared, Scope
 from comfyreport.workflow.convert.refusals import refused, shown
 
@@ -85,7 +85,7 @@ def _upward(place: _Place, link: Link, wanted: str) -> Output | _Place | None:
         if origin.mode == BYPASSED:
             index = _bypass(origin, slot, wanted)
             return None if index is None else _Place(scope, origin, index)
-        if origin.subgraph is not None:
+        if origin.subgraph is not None and origin.mode != MUTED:
             inner = scope.inside(origin)
             ports = origin.subgraph.outputs
             if not 0 <= slot < len(ports):

@@ -92,7 +92,8 @@ def test_bypassed_and_muted_nodes_inside() -> None:
     assert outer(inside=inner(mode=2)).inputs(9) == {}
 
 
-def test_subgraphs_in_each_other() -> None:
+def nested(mode: int = 0) -> dict[str, Any]:
+    """A file with a subgraph in a subgraph: `8:3:5` is the sampler; *mode* is that of `8:3`."""
     file = outer([7])
     middle = "22222222-2222-3333-4444-555555555555"
     content = file.content()
@@ -100,7 +101,7 @@ def test_subgraphs_in_each_other() -> None:
     shown = {"id": 2, "origin_id": -10, "origin_slot": 1, "target_id": 3, "target_slot": 1}
     back = {"id": 3, "origin_id": 3, "origin_slot": 0, "target_id": -20, "target_slot": 0}
     opens = {
-        "id": 3, "type": HOST, "mode": 0, "widgets_values": [6], "outputs": [{"type": "LATENT"}],
+        "id": 3, "type": HOST, "mode": mode, "widgets_values": [6], "outputs": [{"type": "LATENT"}],
         "inputs": [{"name": "latent", "link": 1}, {"name": "steps", "link": 2, "widget": {"name": "steps"}}],
     }  # fmt: skip
     content["definitions"]["subgraphs"].append({
@@ -109,6 +110,11 @@ def test_subgraphs_in_each_other() -> None:
         "outputs": [{"name": "LATENT", "type": "LATENT", "linkIds": [3]}],
     })  # fmt: skip
     next(node for node in content["nodes"] if node["id"] == 8)["type"] = middle
+    return content
+
+
+def test_subgraphs_in_each_other() -> None:
+    content = nested()
     converted = convert(content, server())
     assert converted.prompt["9"]["inputs"] == {"samples": ["8:3:5", 0]}
     assert converted.prompt["8:3:5"]["inputs"]["latent_image"] == ["1", 0]
@@ -116,8 +122,16 @@ def test_subgraphs_in_each_other() -> None:
     assert converted.editor_nodes[0] == ("8", "Middle", {"s": (("8:3:5", "steps"),)})
     # Where the definition stands makes no difference.
     first, second = content["definitions"]["subgraphs"]
-    nested = {**content, "definitions": {"subgraphs": [{**second, "definitions": {"subgraphs": [first]}}]}}
-    assert convert(nested, server()) == converted
+    inside = {**content, "definitions": {"subgraphs": [{**second, "definitions": {"subgraphs": [first]}}]}}
+    assert convert(inside, server()) == converted
+
+
+@pytest.mark.parametrize(("mode", "samples"), [(2, {}), (4, {"samples": ["1", 0]})])
+def test_in_a_subgraph_what_is_muted_or_bypassed_is_opened_all_the_same(mode: int, samples: Any) -> None:
+    converted = convert(nested(mode), server())
+    assert list(converted.prompt) == ["1", "9", "8:3:5"]
+    assert converted.prompt["9"]["inputs"] == samples
+    assert converted.editor_nodes[0] == ("8", "Middle", {"s": (("8:3:5", "steps"),)})
 
 
 def test_a_subgraph_in_itself_is_refused() -> None:
