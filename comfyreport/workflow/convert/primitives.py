@@ -16,6 +16,7 @@ from comfyreport.workflow.convert.editor import Graph
 from comfyreport.workflow.convert.nodes import PRIMITIVE, Nodes, Prepared
 from comfyreport.workflow.convert.refusals import refused, shown
 from comfyreport.workflow.convert.texts import copied, is_number
+from comfyreport.workflow.convert.values import held
 
 _ALL_DIGITS = Context(prec=1000)
 _REPLACE = "Run widget replace on values"
@@ -61,7 +62,7 @@ def apply_primitives(graph: Graph, nodes: Nodes, replace: Callable[[str], str]) 
         if value and isinstance(value, str) and primitive.node.properties.get(_REPLACE):
             value = replace(value)
         for node, widget in targets:
-            node.values[widget.name] = rounded(copied(value), widget)
+            node.values[widget.name] = held(widget, rounded(copied(value), widget))
 
 
 def _value(primitive: Prepared, first: Fed, widgets: list[Widget]) -> Any:
@@ -73,23 +74,26 @@ def _value(primitive: Prepared, first: Fed, widgets: list[Widget]) -> Any:
     else:
         raise refused(primitive.place, "it holds no value", "Link it once more, or remove it")
     if widgets[0].kind not in ("INT", "FLOAT"):
-        return value
-    if isinstance(value, str):
-        value = _parsed(value)
+        return held(widgets[0], value)
+    value = _as_number(value)
     if not is_number(value):
         raise refused(primitive.place, f"it feeds a number and holds {shown(value)}", "Give it a number")
     return _kept(value, widgets)
 
 
-def _parsed(text: str) -> Any:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _as_number(value: Any) -> Any:
+    """The number that JavaScript makes of *value*, where it makes one."""
+    if isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, str) or "_" in value:
+        return value
+    text = value.strip() or "0"
+    for parse in (int, float, lambda text: int(text, 0)):
+        try:
+            return parse(text)
+        except ValueError:
+            pass
+    return value
 
 
 def _kept(value: Any, widgets: list[Widget]) -> Any:

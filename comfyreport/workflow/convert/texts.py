@@ -109,9 +109,9 @@ def as_text(value: object) -> str:
 
 
 def _number(value: float) -> str:
-    if value == int(value) and abs(value) < 1e21:
-        return str(int(value))
     text = repr(float(value))
+    if value == int(value) and abs(value) < 1e21:
+        return str(int(Decimal(text)))
     mantissa, _, exponent = text.partition("e")
     if not exponent:
         return text

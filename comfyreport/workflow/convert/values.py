@@ -88,7 +88,7 @@ def _filled(node_class: NodeClass, stored: Callable[[Widget], tuple[Any, ...]]) 
         result.places.append(widget)
         result.widgets[widget.name] = widget
         if value:
-            result.values[widget.name] = _held(widget, copied(value[0]))
+            result.values[widget.name] = held(widget, copied(value[0]))
         if widget.kind == DYNAMIC_COMBO and value:
             brought = of_choice(widget, value[0])
             todo.extendleft(reversed(brought.widgets))
@@ -97,8 +97,8 @@ def _filled(node_class: NodeClass, stored: Callable[[Widget], tuple[Any, ...]]) 
     return result
 
 
-def _held(widget: Widget, value: Any) -> Any:
-    """What the widget makes of a value that it is given."""
+def held(widget: Widget, value: Any) -> Any:
+    """What *widget* makes of a value that it is given."""
     if widget.kind == "STRING" and widget.options.get("multiline"):
         return as_text(value)
     if widget.kind == "IMAGECOMPARE":

@@ -42,12 +42,20 @@ def test_without_a_value_it_has_the_widget_s() -> None:
         (7.777, ["cfg", "denoise"], {"cfg": 7.8, "denoise": 1.0}),
         (12.6, ["steps"], {"steps": 13}),
         ("12", ["steps"], {"steps": 12}),
+        (" 0x10 ", ["steps"], {"steps": 16}),
+        (True, ["steps"], {"steps": 1}),
+        ("", ["denoise"], {"denoise": 0}),
         (99999999, ["steps"], {"steps": 10000}),
     ],
 )
 def test_numbers_are_brought_onto_steps_and_within_limits(value: Any, names: list[str], wanted: Any) -> None:
     inputs = fed([value, "fixed"], *names).inputs(1)
     assert {name: inputs[name] for name in names} == wanted
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.5, "1.5"), (True, "true"), (2**64, "18446744073709552000")])
+def test_what_feeds_a_prompt_is_text(value: Any, text: str) -> None:
+    assert fed([value], "text", kind="CLIPTextEncode", values=["x"]).inputs(1) == {"text": text}
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(517, 520), (516, 520), (20000, 16384), (3, 16)])
@@ -83,7 +91,7 @@ def test_it_is_told_what_a_primitive_sets() -> None:
     assert found == ("2", "Knob", {"value": (("1", "steps"), ("1", "seed"))})
 
 
-@pytest.mark.parametrize("value", ["many", None, True, [1]])
+@pytest.mark.parametrize("value", ["many", "1_0", "NaN", None, [1]])
 def test_what_is_no_number_is_refused_where_one_is_wanted(value: Any) -> None:
     error = refusal(fed([value, "fixed"], "steps").content())
     assert error.message.startswith('node 2 ("Knob", PrimitiveNode) can\'t be converted: it feeds a number and holds')

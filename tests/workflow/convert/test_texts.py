@@ -80,6 +80,7 @@ def test_only_classes_that_save_have_them_filled_in() -> None:
     [
         (None, ""), (True, "true"), (1.0, "1"), (-0.5, "-0.5"), (1e-6, "0.000001"), (1e-7, "1e-7"), (1e21, "1e+21"),
         (123456789012, "123456789012"), ([1, None, "a"], "1,,a"), ({}, "[object Object]"),
+        (2**64 - 1, "18446744073709552000"), (float(2**64), "18446744073709552000"),
     ],
 )  # fmt: skip
 def test_values_become_text_as_in_the_browser(value: object, text: str) -> None:
