@@ -120,7 +120,7 @@ class Classes:
 
     def names(self) -> list[str]:
         """What the server has."""
-        return list(self._info)
+        return [name for name, entry in self._info.items() if isinstance(entry, Mapping)]
 
 
 def of_choice(widget: Widget, value: object) -> Inputs:

@@ -190,7 +190,7 @@ class _Conversion:
         return (node.values[widget],) if node is not None and widget in node.values else None
 
     @cached_property
-    def _named(self) -> Mapping[object, Prepared]:
+    def _named(self) -> Mapping[str, Prepared]:
         """The first node of each name for search and replace, and of each title that isn't such a name."""
         nodes = list(_all_nodes(self.root, set()))
         titled = {node.title: node for node in reversed(nodes)}
