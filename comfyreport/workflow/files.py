@@ -36,7 +36,6 @@ Converter = Callable[[Mapping[str, Any]], "Converted"]
 STDIN = "-"
 
 MAX_DEPTH = 100  # of one node's values; the files that ComfyUI writes stay below 10
-
 _MAX_BITS = 10_000  # of an integer: Python writes no larger ones
 
 _EXPORT_HINT = (
@@ -250,11 +249,9 @@ def _check_node(entry: object, place: str, name: str) -> dict[str, Any]:
 
 def _json_copy(value: object, depth: int = 0) -> Any:
     """A copy that JSON can hold: NaN and the infinities become null, halves of a surrogate pair a "?"."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        if value.bit_length() > _MAX_BITS:
-            raise TypeError("a number with thousands of digits")
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise TypeError("a number with thousands of digits")
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
