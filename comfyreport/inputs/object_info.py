@@ -119,6 +119,8 @@ def _are_classes(classes: Json) -> bool:
 
 def save_json(flag: str, path: str, text: str) -> None:
     """Write *text* into the file that *flag* names, whole or not at all; its folder is made. Raises UsageError."""
+    if not path:
+        raise UsageError(f"{flag}: the name of the file is empty", hint="name a file; - for stdout")
     try:
         place = resolve(path)
         if place.descriptor is None:

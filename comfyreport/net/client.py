@@ -288,7 +288,9 @@ def _read(response: HTTPResponse, on_chunk: Callable[[], None]) -> bytearray:
             on_chunk()
             data += chunk
             if len(data) > BODY_LIMIT:
-                raise UnreachableError(f"the server's answer is larger than {BODY_LIMIT} bytes", code="not_comfyui")
+                raise UnreachableError(
+                    f"the server's answer is larger than {BODY_LIMIT} bytes", hint="check --server", code="not_comfyui"
+                )
     except BaseException:
         # The exception holds on to this function's variables as long as it is kept.
         data.clear()

@@ -36,6 +36,7 @@ Converter = Callable[[Mapping[str, Any]], "Converted"]
 STDIN = "-"
 
 MAX_DEPTH = 100  # of one node's values; the files that ComfyUI writes stay below 10
+_MAX_BITS = 10_000  # of an integer: Python writes no larger ones
 
 _EXPORT_HINT = (
     "In ComfyUI choose Workflow > Export (API); in older versions enable the dev mode options "
@@ -248,6 +249,8 @@ def _check_node(entry: object, place: str, name: str) -> dict[str, Any]:
 
 def _json_copy(value: object, depth: int = 0) -> Any:
     """A copy that JSON can hold: NaN and the infinities become null, halves of a surrogate pair a "?"."""
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise TypeError("a number with thousands of digits")
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):

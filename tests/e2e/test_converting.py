@@ -261,6 +261,7 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "over itself": (("convert", "w.json", "-o", "w.json"), 2, "both use"),
     "over the classes": (("convert", "w.json", "-o", "i.json", "--object-info", "i.json"), 2, "both use"),
     "into a folder": (("convert", "w.json", "-o", "."), 2, "--output . can't be written"),
+    "into nothing": (("convert", "w.json", "-o", ""), 2, "the name of the file is empty"),
     "no classes": (("convert", "w.json", "--object-info", "api.json"), 2, "isn't what a server answers"),
     "no such classes": (("convert", "w.json", "--object-info", "none.json"), 2, "can't be read"),
     "no file": (("convert", "none.json"), 2, "none.json doesn't exist"),
@@ -313,6 +314,29 @@ def _nowhere() -> Any:
     return {**content, "links": []}
 
 
+def _two_of_an_id() -> Any:
+    file = canvas().content()
+    file["nodes"].append({"id": "5:1", "type": "EmptyImage", "title": "Twin", "widgets_values": [8, 8, 1, 0]})
+    return file
+
+
+def _missing_subgraph() -> Any:
+    return {**canvas().content(), "definitions": {}}
+
+
+def _two_definitions() -> Any:
+    file = canvas().content()
+    file["definitions"]["subgraphs"].append({**file["definitions"]["subgraphs"][0], "name": "Other", "nodes": []})
+    return file
+
+
+def _opening_without_end() -> Any:
+    levels = [{"id": f"{level}x", "nodes": [{"id": node, "type": f"{level + 1}x"} for node in range(10)], "links": []}
+              for level in range(40)]  # fmt: skip
+    levels.append({"id": "40x", "nodes": [{"id": 1, "type": "EmptyImage"}], "links": []})
+    return {"nodes": [{"id": 1, "type": "0x"}], "links": [], "definitions": {"subgraphs": levels}}
+
+
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a cycle of subgraphs": (_cycle, '"Again"'),
     "a link to nowhere": (_nowhere, 'node 9 ("Last", VAEDecode)'),
@@ -320,8 +344,35 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a list of the wrong length": (
         lambda: File().node(3, "KSampler", [1, "euler", 20], title="Sampler").content(), 'node 3 ("Sampler", KSampler)',
     ),
+    "two nodes of an id": (_two_of_an_id, "two nodes have the id 5:1"),
+    "a subgraph that isn't there": (_missing_subgraph, 'node 5 ("Canvas", 11111111-2222'),
+    "two subgraphs of an id": (_two_definitions, 'the subgraph "Other"'),
+    "subgraphs that open without end": (_opening_without_end, "its subgraphs open into more than 100000 nodes"),
+    "braces without end": (
+        lambda: File().node(6, "CLIPTextEncode", ["{" * 100_000], title="Text").content(), 'node 6 ("Text", CLIP',
+    ),
     "a hostile title": (lambda: File().node(3, HOSTILE, title=HOSTILE).content(), "node 3 ("),
 }  # fmt: skip
+
+
+HOSTILE_CLASSES: dict[str, Any] = {
+    "no object": "x",
+    "nothing": None,
+    "an order of numbers": {"input": {"required": {"width": ["INT", {}]}}, "input_order": {"required": 5}},
+    "an order of lists": {"input": {"required": {"width": ["INT", {}]}}, "input_order": {"required": [[1]]}},
+    "a widget of no kind": {"input": {"required": {"width": ["INT", {"widgetType": ["x"]}]}}},
+    "choices of a number": {"input": {"required": {"width": ["COMFY_DYNAMICCOMBO_V3", {"options": 5}]}}},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_CLASSES)
+def test_whatever_a_server_declares_no_fault_is_told(simulated: Driver, asked: Asked, name: str) -> None:
+    asked.classes = {"EmptyImage": HOSTILE_CLASSES[name]}
+    path = simulated.path("w.json", File().node(1, "EmptyImage", [64]).content())
+    done = simulated.run("convert", path, stream=False)
+    assert done.code in (0, 2), done.err
+    assert done.code == 0 or "node 1 (EmptyImage)" in done.err
+    assert "near is" not in done.err
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -252,6 +252,7 @@ def test_tuples_other_mappings_and_whole_number_ids_are_taken() -> None:
         ([], "holds no object of nodes but a list"),
         ({"1": node("A", x=Path("p"))}, "node 1 holds a value that isn't JSON"),
         ({"1": node("A", x={1: 2})}, "node 1 holds an object with keys that aren't text"),
+        ({"1": node("A", x=10**5000)}, "node 1 holds a number with thousands of digits"),
         ({None: NODE}, "a node id that isn't text but a NoneType"),
     ],
 )

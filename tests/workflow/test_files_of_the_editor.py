@@ -70,6 +70,12 @@ def test_what_json_can_not_hold_is_refused() -> None:
         from_mapping(ui, by_server)
 
 
+def test_a_number_of_thousands_of_digits_is_refused_wherever_it_stands() -> None:
+    for ui in (File().node(10**5000, "EmptyLatentImage").content(), {"nodes": [], "links": [[10**5000, 1, 0, 1, 0]]}):
+        with pytest.raises(WorkflowError, match="the workflow holds a number with thousands of digits"):
+            from_mapping(ui, by_server)
+
+
 def test_a_refusal_names_the_file_and_the_node(tmp_path: Path) -> None:
     path = tmp_path / "w.json"
     path.write_text(json.dumps(File().node(4, "Nothing", title="Mine").content()), encoding="utf-8")

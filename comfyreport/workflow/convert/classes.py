@@ -69,8 +69,7 @@ class Widget(NamedTuple):
     @property
     def choices(self) -> list[Any]:
         """What may be chosen in a combo."""
-        options = self.options.get("options")
-        entries = options if isinstance(options, list) else []
+        entries = _entries(self.options, "options")
         if self.kind == DYNAMIC_COMBO:
             return [entry.get("key") for entry in entries if isinstance(entry, Mapping)]
         return entries
@@ -121,12 +120,12 @@ class Classes:
 
     def names(self) -> list[str]:
         """What the server has."""
-        return list(self._info)
+        return [name for name, entry in self._info.items() if isinstance(entry, Mapping)]
 
 
 def of_choice(widget: Widget, value: object) -> Inputs:
     """The inputs that the choice *value* brings with it."""
-    for entry in widget.options.get("options") or ():
+    for entry in _entries(widget.options, "options"):
         if isinstance(entry, Mapping) and entry.get("key") == value:
             return _inputs([(f"{widget.name}.{name}", spec) for _, name, spec in _declared(entry.get("inputs"))])
     return Inputs([], [], {})
@@ -164,9 +163,16 @@ def _in_order(entry: Spec) -> list[tuple[str, str, list[Any]]]:
     places = {
         (group, name): (index, place)
         for index, group in enumerate(("required", "optional"))
-        for place, name in enumerate(order.get(group) or ())
+        for place, name in enumerate(_entries(order, group))
+        if isinstance(name, str)
     }
     return sorted(declared, key=lambda each: places.get((each[0], each[1]), (2, 0)))
+
+
+def _entries(holder: Mapping[str, Any], name: str) -> list[Any]:
+    """The list of that name in *holder*; an empty one where a server has something else there."""
+    entries = holder.get(name)
+    return entries if isinstance(entries, list) else []
 
 
 def _options(spec: list[Any]) -> Spec:
@@ -196,7 +202,8 @@ def _inputs(specs: list[tuple[str, list[Any]]]) -> Inputs:
             options, kind = {**options, "options": kind}, "COMBO"
         elif not isinstance(kind, str):
             continue
-        widget_kind = options.get("widgetType") or kind
+        chosen = options.get("widgetType")
+        widget_kind = chosen if isinstance(chosen, str) and chosen else kind
         if (widget_kind not in _WIDGETS and widget_kind != _BUTTON) or options.get("forceInput"):
             inputs.sockets.extend(_socket(name, kind, options))
             continue

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from random import Random
 from typing import Any, NamedTuple
 
 from comfyreport.workflow.convert.classes import CAPTURED, Classes, Widget
 from comfyreport.workflow.convert.editor import read
-from comfyreport.workflow.convert.links import HostInput, source_of
+from comfyreport.workflow.convert.links import HostInput, Sources
 from comfyreport.workflow.convert.nodes import PRIMITIVE, Preparation, Prepared, Scope
 from comfyreport.workflow.convert.primitives import apply_primitives, fed_by
 from comfyreport.workflow.convert.refusals import refused, shown
 from comfyreport.workflow.convert.texts import as_javascript_has_it, copied, dynamic_prompt, replaced
 
 _MAX_NODES = 100_000
+# The editor makes the id of a subgraph so; no class is called so.
+_SUBGRAPH = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NAME_PROPERTY = "Node name for S&R"
 _PREFIX = "filename_prefix"
 # The classes of the package cg-use-everywhere, whose script adds links to what the front end sends.
@@ -85,6 +89,7 @@ class _Conversion:
     now: datetime
     prompt: dict[str, dict[str, Any]] = field(default_factory=dict)
     shown_by: dict[tuple[str, str], list[Target]] = field(default_factory=dict)
+    sources: Sources = field(default_factory=Sources)
 
     def converted(self) -> Converted:
         applied = set()
@@ -96,7 +101,10 @@ class _Conversion:
         for scope in scopes:
             for node in scope.nodes.values():
                 if node.runs and not node.is_virtual and node.subgraph is None:
-                    self.prompt[scope.id_of(node)] = self._entry(scope, node)
+                    node_id = scope.id_of(node)
+                    if node_id in self.prompt:
+                        raise refused(node.place, f"two nodes have the id {shown(node_id)}", "Copy it, and remove it")
+                    self.prompt[node_id] = self._entry(scope, node)
         self._drop_links_to_muted()
         editor_nodes = tuple(each for scope in scopes for each in self._editor_nodes(scope))
         return Converted(dict(sorted(self.prompt.items(), key=_javascript_order)), editor_nodes)
@@ -129,7 +137,7 @@ class _Conversion:
                 typed = widget.kind == "CURVE" and value is not None
                 inputs[name] = {"__type__": "CURVE", "__value__": value} if typed else _wrapped(value)
         for index, slot in enumerate(node.inputs):
-            source = source_of(scope, node, index)
+            source = self.sources.of(scope, node, index)
             if isinstance(source, HostInput):
                 if source.name in source.host.values:
                     inputs[slot.name] = _wrapped(copied(source.host.values[source.name]))
@@ -144,6 +152,9 @@ class _Conversion:
         }
 
     def _unknown(self, node: Prepared) -> Exception:
+        if _SUBGRAPH.fullmatch(node.node.kind):
+            cause = f"the file lacks the subgraph {shown(node.node.kind)}, which it opens"
+            return refused(node.place, cause, "Save the file once more in the ComfyUI that has it")
         near = difflib.get_close_matches(node.node.kind[:200], self.classes.names(), 1, 0.8)
         also = f"; near is {shown(near[0])}" if near else ""
         return refused(
@@ -155,7 +166,11 @@ class _Conversion:
     def _sent(self, node: Prepared, widget: Widget) -> Any:
         value = node.values[widget.name]
         if isinstance(value, str) and widget.options.get("dynamicPrompts") is True:
-            return dynamic_prompt(value, self.chance)
+            try:
+                return dynamic_prompt(value, self.chance)
+            except RecursionError:
+                cause = f"too many braces stand in each other in its input {shown(widget.name)}"
+                raise refused(node.place, cause, "Write a backslash before those that are text") from None
         if isinstance(value, str) and widget.name == _PREFIX and node.node.kind in _SAVING:
             return self._replaced(value)
         return copied(value)
@@ -171,10 +186,15 @@ class _Conversion:
 
     def _value_of(self, name: str, widget: str) -> tuple[Any] | None:
         """The value of a widget, by its node's name for search and replace, else by its title."""
-        nodes = list(_all_nodes(self.root, set()))
-        node = next((each for each in nodes if _name(each) == name), None)
-        node = node or next((each for each in nodes if each.title == name), None)
+        node = self._named.get(name)
         return (node.values[widget],) if node is not None and widget in node.values else None
+
+    @cached_property
+    def _named(self) -> Mapping[str, Prepared]:
+        """The first node of each name for search and replace, and of each title that isn't such a name."""
+        nodes = list(_all_nodes(self.root, set()))
+        titled = {node.title: node for node in reversed(nodes)}
+        return titled | {name: node for node in reversed(nodes) if isinstance(name := _name(node), str)}
 
     def _editor_nodes(self, scope: Scope) -> Iterator[EditorNode]:
         for node in scope.nodes.values():

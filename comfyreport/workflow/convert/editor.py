@@ -100,7 +100,14 @@ class Editor(NamedTuple):
 
 def read(ui: Mapping[str, Any]) -> Editor:
     """The content of a file. Raises WorkflowError where it isn't one that the editor wrote."""
-    definitions = {str(each.get("id")): each for each in _definitions(ui)}
+    definitions: dict[str, Mapping[str, Any]] = {}
+    for each in _definitions(ui):
+        key = each.get("id")
+        if not isinstance(key, str) or not key:
+            raise refused(_name(each), f"its id is {shown(key)}", "Save it once more in ComfyUI")
+        if definitions.setdefault(key, each) != each:
+            cause = f"the file has another subgraph of the id {shown(key)}"
+            raise refused(_name(each), cause, "Copy its nodes into a new subgraph")
     return Editor(_graph(ui, "the workflow"), {key: _graph(each, _name(each)) for key, each in definitions.items()})
 
 

@@ -40,31 +40,47 @@ class _Place(NamedTuple):
     type: str | None = None
 
 
-def source_of(scope: Scope, node: Prepared, slot: int) -> Output | HostInput | None:
-    """What feeds the input *slot* of *node*; None where nothing does. Links to nowhere and circles: WorkflowError."""
-    place = _Place(scope, node, slot)
-    seen: set[tuple[str, str, int]] = set()
-    while True:
-        key = (place.scope.prefix, place.node.id, place.slot)
-        if key in seen:
-            raise refused(place.node.place, "its links lead in a circle that no node stands in", _DRAW)
-        seen.add(key)
-        wanted = place.node.inputs[place.slot]
-        if wanted.link is None:
-            return None
-        link = _link(place.scope.graph, wanted.link, place.node, wanted.name)
-        if link.origin == SUBGRAPH_INPUTS and place.scope.host is not None and place.scope.parent is not None:
-            host, parent = place.scope.host, place.scope.parent
-            if not 0 <= link.origin_slot < len(host.inputs):
-                raise refused(host.place, f"it has no input {link.origin_slot}, which is linked inside", _DRAW)
-            if host.inputs[link.origin_slot].link is None:
-                return HostInput(host, parent, host.inputs[link.origin_slot].name)
-            place = _Place(parent, host, link.origin_slot)
-            continue
-        found = _upward(place, link, place.type or wanted.type)
-        if not isinstance(found, _Place):
-            return found
-        place = found
+Source = Output | HostInput | None
+
+
+class Sources:
+    """What feeds inputs. Each place on the way is followed once, however many inputs lead through it."""
+
+    def __init__(self) -> None:
+        self._known: dict[_Place, Source] = {}
+
+    def of(self, scope: Scope, node: Prepared, slot: int) -> Source:
+        """What feeds the input *slot* of *node*; None where nothing does. WorkflowError: nowhere, or a circle."""
+        place = _Place(scope, node, slot)
+        seen: dict[_Place, None] = {}
+        while place not in self._known:
+            if place in seen:
+                raise refused(place.node.place, "its links lead in a circle that no node stands in", _DRAW)
+            seen[place] = None
+            found = _followed(place)
+            if not isinstance(found, _Place):
+                self._known[place] = found
+                break
+            place = found
+        source = self._known[place]
+        self._known.update(dict.fromkeys(seen, source))
+        return source
+
+
+def _followed(place: _Place) -> Source | _Place:
+    """What feeds the input at *place*, or the place from which that is handed on."""
+    wanted = place.node.inputs[place.slot]
+    if wanted.link is None:
+        return None
+    link = _link(place.scope.graph, wanted.link, place.node, wanted.name)
+    if link.origin == SUBGRAPH_INPUTS and place.scope.host is not None and place.scope.parent is not None:
+        host, parent = place.scope.host, place.scope.parent
+        if not 0 <= link.origin_slot < len(host.inputs):
+            raise refused(host.place, f"it has no input {link.origin_slot}, which is linked inside", _DRAW)
+        if host.inputs[link.origin_slot].link is None:
+            return HostInput(host, parent, host.inputs[link.origin_slot].name)
+        return _Place(parent, host, link.origin_slot)
+    return _upward(place, link, place.type or wanted.type)
 
 
 def _link(graph: Graph, link_id: str, node: Prepared, name: str) -> Link:

@@ -143,7 +143,10 @@ def _on_steps(value: float, widget: Widget) -> Any:
     if isinstance(value, int) and step == 1:
         return value
     offset = math.fmod(_number(widget.options, "min", 0), step) if step != 1 else 0
-    result = math.floor((value - offset) / step + 0.5) * step + offset
+    steps = (value - offset) / step + 0.5
+    if not math.isfinite(steps):
+        return value
+    result = math.floor(steps) * step + offset
     return int(result) if result == int(result) else result
 
 
@@ -151,7 +154,7 @@ def _in_digits(value: float, widget: Widget) -> Any:
     step = _number(widget.options, "step", 0.5)
     precision = max(0, -math.floor(math.log10(step))) if step > 0 else 0
     unit = _number(widget.options, "round", 0) or (10.0**-precision if precision else 0)
-    if not unit or not math.isfinite(value / unit):
+    if unit <= 0 or not math.isfinite(value / unit):
         return value
     digits = precision if step > 0 else max(0, -math.floor(math.log10(unit)))
     exact = Decimal(math.floor(value / unit + 0.5) * unit)

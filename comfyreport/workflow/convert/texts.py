@@ -15,8 +15,11 @@ from decimal import Decimal
 from random import Random
 from typing import Any, TypeGuard
 
+_COMMENT = re.compile(r"/[*/]")
 # JavaScript's dot ends at these.
-_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//[^\n\r\u2028\u2029]*")
+_LINE_END = re.compile(r"[\n\r\u2028\u2029]")
+_BRACE = re.compile(r"\\[\s\S]|[{}]")
+_MAX_BRACES = 50
 _ESCAPED = re.compile(r"\\([{}|])")
 _PLACE = re.compile(r"%([^%]+)%")
 _DATE = re.compile(r"dd?|MM?|hh?|mm?|ss?|yyy?y?")
@@ -24,8 +27,43 @@ _NOT_IN_A_NAME = re.compile(r'[/?<>\\:*|"\x00-\x1F\x7F]')
 
 
 def dynamic_prompt(text: str, chance: Random) -> str:
-    """*text* without its comments, with one of the choices of each `{a|b}`; a backslash makes `{`, `|`, `}` text."""
-    text = _COMMENT.sub("", text)
+    """*text* without its comments, with one of the choices of each `{a|b}`; a backslash makes `{`, `|`, `}` text.
+
+    Raises RecursionError where too many braces stand in each other.
+    """
+    text = _without_comments(text)
+    _check_braces(text)
+    return _chosen(text, chance)
+
+
+def _without_comments(text: str) -> str:
+    kept, index, last_end = [], 0, text.rfind("*/")
+    while match := _COMMENT.search(text, index):
+        start = match.start()
+        is_block = match[0] == "/*"
+        if is_block and last_end < start + 2:
+            kept.append(text[index : start + 1])
+            index = start + 1
+            continue
+        kept.append(text[index:start])
+        index = text.index("*/", start + 2) + 2 if is_block else _line_end(text, start)
+    return "".join(kept) + text[index:]
+
+
+def _line_end(text: str, index: int) -> int:
+    end = _LINE_END.search(text, index)
+    return len(text) if end is None else end.start()
+
+
+def _check_braces(text: str) -> None:
+    depth = 0
+    for match in _BRACE.finditer(text):
+        depth = max(0, depth + (match[0] == "{") - (match[0] == "}"))
+        if depth > _MAX_BRACES:
+            raise RecursionError
+
+
+def _chosen(text: str, chance: Random) -> str:
     result, index = [], 0
     while index < len(text):
         char = text[index]
@@ -34,7 +72,7 @@ def dynamic_prompt(text: str, chance: Random) -> str:
             index += 2
         elif char == "{":
             choices, index = _choices(text, index + 1)
-            result.append(dynamic_prompt(chance.choice(choices), chance))
+            result.append(_chosen(_without_comments(chance.choice(choices)), chance))
         else:
             result.append(char)
             index += 1

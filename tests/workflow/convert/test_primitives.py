@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from comfyreport.workflow.convert.classes import Widget
+from comfyreport.workflow.convert.primitives import rounded
 from tests.workflow.convert.files import File, Link, refusal
 
 SAMPLER = [1, "fixed", 24, 6.5, "euler", "normal", 1]
@@ -95,3 +97,15 @@ def test_it_is_told_what_a_primitive_sets() -> None:
 def test_what_is_no_number_is_refused_where_one_is_wanted(value: Any) -> None:
     error = refusal(fed([value, "fixed"], "steps").content())
     assert error.message.startswith('node 2 ("Knob", PrimitiveNode) can\'t be converted: it feeds a number and holds')
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("INT", {"step": 0.5, "max": 1e308, "min": 1e308}),
+        ("INT", {"step": 5e-324}),
+        ("FLOAT", {"step": 0, "round": -1}),
+    ],
+)
+def test_limits_that_make_no_sense_change_nothing(kind: str, options: dict[str, float]) -> None:
+    assert rounded(3, Widget("x", kind, options)) == 3

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from comfyreport.workflow.convert import convert
 from tests.workflow.convert.files import HOST, File, Link, server
@@ -39,6 +42,31 @@ def calls(content: dict[str, Any]) -> int:
     finally:
         sys.setprofile(None)
     return count
+
+
+def reroutes(count: int) -> dict[str, Any]:
+    """A chain of reroutes, and as many nodes that are fed by its end."""
+    file = File().node(1, "EmptyImage", [64, 64, 1, 0], outputs="IMAGE")
+    for index in range(2, count):
+        file.node(index, "Reroute", inputs={"": Link(index - 1)})
+    for index in range(count, 2 * count):
+        file.node(index, "SaveImage", ["x"], inputs={"images": Link(count - 1)}, types="IMAGE")
+    return file.content()
+
+
+def saves(count: int) -> dict[str, Any]:
+    """Nodes whose names of files hold places that no node fills."""
+    file = File()
+    for index in range(count):
+        file.node(index, "SaveImage", ["%Nobody.x%" * 3])
+    return file.content()
+
+
+@pytest.mark.parametrize("make", [reroutes, saves])
+def test_what_all_nodes_look_for_is_found_once(make: Callable[[int], dict[str, Any]]) -> None:
+    small, ten_times = make(20), make(200)
+    calls(small)
+    assert calls(ten_times) < 12 * calls(small)
 
 
 def test_ten_times_the_nodes_take_ten_times_the_work() -> None:

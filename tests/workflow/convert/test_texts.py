@@ -87,6 +87,24 @@ def test_values_become_text_as_in_the_browser(value: object, text: str) -> None:
     assert as_text(value) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("/* a /* b", "/* a /* b"), ("/*/ a */b", "b"), ("/*// a\nb", "/*\nb"), ("a//b\u2028c// d", "a\u2028c"),
+        ("/* a */ /* b", " /* b"), ("// /* a\n*/b", "\n*/b"), ("/" * 100_001, ""), ("/* " * 100_000, "/* " * 100_000),
+    ],
+    ids=range(8),
+)  # fmt: skip
+def test_comments(text: str, wanted: str) -> None:
+    assert dynamic_prompt(text, Random(1)) == wanted
+
+
+def test_braces_in_braces() -> None:
+    assert dynamic_prompt("{" * 50 + "a" + "}" * 50, Random(1)) == "a"
+    with pytest.raises(RecursionError):
+        dynamic_prompt("{" * 51, Random(1))
+
+
 def test_numbers_beyond_all_limits() -> None:
     assert as_javascript_has_it([2**53, 2**53 + 1, -(2**70), 10**400, {"a": 2**64}]) == [
         2**53, 2**53, -1180591620717411300000, None, {"a": 18446744073709552000},
