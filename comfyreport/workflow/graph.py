@@ -75,15 +75,19 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+_LONGEST_CHAIN = 100
+
+
 def literal_source(graph: Graph, start: Target, accepts: Callable[[object], bool] = is_number) -> Target | None:
     """The literal that feeds the input *start*: its own, or that of the primitive that is linked to it.
 
-    A node that hands on an input of the same name, such as a width, is a source as well. None where it is computed.
+    A node that hands on an input of the same name, such as a width, is a source as well. None where it is computed, and
+    behind more nodes than anybody puts in a row: each input of a long chain would be followed to its end.
     """
-    seen: set[str] = set()
     node_id, name = start
-    while node_id in graph and node_id not in seen:
-        seen.add(node_id)
+    for _ in range(_LONGEST_CHAIN):
+        if node_id not in graph:
+            return None
         inputs, links = inputs_of(graph[node_id]), links_of(graph[node_id])
         if node_id == start.node:
             if accepts(inputs.get(name)):

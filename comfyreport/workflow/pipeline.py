@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from comfyreport.workflow.graph import Graph, Link, class_of, inputs_of, is_number, links_of, upward
-from comfyreport.workflow.prompts import has_text, is_sampler
+from comfyreport.workflow.prompts import is_sampler, with_text
 
 # Words in the names of classes.
 _SAVES = frozenset(("save", "saver", "videocombine", "output", "export", "exporter", "send", "websocket"))
@@ -117,10 +117,10 @@ def _without_helpers(graph: Graph, samplers: list[str]) -> list[str]:
     """*samplers* without those above others that no text reaches: they make a depth map or such."""
     if len(samplers) < 2:
         return samplers
-    texts = {node_id: has_text(graph, node_id) for node_id in samplers}
-    if not any(texts.values()):
+    texts = with_text(graph, samplers)
+    if not texts:
         return samplers
     fed = {
         other for node_id in samplers for other in _found(graph, (link.node for link in picture_links(graph[node_id])))
     }
-    return [node_id for node_id in samplers if texts[node_id] or node_id not in fed]
+    return [node_id for node_id in samplers if node_id in texts or node_id not in fed]

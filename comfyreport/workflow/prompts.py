@@ -78,10 +78,11 @@ def find_texts(graph: Graph, users: Iterable[str], role: Role) -> list[Candidate
     return list(candidates)
 
 
-def has_text(graph: Graph, sampler: str) -> bool:
-    """Whether text makes the sampler's positive conditioning."""
-    starts = _conditioning(graph[sampler], 0, "positive", starting=True)
-    return any(_walk(graph, starts, "positive", _uses(graph)))
+def with_text(graph: Graph, samplers: Iterable[str]) -> set[str]:
+    """Those of *samplers* whose positive conditioning is made of text."""
+    uses = _uses(graph)
+    starts = {sampler: _conditioning(graph[sampler], 0, "positive", starting=True) for sampler in samplers}
+    return {sampler for sampler, each in starts.items() if any(_walk(graph, each, "positive", uses))}
 
 
 def is_sampler(node: Mapping[str, Any]) -> bool:
