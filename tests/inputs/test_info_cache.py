@@ -158,5 +158,7 @@ def test_many_write_at_once(cache: InfoCache) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [INFO] * 80
+    # On Windows a file that is just being replaced can't be opened: the server is asked then.
+    assert [each for each in found if each is not None or os.name != "nt"] == [INFO] * (80 - found.count(None))
+    assert cache.read(SERVER, VERSION) == INFO
     assert len(list(cache.folder.iterdir())) == 1
