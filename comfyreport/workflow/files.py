@@ -183,12 +183,7 @@ def _converted(graph: Mapping[Any, Any], wrapping: Wrapping, name: str, convert:
     if convert is None:
         raise WorkflowError(f"{name} is in the editor's format, not in the API format", hint=_EXPORT_HINT)
     beside = _check_wrapping(wrapping, name)
-    try:
-        workflow: dict[str, Any] = _json_copy(graph)
-    except RecursionError:
-        raise _too_deep_error(name) from None
-    except TypeError as error:
-        raise WorkflowError(f"{name} holds {error}", hint="Use what JSON can hold.") from None
+    workflow: dict[str, Any] = _copied(graph, name, name)
     try:
         converted = convert(workflow)
     except WorkflowError as error:
@@ -215,26 +210,19 @@ def _check_wrapping(wrapping: Wrapping, name: str) -> Wrapping:
     """What stands around a workflow, copied, in a form that JSON can hold."""
     if not isinstance(wrapping.extra_data, Mapping):
         raise WorkflowError(f"{name}: extra_data isn't an object", hint="Remove it, or make it an object.")
-    try:
-        return replace(wrapping, extra_data=_json_copy(wrapping.extra_data), options=_json_copy(wrapping.options))
-    except RecursionError:
-        raise _too_deep_error(name) from None
-    except TypeError as error:
-        raise WorkflowError(
-            f"{name}: what stands beside the nodes holds {error}", hint="Use what JSON can hold."
-        ) from None
+    place = f"{name}: what stands beside the nodes"
+    return replace(
+        wrapping,
+        extra_data=_copied(wrapping.extra_data, place, name),
+        options=_copied(wrapping.options, place, name),
+    )
 
 
 def _check_node(entry: object, place: str, name: str) -> dict[str, Any]:
     hint = f"A ComfyUI server refuses such a node. {_EXPORT_HINT}"
     if not isinstance(entry, Mapping):
         raise WorkflowError(f"{place} isn't an object", hint=hint)
-    try:
-        node: dict[str, Any] = _json_copy(entry)
-    except RecursionError:
-        raise _too_deep_error(name) from None
-    except TypeError as error:
-        raise WorkflowError(f"{place} holds {error}", hint="Use what JSON can hold.") from None
+    node: dict[str, Any] = _copied(entry, place, name)
     kind = node.get("class_type")
     if not isinstance(kind, str) or not kind.strip():
         raise WorkflowError(
@@ -245,6 +233,16 @@ def _check_node(entry: object, place: str, name: str) -> dict[str, Any]:
     if not isinstance(node.setdefault("inputs", {}), dict):
         raise WorkflowError(f"{place} ({printable(kind, 40)}) has inputs that aren't an object", hint=hint)
     return node
+
+
+def _copied(value: object, place: str, name: str) -> Any:
+    """A copy of what stands at *place* of the workflow *name*. Raises WorkflowError where JSON can't hold it."""
+    try:
+        return _json_copy(value)
+    except RecursionError:
+        raise _too_deep_error(name) from None
+    except TypeError as error:
+        raise WorkflowError(f"{place} holds {error}", hint="Use what JSON can hold.") from None
 
 
 def _json_copy(value: object, depth: int = 0) -> Any:

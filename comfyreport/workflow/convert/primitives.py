@@ -34,12 +34,8 @@ class Fed(NamedTuple):
     widget: Widget | None
 
 
-def fed_by(graph: Graph, nodes: Nodes, primitive: Prepared) -> list[Fed]:
+def fed_by(graph: Graph, nodes: Nodes, primitive: Prepared) -> Iterator[Fed]:
     """What *primitive* is linked to, in the order of its links; links to what isn't there are left out."""
-    return list(_fed(graph, nodes, primitive))
-
-
-def _fed(graph: Graph, nodes: Nodes, primitive: Prepared) -> Iterator[Fed]:
     for link_id in primitive.node.output_links[0] if primitive.node.output_links else ():
         link = graph.links.get(link_id)
         target = nodes.get(link.target) if link is not None else None
@@ -54,7 +50,7 @@ def apply_primitives(graph: Graph, nodes: Nodes, replace: Callable[[str], str]) 
     for primitive in nodes.values():
         if primitive.node.kind != PRIMITIVE:
             continue
-        fed = fed_by(graph, nodes, primitive)
+        fed = list(fed_by(graph, nodes, primitive))
         targets = [(node, widget) for node, widget in fed if widget is not None]
         if not targets:
             continue
