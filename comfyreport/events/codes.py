@@ -43,6 +43,9 @@ ERROR_CODES: Mapping[str, str] = {
     "server_gone": "the server stopped answering",
     "prompt_vanished": "the server answers but has the prompt in neither queue nor history",
     "no_history": "the server answers, but its history or queue can't be read",
+    "servers_unusable": "none of the servers can be used",
+    "worker_lost": "the worker that made the run died, as often as it was tried again",
+    "engine": "what was to hand out the runs can't be used",
     "time_limit": "a time limit that was asked for is over, or would be (--max-eta)",
     "outputs_dropped": "the server left out outputs that it found invalid",
     "blocked": "outputs below a blocked node were not made",
@@ -73,4 +76,8 @@ WARNING_CODES: Mapping[str, str] = {
     "timings_unusable": "what earlier runs took can't be read or kept; the run goes on without it",
     "insecure": "the server's certificate is not checked",
     "not_submitted": "parts of the workflow's file are not submitted",
+    "run_moved": "the run was lost on its server, or refused by it, and is given to another one, or tried again",
+    "server_set_aside": "a server is given no runs for a while: it can't be reached, or keeps failing",
+    "server_back": "a server that was set aside is given runs again",
+    "output_too_large": "an output is larger than what a worker sends back",
 }

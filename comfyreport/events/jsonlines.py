@@ -13,7 +13,7 @@ import orjson
 from comfyreport.events.types import Event, NodeProgress, NodeRef
 from comfyreport.text import is_safe, text_of, well_formed
 
-_FIRST_KEYS = ("type", "seq", "time", "elapsed", "prompt_id", "source", "run_index")
+_FIRST_KEYS = ("type", "seq", "time", "elapsed", "prompt_id", "source", "run_index", "worker")
 _FIRST_PROGRESS_KEYS = ("step", "max_steps", "eta_seconds", "node")
 
 

@@ -141,6 +141,7 @@ class Event(Record):
     prompt_id: Annotated[str | None, "the prompt's id; absent before it is submitted"] = None
     source: Annotated[Source, "who said so: the socket, HTTP, or comfyreport itself"] = "client"
     run_index: Annotated[int | None, "which run this is, from 1, where a command makes several"] = None
+    worker: Annotated[str | None, "the worker of an engine that made the run, where there is one"] = None
 
 
 @record
@@ -178,6 +179,7 @@ class RunQueued(Event):
     nodes: Annotated[tuple[NodeRef, ...], "the nodes of the workflow"] = ()
     position: Annotated[int | None, "prompts before this one, 0 = running; absent until known"] = None
     seed: Annotated[int | None, "the sampler's seed, where there is exactly one"] = None
+    server: Annotated[str | None, "the server that took it, where a command has several runs"] = None
 
 
 @record
@@ -341,6 +343,9 @@ class RunFinished(Event):
         tuple[InputValue, ...] | None, "the inputs that were set for this run; absent where none was, or it isn't known"
     ] = None
     workflow: Annotated[str | None, "the workflow's file, as it was named; absent where it came from none"] = None
+    server: Annotated[
+        str | None, "the server that it ran on, or was to run on, where a command has several runs"
+    ] = None
 
 
 @record

@@ -69,6 +69,7 @@ class Emitter:
                 self.prompt_id,
                 self.source,
                 self._run_index,
+                None,
                 nodes.fraction,
                 *estimate,
                 nodes.done,
