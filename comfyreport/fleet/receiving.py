@@ -1,0 +1,50 @@
+"""Outputs that a worker sent back: they go where `--output` says, as those of a run on this machine do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from comfyreport import events as ev
+from comfyreport.errors import UsageError
+from comfyreport.fleet.ends import unsaved
+from comfyreport.jobs.job import Job, target_of
+from comfyreport.jobs.run_context import RunContext
+
+
+def save_sent(
+    context: RunContext, job: Job, result: ev.RunFinished, files: Sequence[tuple[int, bytes]]
+) -> tuple[list[ev.Event], ev.RunFinished]:
+    """Save *files*, outputs of *result* by their place; what is told of that, and the end as it is then. Blocks."""
+    told: list[ev.Event] = []
+    if not files:
+        return told, result
+    outputs = list(result.outputs)
+    failed: list[str] = []
+    cause = ""
+    with ExitStack() as stack:
+        fields = {"prompt_id": result.prompt_id, "seed": result.seed}
+        for position, data in files:
+            output = outputs[position]
+            try:
+                if not told and not failed:
+                    target = target_of(context, job, None, stack)
+                    assert target is not None
+                spot = target.spot(output, fields)
+                outputs[position] = target.put(output, target.receive(spot, [data]), spot)
+            except (OSError, UsageError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                cause = cause or reason
+                failed.append(str(output.filename))
+                message = f"{output.filename} could not be saved: {reason}"
+                told.append(_event(result, ev.Warning, code="download_failed", message=message, node=output.node))
+            else:
+                told.append(_event(result, ev.OutputSaved, output=outputs[position]))
+    result = replace(result, outputs=tuple(outputs))
+    return told, unsaved(result, failed, cause) if failed else result
+
+
+def _event(result: ev.RunFinished, cls: Callable[..., ev.Event], **fields: object) -> ev.Event:
+    """An event right before *result*."""
+    return cls(seq=0, time=result.time, elapsed=0.0, prompt_id=result.prompt_id, run_index=result.run_index, **fields)
