@@ -192,7 +192,8 @@ class Fleet:
         if flight is None:
             # Of a run that has its end: its worker was given up too early.
             return
-        self._ordering.heard(message.worker, message.sent, time.time())
+        now = time.time()
+        self._ordering.heard(message.worker, message.sent, now)
         if message.attempt != flight.attempt:
             flight.attempt, flight.heard = message.attempt, 0
         flight.heard += 1
@@ -202,7 +203,7 @@ class Fleet:
             flight.note, flight.begun = message.note, True
             if new:
                 self._begin(message.index, message.note)
-        self._ordering.add(message.worker, message.events)
+        self._ordering.add(message.worker, message.events, now)
 
     def _begin(self, index: int, note: Note) -> None:
         try:
@@ -254,7 +255,7 @@ class Fleet:
             return
         job = self._jobs(flight.assignment.index)
         saved, result = save_sent(self._session, job, result, outcome.files)
-        self._ordering.add(outcome.worker, saved)
+        self._ordering.add(outcome.worker, saved, time.time())
         self._end(result, outcome.worker)
 
     def _again(self, flight: _Flight, why: str) -> bool:
@@ -285,7 +286,7 @@ class Fleet:
         """The run has its end, which is told behind its events."""
         index = result.run_index or 0
         self._flights.pop(index, None)
-        self._ordering.add(worker, [result])
+        self._ordering.add(worker, [result], time.time())
 
     def _release(self, now: float) -> None:
         for event in self._ordering.release(now):
@@ -299,7 +300,7 @@ class Fleet:
         """In its place among the events of the run."""
         now = self._session.clock()
         warning = ev.Warning(seq=0, time=now.time, elapsed=now.elapsed, run_index=index, code=code, message=message)
-        self._ordering.add("", [warning])
+        self._ordering.add("", [warning], time.time())
 
     # --- stopping
 

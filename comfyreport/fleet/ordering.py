@@ -15,7 +15,7 @@ HOLD = 0.3
 
 
 class Ordering:
-    """Sorts events by their time; the clock of each worker is set by its first message.
+    """Sorts events by their time; the clock of each worker is set by the fastest of its messages.
 
     :param start: when the stream began, in seconds since the epoch on the clock of the command.
     """
@@ -33,16 +33,17 @@ class Ordering:
 
     def heard(self, worker: str, sent: float, now: float) -> None:
         """A message of *worker* that was sent at *sent* by its clock has come *now* by ours."""
-        self._offsets.setdefault(worker, now - sent)
+        self._offsets[worker] = min(now - sent, self._offsets.get(worker, math.inf))
 
-    def add(self, worker: str, events: Sequence[ev.Event]) -> None:
+    def add(self, worker: str, events: Sequence[ev.Event], now: float) -> None:
         """Take *events* of one run, in their order. No event of a run comes before those that were added earlier.
 
         :param worker: by whose clock they are; empty for that of the command.
         """
         offset = self._offsets.get(worker, 0.0)
         for event in events:
-            time = max(event.time + offset, self._last.get(event.run_index, -math.inf))
+            # What was told has happened.
+            time = max(min(event.time + offset, now), self._last.get(event.run_index, -math.inf))
             self._last[event.run_index] = time
             if isinstance(event, ev.RunFinished):
                 del self._last[event.run_index]

@@ -11,6 +11,7 @@ from comfyreport.errors import UsageError
 from comfyreport.fleet.ends import unsaved
 from comfyreport.jobs.job import Job, target_of
 from comfyreport.jobs.run_context import RunContext
+from comfyreport.saving.target import Target
 
 
 def save_sent(
@@ -18,29 +19,26 @@ def save_sent(
 ) -> tuple[list[ev.Event], ev.RunFinished]:
     """Save *files*, outputs of *result* by their place; what is told of that, and the end as it is then. Blocks."""
     told: list[ev.Event] = []
-    if not files:
-        return told, result
     outputs = list(result.outputs)
     failed: list[str] = []
     cause = ""
+    target: Target | None = None
     with ExitStack() as stack:
-        fields = {"prompt_id": result.prompt_id, "seed": result.seed}
         for position, data in files:
             output = outputs[position]
             try:
-                if not told and not failed:
-                    target = target_of(context, job, None, stack)
-                    assert target is not None
-                spot = target.spot(output, fields)
+                # One for all of them: the second doesn't replace the first.
+                target = target or target_of(context, job, None, stack)
+                assert target is not None
+                spot = target.spot(output, {"prompt_id": result.prompt_id, "seed": result.seed})
                 outputs[position] = target.put(output, target.receive(spot, [data]), spot)
+                told.append(_event(result, ev.OutputSaved, output=outputs[position]))
             except (OSError, UsageError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 cause = cause or reason
                 failed.append(str(output.filename))
                 message = f"{output.filename} could not be saved: {reason}"
                 told.append(_event(result, ev.Warning, code="download_failed", message=message, node=output.node))
-            else:
-                told.append(_event(result, ev.OutputSaved, output=outputs[position]))
     result = replace(result, outputs=tuple(outputs))
     return told, unsaved(result, failed, cause) if failed else result
 
