@@ -18,7 +18,12 @@ _MESSAGE = ".message"
 
 
 class Channel(Protocol):
-    """What one attempt at a run has of its command. What it calls may block, and raises OSError where it fails."""
+    """What one attempt at a run has of its command. What it calls may block, and raises OSError where it fails.
+
+    `pause`: seconds between two looks at what the command wants cancelled.
+    """
+
+    pause: float
 
     def send(self, message: Message) -> None:
         """Tell *message* to the command."""
@@ -35,6 +40,8 @@ class Channel(Protocol):
 
 class FolderChannel:
     """A folder of the command: a file for each message, note and wish. Workers of one machine see it, threads too."""
+
+    pause = 0.2
 
     def __init__(self, folder: str, index: int = 0) -> None:
         self._folder = Path(folder)
@@ -67,7 +74,9 @@ class FolderChannel:
         if note is None:
             self._note.unlink(missing_ok=True)
         else:
-            self._write(self._note, note)
+            # On another machine there is no such folder, and no other attempt.
+            with contextlib.suppress(FileNotFoundError):
+                self._write(self._note, note)
 
     def stop(self) -> Stop:
         """What the command wants cancelled."""

@@ -21,8 +21,10 @@ from comfyreport._version import __version__
 from comfyreport.errors import UnreachableError, UsageError, one_line
 from comfyreport.fleet.assignment import Assignment, Message, Note, Outcome
 from comfyreport.fleet.channel import Stop
+from comfyreport.fleet.engine import WINDOW
 from comfyreport.fleet.worker import perform
 from comfyreport.text import printable
+from comfyreport.worker import call_within
 
 TOPIC = "comfyreport"
 """One for all commands: the scheduler keeps the last thousand messages of each topic as long as it lives."""
@@ -79,6 +81,7 @@ class DaskEngine:
 
     def __init__(self, client: Any, shown: str, command: str, stack: contextlib.ExitStack) -> None:
         self.shown = shown
+        self.window = WINDOW
         self._client = client
         self._command = command
         self._stack = stack
@@ -118,13 +121,14 @@ class DaskEngine:
         name = getattr(last, "name", None) or getattr(last, "address", "")
         return f"worker {name}" if name else "the worker"
 
-    def trouble(self) -> str:
-        """Why nothing goes on for the moment."""
-        if self._client.status != "running":
-            return f"the connection to {self.shown} is lost; it is tried again"
-        if not self._client.scheduler_info(n_workers=-1)["workers"]:
-            return f"{self.shown} has no workers yet; the runs wait for one"
-        return ""
+    def look(self) -> str:
+        """Why nothing goes on for the moment; asks the scheduler."""
+        try:
+            threads = sum(self._client.nthreads().values())
+        except Exception as error:  # noqa: BLE001  it raises whatever its connection does
+            return f"{self.shown} doesn't answer: {one_line(error)[:200]}"
+        self.window = max(WINDOW, 3 * threads)
+        return "" if threads else f"{self.shown} has no workers yet; the runs wait for one"
 
     def close(self) -> None:
         """Close the connection; what is still handed out is dropped with it."""
@@ -140,6 +144,9 @@ class DaskEngine:
 
 class DaskChannel:
     """What a task on a Dask worker has of its command."""
+
+    # Each look asks the scheduler, which may have hundreds of workers.
+    pause = 2.0
 
     def __init__(self, command: str) -> None:
         distributed = _distributed()
@@ -197,9 +204,15 @@ def _event_name(command: str, stop: Stop) -> str:
 def _check_versions(client: Any, shown: str) -> None:
     """UnreachableError where a worker, or the scheduler, has another comfyreport, or none."""
     ask = _version_asker()
+    found: dict[str, Any] = {}
+
+    def look() -> None:
+        found["the scheduler"] = client.run_on_scheduler(ask)
+        found.update(client.run(ask, on_error="return"))
+
     try:
-        found: dict[str, Any] = {"the scheduler": client.run_on_scheduler(ask)}
-        found |= client.run(ask, on_error="return")
+        if not call_within(_CONNECT_SECONDS, look):
+            raise TimeoutError(f"no answer within {_CONNECT_SECONDS:g} s")
     except Exception as error:
         message = f"{shown} can't be asked for its version: {one_line(error)[:200]}"
         hint = "look into the scheduler's log; it and the workers need comfyreport, and one version of dask"

@@ -14,14 +14,18 @@ from comfyreport.fleet.assignment import Assignment, Message, Outcome
 from comfyreport.fleet.channel import FolderChannel, Stop
 from comfyreport.fleet.worker import perform
 
+WINDOW = 200
+"""Runs that an engine is given at once, at least: enough to balance, and no more than can be held."""
+
 
 class Engine(Protocol):
     """Hands assignments to workers. It is used by one command, from one thread; what fails raises ComfyReportError.
 
-    `shown` is what people call it, without anything secret.
+    `shown` is what people call it, without anything secret. `window`: how many runs it is given at once.
     """
 
     shown: str
+    window: int
 
     def submit(self, assignment: Assignment) -> Future[Outcome]:
         """Hand it out as soon as a worker is free."""
@@ -35,8 +39,8 @@ class Engine(Protocol):
     def died(self, error: BaseException) -> str:
         """Who died, where *error* says that workers died and a run may be handed out again; empty where it doesn't."""
 
-    def trouble(self) -> str:
-        """Why nothing goes on for the moment, in one line; empty where nothing is wrong."""
+    def look(self) -> str:
+        """Why nothing goes on for the moment, in one line; empty where nothing is wrong. May block."""
 
     def close(self) -> None:
         """Leave nothing behind. The workers stay."""
@@ -48,6 +52,8 @@ class PoolEngine:
     An executor whose workers are elsewhere works too: where a worker has no such folder, what it tells comes with the
     run's end, and it is not told to stop.
     """
+
+    window = WINDOW
 
     def __init__(self, executor: Executor) -> None:
         self.shown = type(executor).__name__
@@ -71,7 +77,7 @@ class PoolEngine:
         """Nobody: a pool of which one process dies is broken as a whole, and takes nothing more."""
         return ""
 
-    def trouble(self) -> str:
+    def look(self) -> str:
         """Nothing is known."""
         return ""
 

@@ -24,8 +24,6 @@ from comfyreport.jobs.run_context import SharedContext
 from comfyreport.jobs.session import Session
 from comfyreport.run import verdict
 
-WINDOW = 500
-"""Runs that are handed out at once: enough for an engine to balance, and for no more than it can hold."""
 MOST_BYTES = 256 * 1024 * 1024
 """Of files that are handed out at once, unless one run alone has more."""
 STRAGGLERS = 5.0
@@ -92,7 +90,6 @@ class Fleet:
         todo: Iterable[int],
         begun: Mapping[int, Note] | None = None,
         retries: int = 2,
-        window: int = WINDOW,
     ) -> None:
         self._session = session
         self._engine = engine
@@ -102,7 +99,6 @@ class Fleet:
         self._todo = iter(todo)
         self._begun = begun or {}
         self._retries = retries
-        self._window = window
         self._timing = session.timing
         self._merger = Merger(session)
         now = session.clock()
@@ -114,6 +110,7 @@ class Fleet:
         self._heeded = 0
         self._leave_at = math.inf
         self._trouble = ""
+        self._look_at = 0.0
         self._wake = threading.Event()
 
     # --- from outside
@@ -130,6 +127,7 @@ class Fleet:
         while True:
             self._heed()
             self._hand_out()
+            self._look()
             self._hear()
             self._collect()
             self._release(time.time())
@@ -147,7 +145,12 @@ class Fleet:
     # --- handing out
 
     def _hand_out(self) -> None:
-        while not self._over and len(self._flights) < self._window and self._room():
+        until = time.monotonic() + self._timing.tick
+        while not self._over and len(self._flights) < self._engine.window and self._room():
+            if time.monotonic() > until:
+                # What workers tell waits no longer.
+                self._wake.set()
+                return
             index = next(self._todo, None)
             if index is None:
                 self._over = True
@@ -158,7 +161,6 @@ class Fleet:
                 self._flights[index] = _Flight(assignment, self._submitted(assignment), note)
             except Exception as error:  # noqa: BLE001  whatever it is, the run has an end
                 self._end(self._failed(index, error))
-        self._tell_trouble()
 
     def _room(self) -> bool:
         return sum(flight.assignment.size for flight in self._flights.values()) < MOST_BYTES
@@ -174,12 +176,15 @@ class Fleet:
         future.add_done_callback(lambda _: self._wake.set())
         return future
 
-    def _tell_trouble(self) -> None:
+    def _look(self) -> None:
         """Say once why nothing goes on."""
-        trouble = self._engine.trouble() if self._flights else ""
-        if trouble and trouble != self._trouble:
-            self._merger.emit(ev.Warning, code="engine_waits", message=trouble)
-        self._trouble = trouble
+        now = self._session.elapsed()
+        if self._flights and now >= self._look_at:
+            self._look_at = now + self._timing.queue_refresh
+            trouble = self._engine.look()
+            if trouble and trouble != self._trouble:
+                self._merger.emit(ev.Warning, code="engine_waits", message=trouble)
+            self._trouble = trouble
 
     # --- what is heard
 

@@ -114,6 +114,7 @@ class _Attempt:
         self._loop: Loop | None = None
         self._stop: Stop = ""
         self._heeded: Stop = ""
+        self._look_at = 0.0
 
     def make(self) -> Outcome:
         files: list[tuple[int, bytes]] = []
@@ -172,7 +173,9 @@ class _Attempt:
 
     def _keep_up(self) -> None:
         self._teller.flush()
-        self._stop = self._channel.stop()
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + self._channel.pause
+            self._stop = self._channel.stop()
         self._heed()
 
     def _heed(self) -> None:
