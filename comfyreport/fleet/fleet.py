@@ -146,7 +146,7 @@ class Fleet:
 
     def _hand_out(self) -> None:
         until = time.monotonic() + self._timing.tick
-        while not self._over and len(self._flights) < self._engine.window and self._room():
+        while self._takes_more and len(self._flights) < self._engine.window and self._room():
             if time.monotonic() > until:
                 # What workers tell waits no longer.
                 self._wake.set()
@@ -161,6 +161,10 @@ class Fleet:
                 self._flights[index] = _Flight(assignment, self._submitted(assignment), note)
             except Exception as error:  # noqa: BLE001  whatever it is, the run has an end
                 self._end(self._failed(index, error))
+
+    @property
+    def _takes_more(self) -> bool:
+        return not self._over and self._wishes == self._heeded
 
     def _room(self) -> bool:
         return sum(flight.assignment.size for flight in self._flights.values()) < MOST_BYTES
@@ -220,7 +224,10 @@ class Fleet:
     def _collect(self) -> None:
         """Look for runs that have ended."""
         now = self._session.elapsed()
-        for flight in list(self._flights.values()):
+        for index, flight in list(self._flights.items()):
+            if self._flights.get(index) is not flight:
+                # The end of another one has stopped it.
+                continue
             if flight.outcome is None and flight.future.done():
                 # What it told comes before its end, and is there by now.
                 self._hear()
@@ -289,17 +296,15 @@ class Fleet:
 
     def _end(self, result: ev.RunFinished, worker: str = "") -> None:
         """The run has its end, which is told behind its events."""
-        index = result.run_index or 0
-        self._flights.pop(index, None)
+        self._flights.pop(result.run_index or 0, None)
+        self._books.end(replace(result, worker=worker or result.worker))
         self._ordering.add(worker, [result], time.time())
+        if self._books.stopped_by is not None and not self._over_for_failure:
+            self._begin_no_more()
 
     def _release(self, now: float) -> None:
         for event in self._ordering.release(now):
-            if isinstance(event, ev.RunFinished):
-                self._books.end(event)
             self._merger.publish([event])
-        if self._books.stopped_by is not None and not self._over_for_failure:
-            self._begin_no_more()
 
     def _warn(self, index: int, code: str, message: str) -> None:
         """In its place among the events of the run."""
