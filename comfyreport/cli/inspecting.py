@@ -14,7 +14,8 @@ from comfyreport.inputs.object_info import load_object_info, save_json
 from comfyreport.jobs.converting import convert_for_simulator
 from comfyreport.jobs.file_claims import check_apart
 from comfyreport.jobs.inspecting import asked_info, converted_file, inspect_job
-from comfyreport.jobs.job import SIMULATED, Job
+from comfyreport.jobs.job import Job
+from comfyreport.jobs.simulating import SIMULATED
 from comfyreport.listings.workflow import list_workflow, submission
 from comfyreport.workflow.files import Workflow
 

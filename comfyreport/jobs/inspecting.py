@@ -16,7 +16,8 @@ from comfyreport.inputs.checking import check_settings, unknown_input
 from comfyreport.inputs.object_info import ObjectInfo
 from comfyreport.inputs.uploads import plan_uploads, planned
 from comfyreport.jobs.converting import convert_for_simulator, info_of, unasked
-from comfyreport.jobs.job import SIMULATED, Job, workflow_of
+from comfyreport.jobs.job import Job, workflow_of
+from comfyreport.jobs.simulating import SIMULATED
 from comfyreport.net.client import Client
 from comfyreport.protocol.messages import Json
 from comfyreport.text import printable

@@ -21,13 +21,15 @@ MAX_TEXT = 16 * 1024 * 1024
 
 
 def load_workflow(
-    workflow: str | os.PathLike[str] | Mapping[str, Any], folder: str, settings: Settings, convert: Converter
+    workflow: str | os.PathLike[str] | Mapping[str, Any] | Workflow, folder: str, settings: Settings, convert: Converter
 ) -> Workflow:
-    """*workflow*, a file or a graph, with *settings*; relative paths start at *folder*. Reads files.
+    """*workflow*, a file, a graph, or what was read before, with *settings*; relative paths start at *folder*.
 
-    Raises UsageError or WorkflowError, and what *convert* raises.
+    Reads files. Raises UsageError or WorkflowError, and what *convert* raises.
     """
-    if isinstance(workflow, Mapping):
+    if isinstance(workflow, Workflow):
+        found = workflow
+    elif isinstance(workflow, Mapping):
         found = from_mapping(workflow, convert)
     elif not os.fspath(workflow):
         raise UsageError("the workflow's name is empty", hint="give --workflow the path of a file")
