@@ -109,9 +109,7 @@ def file_text(text: str, read: Callable[[str], str]) -> str:
     return read(text[1:]) if text.startswith("@") else text
 
 
-def setting(
-    graph: Graph, editor_nodes: Sequence[EditorNode], place: str
-) -> Callable[[Any], dict[Target, Setting]]:
+def setting(graph: Graph, editor_nodes: Sequence[EditorNode], place: str) -> Callable[[Any], dict[Target, Setting]]:
     """What setting *place*, NODE.INPUT, to a value sets: it is looked for once. A text becomes what stands there.
 
     Raises UsageError where the place isn't clear, or, when it is called, where the text has no such type.
