@@ -24,7 +24,7 @@ WINGS = (
     "planning", "batch", "fleet", "listings", "api", "cli", "testing",
 )  # fmt: skip
 GROUND = {
-    "_lazy", "_version", "backpressure", "errors", "files", "process", "shell", "terminal", "text", "timers", "timing",
+    "_lazy", "_version", "backpressure", "databases", "errors", "files", "process", "shell", "terminal", "text", "timers", "timing",
     "windows_console", "worker",
 }  # fmt: skip
 
