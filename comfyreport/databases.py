@@ -64,7 +64,7 @@ def is_there(path: str | os.PathLike[str], kind: Kind) -> bool:
 
 
 def connect(path: Path, *, make: bool, patience: float, check_same_thread: bool = True) -> sqlite3.Connection:
-    """A connection to the database at *path*, each statement of which is a transaction of its own. Raises sqlite3.Error.
+    """Open the database at *path*; each statement is a transaction of its own. Raises sqlite3.Error.
 
     :param make: whether it is made where it is missing.
     :param patience: seconds to wait for other processes.
