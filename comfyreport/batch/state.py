@@ -46,6 +46,7 @@ _NOT_SUCCESS = "status <> 'success'"
 _NOT_DONE = f"status NOT IN ({', '.join(repr(each) for each in sorted(DONE))})"
 
 _ANOTHER = "name another file with --state"
+_RIGHTS = f"see what rights it and its folder have, or {_ANOTHER}"
 
 # A file that is opened and closed beside SQLite loses the locks that SQLite has on it for this process.
 _LOCK = threading.Lock()
@@ -249,6 +250,9 @@ class State:
                     raise self._unusable("this process uses it already", _ANOTHER)
                 if not is_there(path, _KIND):
                     return False
+                if not os.access(path, os.W_OK):
+                    # SQLite's word for it would be an error of the disk.
+                    raise self._unusable("it is read-only", _RIGHTS)
                 self._take(connect(path, make=False, patience=self._patience, check_same_thread=False))
                 self._load()
                 self._hold(path)
@@ -339,7 +343,6 @@ class State:
         """What goes wrong with the file, as StateError."""
         import sqlite3
 
-        rights = f"see what rights it and its folder have, or {_ANOTHER}"
         try:
             yield
         except OtherFileError as error:
@@ -355,9 +358,9 @@ class State:
                 raise self._unusable("another process uses it", f"wait until that ends, or {_ANOTHER}") from error
             if cause == "full":
                 raise self._unusable("the disk is full", "make room, and run the command again") from error
-            raise self._unusable(str(error), rights) from error
+            raise self._unusable(str(error), _RIGHTS) from error
         except (OSError, ValueError) as error:
-            raise self._unusable(getattr(error, "strerror", None) or str(error), rights) from error
+            raise self._unusable(getattr(error, "strerror", None) or str(error), _RIGHTS) from error
 
     def _damaged(self, reason: str) -> StateError:
         words = f"it is damaged ({printable(reason, 200)})" if reason else "it is damaged"

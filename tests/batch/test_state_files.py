@@ -193,11 +193,18 @@ def test_a_read_only_file_or_folder(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     filled(path)
     path.chmod(0o400)
-    check(path, "attempt to write a readonly database", "see what rights it and its folder have")
+    check(path, "it is read-only", "see what rights it and its folder have")
     path.chmod(0o600)
     tmp_path.chmod(0o500)
     check(path, "", "see what rights it and its folder have")
     tmp_path.chmod(0o700)
+
+
+def test_a_file_that_is_for_reading_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "runs.db"
+    filled(path)
+    monkeypatch.setattr(os, "access", lambda *words: False)
+    check(path, "it is read-only", "see what rights it and its folder have")
 
 
 def test_a_folder_that_may_not_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
