@@ -140,8 +140,8 @@ def _open_nonblocking(path: str, flags: int) -> int:
     return descriptor
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write *data* to a file, which keeps what it had where that fails. OSError as files raise it.
+def write_whole(path: str | os.PathLike[str], data: bytes | bytearray | Iterable[bytes]) -> None:
+    """Write *data*, or its chunks, to a file, which keeps what it had where that fails. OSError as files raise it.
 
     A device, a pipe or a descriptor is written to as it is; of a link, what it leads to is written.
     """
@@ -155,7 +155,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         beside = target = os.fspath(path)
     try:
         with open(beside, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, (bytes, bytearray)) else data)
         if beside != target:
             if mode is not None:
                 os.chmod(beside, stat.S_IMODE(mode))
