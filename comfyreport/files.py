@@ -381,13 +381,14 @@ def _are_one(first: _Identity, second: _Identity) -> bool:
         return False
     return first.names == second.names or (
         bool(first.names)
-        and _folded(first.names) == _folded(second.names)
+        and list(map(folded, first.names)) == list(map(folded, second.names))
         and _folds_names(first.folder, "".join(first.names), "".join(second.names))
     )
 
 
-def _folded(names: tuple[str, ...]) -> list[str]:
-    return [unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()) for name in names]
+def folded(name: str) -> str:
+    """What is the same for all names that some file system takes for *name*: whatever its case and its normal form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _folds_names(folder: str, first: str, second: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -81,16 +82,17 @@ class Manifest:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], state: State, *, only_failed: bool = False, folder: str = ""
+        self, path: str | os.PathLike[str], state: State | None = None, *, only_failed: bool = False, folder: str = ""
     ) -> None:
         self._shown = printable(os.fspath(path), 4096) or '""'
         self._waiting = bytearray()
         try:
             self._path = self._locate(path, folder)
-            if state.goes_on:
+            goes_on = state is not None and state.goes_on
+            if state is not None and goes_on:
                 self._check_content(state)
                 write_whole(self._path, _encoded(state.kept_lines(only_failed=only_failed)))
-            self._file: BinaryIO = open_to_write(self._path, append=state.goes_on)
+            self._file: BinaryIO = open_to_write(self._path, append=goes_on)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise self._unusable(reason, "name a file that can be written") from error
@@ -104,10 +106,10 @@ class Manifest:
         self._flush()
 
     def close(self) -> None:
-        """Write what waits, and close the file. Raises OSError where that fails; closed it is then, too."""
-        try:
+        """Write what waits, if there is room for it now: `write` has told of it. Close the file."""
+        with contextlib.suppress(OSError):
             self._flush()
-        finally:
+        with contextlib.suppress(OSError):
             self._file.close()
 
     def _flush(self) -> None:

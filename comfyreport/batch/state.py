@@ -15,7 +15,7 @@ import orjson
 
 from comfyreport.databases import Kind, OtherFileError, cause_of, connect, is_there
 from comfyreport.errors import UsageError
-from comfyreport.events import RunFinished
+from comfyreport.events import PromptState
 from comfyreport.events.jsonlines import object_line
 from comfyreport.files import resolve
 from comfyreport.text import printable
@@ -83,12 +83,12 @@ def companions(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(f"{os.fspath(path)}{ending}" for ending in ("-journal", "-wal", "-shm"))
 
 
-def stays_open(result: RunFinished) -> bool:
+def stays_open(status: str, prompt_state: PromptState) -> bool:
     """Whether the prompt of a run that ended so may still be there, or what it made: it is looked for before another.
 
     So it is where the prompt was left running, its fate isn't known, or its outputs weren't saved in time.
     """
-    return result.status not in DONE and result.prompt_state not in ("none", "cancelled")
+    return status not in DONE and prompt_state not in ("none", "cancelled")
 
 
 class State:
@@ -185,15 +185,15 @@ class State:
 
     # --- what has ended
 
-    def end(self, index: int, status: str, record: Mapping[str, Any], *, still_open: bool = False) -> None:
+    def end(self, index: int, status: str, record: Mapping[str, Any], *, prompt_state: PromptState = "none") -> None:
         """Keep the end of run *index*, in place of an earlier one, with its line of the manifest.
 
-        :param still_open: the attempt stays one of the `open_attempts` (see `stays_open`).
+        :param prompt_state: where the prompt is: the attempt may stay one of the `open_attempts` (see `stays_open`).
         """
         line = object_line(record).decode().rstrip("\n")
         ended = ("INSERT OR REPLACE INTO ended (run, status, record) VALUES (?, ?, ?)", (index, status, line))
         closed = ("DELETE FROM attempts WHERE run = ?", (index,))
-        self._write(*((ended,) if still_open else (ended, closed)))
+        self._write(*((ended,) if stays_open(status, prompt_state) else (ended, closed)))
 
     def has_ended(self, index: int) -> bool:
         """Whether the run has an end, be it done or not."""

@@ -235,7 +235,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
         "--output",
         type=values.path,
         metavar="PATH",
-        help="a file, a folder, or a template such as 'made/{seed}/{node}-{index}.{ext}' for what is made "
+        help="a file, a folder, or a template such as 'made/{run}-{node}-{index}.{ext}' for what is made "
         "(default: its URL is printed)",
     )
     group.add_argument("--overwrite", action="store_true", help="replace files that are there, whatever their names")

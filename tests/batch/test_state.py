@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from comfyreport.batch.state import DONE, Attempt, Counts, State, StateError, companions, stays_open
-from comfyreport.events import RunFinished
 from comfyreport.events.types import PromptState, Status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,13 +131,17 @@ def test_reading_goes_on_while_ends_are_written() -> None:
     ],
 )  # fmt: skip
 def test_a_prompt_that_may_be_there_stays_open(status: Status, prompt: PromptState, is_open: bool) -> None:
-    result = RunFinished(seq=1, time=0.0, elapsed=0.0, status=status, exit_code=1, prompt_state=prompt)
-    assert stays_open(result) is is_open
+    assert stays_open(status, prompt) is is_open
+    with opened(None) as state:
+        state.begin(attempt(2))
+        state.end(2, status, record(2, status), prompt_state=prompt)
+        assert state.open_attempts() == ([attempt(2)] if is_open else [])
+        assert (2 in state.todo()) is (not is_open and status not in DONE)
 
 
 def test_an_end_may_leave_its_attempt_open(state: State) -> None:
     state.begin(attempt(2))
-    state.end(2, "detached", record(2, "detached"), still_open=True)
+    state.end(2, "detached", record(2, "detached"), prompt_state="running")
     assert (state.open_attempts(), list(state.todo())) == ([attempt(2)], [1, 3, 4, 5])
     assert list(state.todo(only_failed=True)) == []
 
