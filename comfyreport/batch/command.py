@@ -27,7 +27,7 @@ from comfyreport.jobs.workflow import read_workflow
 from comfyreport.net.client import Client
 from comfyreport.planning.checking import check_plan, check_with_server
 from comfyreport.planning.making import make_plan, reading
-from comfyreport.planning.plan import Plan, Wanted
+from comfyreport.planning.plan import Plan, PlannedRun, Wanted
 from comfyreport.planning.source import File
 from comfyreport.saving.clashes import check_clashes
 from comfyreport.timing import Timing
@@ -41,7 +41,8 @@ class ManyJobs:
     """The runs that are asked for. `job` is what they have in common; `servers` and `servers_file` name the servers.
 
     `only_failed`: of the runs in the `state` file, those that ended, and with no success. `keep_going`: a failure
-    doesn't stop the others. `retries`: how often a run that was lost is begun anew.
+    doesn't stop the others. `retries`: how often a run that was lost is begun anew. `check` raises UsageError where the
+    plan doesn't go with what else was asked for.
     """
 
     job: Job
@@ -53,6 +54,7 @@ class ManyJobs:
     only_failed: bool = False
     keep_going: bool = False
     retries: int = 2
+    check: Callable[[Plan], None] = lambda plan: None
 
 
 @dataclass(kw_only=True)
@@ -127,17 +129,20 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     Reads files, and asks a server where a workflow must be converted; blocks. Raises UsageError, WorkflowError or
     UnreachableError.
     """
-    texts = read_servers(many.servers or (many.job.server_text,) * (many.servers_file is None), many.servers_file)
+    texts = read_servers(
+        many.servers or (many.job.server_text,) * (many.servers_file is None), many.servers_file, folder=many.job.folder
+    )
     simulated = start_simulator(stack) if SIMULATED in texts else None
     servers = [server_of(text, simulated) for text in texts]
-    check_apart(texts)
+    check_apart(texts, limit=timing.connect_timeout)
     job = replace(many.job, simulated=simulated, access=many.job.access or Access.of(os.environ))
     entropy = random.SystemRandom().getrandbits(64)
     state = State(many.state, entropy=entropy, folder=job.folder, patience=timing.store_wait)
     stack.callback(state.close)
     plan = make_plan(many.wanted, load=_loader(job, servers, timing), read=reading(job.folder), entropy=state.entropy)
+    many.check(plan)
     check_plan(plan, job.folder)
-    _check_outputs(plan)
+    _check_outputs(plan, job, servers)
     state.check(plan.fingerprint, len(plan))
     begun = [] if many.only_failed else state.open_attempts()
     manifest = None
@@ -156,10 +161,17 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     )
 
 
-def _check_outputs(plan: Plan) -> None:
+def _check_outputs(plan: Plan, job: Job, servers: Sequence[Server]) -> None:
     """UsageError where two runs would write one file."""
-    if len(plan) > 1 and any(run.output is not None for run in plan[:1]):
-        check_clashes((run.index, run.output, run.settings.seed) for run in plan)
+    strict = job.overwrite and len(servers) > 1
+    if len(plan) > 1:
+        check_clashes(((run.index, run.output, _seed(run)) for run in plan), folder=job.folder, strict=strict)
+
+
+def _seed(run: PlannedRun) -> int | None:
+    """The seed of a run, where it tells it from others."""
+    seed = dict(run.inputs).get("seed", "")
+    return int(seed) if seed.isdecimal() else None
 
 
 def _loader(job: Job, servers: Sequence[Server], timing: Timing) -> Callable[[File], Workflow]:
@@ -188,17 +200,18 @@ def _loader(job: Job, servers: Sequence[Server], timing: Timing) -> Callable[[Fi
 def _servers(many: ManyJobs, first: list[Server]) -> Servers:
     """The servers now: those of a file may change while the runs are made."""
     file, seen = many.servers_file, [(0.0, 0)]
+    path = os.path.join(many.job.folder, file or "")
     told = [first]
 
     def servers() -> list[Server] | None:
         if told:
             if file is not None:
-                seen[0] = changed_at(file)
+                seen[0] = changed_at(path)
             return told.pop()
-        if file is None or changed_at(file) in (seen[0], (0.0, 0)):
+        if file is None or changed_at(path) in (seen[0], (0.0, 0)):
             return None
-        seen[0] = changed_at(file)
-        texts = read_servers(many.servers, file)
+        seen[0] = changed_at(path)
+        texts = read_servers(many.servers, file, folder=many.job.folder)
         check_apart(texts)
         return [server_of(text) for text in texts]
 

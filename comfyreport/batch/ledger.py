@@ -8,7 +8,7 @@ from typing import Any
 
 from comfyreport import events as ev
 from comfyreport.batch.manifest import Manifest, record_of
-from comfyreport.batch.state import Attempt, State, stays_open
+from comfyreport.batch.state import Attempt, State
 from comfyreport.errors import UsageError
 from comfyreport.planning.plan import Plan
 from comfyreport.text import printable
@@ -86,7 +86,7 @@ class Ledger:
         record = record_of(result, run, max(1, self._attempts.pop(index, 1)))
         self.ended_count += 1
         try:
-            self._state.end(index, result.status, record, still_open=stays_open(result))
+            self._state.end(index, result.status, record, prompt_state=result.prompt_state)
         except UsageError as error:
             # No other run begins without a state that can be written.
             self._on_trouble(f"run {index} can't be kept as ended: {error.message}")

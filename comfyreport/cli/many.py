@@ -12,18 +12,20 @@ from dataclasses import replace
 from comfyreport.batch.batch import Batch
 from comfyreport.batch.command import ManyJobs, Prepared, prepare
 from comfyreport.batch.ledger import Ledger
-from comfyreport.cli.batch_flags import wanted_of
+from comfyreport.cli.batch_flags import check_flags, wanted_of
+from comfyreport.cli.credentials import access_of, parse_extra_data
 from comfyreport.cli.loaded_plugins import LoadedPlugins
 from comfyreport.cli.running import STOPPING, claims_of, job_of, may_block
 from comfyreport.cli.session_runner import Many, run_session, timing_of
 from comfyreport.cli.signals import Signals
 from comfyreport.errors import ComfyReportError
 from comfyreport.jobs.session import Session
-from comfyreport.listings.many import describe_failures, describe_rest
+from comfyreport.listings.many import describe_done, describe_failures, describe_rest
 
 
 def run_many_command(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins | None) -> int:
     """Make the runs that the flags ask for; the exit code."""
+    error: ComfyReportError | None
     claims, error = claims_of(arguments, loaded)
     loading = None if loaded is None else loaded.loading
     command = _Command(arguments, signals)
@@ -69,7 +71,7 @@ class _Command:
     def prepare(self, loaded: LoadedPlugins | None, stack: ExitStack) -> None:
         """All that may block or fail before there is a session. Raises ComfyReportError."""
         arguments = self._arguments
-        job = job_of(arguments)
+        job = replace(job_of(arguments), access=access_of(arguments, parse_extra_data(arguments.extra_data)))
         if loaded is not None:
             job = replace(job, prepare=loaded.prepare(arguments, job.shown_server))
         many = ManyJobs(
@@ -82,6 +84,7 @@ class _Command:
             only_failed=arguments.only == "failed",
             keep_going=arguments.keep_going,
             retries=arguments.retries,
+            check=lambda plan: check_flags(arguments, len(plan)),
         )
         self._prepared = prepare(many, timing_of(arguments), stack)
 
@@ -95,6 +98,8 @@ class _Command:
         except ComfyReportError as error:
             session.fail(error)
             return
+        for line in describe_done(prepared.state.counts(), len(prepared.plan)) if prepared.state.goes_on else []:
+            session.announce(line)
         self._ledger = ledger = prepared.ledger(session)
         batch = prepared.batch(session, ledger)
         self._signals.use(self._stopper(session, batch))

@@ -49,7 +49,7 @@ def run_session(
 
 
 class Many(NamedTuple):
-    """A command of many runs: how many are to be made, and what is said of them at the end, if a person hasn't seen it."""
+    """A command of many runs: how many are to be made, and what is said of them at the end."""
 
     total: int
     summary: Callable[[], list[str]]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from comfyreport.batch.ledger import Failure
+from comfyreport.batch.state import Counts
 from comfyreport.shell import quote
 from comfyreport.text import printable
 
@@ -28,6 +29,15 @@ def describe_failures(failures: Sequence[Failure], failed: int, ended: int) -> l
     if failed > MOST_NAMED:
         lines.append(f"  and {failed - MOST_NAMED} more")
     return lines
+
+
+def describe_done(counts: Counts, total: int) -> list[str]:
+    """What earlier commands have done of *total* runs."""
+    if not counts.done:
+        return []
+    left = f"{total - counts.done} are left" if counts.done < total else "none is left"
+    line = f"{counts.done} of {total} runs are done already, {left}"
+    return [line + (f"; {counts.failed} of them failed: --only failed runs those again" if counts.failed else "")]
 
 
 def describe_rest(words: Sequence[str], state: str | None, *, failed: int, unbegun: int) -> list[str]:

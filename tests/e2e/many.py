@@ -33,7 +33,8 @@ class SimulatedServer:
     def kill(self) -> None:
         """End it as a crash does."""
         self.process.kill()
-        self.process.wait()
+        # Which closes its stdout, too.
+        self.process.communicate()
 
     def history(self) -> dict[str, Any]:
         """What it has done, by prompt."""

@@ -60,7 +60,7 @@ def test_the_first_failure_stops_the_others_unless_it_is_to_go_on(driver: Driver
 
 def test_ctrl_c_cancels_all_and_the_same_command_goes_on(driver: Driver) -> None:
     with simulated(driver.installed, speed=4.0) as server:
-        words = ["--workflow", WORKFLOW, "--server", server.url, "--grid", "seed=1..6"]
+        words = ["--workflow", str(WORKFLOW), "--server", server.url, "--grid", "seed=1..6"]
         words += ["--state", "state.db", "--manifest", "made.jsonl"]
         running = driver.start(*words)
         running.wait_for_type("run_finished")
@@ -82,7 +82,7 @@ def test_ctrl_c_cancels_all_and_the_same_command_goes_on(driver: Driver) -> None
 
 def test_killed_twice_it_has_each_run_once(driver: Driver) -> None:
     with simulated(driver.installed, speed=4.0) as server:
-        words = ["--workflow", WORKFLOW, "--server", server.url, "--grid", "seed=1..8"]
+        words = ["--workflow", str(WORKFLOW), "--server", server.url, "--grid", "seed=1..8"]
         words += ["--state", "state.db", "--manifest", "made.jsonl", "--output", "made/{run}.png"]
         for count in (2, 2):
             running = driver.start(*words)

@@ -41,7 +41,16 @@ def test_one_that_dies_and_two_that_come_lose_nothing(driver: Driver) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(simulated(driver.installed, speed=4.0)) for _ in range(4)]
         driver.path("servers.txt", f"# two at first\n{servers[0].url}\n{servers[1].url}\n")
-        words = ["--workflow", WORKFLOW, "--servers", "servers.txt", "--grid", "seed=1..24", "--manifest", "made.jsonl"]
+        words = [
+            "--workflow",
+            str(WORKFLOW),
+            "--servers",
+            "servers.txt",
+            "--grid",
+            "seed=1..24",
+            "--manifest",
+            "made.jsonl",
+        ]
         running = driver.start(*words, env=IMPATIENT)
         running.wait_for_type("run_finished")
         servers[0].kill()
@@ -61,7 +70,7 @@ def test_a_server_that_is_not_there_is_set_aside_and_used_once_it_is(driver: Dri
     port = free_port()
     with ExitStack() as stack:
         first = stack.enter_context(simulated(driver.installed, speed=2.0))
-        words = ["--workflow", WORKFLOW, *flags(first), "--server", f"127.0.0.1:{port}", "--grid", "seed=1..12"]
+        words = ["--workflow", str(WORKFLOW), *flags(first), "--server", f"127.0.0.1:{port}", "--grid", "seed=1..12"]
         running = driver.start(*words, env=IMPATIENT)
         running.wait_for(lambda event: event.get("code") == "server_set_aside", "the warning")
         second = SimulatedServer(driver.installed, 2.0, port)
@@ -84,7 +93,7 @@ def test_without_any_server_each_is_named(driver: Driver) -> None:
 
 def test_a_server_is_waited_for(driver: Driver) -> None:
     port = free_port()
-    words = ["--workflow", WORKFLOW, "--server", f"127.0.0.1:{port}", "--repeat", "2", "--wait-for-server", "60"]
+    words = ["--workflow", str(WORKFLOW), "--server", f"127.0.0.1:{port}", "--repeat", "2", "--wait-for-server", "60"]
     running = driver.start(*words, env=IMPATIENT)
     time.sleep(0.5)
     server = SimulatedServer(driver.installed, 20.0, port)
@@ -98,7 +107,7 @@ def test_a_server_is_waited_for(driver: Driver) -> None:
 def test_the_only_server_that_dies_ends_the_command_which_goes_on_later(driver: Driver) -> None:
     server = SimulatedServer(driver.installed, 4.0)
     port = server.url.rpartition(":")[2]
-    words = ["--workflow", WORKFLOW, "--server", server.url, "--grid", "seed=1..6", "--state", "state.db"]
+    words = ["--workflow", str(WORKFLOW), "--server", server.url, "--grid", "seed=1..6", "--state", "state.db"]
     running = driver.start(*words, env=IMPATIENT)
     running.wait_for_type("run_finished")
     server.kill()
