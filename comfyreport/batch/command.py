@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from comfyreport.access.credentials import Access
 from comfyreport.batch.batch import Batch, Manners, Servers
 from comfyreport.batch.ledger import Ledger
 from comfyreport.batch.manifest import Manifest
 from comfyreport.batch.pool import Server, changed_at, server_of
+from comfyreport.batch.probing import probe
 from comfyreport.batch.scheduler import KEPT
 from comfyreport.batch.servers import check_apart, read_servers
 from comfyreport.batch.state import Attempt, State
-from comfyreport.errors import ComfyReportError, UnreachableError, UsageError
-from comfyreport.inputs.checking import declared_by
+from comfyreport.errors import UnreachableError, UsageError
+from comfyreport.inputs.checking import asking
 from comfyreport.jobs.converting import convert_for_simulator, converter
 from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED, start_simulator
-from comfyreport.jobs.workflow import load_workflow, read_bytes
+from comfyreport.jobs.workflow import read_workflow
 from comfyreport.net.client import Client
 from comfyreport.planning.checking import check_plan, check_with_server
-from comfyreport.planning.making import make_plan
+from comfyreport.planning.making import make_plan, reading
 from comfyreport.planning.plan import Plan, Wanted
 from comfyreport.planning.source import File
 from comfyreport.saving.clashes import check_clashes
 from comfyreport.timing import Timing
 from comfyreport.workflow.files import Converter, Workflow
-from comfyreport.workflow.settings import Settings
 
 FilePath = str | os.PathLike[str]
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +82,20 @@ class Prepared:
     def check(self, session: Session) -> None:
         """See that a server takes what all runs set, before any is submitted. Asks the servers; blocks."""
         access = self.job.access or Access()
-
-        def check(server: Server) -> None:
+        refusal: UsageError | None = None
+        for server in self.servers:
+            if probe(server.address, access, session.timing).error is not None:
+                continue
             with closing(Client(server.address, timing=session.timing, access=access)) as client:
-                check_with_server(self.plan, declared_by(client))
-
-        error = _first_that_can([partial_of(check, server) for server in self.servers])
-        if isinstance(error, UsageError):
-            raise error
+                try:
+                    check_with_server(self.plan, asking(client))
+                except UsageError as error:
+                    # Another may have what this one lacks.
+                    refusal = refusal or error
+                else:
+                    return
+        if refusal is not None:
+            raise refusal
 
     def ledger(self, session: Session) -> Ledger:
         """The books of what becomes of the runs."""
@@ -132,14 +135,14 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     entropy = random.SystemRandom().getrandbits(64)
     state = State(many.state, entropy=entropy, folder=job.folder, patience=timing.store_wait)
     stack.callback(state.close)
-    plan = make_plan(many.wanted, load=_loader(job, servers, timing), read=read_bytes, entropy=state.entropy)
-    check_plan(plan)
+    plan = make_plan(many.wanted, load=_loader(job, servers, timing), read=reading(job.folder), entropy=state.entropy)
+    check_plan(plan, job.folder)
     _check_outputs(plan)
     state.check(plan.fingerprint, len(plan))
     begun = [] if many.only_failed else state.open_attempts()
     manifest = None
     if many.manifest is not None:
-        manifest = Manifest(many.manifest, state if state.goes_on else None, only_failed=many.only_failed)
+        manifest = Manifest(many.manifest, state, only_failed=many.only_failed, folder=job.folder)
         stack.callback(manifest.close)
     return Prepared(
         many=many,
@@ -170,7 +173,7 @@ def _loader(job: Job, servers: Sequence[Server], timing: Timing) -> Callable[[Fi
 
     def load(file: File) -> Workflow:
         def attempt(server: Server) -> Workflow:
-            return load_workflow(file, job.folder, Settings(), convert_by(server))
+            return read_workflow(file, job.folder, convert_by(server))
 
         for server in servers[:-1]:
             try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from comfyreport import events as ev
 from comfyreport.batch.manifest import Manifest, record_of
-from comfyreport.batch.state import Attempt, State
+from comfyreport.batch.state import Attempt, State, stays_open
+from comfyreport.errors import UsageError
 from comfyreport.planning.plan import Plan
 from comfyreport.text import printable
 
@@ -15,7 +17,8 @@ MOST_FAILURES = 20
 """Failures that are named in the summary."""
 
 
-class Failure(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Failure:
     """A run that was no success."""
 
     index: int
@@ -82,7 +85,11 @@ class Ledger:
         run = self.plan[index - 1]
         record = record_of(result, run, max(1, self._attempts.pop(index, 1)))
         self.ended_count += 1
-        self._state.end(index, result.status, record, prompt_state=result.prompt_state)
+        try:
+            self._state.end(index, result.status, record, still_open=stays_open(result))
+        except UsageError as error:
+            # No other run begins without a state that can be written.
+            self._on_trouble(f"run {index} can't be kept as ended: {error.message}")
         self._write(record)
         if result.exit_code:
             self.failed += 1

@@ -46,7 +46,8 @@ class ServerLoad:
         return self.own + self.others
 
 
-class Item(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Item:
     """A run that waits: `tried` are the servers that are not to be given it again."""
 
     index: int

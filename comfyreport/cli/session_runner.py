@@ -49,8 +49,7 @@ def run_session(
 
 
 class Many(NamedTuple):
-    """A command of many runs: how many are to be made, and what is said of them at the end, if a person hasn't seen it.
-    """
+    """A command of many runs: how many are to be made, and what is said of them at the end, if a person hasn't seen it."""
 
     total: int
     summary: Callable[[], list[str]]
@@ -59,9 +58,7 @@ class Many(NamedTuple):
 class _Runner:
     """Runs one session. Where a step of it is blocked when a signal comes, the rest is done on another thread."""
 
-    def __init__(
-        self, arguments: Namespace, command: str, server: str, loading: Loading, many: Many | None
-    ) -> None:
+    def __init__(self, arguments: Namespace, command: str, server: str, loading: Loading, many: Many | None) -> None:
         self._many = many
         self._arguments = arguments
         self._command = command
@@ -87,7 +84,7 @@ class _Runner:
                 self._plugins,
                 command=self._command,
                 server=self._server,
-                timing=_timing(self._arguments),
+                timing=timing_of(self._arguments),
                 complain=self._complain,
                 trace=_trace(self._complain),
                 on_watch=self._signals.keep,
@@ -124,7 +121,7 @@ class _Runner:
         self._write(f"comfyreport: {line}\n")
 
 
-def _timing(arguments: Namespace) -> Timing:
+def timing_of(arguments: Namespace) -> Timing:
     """The waits, with those that the flags set."""
     flags = {
         "stall_warn": getattr(arguments, "stall_warn", None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -78,6 +79,13 @@ def port(text: str) -> int:
     if not 0 <= value < 65536:
         raise argparse.ArgumentTypeError(f"{text} is no port")
     return value
+
+
+def engine(text: str) -> str:
+    """The address of what hands out the runs."""
+    if not re.fullmatch(r"dask://[^\s/@]+:[0-9]{1,5}/?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no engine: give the scheduler's address, dask://HOST:PORT")
+    return text
 
 
 def _told(read: Callable[[str], _Value]) -> Callable[[str], _Value]:

@@ -6,19 +6,22 @@ a value once a place.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from comfyreport.errors import UsageError
+from comfyreport.files import STDOUT, descriptor_of
 from comfyreport.inputs.checking import Ask, checked
 from comfyreport.inputs.local_files import KINDS, Kind, look_at, parse_given
 from comfyreport.inputs.uploads import plan_uploads
 from comfyreport.planning.columns import FILE_NAMES, MAX_SHOWN
 from comfyreport.planning.grids import Axis
 from comfyreport.planning.plan import Plan, PlannedRun
-from comfyreport.planning.prompts_file import Row
+from comfyreport.planning.prompts_file import Row, Rows
 from comfyreport.planning.source import Source, overlap, sets_inputs
+from comfyreport.saving.template import read_output
 from comfyreport.text import printable
 from comfyreport.workflow.files import Workflow
 from comfyreport.workflow.graph import Target
@@ -37,9 +40,12 @@ def check_plan(plan: Plan, folder: str) -> None:
 
     :param folder: where relative paths start.
     """
+    if len(plan) > 1 and plan.parts.output is not None:
+        _check_output(plan.parts.output)
     checks = _Checks(plan)
-    checks.runs(lambda run: _check_run(run, folder))
+    checks.names()
     checks.values(lambda source, name, value: _check_value(source, name, value, folder))
+    checks.runs(lambda run: _check_run(run, folder))
 
 
 def check_with_server(plan: Plan, ask: Ask) -> None:
@@ -50,15 +56,15 @@ def check_with_server(plan: Plan, ask: Ask) -> None:
     :param ask: what the server declares of a class's inputs; None where it doesn't tell, which is left to it.
     """
     checks = _Checks(plan)
-    checks.runs(lambda run: _set_in(run, ask))
     checks.values(lambda source, name, value: _check_declared(source, name, value, ask))
+    checks.runs(lambda run: _set_in(run, ask))
 
 
 class _Part(NamedTuple):
-    """One thing that is set in runs of a workflow, by a row or, where that is None, by the grid."""
+    """One thing that a row sets in a workflow."""
 
     source: Source
-    row: Row | None
+    row: Row
     name: str
     value: Any
 
@@ -69,23 +75,38 @@ class _Checks:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._rows = plan.parts.rows
+        self._axes = tuple(axis.name for axis in plan.parts.axes)
+
+    def names(self) -> None:
+        """Find what all names set, in each workflow; UsageError where that isn't clear, or two set the same."""
+        for source, row, _ in self._shapes():
+            columns = () if row is None else row.names
+            for name in filter(sets_inputs, (*columns, *self._axes)):
+                try:
+                    source.setter(name)
+                except UsageError as error:
+                    raise self._named(error, source, row if name in columns else None, name) from error
+            found = overlap(source, (*columns, *self._axes))
+            if found is not None:
+                raise self._named(_both_set(source, *found), source, row)
 
     def runs(self, check: Callable[[PlannedRun], None]) -> None:
         """Call *check* for one run, the last repetition, of each workflow with each set of names that is set in it."""
-        axes = tuple(axis.name for axis in self._plan.parts.axes)
-        seen: set[tuple[int, tuple[str, ...]]] = set()
-        for number in range(self._plan.pairs):
-            source, row = self._plan.pair(number)
-            names = () if row is None else row.names
-            shape = id(source), names
-            if shape in seen:
-                continue
-            seen.add(shape)
+        for source, row, number in self._shapes():
             try:
-                self._check_overlap(source, (*names, *axes))
                 check(self._plan[number * self._plan.runs_of_pair + self._plan.parts.repeat - 1])
             except UsageError as error:
                 raise self._named(error, source, row) from error
+
+    def _shapes(self) -> Iterator[tuple[Source, Row | None, int]]:
+        """The first pair of each workflow with each set of names, with its number."""
+        seen: set[tuple[Source, tuple[str, ...]]] = set()
+        for number in range(self._plan.pairs):
+            source, row = self._plan.pair(number)
+            shape = source, () if row is None else row.names
+            if shape not in seen:
+                seen.add(shape)
+                yield source, row, number
 
     def values(self, check: Callable[[Source, str, Any], None]) -> None:
         """Call *check* for each value under each name in each workflow, each once."""
@@ -94,14 +115,14 @@ class _Checks:
                 try:
                     check(source, axis.name, value)
                 except UsageError as error:
-                    message = f"--grid {printable(axis.name, MAX_SHOWN)}: {_without_flag(error)}"
-                    raise UsageError(message, hint=error.hint) from error
-        if self._rows is None:
-            return
-        faults = self._rows.faults()
+                    raise self._named(error, source, None, axis.name) from error
+        if self._rows is not None:
+            self._row_values(self._rows, check)
+
+    def _row_values(self, rows: Rows, check: Callable[[Source, str, Any], None]) -> None:
+        faults = rows.faults()
         fine: set[tuple[int, str, Any]] = set()
         for part in self._of_rows():
-            assert part.row is not None
             key = _key(part)
             if key is not None and key in fine:
                 continue
@@ -111,7 +132,7 @@ class _Checks:
                     fine.add(key)
             except UsageError as error:
                 name = printable(part.name, MAX_SHOWN)
-                faults.add(self._rows.where(part.row), f"{name}: {_without_flag(error)}", error.hint)
+                faults.add(rows.where(part.row), f"{name}: {_without_flag(error)}", error.hint)
         faults.raise_any()
 
     def _varied(self) -> Iterator[tuple[Axis, Source]]:
@@ -128,25 +149,23 @@ class _Checks:
             for name, value in zip(row.names, row.values, strict=True):
                 yield _Part(source, row, name, value)
 
-    def _check_overlap(self, source: Source, names: tuple[str, ...]) -> None:
-        found = overlap(source, names)
-        if found is not None:
-            first, second, target = found
-            place = f"{target.node}.{target.name}"
-            raise UsageError(
-                f"{printable(first, MAX_SHOWN)} and {printable(second, MAX_SHOWN)} both set "
-                f"{printable(place, MAX_SHOWN)}{source.where}",
-                hint="leave one of them out",
-            )
-
-    def _named(self, error: UsageError, source: Source, row: Row | None) -> UsageError:
-        """*error* with the row in which it was found, and the workflow where there are several."""
-        message = error.message if row is None else _without_flag(error)
+    def _named(self, error: UsageError, source: Source, row: Row | None, name: str = "") -> UsageError:
+        """*error* with what was set: the row or the axis, by *name*, and the workflow where there are several."""
+        message = error.message if row is None and not name else _without_flag(error)
         if row is not None and self._rows is not None:
-            message = f"{self._rows.shown}, {self._rows.where(row)}: {message}"
-        elif len(self._plan.parts.sources) > 1 and source.shown and source.shown not in message:
-            message = f"{printable(source.shown, 200)}: {message}"
+            column = f"{printable(name, MAX_SHOWN)}: " if name else ""
+            message = f"{self._rows.shown}, {self._rows.where(row)}: {column}{message}"
+        elif name:
+            message = f"--grid {printable(name, MAX_SHOWN)}: {message}"
+        if len(self._plan.parts.sources) > 1 and source.shown and source.shown not in message:
+            first, *others = message.split("\n")
+            message = "\n".join([f"{first.removesuffix(':')} (in {printable(source.shown, 200)})", *others])
         return type(error)(message, hint=error.hint)
+
+
+def _both_set(source: Source, first: str, second: str, target: Target) -> UsageError:
+    names = [printable(each, MAX_SHOWN) for each in (first, second, f"{target.node}.{target.name}")]
+    return UsageError(f"{names[0]} and {names[1]} both set {names[2]}{source.where}", hint="leave one of them out")
 
 
 def _key(part: _Part) -> tuple[int, str, Any] | None:
@@ -183,8 +202,22 @@ def _no_file(path: str) -> str:
 def _check_value(source: Source, name: str, value: Any, folder: str) -> None:
     if name in FILE_NAMES:
         look_at(parse_given(_kind(name), value), folder)
+    elif name == "output":
+        _check_output(value)
     elif name not in _SAME_FOR_ALL and sets_inputs(name):
         source.setter(name)(value)
+
+
+def _check_output(output: str | os.PathLike[str]) -> None:
+    """UsageError where *output* is no template that is understood, or takes what one run makes alone."""
+    path = read_output(output).path
+    # Where links lead isn't asked: there may be a name for each of very many runs.
+    descriptor = STDOUT if path == "-" else descriptor_of(path) if path.startswith(("/dev/", "/proc/")) else None
+    if descriptor is not None:
+        raise UsageError(
+            f"--output {printable(path, MAX_SHOWN)} takes the file of one run alone",
+            hint="name a folder, or a template such as 'made/{prompt_id}-{index}.{ext}'",
+        )
 
 
 def _kind(name: str) -> Kind:

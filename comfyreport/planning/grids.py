@@ -68,22 +68,20 @@ def parse_grid(text: str, read: Callable[[str], str]) -> Axis:
 
 
 def reads_stdin(text: str) -> int:
-    """How often the values of a grid read stdin."""
-    return sum(each.strip() == "@-" for each in text.partition("=")[2].split(","))
+    """How often the values of `NAME=VALUES` read stdin."""
+    return grid_files(text).count("-")
 
 
 def grid_files(text: str) -> list[str]:
-    """The files that the values of `NAME=VALUES` name, as far as it can be read: `@FILE`, and files for loaders."""
+    """The files whose texts are values of `NAME=VALUES`, as far as that can be read: `@FILE`."""
     try:
         name, listed = _split(text)
         items = list(_items(name, listed))
     except UsageError:
         return []
-    if name in FILE_NAMES:
-        return [item.text for item in items]
-    if "." not in name and name not in _TEXTS:
+    if not _reads_files(name):
         return []
-    return [item.text[1:] for item in items if re.match("@[^@]", item.text)]
+    return [item.text[1:] for item in items if re.match("@[^@]", item.text) and not item.quoted]
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -139,13 +137,17 @@ def _counted(name: str, item: _Item) -> Iterable[str]:
 def _value(name: str, item: _Item, read: Callable[[str], str]) -> Any:
     text = item.text
     try:
-        if not item.quoted and ("." in name or name in _TEXTS):
+        if not item.quoted and _reads_files(name):
             text = file_text(text, read)
         return parsed(name, text)
     except ValueError as error:
         raise UsageError(f"--grid {_shown(name)}: {error}", hint=_HINT) from None
     except UsageError as error:
         raise UsageError(f"--grid {_shown(name)}: {error.message}", hint=error.hint) from error
+
+
+def _reads_files(name: str) -> bool:
+    return name in _TEXTS or "." in name
 
 
 def _too_many(name: str) -> UsageError:

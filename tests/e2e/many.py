@@ -22,9 +22,11 @@ WORKFLOW = ROOT / "workflows" / "sd15-txt2img.json"
 class SimulatedServer:
     """A simulated ComfyUI, a process of its own."""
 
-    def __init__(self, installed: Installed, speed: float, port: int = 0) -> None:
-        command = [installed.comfyreport, "simulate", "--port", str(port), "--speed", str(speed)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=installed.environ({}))
+    def __init__(self, installed: Installed, speed: float, port: int = 0, *flags: str) -> None:
+        words = ["simulate", "--port", str(port), "--speed", str(speed), *flags]
+        self.process = subprocess.Popen(
+            [installed.comfyreport, *words], stdout=subprocess.PIPE, text=True, env=installed.environ({})
+        )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
 
@@ -40,9 +42,9 @@ class SimulatedServer:
 
 
 @contextmanager
-def simulated(installed: Installed, speed: float = 20.0) -> Iterator[SimulatedServer]:
+def simulated(installed: Installed, speed: float = 20.0, *flags: str) -> Iterator[SimulatedServer]:
     """A server that ends with the context."""
-    server = SimulatedServer(installed, speed)
+    server = SimulatedServer(installed, speed, 0, *flags)
     try:
         yield server
     finally:

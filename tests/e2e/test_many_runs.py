@@ -15,7 +15,7 @@ from tests.e2e.many import WORKFLOW, indexes, manifest, run_many, simulated
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 FAST = {"COMFYREPORT_SIM_SPEED": "50"}
-FAILS = "--set KSampler.model=1".split()
+FAILS = ["--set", "KSampler.model=1"]
 
 
 def test_a_grid_is_one_stream_with_an_end_for_each_run(driver: Driver) -> None:
@@ -41,7 +41,7 @@ def test_the_console_tells_a_few_lines_a_run_and_all_failures(driver: Driver) ->
 
 
 def test_a_prompts_file_sets_what_its_columns_name(driver: Driver) -> None:
-    rows = "prompt,seed,output\na stone jar,7,one.png\n\"a bowl, of clay\",8,two.png\n"
+    rows = 'prompt,seed,output\na stone jar,7,one.png\n"a bowl, of clay",8,two.png\n'
     driver.path("prompts.csv", rows)
     ended = run_many(driver, "--server", "sim", "--prompts", "prompts.csv", env=FAST)
     assert ended.code == 0, ended.err
