@@ -28,7 +28,7 @@ from comfyreport.workflow.graph import Target
 from comfyreport.workflow.names import NAMES
 from comfyreport.workflow.settings import Setting, find_settings
 
-_FLAG = re.compile(r"--set:? ")
+_FLAG = re.compile(rf"--(set|{'|'.join(FILE_NAMES)}):? ")
 _SAME_FOR_ALL = tuple(name for name in NAMES if name not in ("size", "steps"))
 """Short names that set what they set whatever the value is, so that one value tells of all."""
 
@@ -131,8 +131,7 @@ class _Checks:
                 if key is not None:
                     fine.add(key)
             except UsageError as error:
-                name = printable(part.name, MAX_SHOWN)
-                faults.add(rows.where(part.row), f"{name}: {_without_flag(error)}", error.hint)
+                faults.add(rows.where(part.row), _about(part.name, error), error.hint)
         faults.raise_any()
 
     def _varied(self) -> Iterator[tuple[Axis, Source]]:
@@ -151,12 +150,11 @@ class _Checks:
 
     def _named(self, error: UsageError, source: Source, row: Row | None, name: str = "") -> UsageError:
         """*error* with what was set: the row or the axis, by *name*, and the workflow where there are several."""
-        message = error.message if row is None and not name else _without_flag(error)
+        message = _about(name, error) if name or row is not None else error.message
         if row is not None and self._rows is not None:
-            column = f"{printable(name, MAX_SHOWN)}: " if name else ""
-            message = f"{self._rows.shown}, {self._rows.where(row)}: {column}{message}"
+            message = f"{self._rows.shown}, {self._rows.where(row)}: {message}"
         elif name:
-            message = f"--grid {printable(name, MAX_SHOWN)}: {message}"
+            message = f"--grid {message}"
         if len(self._plan.parts.sources) > 1 and source.shown and source.shown not in message:
             first, *others = message.split("\n")
             message = "\n".join([f"{first.removesuffix(':')} (in {printable(source.shown, 200)})", *others])
@@ -179,8 +177,11 @@ def _key(part: _Part) -> tuple[int, str, Any] | None:
     return id(part.source), part.name, value
 
 
-def _without_flag(error: UsageError) -> str:
-    return _FLAG.sub("", error.message, count=1)
+def _about(name: str, error: UsageError) -> str:
+    """*error*'s message for what was set under *name*, not by the flag that it speaks of."""
+    message = _FLAG.sub("", error.message, count=1)
+    shown = printable(name, MAX_SHOWN)
+    return f"{shown}: {message}" if shown and not message.startswith(f"{shown} ") else message
 
 
 # --- against the workflow

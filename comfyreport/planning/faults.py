@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from comfyreport.errors import UsageError
 
+MEND = "nothing was submitted; mend the file, and try again"
+"""What can be done about most faults."""
 _TOLD = 5
 
 
@@ -16,13 +18,13 @@ class Faults:
     def __init__(self, place: str) -> None:
         self._place = place
         self._told: list[str] = []
-        self._hint = ""
+        self._hints: set[str] = set()
         self._count = 0
 
     def add(self, where: str, message: str, hint: str = "") -> None:
-        """A fault at *where*, such as a line; the first hint is that of all."""
+        """A fault at *where*, such as a line. A hint is told if it is that of all."""
         self._count += 1
-        self._hint = self._hint or hint
+        self._hints.add(hint)
         if self._count <= _TOLD:
             self._told.append(f"{self._place}, {where}: {message}")
 
@@ -31,6 +33,5 @@ class Faults:
         if not self._count:
             return
         more = [f"and {self._count - _TOLD} more"] if self._count > _TOLD else []
-        raise UsageError(
-            "\n  ".join([*self._told, *more]), hint=self._hint or "nothing was submitted; mend the file, and try again"
-        )
+        hint = next(iter(self._hints)) if len(self._hints) == 1 else ""
+        raise UsageError("\n  ".join([*self._told, *more]), hint=hint or MEND)

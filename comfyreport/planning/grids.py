@@ -60,10 +60,12 @@ def parse_grid(text: str, read: Callable[[str], str]) -> Axis:
         raise UsageError(f"--grid {_shown(name)} has no values", hint=_HINT)
     values: list[Any] = []
     for item in _items(name, listed):
-        for each in _counted(name, item) if not item.quoted else (item.text,):
-            values.append(_value(name, _Item(each, item.quoted), read))
-        if len(values) > MAX_VALUES:
-            raise _too_many(name)
+        count, texts = _counted(name, item)
+        if len(values) + count > MAX_VALUES:
+            raise UsageError(
+                f"--grid {_shown(name)} has over {MAX_VALUES:,} values", hint="make several commands of it"
+            )
+        values += [_value(name, _Item(each, item.quoted), read) for each in texts]
     return Axis(name, tuple(values))
 
 
@@ -116,22 +118,23 @@ def _items(name: str, listed: str) -> Iterator[_Item]:
         start, more = match.end(), match[3] == ","
 
 
-def _counted(name: str, item: _Item) -> Iterable[str]:
-    """The values that a range stands for; of what is none, the text itself."""
-    match = None if name in _NO_NUMBERS else _RANGE.fullmatch(item.text)
+def _counted(name: str, item: _Item) -> tuple[int, Iterable[str]]:
+    """How many values a range stands for, and what they are; what is none is one value, the text itself."""
+    match = None if item.quoted or name in _NO_NUMBERS else _RANGE.fullmatch(item.text)
     if match is None:
-        return (item.text,)
+        return 1, (item.text,)
     shown = f"--grid {_shown(name)}={_shown(item.text)}"
-    if "." in item.text.replace("..", "") and match[3] is None:
+    whole = "." not in item.text.replace("..", "")
+    if not whole and match[3] is None:
         raise UsageError(f"{shown} has no step", hint=f"add one: {item.text}..0.5")
     first, last, step = Decimal(match[1]), Decimal(match[2]), Decimal(match[3] or 1)
     if step == 0 or (step < 0 and last > first):
         raise UsageError(f"{shown} never gets from {match[1]} to {match[2]} in steps of {match[3]}", hint=_HINT)
     count = int(abs(last - first) / abs(step)) + 1
-    if count > MAX_VALUES:
-        raise _too_many(name)
     step = abs(step) if last >= first else -abs(step)
-    return (format(first + index * step, "f") for index in range(count))
+    if whole:
+        return count, map(str, range(int(first), int(last) + (1 if step > 0 else -1), int(step)))
+    return count, (format(first + index * step, "f") for index in range(count))
 
 
 def _value(name: str, item: _Item, read: Callable[[str], str]) -> Any:
@@ -148,10 +151,6 @@ def _value(name: str, item: _Item, read: Callable[[str], str]) -> Any:
 
 def _reads_files(name: str) -> bool:
     return name in _TEXTS or "." in name
-
-
-def _too_many(name: str) -> UsageError:
-    return UsageError(f"--grid {_shown(name)} has over {MAX_VALUES:,} values", hint="make several commands of it")
 
 
 def _shown(text: str) -> str:

@@ -98,7 +98,7 @@ def _load_all(wanted: Wanted, rows: Rows | None, load: Load) -> tuple[list[tuple
             raise UsageError("there is no workflow", hint="name its file: --workflow FILE")
         return loaded, own
     places = {os.fspath(named): place for place, named in enumerate(wanted.workflows) if not isinstance(named, Mapping)}
-    failed: set[str] = set()
+    failed: dict[str, UsageError] = {}
     faults = rows.faults()
     for place, row in enumerate(rows.rows):
         if "workflow" not in row.names:
@@ -108,17 +108,22 @@ def _load_all(wanted: Wanted, rows: Rows | None, load: Load) -> tuple[list[tuple
         path: str = row.values[row.names.index("workflow")]
         if path not in places and path not in failed:
             try:
-                if path == STDIN:
-                    raise UsageError("workflow: stdin is no file", hint="name the workflow's file")
-                loaded.append((path, load(path)))
+                loaded.append((path, _load_file(path, load)))
                 places[path] = len(loaded) - 1
             except UsageError as error:
-                failed.add(path)
-                faults.add(rows.where(row), f"workflow: {error.message}", error.hint)
-        if path in places:
+                failed[path] = error
+        if path in failed:
+            faults.add(rows.where(row), f"workflow: {failed[path].message}", failed[path].hint)
+        else:
             own[place] = places[path]
     faults.raise_any()
     return loaded, own
+
+
+def _load_file(path: str, load: Load) -> Workflow:
+    if path == STDIN:
+        raise UsageError("stdin is no file", hint="name the workflow's file")
+    return load(path)
 
 
 def _fingerprint(wanted: Wanted, prompts: str, workflows: list[tuple[Any, Any]], texts: Mapping[str, str]) -> str:

@@ -16,14 +16,13 @@ from typing import Any, NamedTuple, NoReturn
 from comfyreport.errors import UsageError
 from comfyreport.jobs.workflow import decoded, shown_path
 from comfyreport.planning.columns import COLUMNS, MAX_SHOWN, named, nearest, parsed
-from comfyreport.planning.faults import Faults
+from comfyreport.planning.faults import MEND, Faults
 from comfyreport.text import DEPTH_LIMIT, printable
 from comfyreport.workflow.files import STDIN
 
 MAX_BYTES = 64 * 1024 * 1024
 """Bytes of a prompts file."""
 
-_MEND = "nothing was submitted; mend the file, and try again"
 _JSON_HINT = 'each line is an object, such as {"prompt": "a stone jar", "seed": 7}'
 _SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
@@ -135,7 +134,7 @@ def _header(shown: str, number: int, cells: list[str]) -> tuple[str, ...]:
                 hint="the first line names the columns: short names of flags, output, workflow, and NODE.INPUT",
             )
         if name in names:
-            raise UsageError(f"{place}: the column {printable(name, MAX_SHOWN)} is there twice", hint=_MEND)
+            raise UsageError(f"{place}: the column {printable(name, MAX_SHOWN)} is there twice", hint=MEND)
         names.append(name)
     return tuple(names)
 
@@ -160,7 +159,7 @@ def _listed(shown: str, text: str) -> list[Any] | None:
             return None
         at = f" in line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         message = error.msg if isinstance(error, json.JSONDecodeError) else _why(error)
-        raise UsageError(f"{shown} isn't JSON: {message}{at}", hint=_MEND) from None
+        raise UsageError(f"{shown} isn't JSON: {message}{at}", hint=MEND) from None
     return content if type(content) is list else [content]
 
 
