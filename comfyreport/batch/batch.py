@@ -13,7 +13,7 @@ from comfyreport import events as ev
 from comfyreport.access.credentials import Access
 from comfyreport.batch import scheduler
 from comfyreport.batch.attempt import Attempt
-from comfyreport.batch.ledger import Ledger
+from comfyreport.batch.ledger import STOPPED, Ledger
 from comfyreport.batch.merging import Merger
 from comfyreport.batch.pool import Pool, Probed, Server, server_of
 from comfyreport.batch.scheduler import Item, Next, Waiting
@@ -66,12 +66,13 @@ class _Stop(NamedTuple):
 class _Course:
     """How far it is: `stops` counts the user's wishes to stop, `over` says that no run is begun any more.
 
-    `leave_at`: in seconds of the stream, from when on nothing is waited for.
+    `leave_at`: in seconds of the stream, from when on nothing is waited for. `stop_told`: a run has ended as stopped.
     """
 
     stops: int = 0
     over: bool = False
     leave_at: float = math.inf
+    stop_told: bool = False
     # By the index of a run: what it ended with last, and where it was tried.
     held: dict[int, ev.RunFinished] = field(default_factory=dict)
     tried: dict[int, frozenset[str]] = field(default_factory=dict)
@@ -124,18 +125,22 @@ class Batch:
         self._look_at_servers()
         for begun in self._begun:
             self._adopt(begun)
-        while True:
-            self._assign()
-            if not self._attempts and (self._course.over or self._waiting.first() is None):
-                return
+        while not self._is_done():
             self._hear()
             for warning in self._session.watch():
                 self._merger.emit(ev.Warning, code="slow_reporter", message=warning)
             if not self._course.over:
                 self._look_at_servers()
                 self._give_up_if_hopeless()
-            if self._session.elapsed() >= self._course.leave_at:
-                return
+        if self._course.stops and not self._course.stop_told:
+            self._end_next(KeyboardInterrupt())
+
+    def _is_done(self) -> bool:
+        """Begin what can be begun; whether nothing is left, or nothing is waited for any more."""
+        self._assign()
+        if not self._attempts and (self._course.over or self._waiting.first() is None):
+            return True
+        return self._session.elapsed() >= self._course.leave_at
 
     # --- what waits
 
@@ -322,6 +327,7 @@ class Batch:
         index = result.run_index or 0
         self._course.held.pop(index, None)
         self._course.tried.pop(index, None)
+        self._course.stop_told = self._course.stop_told or result.status in STOPPED
         self._ledger.end(result)
         self._merger.publish([result])
         if self._ledger.stopped_by is not None and not self._course.over:
@@ -329,22 +335,30 @@ class Batch:
 
     def _begin_no_more(self, why: str) -> None:
         """Cancel what waits on the servers; what runs there comes to its end."""
-        self._course.over = True
+        self._close()
         cancel = Cancel("cancelled", "cancelled", f"cancelled because {why}", "--keep-going goes on behind a failure")
         for attempt in self._attempts.values():
             attempt.cancel(cancel, waiting=True)
 
     def _give_up_if_hopeless(self) -> None:
         """Without a server that can be used, and none that may come, the next run ends, and no other is begun."""
-        if self._attempts:
-            return
-        error = self._pool.hopeless(self._manners.wait_for_server)
-        first = None if error is None else self._waiting.first()
-        if error is None or first is None:
-            return
+        error = None if self._attempts else self._pool.hopeless(self._manners.wait_for_server)
+        if error is not None and not self._close():
+            self._end_next(error)
+
+    def _close(self) -> bool:
+        """Begin no run any more: those that were lost end so; whether there are such."""
         self._course.over = True
-        held = self._course.held.get(first.index)
-        self._end(held if held is not None else self._unbegun(first.index, error))
+        held = [result for index, result in self._course.held.items() if index not in self._attempts]
+        for result in held:
+            self._end(result)
+        return bool(held)
+
+    def _end_next(self, error: BaseException) -> None:
+        """The next run, which is begun no more, ends by *error*: somebody must tell it."""
+        first = self._waiting.first()
+        if first is not None:
+            self._end(self._unbegun(first.index, error))
 
     def _unbegun(self, index: int, error: BaseException) -> ev.RunFinished:
         """The end of a run that wasn't begun."""
@@ -357,16 +371,12 @@ class Batch:
     def _on_stop(self) -> None:
         course = self._course
         course.stops += 1
-        course.over = True
+        self._close()
         for attempt in self._attempts.values():
             attempt.stop()
         if course.stops > 1:
             course.leave_at = min(course.leave_at, self._session.elapsed() + LEAVE_SECONDS)
             self._session.leave()
-        elif not self._attempts:
-            first = self._waiting.first()
-            if first is not None:
-                self._end(self._unbegun(first.index, KeyboardInterrupt()))
 
 
 def _why(result: ev.RunFinished) -> str:

@@ -17,6 +17,10 @@ MOST_FAILURES = 20
 """Failures that are named in the summary."""
 
 
+STOPPED = ("cancelled", "detached")
+"""How runs end that came to no end of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A run that was no success."""
@@ -84,13 +88,15 @@ class Ledger:
         index = result.run_index or 0
         run = self.plan[index - 1]
         record = record_of(result, run, max(1, self._attempts.pop(index, 1)))
-        self.ended_count += 1
         try:
             self._state.end(index, result.status, record, prompt_state=result.prompt_state)
         except UsageError as error:
             # No other run begins without a state that can be written.
             self._on_trouble(f"run {index} can't be kept as ended: {error.message}")
         self._write(record)
+        if result.status in STOPPED:
+            return
+        self.ended_count += 1
         if result.exit_code:
             self.failed += 1
             if len(self.failures) < MOST_FAILURES:

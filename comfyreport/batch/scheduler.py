@@ -19,6 +19,15 @@ FAILURES = 3
 """Runs that fail on a server one after the other before it is set aside, where others do better."""
 
 
+_OTHERS_MAY_TAKE = (
+    ("rejected", "missing_node"),
+    ("rejected", "missing_model"),
+    ("rejected", "invalid_input"),
+    # What was set isn't among what the server can choose from.
+    ("usage", "usage"),
+)
+
+
 @dataclass
 class ServerLoad:
     """What is known of one server. `name` is its address without credentials; times are in seconds.
@@ -157,7 +166,7 @@ def after(result: ev.RunFinished, *, adopted: bool, attempts: int, retries: int,
             return Next(again=True, aside=unsure, unsure=unsure)
         died = code in ("server_gone", "server_restarted")
         return Next(again=attempts <= retries, counted=True, aside=died, unsure=unsure)
-    if result.status == "rejected" and others and code in ("missing_node", "missing_model", "invalid_input"):
+    if others and (result.status, code) in _OTHERS_MAY_TAKE:
         return Next(again=True, elsewhere=True)
     return Next(again=False)
 

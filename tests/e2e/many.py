@@ -32,9 +32,10 @@ class SimulatedServer:
 
     def kill(self) -> None:
         """End it as a crash does."""
-        self.process.kill()
-        # Which closes its stdout, too.
-        self.process.communicate()
+        if self.process.poll() is None:
+            self.process.kill()
+            # Which closes its stdout, too.
+            self.process.communicate()
 
     def history(self) -> dict[str, Any]:
         """What it has done, by prompt."""
