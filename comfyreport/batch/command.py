@@ -15,7 +15,7 @@ from comfyreport.batch.manifest import Manifest
 from comfyreport.batch.pool import Server, changed_at, server_of
 from comfyreport.batch.probing import probe
 from comfyreport.batch.scheduler import KEPT
-from comfyreport.batch.servers import check_apart, read_servers
+from comfyreport.batch.servers import read_servers
 from comfyreport.batch.state import Attempt, State
 from comfyreport.errors import UnreachableError, UsageError
 from comfyreport.inputs.checking import asking
@@ -25,6 +25,7 @@ from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED, start_simulator
 from comfyreport.jobs.workflow import read_workflow
 from comfyreport.net.client import Client
+from comfyreport.net.same_server import check_apart
 from comfyreport.planning.checking import check_plan, check_with_server
 from comfyreport.planning.making import make_plan, reading
 from comfyreport.planning.plan import Plan, PlannedRun, Wanted
@@ -134,7 +135,7 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     )
     simulated = start_simulator(stack) if SIMULATED in texts else None
     servers = [server_of(text, simulated) for text in texts]
-    check_apart(texts, limit=timing.connect_timeout)
+    check_apart([server.address for server in servers], limit=timing.connect_timeout)
     job = replace(many.job, simulated=simulated, access=many.job.access or Access.of(os.environ))
     entropy = random.SystemRandom().getrandbits(64)
     state = State(many.state, entropy=entropy, folder=job.folder, patience=timing.store_wait)
@@ -212,7 +213,8 @@ def _servers(many: ManyJobs, first: list[Server]) -> Servers:
             return None
         seen[0] = changed_at(path)
         texts = read_servers(many.servers, file, folder=many.job.folder)
-        check_apart(texts)
-        return [server_of(text) for text in texts]
+        found = [server_of(text) for text in texts]
+        check_apart([server.address for server in found])
+        return found
 
     return servers

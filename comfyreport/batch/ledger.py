@@ -106,14 +106,14 @@ class Ledger:
                 self.stopped_by = index
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        if self._manifest is None or self._broken:
-            return
         try:
-            self._manifest.write(record)
+            if self._manifest is not None:
+                self._manifest.write(record)
         except OSError as error:
-            # Said once: a disk that is full is so for all of them.
+            # Said once: what finds no room is written with the next line.
+            if not self._broken:
+                self._on_trouble(f"the manifest can't be written: {error.strerror or error}")
             self._broken = True
-            self._on_trouble(f"the manifest can't be written: {error.strerror or error}")
 
 
 def describe_inputs(inputs: tuple[tuple[str, str], ...]) -> str:

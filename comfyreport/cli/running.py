@@ -160,9 +160,18 @@ def claims_of(arguments: argparse.Namespace, loaded: LoadedPlugins | None) -> tu
         [(use, path) for use, path in reads if path],
         writes=[
             ("--record", getattr(arguments, "record", None)),
-            ("--state", getattr(arguments, "state", None)),
+            *_state_files(getattr(arguments, "state", None)),
             ("--manifest", getattr(arguments, "manifest", None)),
         ],
         output=getattr(arguments, "output", None),
         claims=None if loaded is None else loaded.claims,
     )
+
+
+def _state_files(path: str | None) -> list[tuple[str, FilePath | None]]:
+    """The file of `--state`, and those that are made beside it."""
+    if path is None:
+        return []
+    from comfyreport.batch.state import companions
+
+    return [("--state", each) for each in (path, *companions(path))]
