@@ -97,10 +97,22 @@ def _main(argv: Sequence[str] | None, signals: Signals) -> int:
             signals.restore(raise_pending=True)
             return _dry_run(arguments, loaded)
         if command in _STREAMS:
-            from comfyreport.cli.running import replay, run
-
-            return (replay if command == "replay" else run)(arguments, signals, loaded)
+            return _stream(arguments, signals, loaded)
     return _OTHERS[command](arguments)
+
+
+def _stream(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins | None) -> int:
+    """Do one of the commands that write an event stream; the exit code."""
+    from comfyreport.cli.batch_flags import wants_many
+    from comfyreport.cli.running import replay, run
+
+    if arguments.command == "replay":
+        return replay(arguments, signals, loaded)
+    if wants_many(arguments):
+        from comfyreport.cli.many import run_many_command
+
+        return run_many_command(arguments, signals, loaded)
+    return run(arguments, signals, loaded)
 
 
 def _may_name_plugins(command: str, words: Sequence[str]) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from comfyreport.access.credentials import certificate_files
-from comfyreport.cli.batch_flags import wants_many
 from comfyreport.cli.credentials import access_of, parse_extra_data
 from comfyreport.cli.input_flags import files_of, given_files, settings_of
 from comfyreport.cli.session_runner import run_session
@@ -39,10 +38,6 @@ def run(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins |
 
     from comfyreport.jobs.job import run_job
 
-    if wants_many(arguments):
-        from comfyreport.cli.many import run_many_command
-
-        return run_many_command(arguments, signals, loaded)
     attach = arguments.command == "attach"
     claims, error = claims_of(arguments, loaded)
     job = job_of(arguments)
