@@ -84,7 +84,9 @@ def port(text: str) -> int:
 def engine(text: str) -> str:
     """The address of what hands out the runs."""
     if not re.fullmatch(r"dask://[^\s/@]+:[0-9]{1,5}/?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no engine: give the scheduler's address, dask://HOST:PORT")
+        # Not shown where it has what may be a password.
+        shown = "that" if "@" in text else repr(text)
+        raise argparse.ArgumentTypeError(f"{shown} is no engine: give the scheduler's address, dask://HOST:PORT")
     return text
 
 

@@ -18,6 +18,7 @@ from comfyreport.planning.grids import Axis
 from comfyreport.planning.prompts_file import Row, Rows
 from comfyreport.planning.source import File, Source, sets_inputs
 from comfyreport.workflow.files import Workflow
+from comfyreport.workflow.graph import Target
 from comfyreport.workflow.names import NAMES
 from comfyreport.workflow.settings import MAX_SEED, Settings
 
@@ -148,7 +149,9 @@ class Plan(Sequence[PlannedRun]):
         combination, repetition = divmod(rest, self.parts.repeat)
         source, row = self.pair(pair)
         values = dict(self._values(row, combination))
-        settings = _set(source.settings(tuple(values)), values)
+        names, given = tuple(values), _given(values)
+        loaded = frozenset(at for each in given if (at := source.loader(each.kind, each.node)) is not None)
+        settings = _set(source.settings(names, loaded), values)
         drawn = settings.seed == "random"
         if drawn:
             settings = replace(settings, seed=draw_seed(self.entropy, place))
@@ -159,7 +162,7 @@ class Plan(Sequence[PlannedRun]):
             workflow=source.named,
             loaded=source.loaded,
             settings=settings,
-            files=_files(self.parts.files, values),
+            files=(*self._files(source, names, given, loaded), *given),
             output=values.get("output", self.parts.output),
             inputs=tuple(self._told(source, values, seeds)),
             model=source.model(settings),
@@ -173,6 +176,16 @@ class Plan(Sequence[PlannedRun]):
         for axis in self.parts.axes:
             left //= len(axis.values)
             yield axis.name, axis.values[combination // left % len(axis.values)]
+
+    def _files(
+        self, source: Source, names: tuple[str, ...], given: Sequence[Given], loaded: frozenset[Target]
+    ) -> Iterator[Given]:
+        """The files of the flags for loaders that nothing else is set for: neither a file, nor by *names*."""
+        named = {(each.kind, each.node) for each in given}
+        for each in self.parts.files:
+            target = source.loader(each.kind, each.node)
+            if (each.kind, each.node) not in named and target not in loaded and target not in source.set_by(names):
+                yield each
 
     def _told(self, source: Source, values: Mapping[str, Any], seeds: Mapping[str, int]) -> Iterator[tuple[str, str]]:
         if len(self.parts.sources) > 1 and "workflow" not in values:
@@ -197,11 +210,9 @@ def _set(settings: Settings, values: Mapping[str, Any]) -> Settings:
     return replace(settings, **short, inputs={**settings.inputs, **inputs}) if short or inputs else settings
 
 
-def _files(files: tuple[Given, ...], values: Mapping[str, Any]) -> tuple[Given, ...]:
-    """The files for loaders: those of the row and the grid in place of those of the flags for the same node."""
-    given = [parse_given(kind, values[kind]) for kind in KINDS if kind in values]
-    replaced = {(each.kind, each.node) for each in given}
-    return (*(each for each in files if (each.kind, each.node) not in replaced), *given) if given else files
+def _given(values: Mapping[str, Any]) -> list[Given]:
+    """The files for loaders of a row and the grid."""
+    return [parse_given(kind, values[kind]) for kind in KINDS if kind in values]
 
 
 def _shown(name: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""One workflow of a plan: what is set in it in all its runs, and what each name sets, found once. Pure."""
+"""One workflow of a plan: what is set in it in all its runs, and what each name sets, found once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from comfyreport.errors import UsageError
+from comfyreport.inputs.loaders import find_loader
+from comfyreport.inputs.local_files import Kind
 from comfyreport.planning.columns import FILE_NAMES
 from comfyreport.workflow.files import Workflow
 from comfyreport.workflow.graph import Target, value_at
@@ -52,7 +54,8 @@ class Source:
             inputs[place] = value
         prompt = wanted.prompt if wanted.prompt_file is None else read(wanted.prompt_file)
         self._settings = replace(wanted, assignments=(), inputs=inputs, prompt=prompt, prompt_file=None)
-        self._without: dict[tuple[str, ...], Settings] = {}
+        self._without: dict[tuple[tuple[str, ...], frozenset[Target]], Settings] = {}
+        self._loaders: dict[tuple[Kind, str], Target | None] = {}
 
     @property
     def shown(self) -> str:
@@ -80,18 +83,36 @@ class Source:
             found = self._targets[name] = frozenset(targets)
         return found
 
-    def settings(self, names: tuple[str, ...]) -> Settings:
-        """What the flags set in runs in which *names* set what they stand for: without what these replace."""
-        found = self._without.get(names)
+    def settings(self, names: tuple[str, ...], loaded: frozenset[Target] = frozenset()) -> Settings:
+        """What the flags set in runs in which *names* set what they stand for: without what these replace.
+
+        :param loaded: the inputs that name files which are given in such runs.
+        """
+        found = self._without.get((names, loaded))
         if found is None:
-            replaced = {target for name in names if sets_inputs(name) for target in self.targets(name)}
+            replaced = self.set_by(names) | loaded
             inputs: dict[str, Any] = {}
             for place, value in self._settings.inputs.items():
                 left = self.targets(place) - replaced
                 kept = [place] if len(left) == len(self.targets(place)) else [f"{at.node}.{at.name}" for at in left]
                 inputs |= dict.fromkeys(kept, value)
-            found = self._without[names] = replace(self._settings, inputs=inputs)
+            found = self._without[names, loaded] = replace(self._settings, inputs=inputs)
         return found
+
+    def set_by(self, names: tuple[str, ...]) -> frozenset[Target]:
+        """All inputs that *names* stand for."""
+        return frozenset(target for name in names if sets_inputs(name) for target in self.targets(name))
+
+    def loader(self, kind: Kind, node: str) -> Target | None:
+        """The input that names a file of that *kind* for *node*; None where only a server can tell, or nobody."""
+        if (kind, node) not in self._loaders:
+            try:
+                found = find_loader(self.loaded.graph, kind, node)
+            except UsageError:
+                # It is told where all files are looked at.
+                found = None
+            self._loaders[kind, node] = None if found is None else Target(found.node, found.name)
+        return self._loaders[kind, node]
 
     def repeated(self, settings: Settings, repetition: int) -> Settings:
         """*settings* with seeds for a *repetition*, from 0: the server would answer it from its cache otherwise."""

@@ -132,6 +132,14 @@ def test_files_for_loaders_and_outputs() -> None:
     assert plan[2].inputs == (("output", "own.png"), ("mask", "m.png"))
 
 
+def test_files_and_what_is_set_in_their_loaders_replace_one_another() -> None:
+    settings = Settings(assignments=("1.image=flag.png", "2.blur_radius=3"))
+    (run,) = plan_of(Wanted(workflows=("blur.json",), settings=settings, grid=("image=a.png",)))
+    assert (values(run), [given.text for given in run.files]) == ({"2.blur_radius": 3}, ["a.png"])
+    (run,) = plan_of(Wanted(workflows=("blur.json",), files=(parse_given("image", "a.png"),), grid=("1.image=b.png",)))
+    assert (values(run), run.files) == ({"1.image": "b.png"}, ())
+
+
 @pytest.mark.parametrize(
     ("grid", "models"),
     [
