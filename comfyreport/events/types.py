@@ -343,9 +343,9 @@ class RunFinished(Event):
         tuple[InputValue, ...] | None, "the inputs that were set for this run; absent where none was, or it isn't known"
     ] = None
     workflow: Annotated[str | None, "the workflow's file, as it was named; absent where it came from none"] = None
-    server: Annotated[
-        str | None, "the server that it ran on, or was to run on, where a command has several runs"
-    ] = None
+    server: Annotated[str | None, "the server that it ran on, or was to run on, where a command has several runs"] = (
+        None
+    )
 
 
 @record

@@ -65,8 +65,8 @@ def _apply_progress(state: dict[str, Any], event: ev.ProgressEvent) -> None:
 class RunView:
     """The state of one run, always matching the event that is being delivered; read-only for reporters.
 
-    `status` is `waiting`, `queued`, `running`, or the final status. A run that is queued again, on another server, begins
-    anew: what was told of it before is forgotten.
+    `status` is `waiting`, `queued`, `running`, or the final status. A run that is queued again, on another server,
+    begins anew: what was told of it before is forgotten.
 
     :param run_index: which run it is, from 1, where a command makes several.
     :param server: the server's address, until the run's own events tell it.
