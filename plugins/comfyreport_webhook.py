@@ -26,7 +26,7 @@ URL_VARIABLE = "COMFYREPORT_WEBHOOK_URL"
 SECRET_VARIABLE = "COMFYREPORT_WEBHOOK_SECRET"
 SIGNATURE_HEADER = "X-Hub-Signature-256"
 """As GitHub has it, so that what checks theirs checks ours."""
-MOST_WAITING = 64_000_000  # bytes that wait to be sent; beyond that only ends are taken, those of runs up to twice it
+MOST_WAITING = 64_000_000  # bytes that wait to be sent; beyond that only the end of a run is taken
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before an event is sent again; the pause doubles, and half of it is left to chance."""
 LONGEST_RETRY_AFTER = 600.0
@@ -66,8 +66,7 @@ class Sender:
     def put(self, kind: str, body: bytes) -> None:
         """Send *body* as soon as those before it are sent."""
         self._asked += 1
-        room = MOST_WAITING - (self._put_bytes - self._taken_bytes)
-        if room > 0 or kind == "stream_finished" or (kind == "run_finished" and room > -MOST_WAITING):
+        if self._put_bytes - self._taken_bytes < MOST_WAITING or kind in ("run_finished", "stream_finished"):
             self._put_bytes += len(body)
             self._waiting.put((kind, body))
         if self._thread is None:
