@@ -173,7 +173,7 @@ class Fleet:
         if event.exit_code:
             self.failed += 1
             if len(self.failures) < MAX_FAILURES:
-                reason = printable(summarize_result(event), _REASON)
+                reason = printable(summarize_result(event, hints=False), _REASON)
                 failure = FailedRun(event.run_index, printable(event.status), reason, describe_inputs(event.inputs))
                 self.failures.append(failure)
         known = self._servers.get(run.server)
