@@ -137,7 +137,7 @@ class OpenTelemetry:
         run, server = self._run(event), _server_attributes(event.server or "")
         while run.nodes:
             run.nodes.popitem()[1].end(self._nanoseconds(event))
-        run.span.set_attributes(server)
+        run.span.set_attributes(server | _texts({"comfyui.worker": event.worker}))
         self._add_event(event, "queued", server)
 
     @hookimpl
@@ -203,17 +203,23 @@ class OpenTelemetry:
         """Send what waits. ReporterError where that takes too long, or the collector didn't take it."""
         if self._command is not None:
             self._command.end(self._latest)
-        # Their own limits are longer, and not kept. Daemons hold up no exit.
+        # Their own limits are longer, and not kept. Daemons hold up no exit. Both have all of the time, side by side.
         threads = [threading.Thread(target=provider.shutdown, daemon=True) for provider in self._providers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(self._timeout / len(threads))
+
+        def shut_down() -> None:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        waiting = threading.Thread(target=shut_down, daemon=True)
+        waiting.start()
+        waiting.join(self._timeout)
         reasons = [each for posts in self._posts for each in (posts.lost, posts.reason) if each]
         if self._untaken is not None and self._untaken():
             reasons.append("more spans waited than there is room for")
         reason = next(iter(reasons), "")
-        if reason or any(thread.is_alive() for thread in threads):
+        if reason or waiting.is_alive():
             raise ReporterError(f"the collector didn't take all: {reason or f'not within {self._timeout:g} s'}")
 
 

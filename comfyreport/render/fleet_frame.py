@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comfyreport.render.countdown import describe_time_left
-from comfyreport.render.drawing import bar, pad, shorten
+from comfyreport.render.drawing import bar, color_bar, pad, shorten
 from comfyreport.render.fleet import Fleet, RunRow, ServerRow
 from comfyreport.render.formats import format_seconds, percentage
 from comfyreport.render.runs import run_name, server_name
@@ -12,6 +12,7 @@ from comfyreport.text import cell_width, fit
 # Columns of a bar and of what a run does, from the widest terminal to the narrowest, and whether the time left is told.
 _LAYOUTS = ((20, 40, True), (10, 24, True), (10, 16, True), (0, 16, True), (0, 16, False), (0, 0, False))
 _RUNS_IN_A_LINE = 4
+_CYAN = 36
 
 
 def fleet_frame(fleet: Fleet, elapsed: float, width: int, height: int, *, unicode: bool, color: bool) -> list[str]:
@@ -29,7 +30,7 @@ def fleet_frame(fleet: Fleet, elapsed: float, width: int, height: int, *, unicod
     if hidden:
         last += f", {hidden} more server{'s'[hidden == 1 :]}"
     last = fit(f"{last} [{format_seconds(elapsed, 0)}]" if cell_width(last) + 12 <= room else last, room)
-    return [*lines, f"\x1b[32m{last}\x1b[0m" if color else last]
+    return [*(color_bar(line, _CYAN) if color else line for line in lines), last]
 
 
 def describe_progress(fleet: Fleet, elapsed: float) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import NamedTuple
 
 from comfyreport.events import NodeView, RunView
-from comfyreport.render.drawing import bar, pad, shorten
+from comfyreport.render.drawing import bar, color_bar, pad, shorten
 from comfyreport.render.formats import format_seconds, format_speed, format_steps, percentage
 from comfyreport.render.wording import describe_waiting
 from comfyreport.text import cell_width, fit, printable
@@ -21,7 +20,6 @@ TITLE_LIMIT = 120
 
 _FINISHING = "Finishing"
 _CYAN, _GREEN = 36, 32
-_BAR = re.compile(r"█+░*|░+|\[#*-*\]")
 
 
 def run_frame(
@@ -46,7 +44,7 @@ def run_frame(
     lines = _table([_cells(node, elapsed, same_title=titles[node.title] > 1) for node in nodes], room, unicode=unicode)
     run_line = _run_line(run, elapsed, room, left, hidden=len(run.active) - len(nodes), unicode=unicode)
     if color:
-        return [*(_colored(line, _CYAN) for line in lines), _colored(run_line, _GREEN)]
+        return [*(color_bar(line, _CYAN) for line in lines), color_bar(run_line, _GREEN)]
     return [*lines, run_line]
 
 
@@ -167,8 +165,3 @@ def _connection_words(run: RunView) -> str:
 
 def _seconds_since(start: float | None, elapsed: float) -> float:
     return 0.0 if start is None else max(0.0, elapsed - start)
-
-
-def _colored(line: str, color: int) -> str:
-    """*line* with its bar in colour."""
-    return _BAR.sub(f"\x1b[{color}m\\g<0>\x1b[0m", line, count=1)

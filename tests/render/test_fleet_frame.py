@@ -61,9 +61,12 @@ def test_servers_that_there_is_no_room_for_are_counted() -> None:
     assert last == "0/24 runs, 6 more servers [0s]"
 
 
-def test_colour_is_around_the_last_line() -> None:
-    fleet = fleet_of(many_short(4), 0.0)
-    assert fleet_frame(fleet, 0.0, 80, 24, unicode=True, color=True) == ["\x1b[32m0/4 runs [0s]\x1b[0m"]
+def test_colour_is_around_the_bars() -> None:
+    fleet = fleet_of(many_short(4), 0.35)
+    colored = fleet_frame(fleet, 0.35, 80, 24, unicode=True, color=True)
+    plain = fleet_frame(fleet, 0.35, 80, 24, unicode=True, color=False)
+    assert [line.count("\x1b[36m") for line in colored] == [1, 1, 1, 1, 0]
+    assert [re.sub(r"\x1b\[\d*m", "", line) for line in colored] == plain
 
 
 def test_a_server_without_a_run_has_no_line() -> None:
