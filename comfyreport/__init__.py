@@ -51,9 +51,13 @@ if TYPE_CHECKING:
     from comfyreport.jobs.tracker import ProgressTracker
     from comfyreport.render.countdown import Countdown, describe_time_left
     from comfyreport.render.drawing import Lines, Region, bar, pad, shorten
+    from comfyreport.render.fleet import FailedRun, Fleet, RunRow, ServerRow
+    from comfyreport.render.fleet_frame import describe_fleet, describe_progress, describe_running, fleet_frame
     from comfyreport.render.formats import format_seconds, format_speed, format_steps, percentage
     from comfyreport.render.history import Histories, NodeHistory, NodeRow, Note, Rate, RunHistory, Span, run_origin
     from comfyreport.render.pictures import PictureSize, picture_block, picture_size
+    from comfyreport.render.run_frame import run_frame
+    from comfyreport.render.runs import describe_in_run, describe_inputs, run_name, server_name
     from comfyreport.render.summary import describe_slowest, describe_work, format_bytes
     from comfyreport.render.throttle import Thinner
     from comfyreport.render.thumbnails import Thumbnails, link_to, saved_path, small_picture
@@ -128,6 +132,8 @@ __getattr__, __dir__ = lazy(
             "pad",
             "shorten",
         ),
+        "comfyreport.render.fleet": ("FailedRun", "Fleet", "RunRow", "ServerRow"),
+        "comfyreport.render.fleet_frame": ("describe_fleet", "describe_progress", "describe_running", "fleet_frame"),
         "comfyreport.render.formats": (
             "format_seconds",
             "format_speed",
@@ -145,6 +151,8 @@ __getattr__, __dir__ = lazy(
             "run_origin",
         ),
         "comfyreport.render.pictures": ("PictureSize", "picture_block", "picture_size"),
+        "comfyreport.render.run_frame": ("run_frame",),
+        "comfyreport.render.runs": ("describe_in_run", "describe_inputs", "run_name", "server_name"),
         "comfyreport.render.summary": (
             "describe_slowest",
             "describe_work",
@@ -184,7 +192,9 @@ __all__ = [
     "Countdown",
     "ErrorInfo",
     "Event",
+    "FailedRun",
     "FlagParser",
+    "Fleet",
     "Heartbeat",
     "Histories",
     "InputValue",
@@ -214,8 +224,10 @@ __all__ = [
     "RunFinished",
     "RunHistory",
     "RunQueued",
+    "RunRow",
     "RunStarted",
     "RunView",
+    "ServerRow",
     "Span",
     "Stream",
     "StreamFinished",
@@ -231,13 +243,19 @@ __all__ = [
     "cell_width",
     "color_tag",
     "describe_event",
+    "describe_fleet",
+    "describe_in_run",
+    "describe_inputs",
     "describe_node_time",
+    "describe_progress",
     "describe_result",
+    "describe_running",
     "describe_slowest",
     "describe_time_left",
     "describe_waiting",
     "describe_work",
     "fit",
+    "fleet_frame",
     "format_bytes",
     "format_seconds",
     "format_speed",
@@ -249,10 +267,13 @@ __all__ = [
     "picture_block",
     "picture_size",
     "printable",
+    "run_frame",
     "run_generation",
     "run_many",
+    "run_name",
     "run_origin",
     "saved_path",
+    "server_name",
     "shorten",
     "small_picture",
     "stderr",

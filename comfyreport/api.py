@@ -104,7 +104,7 @@ def run_generation(
         "access": access,
     }  # fmt: skip
     job, error = _ask(asked)
-    claims, clash = claim_files(_reads(job), output=output, record=record)
+    claims, clash = claim_files(_reads(job), output=output, writes=[("--record", record)])
     return _run("run", job, reporters, timing, (claims, error or clash), quiet=quiet, json_progress=json_progress)
 
 
@@ -147,7 +147,7 @@ def run_many(
             raise error
         asked.append(job)
     for place in dict.fromkeys(place for job in asked for place in _reads(job)):
-        claims = claim_files([place], output=None, record=None, claims=claims)[0]
+        claims = claim_files([place], output=None, claims=claims)[0]
     loading = ReporterLoading(reporters, quiet=quiet, json_progress=json_progress, claims=claims)
     begin = _local() if executor is None else by_engine(executor, asked, retries=retries, keep_going=keep_going)
     server = executor if isinstance(executor, str) else ",".join(dict.fromkeys(job.shown_server for job in asked))
@@ -194,7 +194,7 @@ def wait_for_completion(
         access=access,
         options=RunOptions(timeout=timeout, max_eta=max_eta, include_temp=include_temp),
     )
-    claimed = claim_files([], output=output, record=None)
+    claimed = claim_files([], output=output)
     return _run("attach", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
 
 
@@ -262,8 +262,8 @@ def _reads(job: Job) -> list[tuple[str, str | os.PathLike[str]]]:
     access, workflow = job.access, job.workflow
     certificates = [] if access is None else [access.cacert, *certificate_files(access.client_cert)]
     reads: list[tuple[str, str | os.PathLike[str]]] = [("access", path) for path in dict.fromkeys(certificates) if path]
-    file = None if isinstance(workflow, Mapping) else workflow
-    return reads + ([] if file is None else [("--workflow", file)]) + input_reads(job.files, file)
+    named = [] if isinstance(workflow, Mapping) or workflow is None else [workflow]
+    return [*reads, *(("--workflow", file) for file in named), *input_reads(job.files, named)]
 
 
 def _run(

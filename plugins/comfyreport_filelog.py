@@ -20,9 +20,10 @@ from comfyreport import (
     RunFinished,
     Stream,
     Thinner,
-    describe_event,
+    describe_in_run,
     describe_node_time,
     hookimpl,
+    run_name,
 )
 
 # One progress line a second for each node, and the last of each pass.
@@ -100,8 +101,9 @@ class FileLog:
     def _write(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, RunFinished):
+                run = f"{run_name(event.run_index)}: " if event.run_index is not None else ""
                 for time in event.node_times:
-                    self._write_line(event, logging.INFO, f"Time: {describe_node_time(time)}")
+                    self._write_line(event, logging.INFO, f"{run}Time: {describe_node_time(time)}")
             self._write_line(event, *_level_and_text(event))
 
     def _write_line(self, event: Event, level: int, text: str) -> None:
@@ -115,8 +117,8 @@ def _timestamp(time: float) -> str:
 
 
 def _level_and_text(event: Event) -> tuple[int, str]:
-    """The event in words, on one line, without the tag that the level replaces."""
-    first, *more = describe_event(event)
+    """The event in words, with its run, on one line, without the tag that the level replaces."""
+    first, *more = describe_in_run(event)
     tag, _, text = first.removeprefix("[").partition("] ")
     text = " | ".join([text, *(line.strip() for line in more)])
     if len(text) > _LINE_LIMIT:

@@ -15,6 +15,7 @@ from contextlib import closing
 from comfyreport import (
     AnyEvent,
     Event,
+    Fleet,
     Heartbeat,
     NodeCached,
     NodeRef,
@@ -29,13 +30,18 @@ from comfyreport import (
     Warning,  # noqa: A004  the event's name
     color_tag,
     describe_event,
+    describe_fleet,
+    describe_in_run,
+    describe_inputs,
     describe_result,
+    describe_running,
     describe_slowest,
     format_bytes,
     format_seconds,
     format_speed,
     hookimpl,
     printable,
+    server_name,
     stderr,
 )
 
@@ -48,11 +54,22 @@ HEARTBEAT_SECONDS = 30.0
 _RATE = 0.1
 # GitHub takes no summary over a mebibyte, and shows ten annotations of a kind.
 _SUMMARY_LIMIT = 1_000_000
-_ROWS, _WARNINGS = 200, 10
+_ROWS, _ANNOTATIONS = 200, 10
+# Of several runs, so many are told of in full, beside those that failed; and lines of the log that are kept of one.
+_DETAILED, _RUN_LINES = 20, 2_000
 _NAME_LIMIT, _MESSAGE_LIMIT = 200, 4_000
 _LOGGED = frozenset(
     {"connection_changed", "run_started", "node_started", "node_progress", "node_finished", "output_saved"}
 )
+
+
+class _Log:
+    """What is known of a run that is open; `lines` are those of one of several, to be written together at its end."""
+
+    def __init__(self) -> None:
+        self.nodes = self.cached = 0
+        self.lines: list[str] = []
+        self.warnings: list[str] = []
 
 
 class GitHub:
@@ -68,48 +85,72 @@ class GitHub:
         self._thinner = Thinner(_RATE)
         self._group_open = False
         self._last_line = 0.0
-        self._cached = 0
-        self._warnings: list[str] = []
+        self._fleet = Fleet()
+        self._logs: dict[int | None, _Log] = {}
+        self._annotations = {"warning": 0, "error": 0}
+        self._rows: list[tuple[str, ...]] = []
 
     @hookimpl
     def comfyreport_event(self, event: AnyEvent, run: RunView) -> None:
         """Write *event*, or hold it back if it is a progress that comes too soon."""
+        self._fleet.apply(event, run)
         for each in self._thinner.feed(event):
             if isinstance(each, RunQueued):
-                self._begin_group(each)
+                self._begin(each)
             elif isinstance(each, NodeCached):
-                self._cached += 1
+                self._log(each).cached += 1
             elif isinstance(each, Warning):
                 self._warn(each)
             elif isinstance(each, RunFinished):
                 self._finish(each, run)
             elif each.type in _LOGGED or self._is_due(each):  # type: ignore[attr-defined]
                 self._write(each, describe_event(each))
+        if event.run_index is not None and event.elapsed - self._last_line >= HEARTBEAT_SECONDS:
+            self._last_line = event.elapsed
+            self._put([f"[PROGRESS] {describe_running(self._fleet, event.elapsed)}"])
         self._out.flush()
 
     @hookimpl
     def comfyreport_close(self) -> None:
-        """End the group of a run that didn't end, and close."""
+        """End the group of a run that didn't end, tell of several runs in a table, and close."""
         self._end_group()
+        if self._rows:
+            self._put(describe_fleet(self._fleet))
+            self._append("\n".join(_runs_table(self._rows, self._fleet)))
         self._out.close()
 
     # --- the log
 
+    def _log(self, event: Event) -> _Log:
+        return self._logs.setdefault(event.run_index, _Log())
+
     def _is_due(self, event: Event) -> bool:
-        return isinstance(event, Heartbeat) and event.elapsed - self._last_line >= HEARTBEAT_SECONDS
+        waited = event.elapsed - self._last_line >= HEARTBEAT_SECONDS
+        return isinstance(event, Heartbeat) and event.run_index is None and waited
 
     def _write(self, event: Event, lines: Iterable[str]) -> None:
-        self._last_line = event.elapsed
-        if self._cached:
-            count, self._cached = self._cached, 0
+        log = self._log(event)
+        if log.cached:
+            count, log.cached = log.cached, 0
             lines = [f"[INFO] {count} node{'' if count == 1 else 's'} cached", *lines]
+        if event.run_index is None:
+            self._last_line = event.elapsed
+            self._put(lines)
+        elif len(log.lines) < _RUN_LINES:
+            log.lines += lines
+
+    def _put(self, lines: Iterable[str]) -> None:
         for line in lines:
             self._out.write((color_tag(harmless(line)) if self._out.color else harmless(line)) + "\n")
 
-    def _begin_group(self, event: RunQueued) -> None:
+    def _begin(self, event: RunQueued) -> None:
+        self._log(event).nodes = len(event.nodes)
+        if event.run_index is None:
+            self._begin_group(f"comfyreport run: {len(event.nodes)} nodes")
+
+    def _begin_group(self, title: str) -> None:
         self._end_group()
-        number = "" if event.run_index is None else f" {event.run_index}"
-        self._out.write(command("group", f"comfyreport run{number}: {len(event.nodes)} nodes"))
+        self._out.write(command("group", title))
         self._group_open = True
 
     def _end_group(self) -> None:
@@ -118,39 +159,60 @@ class GitHub:
             self._group_open = False
 
     def _warn(self, event: Warning) -> None:
-        text = describe_event(event)[0].partition("] ")[2]
-        self._warnings.append(text)
-        if len(self._warnings) <= _WARNINGS:
+        text = describe_in_run(event)[0].partition("] ")[2]
+        # Those of the command as a whole come before its first run, or belong to none.
+        warnings = self._log(event).warnings
+        warnings += [text] * (len(warnings) < 10 * _ROWS)
+        if self._annotate("warning"):
             self._out.write(command("warning", text, title="ComfyUI"))
         else:
             self._write(event, [f"[WARN] {text}"])
 
+    def _annotate(self, kind: str) -> bool:
+        """Whether there is room for one more annotation of this *kind*."""
+        self._annotations[kind] += 1
+        return self._annotations[kind] <= _ANNOTATIONS
+
     def _finish(self, event: RunFinished, run: RunView) -> None:
         self._write(event, ())
+        log = self._logs.pop(event.run_index, _Log())
+        if event.run_index is not None and log.nodes:
+            # Of runs side by side, the lines of each stand together.
+            self._begin_group(f"comfyreport run {event.run_index}: {log.nodes} nodes")
+            self._put(log.lines)
         self._end_group()
-        lines = describe_result(event)
-        self._write(event, [*describe_slowest(event), *lines])
+        lines = describe_in_run(event, self._fleet.total)
+        self._last_line = event.elapsed
+        self._put([*describe_slowest(event), *lines] if event.run_index is None else lines)
         if event.status != "success":
             message = "\n".join([lines[0].partition("] ")[2], *lines[1:]])
             node = None if event.error is None else event.error.node
             place = "" if node is None else f": {printable(node.title or node.name, _NAME_LIMIT)}"
             kind = "warning" if lines[0].startswith("[WARN]") else "error"
-            self._out.write(command(kind, message[:_MESSAGE_LIMIT], title=f"ComfyUI workflow{place}"))
-        self._summarize(event, run)
-        self._warnings.clear()
+            if self._annotate(kind):
+                self._out.write(command(kind, message[:_MESSAGE_LIMIT], title=f"ComfyUI workflow{place}"))
+        self._summarize(event, run, log.warnings)
 
     # --- the summary
 
-    def _summarize(self, event: RunFinished, run: RunView) -> None:
-        if self._summary is None:
+    def _summarize(self, event: RunFinished, run: RunView, warnings: list[str]) -> None:
+        if event.run_index is not None and len(self._rows) < _ROWS:
+            self._rows.append(_run_cells(event))
+        if self._summary is None or (event.status == "success" and len(self._rows) > _DETAILED):
             return
-        text = "\n".join([*_summary(event, run, self._warnings), "", ""])
+        # The table of several runs has room in any case.
+        room = self._room - (0 if event.run_index is None else _SUMMARY_LIMIT // 5)
+        text = "\n".join([*_summary(event, run, warnings), "", ""])
         size = len(text.encode("utf-8", "replace"))
-        if size > self._room:
+        if size > room:
             # The first that has no room says so, those behind it nothing.
-            text, size = "## More runs\n\nThe summary has no room for them; the log tells of all.\n\n", self._room
-        if self._room > 0:
+            text, size = "## More runs\n\nThe summary has no room for them; the log tells of all.\n\n", room
+        if room > 0:
             self._room -= size
+            self._append(text)
+
+    def _append(self, text: str) -> None:
+        if self._summary is not None:
             with closing(Stream.to_path(self._summary, append=True)) as stream:
                 stream.write(text)
 
@@ -205,15 +267,40 @@ def _summary(event: RunFinished, run: RunView, warnings: list[str]) -> Iterator[
         yield f"<p>{', '.join(shown)}</p>"
 
 
+def _run_cells(event: RunFinished) -> tuple[str, ...]:
+    """One of several runs as a row of the table."""
+    files = [output for output in event.outputs if output.kind not in ("text", "value")]
+    file = _code(files[0].path or files[0].filename or files[0].kind) if files else ""
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    sign = "✅" if event.status == "success" else "❌"
+    ended = f"{sign} {html.escape(printable(event.status))}"
+    server, inputs = _code(server_name(event.server)), _code(describe_inputs(event.inputs))
+    return f"{event.run_index}", ended, format_seconds(event.seconds), server, inputs, file + more
+
+
+def _runs_table(rows: list[tuple[str, ...]], fleet: Fleet) -> Iterator[str]:
+    """All runs in a table, as many as there is room for."""
+    (line, *_) = describe_fleet(fleet)
+    yield f"<details open><summary>{html.escape(line.partition('] ')[2])}</summary>"
+    kept, room = list[tuple[str, ...]](), _SUMMARY_LIMIT // 5 - 1_000
+    for row in rows:
+        room -= sum(len(cell.encode("utf-8", "replace")) + 10 for cell in row) + 10
+        kept += [row] * (room > 0)
+    yield from _table(("Run", "How it ended", "Time", "Server", "Inputs", "Outputs"), kept, fleet.done)
+    yield "</details>"
+    yield ""
+
+
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], count: int) -> Iterator[str]:
     """A table with cells of HTML, and a line about the rows that it leaves out; nothing without rows."""
     if not count:
         return
     yield f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>"
-    for row in rows:
+    shown = list(rows)
+    for row in shown:
         yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>"
-    if count > _ROWS:
-        yield f"<tr><td>and {count - _ROWS} more</td></tr>"
+    if count > len(shown):
+        yield f"<tr><td>and {count - len(shown)} more</td></tr>"
     yield "</table>"
     yield ""
 

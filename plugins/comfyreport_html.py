@@ -20,6 +20,7 @@ from comfyreport import (
     RunView,
     StreamStarted,
     Thumbnails,
+    describe_inputs,
     describe_result,
     format_bytes,
     format_seconds,
@@ -29,10 +30,12 @@ from comfyreport import (
     printable,
     run_origin,
     saved_path,
+    server_name,
     write_whole,
 )
 
 _ROWS, _CURVES, _OUTPUTS, _TEXT = 1000, 12, 500, 4000  # most of a run's nodes, curves, outputs; characters of a text
+_DETAILED, _LISTED = 200, 10_000  # runs that are told of in full; that have a line
 _PAUSE = 30.0  # seconds between two versions of a report that grows
 _MARKS = {"success": "ok", "partial": "warn", "cancelled": "warn", "detached": "warn"}
 
@@ -48,6 +51,7 @@ class Report(Histories):
         self._saved: dict[tuple[int | None, str, int], str] = {}
         self._ended: list[dict[str, Any]] = []
         self._written, self._next = -1, 0.0
+        self._told = self._count = self._good = 0
 
     @hookimpl
     def comfyreport_stream_started(self, event: StreamStarted) -> None:
@@ -70,15 +74,21 @@ class Report(Histories):
         told = _told(event, run, history, self._thumbnails)
         environment = {"start": self._start, "python": platform.python_version(), "system": platform.platform()}
         # Without its pictures, too, a run is worth telling of.
-        for shown, lean in ((saved, False), ({}, True)):
+        part, picture, size = "", "", self._room + 1
+        for shown, lean in ((saved, False), ({}, True)) if self._told < _DETAILED else ():
             part = self._part.render(told, saved=shown, lean=lean, folder=self._path.parent, **environment)
             picture = next(iter(shown.values()), "")
             if (size := len(part.encode()) + len(picture)) <= self._room:
                 break
         more = {"part": part, "picture": picture} if size <= self._room else {}
         self._room -= size if more else 0
+        self._told += bool(more)
         small = {name: told[name] for name in ("headline", "mark", "number", "file")}
-        self._ended.append({"status": event.status, "seed": event.seed, **small, **more})
+        about = {"inputs": describe_inputs(event.inputs), "server": server_name(event.server)}
+        self._count += 1
+        self._good += told["mark"] == "ok"
+        if len(self._ended) < _LISTED:
+            self._ended.append({"status": event.status, "seed": event.seed, **small, **about, **more})
         self._thumbnails = Thumbnails()
         if event.elapsed >= self._next:
             self._next = event.elapsed + _PAUSE
@@ -87,13 +97,16 @@ class Report(Histories):
     @hookimpl
     def comfyreport_close(self) -> None:
         """Write what isn't in the file yet."""
-        if self._written < len(self._ended):
+        if self._written < self._count:
             self._write()
 
     def _write(self) -> None:
-        page = self._page.render(runs=self._ended, start=self._start, style=_STYLE, script=_SCRIPT, digest=_DIGEST)
+        # In the order of their numbers, whichever ended first.
+        runs = sorted(self._ended, key=lambda run: run["number"])
+        counts = {"start": self._start, "good": self._good, "count": self._count}
+        page = self._page.render(runs=runs, **counts, style=_STYLE, script=_SCRIPT, digest=_DIGEST)
         write_whole(self._path, page.encode())
-        self._written = len(self._ended)
+        self._written = self._count
 
 
 class ReportWithPreviews(Report):
@@ -212,17 +225,21 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline';
 script-src 'sha256-{{ digest }}'; base-uri 'none'; form-action 'none'"><link rel="icon" href="data:,">
-{% set good, several = runs|selectattr("mark", "equalto", "ok")|list|length, runs|length > 1 or start.runs_total > 1 %}
-{% set title = good ~ " of " ~ runs|length ~ " runs succeeded" if several else runs[0].headline if runs else "No run" %}
+{% set several = count > 1 or start.runs_total > 1 %}
+{% set title = good ~ " of " ~ count ~ " runs succeeded" if several else runs[0].headline if runs else "No run" %}
 <title>{{ runs[0].file ~ ": " if runs and runs[0].file }}{{ title }}</title><style>{{ style|safe }}</style></head><body>
 <main><h1>{{ title }}</h1>{% if several %}
 <h2>Runs</h2><table><thead><tr><th scope="col">Run<th scope="col">How it ended<th scope="col">Picture</thead><tbody>
 {% for run in runs %}
-<tr class="{{ run.mark }}"><th scope="row" class="n"><a href="#run{{ run.number }}">Run {{ run.number }}</a>
-<td><span class="mark">{{ run.status }}</span> {{ run.headline }}{{ ", seed %d"|format(run.seed) if run.seed != none }}
+<tr class="{{ run.mark }}"><th scope="row" class="n">{% if run.part or count <= 200 %}
+<a href="#run{{ run.number }}">Run {{ run.number }}</a>{% else %}Run {{ run.number }}{% endif %}
+
+<td><span class="mark">{{ run.status }}</span> {{ run.headline }}{{ ", seed %d"|format(run.seed) if run.seed != none
+}}{% if run.inputs or run.server %} <small>{{ run.inputs }} {{ run.server }}</small>{% endif %}
 <td>{% if run.picture %}<img src="{{ run.picture|safe }}" alt="its first picture" width="96">{% endif %}
-{% endfor %}</tbody></table>{% endif %}
-{% for run in runs %}{% set first = loop.first or run.mark == "bad" and loop.length < 9 %}
+{% endfor %}{% if count > runs|length %}<tr><th><td>and {{ count - runs|length }} more{% endif %}
+</tbody></table>{% endif %}
+{% for run in runs if run.part or count <= 200 %}{% set first = loop.first or run.mark == "bad" and loop.length < 9 %}
 {% if several %}<details id="run{{ run.number }}"{{ " open" if first }}>
 <summary><h2>Run {{ run.number }}: {{ run.headline }}</h2></summary>{% endif %}
 {{ (run.part or "<p>The file has no room for more of this run.</p>")|safe }}{{ "</details>"|safe if several }}

@@ -19,6 +19,7 @@ from comfyreport import (
     RunView,
     Stream,
     Warning,  # noqa: A004  the event's name
+    describe_inputs,
     describe_result,
     hookimpl,
     printable,
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from junitparser import Error, Failure, TestCase, TestSuite
 
 NAME_LIMIT, LINE_LIMIT = 200, 1_000
-VALUE_LIMIT = 4_000
+VALUE_LIMIT, WARNINGS = 4_000, 1_000
 CLASS = "comfyreport"
+DETAILED = 200
+"""Of so many runs each node has a case; of more, only those of a run that failed."""
 FAILURES = ("error", "rejected", "partial", "timeout")
 """Statuses that tell of the workflow, a failure in JUnit's words; the others tell of what is around it, an error."""
 
@@ -50,7 +53,8 @@ class JUnit:
     def comfyreport_warning(self, event: Warning) -> None:
         """Keep it for the case of its run."""
         message = _line(f"[WARN] {event.message or event.code}")
-        self._warnings.setdefault(event.run_index, []).append(message)
+        kept = self._warnings.setdefault(event.run_index, [])
+        kept += [message] * (len(kept) < WARNINGS)
 
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished, run: RunView) -> None:
@@ -63,7 +67,7 @@ class JUnit:
         suite.timestamp = begun.isoformat(timespec="seconds")
         facts = {
             "workflow": event.workflow,
-            "server": run.server,
+            "server": event.server or run.server,
             "prompt_id": event.prompt_id,
             "status": event.status,
             "seed": event.seed,
@@ -71,8 +75,10 @@ class JUnit:
         for name, value in facts.items():
             if value not in (None, ""):
                 suite.add_property(name, _line(value))
-        suite.add_testcase(self._run_case(event, f"run{number}"))
-        suite.add_testcases(list(_node_cases(event, run)))
+        inputs = "" if event.run_index is None else describe_inputs(event.inputs)
+        suite.add_testcase(self._run_case(event, f"run{number}{f' ({inputs})' if inputs else ''}"))
+        if event.status != "success" or len(self._suites) < DETAILED:
+            suite.add_testcases(list(_node_cases(event, run)))
         self._suites.append((suite, round(event.seconds, 3)))
 
     @hookimpl

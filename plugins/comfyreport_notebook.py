@@ -13,26 +13,35 @@ from typing import Any, Protocol
 
 from comfyreport import (
     Countdown,
+    Fleet,
     NodeView,
     Output,
     ReporterError,
     RunFinished,
+    RunQueued,
     RunView,
+    StreamStarted,
     Warning,  # noqa: A004  the event's name
     describe_event,
+    describe_fleet,
+    describe_in_run,
+    describe_progress,
     describe_waiting,
     describe_work,
+    format_seconds,
     format_speed,
     format_steps,
     hookimpl,
     percentage,
     printable,
+    run_name,
+    server_name,
     web_address,
 )
 
 _DRAW_SECONDS = 0.25
 """Between two draws, on the events' clock: each is a message to the browser."""
-_MOST_NODES, _MOST_LINES = 4, 5
+_MOST_NODES, _MOST_LINES, _MOST_SERVERS = 4, 5, 16
 _TITLE_LIMIT, _LINE_LIMIT = 80, 500
 _MOST_BYTES = 10_000_000
 """Of one picture: it becomes part of the notebook's file."""
@@ -90,19 +99,27 @@ def bar_html(run: RunView, lines: Iterable[str], elapsed: float, left: str = "")
     """The bar of a run at *elapsed* seconds, with what it does above, and *lines* below; a pure function."""
     result = run.result
     ended = result is not None
-    percent = percentage(run.fraction)
-    color = _COLORS.get(run.status if ended else "running", _OTHER_COLOR)
-    right = " ".join(filter(None, (f"{percent}%", left)))
-    label = escape(f"comfyreport: {printable(run.status)}")
+    status = run.status if ended else "running"
     rows = [
-        f'<div style="display:flex;justify-content:space-between;gap:1em"><span>{"<br>".join(_activity(run, elapsed))}'
-        f'</span><span style="white-space:nowrap">{escape(right)}</span></div>',
-        f'<div role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" '
-        f'style="height:8px;border-radius:4px;background:rgba(128,128,128,.3);overflow:hidden;margin:4px 0">'
-        f'<div style="width:{percent}%;height:100%;background:{color}"></div></div>',
+        _bar("<br>".join(_activity(run, elapsed)), run.fraction, left, status, f"comfyreport: {printable(run.status)}"),
         *(f'<div style="white-space:pre-wrap">{_text(line, _LINE_LIMIT)}</div>' for line in lines),
     ]
     return f'<div style="font-family:monospace;font-size:13px;max-width:60em">{"".join(rows)}</div>'
+
+
+def _bar(activity: str, fraction: float, left: str, status: str, name: str) -> str:
+    """A bar with *activity*, in HTML, above it."""
+    percent = percentage(fraction)
+    color = _COLORS.get(status, _OTHER_COLOR)
+    right = " ".join(filter(None, (f"{percent}%", left)))
+    label = escape(printable(name, _LINE_LIMIT))
+    return (
+        f'<div style="display:flex;justify-content:space-between;gap:1em"><span>{activity}'
+        f'</span><span style="white-space:nowrap">{escape(right)}</span></div>'
+        f'<div role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" '
+        f'style="height:8px;border-radius:4px;background:rgba(128,128,128,.3);overflow:hidden;margin:4px 0">'
+        f'<div style="width:{percent}%;height:100%;background:{color}"></div></div>'
+    )
 
 
 def _text(text: str, limit: int = _TITLE_LIMIT) -> str:
@@ -132,23 +149,51 @@ def _node(node: NodeView, elapsed: float) -> str:
     )
 
 
+def fleet_html(fleet: Fleet, lines: Iterable[str], elapsed: float) -> str:
+    """A bar for all runs at *elapsed* seconds, one for each server above it, and *lines* below; a pure function."""
+    servers = [row for row in fleet.servers(elapsed) if row.runs]
+    rows = []
+    for server in servers[:_MOST_SERVERS]:
+        run = server.runs[0]
+        what = f"{server_name(server.server)} · {run_name(run.run_index) or 'Run'} · {run.doing}"
+        left = "" if run.seconds_left is None else f"ETA {format_seconds(run.seconds_left, 0)}"
+        rows.append(_bar(_text(what, _LINE_LIMIT), run.fraction, left, "running", what))
+    if len(servers) > _MOST_SERVERS:
+        rows.append(f"<div>+{len(servers) - _MOST_SERVERS} servers</div>")
+    done = fleet.done / fleet.total if fleet.total else 0.0
+    ended = not servers and bool(fleet.done)
+    status = "error" if fleet.failed else "success" if ended else "running"
+    words = describe_fleet(fleet)[0].partition("] ")[2] if ended else describe_progress(fleet, elapsed)
+    rows.append(_bar(_text(words, _LINE_LIMIT), min(1.0, done), "", status, "comfyreport: all runs"))
+    rows += [f'<div style="white-space:pre-wrap">{_text(line, _LINE_LIMIT)}</div>' for line in lines]
+    return f'<div style="font-family:monospace;font-size:13px;max-width:60em">{"".join(rows)}</div>'
+
+
 # --- the reporter
 
 
 class Notebook:
-    """Draws the bar of a run over what it drew before, and shows its pictures below it."""
+    """Draws the bar of a run over what it drew before, and shows its pictures below it.
+
+    Of several runs there is one bar for each server and one for all, which stay until the end.
+    """
 
     def __init__(self, display: Display, pictures: int) -> None:
         self._display, self._pictures = display, pictures
         self._countdown = Countdown()
         self._lines: list[str] = []
+        self._fleet, self._several = Fleet(), False
+        self._shown = 0
         self._drawn_at = -math.inf
         # At once, and on the thread that runs the cell: what is shown later replaces it, whatever runs then.
         self._handle: Handle | None = display.html(bar_html(RunView(), [], 0.0))
 
     def _draw(self, run: RunView, elapsed: float) -> None:
-        left = self._countdown.words(run, elapsed) if run.result is None else ""
-        text = bar_html(run, self._lines, elapsed, left)
+        if self._several:
+            text = fleet_html(self._fleet, self._lines, elapsed)
+        else:
+            left = self._countdown.words(run, elapsed) if run.result is None else ""
+            text = bar_html(run, self._lines, elapsed, left)
         self._drawn_at = elapsed
         if self._handle is None:
             self._handle = self._display.html(text)
@@ -162,21 +207,48 @@ class Notebook:
             self._draw(run, elapsed)
 
     @hookimpl
-    def comfyreport_warning(self, event: Warning) -> None:
+    def comfyreport_stream_started(self, event: StreamStarted, run: RunView) -> None:
+        """Note how many runs there will be."""
+        self._fleet.apply(event, run)
+        self._several = self._fleet.several
+
+    @hookimpl
+    def comfyreport_run_queued(self, event: RunQueued, run: RunView) -> None:
+        """Note on which server a run is."""
+        self._fleet.apply(event, run)
+        self._several = self._several or event.run_index is not None
+
+    @hookimpl
+    def comfyreport_warning(self, event: Warning, run: RunView) -> None:
         """Keep it, to stand below the bar."""
-        self._lines = [*self._lines, *describe_event(event)][-_MOST_LINES:]
+        self._fleet.apply(event, run)
+        self._lines = [*self._lines, *describe_in_run(event, self._fleet.total)][-_MOST_LINES:]
 
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished, run: RunView) -> None:
-        """How it ended, and what it made; another run has another bar."""
+        """How it ended, and what it made; another command has another bar."""
+        self._fleet.apply(event, run)
+        if event.run_index is not None:
+            self._finish_one(event, run)
+            return
         self._lines += [*describe_event(event), *describe_work(run)]
-        images = [each for each in event.outputs if each.kind == "image" and (each.path or web_address(each.url or ""))]
+        images = _images(event)
         if len(images) > self._pictures:
             self._lines.append(f"  {len(images) - self._pictures} more pictures are not shown here")
         self._draw(run, event.elapsed)
         for output in images[: self._pictures]:
             self._show(output)
         self._handle, self._lines, self._countdown = None, [], Countdown()
+
+    def _finish_one(self, event: RunFinished, run: RunView) -> None:
+        """How one of several runs ended, if it is no success, and its pictures, while there is room for more."""
+        self._several = True
+        if event.status != "success":
+            self._lines = [*self._lines, *describe_in_run(event, self._fleet.total)[:2]][-_MOST_LINES:]
+        self._draw(run, event.elapsed)
+        for output in _images(event)[: max(0, self._pictures - self._shown)]:
+            self._shown += 1
+            self._show(output)
 
     def _show(self, output: Output) -> None:
         """Show a picture as it is on disk, else from the server, if the browser gets there; else its name."""
@@ -191,6 +263,11 @@ class Notebook:
             self._display.html(f"<div>{escape(name)} can't be shown here</div>")
 
 
+def _images(event: RunFinished) -> list[Output]:
+    """The pictures that can be shown."""
+    return [each for each in event.outputs if each.kind == "image" and (each.path or web_address(each.url or ""))]
+
+
 def _read(path: Path) -> bytes:
     """The file, or nothing where it is too large or can't be read: it may be gone by now."""
     try:
@@ -202,7 +279,7 @@ def _read(path: Path) -> bytes:
 def notebook(*, pictures: int = 12) -> Notebook:
     """In a notebook: one bar that is drawn over in place, and at the end the pictures that were saved.
 
-    :param pictures: how many are shown of each run, at most
+    :param pictures: how many are shown of a run, at most; of several runs, of all of them
     """
     try:
         from IPython.core.getipython import get_ipython

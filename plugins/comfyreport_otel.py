@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from os import environ
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from comfyreport import (
     NodeStarted,
     ReporterError,
     RunFinished,
+    RunQueued,
     RunView,
     StreamStarted,
     Warning,  # noqa: A004  the event's name
@@ -53,11 +55,22 @@ class _Run(NamedTuple):
 class OpenTelemetry:
     """Makes a span for each run and, below it, one for each time that a node runs; counts and measures runs."""
 
-    def __init__(self, traces: Any, metrics: Any, posts: list[Any], parent: Context | None, timeout: float) -> None:
+    def __init__(
+        self,
+        traces: Any,
+        metrics: Any,
+        posts: list[Any],
+        parent: Context | None,
+        timeout: float,
+        untaken: Callable[[], bool] | None = None,
+    ) -> None:
         self._tracer = traces.get_tracer("comfyreport", __version__)
         self._providers, self._posts, self._parent, self._timeout = (traces, metrics), posts, parent, timeout
         self._server: Attributes = {}
+        self._untaken = untaken
         self._started_at: float | None = None
+        self._latest = 0
+        self._command: Span | None = None
         self._runs: dict[int | None, _Run] = {}
         meter = metrics.get_meter("comfyreport", __version__)
         self._count = meter.create_counter("comfyui.runs", "{run}", "runs, by status")
@@ -71,7 +84,22 @@ class OpenTelemetry:
         """The time of *event*, less *earlier* seconds. A clock that is set meanwhile bends no span."""
         if self._started_at is None:
             self._started_at = event.time - event.elapsed
-        return max(0, round((self._started_at + event.elapsed - earlier) * 1e9))
+        moment = max(0, round((self._started_at + event.elapsed - earlier) * 1e9))
+        self._latest = max(self._latest, moment)
+        return moment
+
+    def _parent_of(self, event: Event) -> Context | None:
+        """What the span of *event*'s run is below: of several runs, the span of the command."""
+        from opentelemetry.trace import set_span_in_context
+
+        if event.run_index is None:
+            return self._parent
+        if self._command is None:
+            start = max(0, self._nanoseconds(event, event.elapsed))
+            self._command = self._tracer.start_span(
+                "comfyui command", self._parent, attributes=self._server, start_time=start
+            )
+        return set_span_in_context(self._command, self._parent)
 
     def _run(self, event: Event, seconds: float = 0.0) -> _Run:
         """The run of *event*; its span begins with the first event of it, or *seconds* before that."""
@@ -81,7 +109,8 @@ class OpenTelemetry:
         if run is None:
             about = self._server | ({} if event.run_index is None else {"comfyui.run.index": event.run_index})
             start = self._nanoseconds(event, seconds)
-            span = self._tracer.start_span("comfyui run", self._parent, SpanKind.CLIENT, about, start_time=start)
+            parent = self._parent_of(event)
+            span = self._tracer.start_span("comfyui run", parent, SpanKind.CLIENT, about, start_time=start)
             run = self._runs[event.run_index] = _Run(span, set_span_in_context(span), {})
         return run
 
@@ -103,9 +132,13 @@ class OpenTelemetry:
         self._server = {**_texts({"comfyui.command": event.command}), **_server_attributes(event.server)}
 
     @hookimpl
-    def comfyreport_run_queued(self, event: Event) -> None:
-        """The server has taken the prompt."""
-        self._add_event(event, "queued", {})
+    def comfyreport_run_queued(self, event: RunQueued) -> None:
+        """A server has taken the prompt; where it is another one than before, the run goes on in the same span."""
+        run, server = self._run(event), _server_attributes(event.server or "")
+        while run.nodes:
+            run.nodes.popitem()[1].end(self._nanoseconds(event))
+        run.span.set_attributes(server | _texts({"comfyui.worker": event.worker}))
+        self._add_event(event, "queued", server)
 
     @hookimpl
     def comfyreport_warning(self, event: Warning) -> None:
@@ -168,15 +201,25 @@ class OpenTelemetry:
     @hookimpl
     def comfyreport_close(self) -> None:
         """Send what waits. ReporterError where that takes too long, or the collector didn't take it."""
-        # Their own limits are longer, and not kept. Daemons hold up no exit.
+        if self._command is not None:
+            self._command.end(self._latest)
+        # Their own limits are longer, and not kept. Daemons hold up no exit. Both have all of the time, side by side.
         threads = [threading.Thread(target=provider.shutdown, daemon=True) for provider in self._providers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(self._timeout / len(threads))
+
+        def shut_down() -> None:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        waiting = threading.Thread(target=shut_down, daemon=True)
+        waiting.start()
+        waiting.join(self._timeout)
         reasons = [each for posts in self._posts for each in (posts.lost, posts.reason) if each]
-        reason = (reasons + ["more spans waited than there is room for"] * _log.dropped + [""])[0]
-        if reason or any(thread.is_alive() for thread in threads):
+        if self._untaken is not None and self._untaken():
+            reasons.append("more spans waited than there is room for")
+        reason = next(iter(reasons), "")
+        if reason or waiting.is_alive():
             raise ReporterError(f"the collector didn't take all: {reason or f'not within {self._timeout:g} s'}")
 
 
@@ -239,6 +282,29 @@ def _posts() -> Any:
     return Posts()
 
 
+def _counted_spans(traces: Any, exporter: Any) -> Callable[[], bool]:
+    """Count the spans that end and those that *exporter* gets; whether some never came to it, for want of room.
+
+    The log alone tells of the want of room, and it is one log for all that send in this process.
+    """
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    counts = {"ended": 0, "taken": 0}
+    export = exporter.export
+
+    class Ended(SpanProcessor):
+        def on_end(self, span: Any) -> None:
+            counts["ended"] += span.context.trace_flags.sampled
+
+    def taken(spans: Any) -> Any:
+        counts["taken"] += len(spans)
+        return export(spans)
+
+    exporter.export = taken
+    traces.add_span_processor(Ended())
+    return lambda: _log.dropped and counts["taken"] < counts["ended"]
+
+
 class _Log(logging.Handler):
     """Takes what the SDK logs: failures are told once, at the end. Where there was no room for spans it alone says."""
 
@@ -278,15 +344,17 @@ def otel(url: str = "", *, timeout: float = 3.0) -> OpenTelemetry:
     posts = [_posts(), _posts()]
     endpoints = [f"{url.rstrip('/')}/v1/{kind}" if url else None for kind in ("traces", "metrics")]
     traces = trace.TracerProvider(resource=resource, shutdown_on_exit=False)
+    untaken = None
     if environ.get("OTEL_TRACES_EXPORTER") != "none":
         room = None if "OTEL_BSP_MAX_QUEUE_SIZE" in environ else _SPANS_WAITING
         exporter = OTLPSpanExporter(endpoints[0], session=posts[0])
+        untaken = _counted_spans(traces, exporter)
         traces.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=room))
     readers = []
     if environ.get("OTEL_METRICS_EXPORTER") != "none":
         readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(endpoints[1], session=posts[1])))
     meters = metrics.MeterProvider(readers, resource, shutdown_on_exit=False)
-    return OpenTelemetry(traces, meters, posts, _parent(), timeout)
+    return OpenTelemetry(traces, meters, posts, _parent(), timeout, untaken)
 
 
 def _parent() -> Context:

@@ -16,6 +16,7 @@ from comfyreport import (
     Region,
     ReporterError,
     RunFinished,
+    RunQueued,
     RunView,
     Stream,
     fit,
@@ -174,6 +175,14 @@ def _steps(step: float | None, most: float | None) -> str:
     return "" if step is None or most is None else f" {format_steps(step, most)}"
 
 
+class _Run:
+    """What came of a run that is open: how many pictures, the number of the newest file, and the animation."""
+
+    def __init__(self) -> None:
+        self.came = self.number = 0
+        self.animation = Animation()
+
+
 class Preview:
     """Keeps previews where they were asked for.
 
@@ -184,21 +193,27 @@ class Preview:
     def __init__(self, path: Path, kind: str | None, out: Stream, screen: Screen | None) -> None:
         self._path, self._kind = path, kind
         self._out, self._screen = out, screen
-        self._animation = Animation()
-        self._came = self._number = self._run_number = 0
+        self._runs: dict[int | None, _Run] = {}
+        self._ended = 0
+
+    @hookimpl
+    def comfyreport_run_queued(self, event: RunQueued) -> None:
+        """A run begins, maybe anew on another server: what came of it before is left out."""
+        self._runs[event.run_index] = _Run()
 
     @hookimpl
     def comfyreport_node_preview(self, event: NodePreview, run: RunView) -> None:
         """Keep a picture, and show it."""
-        self._came += 1
+        kept = self._runs.setdefault(event.run_index, _Run())
+        kept.came += 1
         node = "" if event.node is None else event.node.id
         extension = _extension(event.image)
         if self._kind is not None:
-            self._animation.add(node, event.image)
-        elif extension is not None and self._came <= _MOST_FILES:
+            kept.animation.add(node, event.image)
+        elif extension is not None and kept.came <= _MOST_FILES:
             self._path.mkdir(parents=True, exist_ok=True)
-            self._number += 1
-            words = (event.prompt_id or "run")[:8], f"{self._number:04}", node[:40]
+            kept.number += 1
+            words = (event.prompt_id or "run")[:8], f"{kept.number:04}", node[:40]
             # Ids come from a server, or from whoever wrote the workflow.
             name = "-".join(filter(None, (re.sub(r"[^A-Za-z0-9]+", "_", word).strip("_") for word in words)))
             (self._path / f"{name}{extension}").write_bytes(event.image)
@@ -214,11 +229,11 @@ class Preview:
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished, run: RunView) -> None:
         """Write the animation; say so where there was nothing to keep."""
-        if self._screen is not None:
+        kept = self._runs.pop(event.run_index, _Run())
+        if self._screen is not None and not self._runs:
             self._screen.close()
-        came, self._came = self._came, 0
-        animation, self._animation = self._animation, Animation()
-        self._run_number += 1
+        came = kept.came
+        self._ended += 1
         if not came:
             sampled = any("Sampler" in node.ref.class_type and node.max_steps for node in run.nodes.values())
             if event.status == "success" and sampled:
@@ -227,10 +242,11 @@ class Preview:
                 )
                 self._out.flush()
         elif self._kind is not None:
-            data = animation.encoded(self._kind)
+            data = kept.animation.encoded(self._kind)
             if data is None:
                 raise ReporterError(f"none of {came} previews is a picture that can be used")
-            name = self._path.stem + (f"-{self._run_number}" if self._run_number > 1 else "") + self._path.suffix
+            number = event.run_index or (self._ended if self._ended > 1 else None)
+            name = self._path.stem + ("" if number is None else f"-{number}") + self._path.suffix
             write_whole(self._path.with_name(name), data)
 
     @hookimpl

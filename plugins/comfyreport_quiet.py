@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfyreport import RunFinished, Stream, color_tag, describe_result, hookimpl, stderr
+from comfyreport import RunFinished, Stream, StreamStarted, color_tag, describe_in_run, hookimpl, stderr
 
 
 class Quiet:
@@ -10,13 +10,19 @@ class Quiet:
 
     def __init__(self, out: Stream) -> None:
         self._out = out
+        self._total = 0
+
+    @hookimpl
+    def comfyreport_stream_started(self, event: StreamStarted) -> None:
+        """Note how many runs there will be."""
+        self._total = event.runs_total
 
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished) -> None:
         """Write what went wrong and the next step."""
         if event.status == "success":
             return
-        lines = describe_result(event)
+        lines = describe_in_run(event, self._total)
         if self._out.color:
             lines = [color_tag(line) for line in lines]
         self._out.write("".join(f"{line}\n" for line in lines))

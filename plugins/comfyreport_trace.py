@@ -108,7 +108,12 @@ class Trace:
     def comfyreport_run_queued(self, event: RunQueued) -> None:
         """The run begins, in the queue."""
         run = self._run(event)
-        run.start = self._now
+        for node in [*run.nodes]:
+            # It is queued again, elsewhere.
+            self._end_node(run, node, told_end=False)
+        run.start = run.start or self._now
+        if event.server is not None:
+            self._write("M", run, 0, "process_labels", args={"labels": _text(event.server)})
         self._change(run, QUEUE, _place(event.position))
 
     @hookimpl
@@ -204,6 +209,9 @@ class Trace:
             told = _text(f"{event.error.message} ({event.error.code})", TEXT_LIMIT)
             arguments |= {"error": told, **_about(event.error.node)}
         self._slice(run, _Slice(RUN, _text(event.status), run.start, arguments), "run")
+        if event.run_index is not None:
+            # Of many runs only those that are open are kept.
+            del self._runs[run.process]
         self._out.flush()
 
     @hookimpl

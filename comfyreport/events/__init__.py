@@ -50,3 +50,4 @@ from comfyreport.events.types import (
     Warning as Warning,  # noqa: A004  the event's name
 )
 from comfyreport.events.view import NodeView as NodeView, RunView as RunView, TimeLeft as TimeLeft
+from comfyreport.events.views import RunViews as RunViews

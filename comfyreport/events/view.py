@@ -65,9 +65,14 @@ def _apply_progress(state: dict[str, Any], event: ev.ProgressEvent) -> None:
 class RunView:
     """The state of one run, always matching the event that is being delivered; read-only for reporters.
 
-    `status` is `waiting`, `queued`, `running`, or the final status.
+    `status` is `waiting`, `queued`, `running`, or the final status. A run that is queued again, on another server,
+    begins anew: what was told of it before is forgotten.
+
+    :param run_index: which run it is, from 1, where a command makes several.
+    :param server: the server's address, until the run's own events tell it.
     """
 
+    run_index: int | None
     server: str
     prompt_id: str | None
     status: str
@@ -83,17 +88,21 @@ class RunView:
     fraction: float
     result: ev.RunFinished | None
 
-    def __init__(self) -> None:
+    def __init__(self, run_index: int | None = None, server: str = "") -> None:
+        self._set(run_index=run_index, server=server, prompt_id=None, connection="", elapsed=0.0, silent_seconds=0.0)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget what was told of nodes, outputs and times."""
         self._nodes: dict[str, NodeView]
         self._active: dict[str, NodeView]
         self._outputs: list[ev.Output]
         self._places: dict[tuple[str, int], list[int]]
         self._told_outputs: tuple[ev.Output, ...] | None
         self._set(_nodes={}, _active={}, _outputs=[], _places={}, _told_outputs=())
-        self._set(server="", prompt_id=None, status="waiting", connection="", position=None, remaining=None)
-        self._set(queued_at=None, started_at=None, elapsed=0.0, silent_seconds=0.0, done=0, total=0, fraction=0.0)
+        self._set(status="waiting", position=None, remaining=None, queued_at=None, started_at=None)
         self._progress: ev.ProgressEvent | None
-        self._set(_progress=None, result=None)
+        self._set(done=0, total=0, fraction=0.0, _progress=None, result=None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name} can't be set: a RunView is read-only")
@@ -191,6 +200,9 @@ class RunView:
         self._set(server=event.server)
 
     def _run_queued(self, event: ev.RunQueued) -> None:
+        if self.queued_at is not None:
+            self._begin()
+        self._set(server=event.server or self.server)
         self._set(status="queued", prompt_id=event.prompt_id, position=event.position, queued_at=event.elapsed)
         for ref in event.nodes:
             self._node(ref)
@@ -248,6 +260,7 @@ class RunView:
         self._set(silent_seconds=event.silent_seconds)
 
     def _run_finished(self, event: ev.RunFinished) -> None:
+        self._set(server=event.server or self.server)
         self._set(status=event.status, _told_outputs=event.outputs, result=event)
         self._active.clear()
         if event.status == "success":

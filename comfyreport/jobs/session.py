@@ -7,6 +7,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from comfyreport import events as ev
@@ -92,7 +93,7 @@ class Session(RunContext):
 
     def publish(self, events: Sequence[ev.Event]) -> None:
         """Tell *events* to the reporters; returns at once."""
-        self.results += [event for event in events if isinstance(event, ev.RunFinished)]
+        self.results += [_kept(event) for event in events if isinstance(event, ev.RunFinished)]
         self._delivery.publish(events)
 
     def complain(self, line: str) -> None:
@@ -138,6 +139,13 @@ class Session(RunContext):
     def _exit_code(self) -> int:
         code = next((result.exit_code for result in self.results if result.exit_code), 0)
         return code or (ev.EXIT_REPORTER_FAILED if self._failed_beside_run or self._delivery.failures() else 0)
+
+
+def _kept(result: ev.RunFinished) -> ev.RunFinished:
+    """*result* as it is kept until the end: of many runs, without what is told of nodes, for there may be thousands."""
+    if result.run_index is None:
+        return result
+    return replace(result, executed=(), cached=(), node_seconds={}, node_times=(), output_nodes=None, inputs=None)
 
 
 def complain_to_stderr(line: str) -> None:

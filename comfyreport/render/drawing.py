@@ -22,6 +22,7 @@ _SAVE, _RESTORE = "\x1b7", "\x1b8"
 _MIN_WRAP, _MAX_INDENT = 20, 2
 _PATH = re.compile(r"(?:\[INFO\]| ) (?:Saved|Output): ")
 _COMMAND = re.compile(r"(?<=: )comfyreport .*")
+_BAR = re.compile(r"█+░*|░+|\[#*-*\]")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 
 
@@ -191,6 +192,11 @@ def bar(fraction: float, width: int, *, unicode: bool) -> str:
     inner = width if unicode else width - 2
     full = inner * percentage(fraction) // 100
     return "█" * full + "░" * (inner - full) if unicode else f"[{'#' * full}{'-' * (inner - full)}]"
+
+
+def color_bar(line: str, color: int) -> str:
+    """*line* with its bar in a colour of ANSI."""
+    return _BAR.sub(f"\x1b[{color}m\\g<0>\x1b[0m", line, count=1)
 
 
 def shorten(text: str, width: int, *, unicode: bool) -> str:

@@ -167,6 +167,10 @@ class RunHistory:
             self._node(event.node).start(event.elapsed)
         elif isinstance(event, ev.NodeFinished):
             self._node(event.node).stop(event.elapsed, finished=True)
+        elif isinstance(event, ev.RunQueued):
+            # Queued again on another server, it begins anew; what was warned of stays.
+            self.nodes.clear()
+            self._sizes.clear()
         elif isinstance(event, ev.RunFinished):
             for node in self.nodes.values():
                 node.stop(event.elapsed, finished=False)
@@ -217,6 +221,11 @@ class Histories:
         if isinstance(event, ev.RunFinished):
             return self._histories.pop(event.run_index, None) or RunHistory()
         return self._histories.setdefault(event.run_index, RunHistory())
+
+    @hookimpl
+    def comfyreport_run_queued(self, event: ev.RunQueued) -> None:
+        """Begin anew, if it was queued before."""
+        self.history(event).apply(event)
 
     @hookimpl
     def comfyreport_node_started(self, event: ev.NodeStarted) -> None:

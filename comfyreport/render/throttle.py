@@ -9,14 +9,14 @@ from comfyreport import events as ev
 # Differences of floats: a span of 0.1 s may be 0.09999999.
 _SLACK = 1e-6
 
-# Nodes made by expansion share the id of their parent and have bars of their own.
-_Key = tuple[str, str | None, str]
+# Run and node, and the bar: nodes made by expansion share the id of their parent and have bars of their own.
+_Key = tuple["int | None", str, "str | None", str]
 
 
 class Thinner:
     """Lets through at most *rate* rounds of `node_progress` and `node_preview` a second, and all other events.
 
-    A round holds, for each node, the newest of those held back since the last one. The first progress of
+    A round holds, for each node of each run, the newest of those held back since the last one. The first progress of
     a pass and the one that fills its bar pass at once. What is held back is let through before any other event
     that follows it: so `seq` always rises, and the newest progress of a pass is never lost, whatever its step.
     So many other events can make it more than *rate* rounds a second. *rate* 0 holds nothing back. Time is
@@ -32,18 +32,19 @@ class Thinner:
     def feed(self, event: ev.Event) -> list[ev.Event]:
         """Take *event*; return the events to write now, in the order of their `seq`."""
         if isinstance(event, ev.NodeProgress):
-            key = _key(event.node, event.type)
+            key = _key(event)
             this_pass = (event.pass_number, event.max_steps)
             begins = self._passes.get(key) != this_pass
             if begins:
                 self._passes[key] = this_pass
             return self._pass_or_hold(key, event, replaces=not begins, urgent=begins or event.step >= event.max_steps)
         if isinstance(event, ev.NodePreview):
-            return self._pass_or_hold(_key(event.node, event.type), event, replaces=True, urgent=False)
+            return self._pass_or_hold(_key(event), event, replaces=True, urgent=False)
         if isinstance(event, (ev.NodeStarted, ev.NodeFinished)):
-            self._passes = {key: value for key, value in self._passes.items() if key[0] != event.node.id}
-        elif isinstance(event, ev.RunFinished):
-            self._passes.clear()
+            node = (event.run_index, event.node.id)
+            self._passes = {key: value for key, value in self._passes.items() if key[:2] != node}
+        elif isinstance(event, (ev.RunQueued, ev.RunFinished)):
+            self._passes = {key: value for key, value in self._passes.items() if key[0] != event.run_index}
         return [*self.flush(), event]
 
     def tick(self, elapsed: float) -> list[ev.Event]:
@@ -69,5 +70,7 @@ class Thinner:
         return []
 
 
-def _key(ref: ev.NodeRef | None, event_type: str) -> _Key:
-    return ("", None, event_type) if ref is None else (ref.id, ref.raw_id, event_type)
+def _key(event: ev.NodeProgress | ev.NodePreview) -> _Key:
+    node = event.node
+    raw_id = None if node is None else node.raw_id
+    return event.run_index, "" if node is None else node.id, raw_id, event.type

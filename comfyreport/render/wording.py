@@ -63,10 +63,10 @@ def _usual_hint(event: ev.RunFinished, error: ev.ErrorInfo) -> str:
     return hint.replace("{prompt_id}", printable(quote(event.prompt_id or "PROMPT_ID"), _TITLE))
 
 
-def summarize_result(event: ev.RunFinished) -> str:
-    """How a run ended, on one line without a tag, with the next step."""
+def summarize_result(event: ev.RunFinished, *, hints: bool = True) -> str:
+    """How a run ended, on one line without a tag, with the next step if *hints* are wanted."""
     first, *more = describe_result(event)
-    hint = next((line.partition("Hint: ")[2] for line in more if line.startswith("  Hint: ")), "")
+    hint = next((line.partition("Hint: ")[2] for line in more if hints and line.startswith("  Hint: ")), "")
     reasons = event.error.node_errors if event.error is not None else ()
     line = first.partition("] ")[2]
     if reasons:

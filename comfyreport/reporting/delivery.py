@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from comfyreport import events as ev
 from comfyreport.errors import MachineLimitError, describe_fault, is_closed_pipe, machine_limit, one_line
-from comfyreport.events import RunView
+from comfyreport.events import RunViews
 from comfyreport.reporting.event_queue import EventQueue
 from comfyreport.reporting.hookspecs import PREFIX
 from comfyreport.reporting.plugins import Reporter
@@ -74,7 +74,7 @@ class Delivery:
         trace: Callable[[str, str, float], None] | None = None,
     ) -> None:
         self.reporters = reporters
-        self.view = RunView()
+        self.views = RunViews()
         self._timing = timing
         self._complain = complain
         self._clock = clock
@@ -334,12 +334,16 @@ class Delivery:
                 time.sleep(self._timing.batch_pause)
 
     def _tick_timeout(self) -> float | None:
-        open_run = self._started and self.view.result is None
-        return self._timing.tick if self._ticks and open_run else None
+        open_run = self._ticks and self._started and self.views.newest_open is not None
+        return self._timing.tick if open_run else None
 
     def _event_calls(self, event: ev.Event) -> Iterator[_Call]:
-        view = self.view
-        view.apply(event)
+        view = self.views.last
+        if event.run_index == view.run_index:
+            # What `RunViews.apply` does, without the cost of one more call for each event of a single run.
+            view.apply(event)
+        else:
+            view = self.views.apply(event)
         values = event, view
         hooks = self._hooks.get(type(event))
         for reporter, name, (function, wanted, _) in self._hooks_for(event) if hooks is None else hooks:
@@ -363,13 +367,14 @@ class Delivery:
         return _Call(reporter, name, function, arguments, self._now, [None])
 
     def _tick_calls(self) -> Iterator[_Call]:
-        if self._tick_timeout() is None:
+        view = self.views.newest_open
+        if view is None or self._tick_timeout() is None:
             return
         elapsed = self._clock()
         if elapsed - self._last_tick < self._timing.tick:
             return
         self._last_tick = elapsed
-        values = {"elapsed": elapsed, "run": self.view}
+        values = {"elapsed": elapsed, "run": view}
         for reporter in self._in_order(TICK_HOOK):
             hook = reporter.hooks[TICK_HOOK]
             if reporter.alive:

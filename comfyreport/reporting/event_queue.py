@@ -23,20 +23,22 @@ _PACE = 0.001
 
 
 def merge(waiting: Iterable[Any]) -> deque[Any]:
-    """*waiting* events without the `node_progress` that a later one of the same node and pass makes needless.
+    """*waiting* events without the `node_progress` that a later one of the same run, node and pass makes needless.
 
     The order of what stays is kept, and the last progress of each pass stays.
     """
     kept: deque[Any] = deque()
-    newest: set[tuple[str, str | None, int]] = set()
+    # By run and node, the bars and passes of which a later progress stays.
+    newest: dict[tuple[int | None, str], set[tuple[str | None, int]]] = {}
     for event in reversed(list(waiting)):
         if type(event) is ev.NodeProgress:
-            key = (event.node.id, event.node.raw_id, event.pass_number)
-            if key in newest:
+            bars = newest.setdefault((event.run_index, event.node.id), set())
+            bar = (event.node.raw_id, event.pass_number)
+            if bar in bars:
                 continue
-            newest.add(key)
+            bars.add(bar)
         elif type(event) in (ev.NodeStarted, ev.NodeFinished):
-            newest = {key for key in newest if key[0] != event.node.id}
+            newest.pop((event.run_index, event.node.id), None)
         kept.appendleft(event)
     return kept
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from comfyreport import events as ev
-from comfyreport.events import RunView
+from comfyreport.events import RunViews
 from comfyreport.recording.player import Recording
 from comfyreport.recording.shipped import load_recording, stream_of
 from comfyreport.reporting.hookspecs import PREFIX
@@ -84,7 +84,7 @@ class Harness:
 
     def __init__(self, plugin: object, name: str) -> None:
         self.hooks = register(Manager(), plugin, name)
-        self._run = RunView()
+        self._views = RunViews()
 
     @property
     def carries_stream(self) -> bool:
@@ -106,12 +106,13 @@ class Harness:
 
     def deliver(self, event: ev.Event) -> None:
         """Call the hooks of the ticks up to *event*, then those of the event."""
-        if self._run.result is None:
-            for elapsed in _ticks(self._run.elapsed, event.elapsed):
-                self.call_hook("tick", elapsed=elapsed, run=self._run)
-        self._run.apply(event)
+        open_run = self._views.newest_open
+        if open_run is not None:
+            for elapsed in _ticks(self._views.last.elapsed, event.elapsed):
+                self.call_hook("tick", elapsed=elapsed, run=open_run)
+        run = self._views.apply(event)
         for name in ("event", event.type):  # type: ignore[attr-defined]
-            self.call_hook(name, event=event, run=self._run)
+            self.call_hook(name, event=event, run=run)
 
     def call_hook(self, name: str, **arguments: Any) -> None:
         """Call one hook, if the reporter has it, with those of *arguments* that it takes."""

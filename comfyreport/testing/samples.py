@@ -36,23 +36,15 @@ class EventScript:
 
     def add(self, cls: Callable[..., ev.Event], **details: Any) -> None:
         """Add an event of *cls*."""
-        if cls is ev.RunQueued:
+        if cls is ev.RunQueued and "prompt_id" not in details:
             self._prompt_id = "3f7f4e6e-0000-4000-8000-000000000000"
         elapsed = self._step * len(self.events)
-        self.events.append(
-            cls(
-                seq=next(self._sequence),
-                time=_TIME + elapsed,
-                elapsed=elapsed,
-                prompt_id=self._prompt_id,
-                source="client",
-                **details,
-            )
-        )
+        common = {"time": _TIME + elapsed, "elapsed": elapsed, "prompt_id": self._prompt_id, "source": "client"}
+        self.events.append(cls(seq=next(self._sequence), **(common | details)))
 
-    def begin(self) -> None:
+    def begin(self, runs: int = 1) -> None:
         """Add the stream's start."""
-        self.add(ev.StreamStarted, comfyreport="9.9.9", server=_SERVER, reporters=("this",))
+        self.add(ev.StreamStarted, comfyreport="9.9.9", server=_SERVER, reporters=("this",), runs_total=runs)
 
     def end(self, status: str, **details: Any) -> list[ev.Event]:
         """Add the run's end and the stream's; returns the whole stream."""
@@ -197,12 +189,57 @@ def many_nodes(count: int = 400) -> list[ev.Event]:
     return script.end("success", executed=tuple(node.id for node in nodes))
 
 
+def several_runs() -> list[ev.Event]:
+    """Three runs side by side on two servers, of four that were announced: one is moved, one fails."""
+    node = ev.NodeRef(id="3", class_type="KSampler", title="KSampler")
+    one, two = _SERVER, "http://127.0.0.1:8189"
+    script = EventScript()
+    script.begin(runs=4)
+
+    def tell(run: int, cls: Callable[..., ev.Event], **details: Any) -> None:
+        script.add(cls, run_index=run, prompt_id=f"{run}f7f4e6e-0000-4000-8000-000000000000", **details)
+
+    def step(run: int, done: int) -> None:
+        progress = {"fraction": done / 4, "run_eta_seconds": 4.0 - done, "nodes_total": 1}
+        tell(run, ev.NodeProgress, step=done, max_steps=4, eta_seconds=4.0 - done, node=node, **progress)
+
+    script.add(ev.Warning, code="server_set_aside", message="127.0.0.1:8190 can't be reached")
+    for run, server in ((1, one), (2, two), (3, one)):
+        tell(run, ev.ConnectionChanged, state="connected")
+        tell(run, ev.RunQueued, nodes=(node,), position=run // 3, seed=run, server=server)
+    for run in (1, 2):
+        tell(run, ev.RunStarted)
+        tell(run, ev.NodeStarted, node=node, nodes_total=1)
+    for done in (1, 2):
+        step(1, done)
+        step(2, done)
+    tell(2, ev.ConnectionChanged, state="lost", detail="the server closed it")
+    tell(2, ev.Warning, code="run_moved", message=f"lost on {two}, given to {one}")
+    tell(1, ev.NodeFinished, node=node, seconds=3.0, nodes_done=1, nodes_total=1, fraction=0.99)
+    tell(2, ev.RunQueued, nodes=(node,), position=1, seed=2, server=one, worker="worker-2")
+    tell(1, ev.RunFinished, status="success", exit_code=0, seconds=3.5, executed=("3",), server=one)
+    tell(3, ev.RunStarted)
+    tell(3, ev.NodeStarted, node=node, nodes_total=1)
+    step(3, 1)
+    error = ev.ErrorInfo(code="out_of_memory", message="it ran out of memory", node=node)
+    inputs = (ev.InputValue(node=node, name="seed", value=3),)
+    tell(3, ev.RunFinished, status="error", exit_code=1, error=error, inputs=inputs, seconds=4.0, server=one)
+    tell(2, ev.RunStarted)
+    tell(2, ev.NodeStarted, node=node, nodes_total=1)
+    step(2, 4)
+    tell(2, ev.NodeFinished, node=node, seconds=1.0, nodes_done=1, nodes_total=1, fraction=0.99)
+    tell(2, ev.RunFinished, status="success", exit_code=0, seconds=2.0, executed=("3",), server=one)
+    script.add(ev.StreamFinished, prompt_id=None, status="error", exit_code=1, runs=3, failed=1)
+    return script.events
+
+
 SAMPLES: dict[str, Callable[[], list[ev.Event]]] = {
     "an event of each type": each_type,
     "odd values": hostile_values,
     "a newer version's stream": newer_version,
     "an early end": early_end,
     "a crowd of nodes": many_nodes,
+    "several runs side by side": several_runs,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from comfyreport import events as ev
-from comfyreport.events import RunView
+from comfyreport.events import RunView, RunViews
 
 # 2026-03-04 05:06:07.250 UTC, so that times in files are easy to check.
 EPOCH = 1772600767.25
@@ -165,15 +165,15 @@ def failed() -> list[ev.Event]:
     return sampling(REQUIRED_STEPS[:2]).at(9.0).end("error", error, executed=("4", "5", "6", "7", "3"))
 
 
-def deliver(reporter: object, events: Iterable[ev.Event], run: RunView | None = None) -> RunView:
+def deliver(reporter: object, events: Iterable[ev.Event]) -> RunView:
     """Call the hooks that *reporter* has, each with the arguments that it names; then `comfyreport_close`."""
-    run = run or RunView()
+    views = RunViews()
     for event in events:
-        run.apply(event)
+        run = views.apply(event)
         for hook in ("event", str(getattr(event, "type", ""))):
             call_hook(reporter, hook, event=event, run=run)
     call_hook(reporter, "close")
-    return run
+    return views.last
 
 
 def call_hook(reporter: object, hook: str, **arguments: Any) -> None:

@@ -24,8 +24,8 @@ from tests.plugins.events import (
     sampling,
     txt2img,
 )
-from tests.plugins.frames import half, lines, loading, starting
 from tests.plugins.terminal import Terminal
+from tests.render.frames import half, lines, loading, starting
 
 
 def test_a_whole_run() -> None:

@@ -18,7 +18,7 @@ from comfyreport.testing import conforms, play, recordings, stream_of
 from comfyreport.testing.harness import Harness
 from comfyreport.testing.samples import hostile_values, many_nodes
 from tests.plugins.events import DECODER, EventBuilder, failed, image, progress, sampling, txt2img
-from tests.plugins.frames import fold
+from tests.render.frames import fold
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
 

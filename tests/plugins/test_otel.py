@@ -156,7 +156,13 @@ def test_several_runs_have_a_span_each() -> None:
     for index in (1, 2):
         events += [type(each)(**{**fields(each), "run_index": index}) for each in fully_cached()[1:-1]]
     told = Told([fully_cached()[0], *events])
-    assert [attributes(span)["comfyui.run.index"] for span in told.roots] == [1, 2]
+    (command,) = told.roots
+    assert command.name == "comfyui command"
+    runs = [span for span in told.spans if span.name == "comfyui run"]
+    assert [attributes(span)["comfyui.run.index"] for span in runs] == [1, 2]
+    assert {span.parent.span_id for span in runs if span.parent} == {command.context.span_id if command.context else 0}
+    assert command.start_time is not None
+    assert command.end_time == max(span.end_time or 0 for span in told.spans)
     assert told.metrics["comfyui.runs"][0].value == 2
 
 

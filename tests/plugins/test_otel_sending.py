@@ -208,3 +208,10 @@ def test_spans_without_room_are_told_of(collector: Collector, monkeypatch: pytes
     collector.answer = late
     with pytest.raises(ReporterError, match="more spans waited"):
         play(otel, "many", destination=collector.url)
+
+
+def test_what_others_of_the_process_had_no_room_for_is_not_told_as_its_own(collector: Collector) -> None:
+    reporter = otel(collector.url)
+    logging.getLogger("opentelemetry.sdk").warning("Queue full, dropping Span.")
+    deliver(reporter, txt2img())
+    assert len(collector.spans) == 8

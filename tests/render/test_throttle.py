@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from comfyreport import events as ev
 from comfyreport.render.throttle import Thinner
 from tests.plugins.events import LOADER, SAMPLER, TXT2IMG, EventBuilder, progress
+from tests.plugins.many import many_short, moved
 
 
 def thinned(events: list[ev.Event], rate: float) -> list[ev.Event]:
@@ -181,3 +182,31 @@ def test_a_node_alone_keeps_the_rate(pauses: list[float], rate: float) -> None:
 def test_extreme_rates(rate: float) -> None:
     builder = bar([float(number) for number in range(10)])
     assert steps(thinned(builder.events, rate)) == ([1, 10] if rate < 1 else list(range(1, 11)))
+
+
+# --- several runs
+
+
+def test_each_run_has_bars_of_its_own() -> None:
+    events = many_short(6, servers=3)
+    written = thinned(events, 0.1)
+    assert [event for event in written if not isinstance(event, ev.NodeProgress)] == [
+        event for event in events if not isinstance(event, ev.NodeProgress)
+    ]
+    for index in range(1, 7):
+        own = [event for event in written if event.run_index == index]
+        assert steps(own)[0] == 1
+        assert steps(own)[-1] == 3
+    assert all(later.seq > earlier.seq for earlier, later in pairwise(written))
+
+
+def test_a_run_that_begins_anew_has_a_first_step_again() -> None:
+    written = thinned(moved(), 0.1)
+    assert steps([event for event in written if event.run_index == 1]) == [1, 2, 1, 3]
+
+
+def test_what_is_kept_of_runs_is_freed() -> None:
+    thinner = Thinner(1)
+    for event in many_short(500, servers=3):
+        thinner.feed(event)
+    assert (len(thinner._passes), len(thinner._held)) == (0, 0)

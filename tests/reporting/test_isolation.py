@@ -162,14 +162,14 @@ def test_a_failure_is_reported_without_escape_sequences() -> None:
 def test_an_internal_error_of_the_delivery_costs_one_event_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     hook_calls: list[HookCall] = []
     session = session_of(spy("a", hook_calls), spy("b", hook_calls))
-    apply = session.delivery.view.apply
+    apply = session.delivery.views.last.apply
 
     def break_down(event: ev.Event) -> None:
         if isinstance(event, ev.RunStarted):
             raise LookupError("no such node")
         apply(event)
 
-    monkeypatch.setitem(vars(session.delivery.view), "apply", break_down)
+    monkeypatch.setitem(vars(session.delivery.views.last), "apply", break_down)
     session.delivery.publish(one_of_each())
     session.finish()
     (failure,) = session.delivery.failures()

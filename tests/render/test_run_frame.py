@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 import pytest
-from comfyreport_console import frame
 from hypothesis import given, settings, strategies as st
 
 from comfyreport import events as ev
+from comfyreport.render.run_frame import run_frame
 from comfyreport.text import cell_width
 from tests.plugins.events import (
     DECODER,
@@ -18,7 +18,7 @@ from tests.plugins.events import (
     progress,
     txt2img,
 )
-from tests.plugins.frames import (
+from tests.render.frames import (
     connecting,
     finishing,
     fold,
@@ -123,7 +123,7 @@ def test_a_whole_run_estimate_without_a_range() -> None:
 def test_after_the_end_there_is_nothing() -> None:
     builder = EventBuilder()
     builder.events = txt2img()
-    assert frame(fold(builder), 99.0, 80, 24, unicode=True, color=True) == []
+    assert run_frame(fold(builder), 99.0, 80, 24, unicode=True, color=True) == []
 
 
 def many_nodes(count: int) -> EventBuilder:

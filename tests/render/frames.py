@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from comfyreport_console import frame
-
 from comfyreport import describe_time_left, events as ev
 from comfyreport.events import RunView
+from comfyreport.render.run_frame import run_frame
 from tests.plugins.events import (
     DECODER,
     LOADER,
@@ -36,7 +35,7 @@ def lines(
 ) -> list[str]:
     run, elapsed = fold(builder), builder.now + after
     left = describe_time_left(run.eta_at(elapsed))
-    return frame(run, elapsed, width, height, left=left, unicode=unicode, color=color)
+    return run_frame(run, elapsed, width, height, left=left, unicode=unicode, color=color)
 
 
 def connecting() -> EventBuilder:
