@@ -11,7 +11,6 @@ import importlib
 import logging
 import pickle
 import queue
-import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -23,6 +22,7 @@ from comfyreport.fleet.assignment import Assignment, Message, Note, Outcome
 from comfyreport.fleet.channel import Stop
 from comfyreport.fleet.engine import WINDOW
 from comfyreport.fleet.worker import perform
+from comfyreport.net.listening import check_listening
 from comfyreport.text import printable
 from comfyreport.worker import call_within
 
@@ -57,7 +57,7 @@ def connect(url: str, command: str) -> DaskEngine:
         stack.enter_context(_quiet())
         try:
             # Dask itself would try again and again, for as long as it may.
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+            check_listening(host, int(port), _CONNECT_SECONDS)
         except OSError as error:
             message = f"no engine answers at {place}: {error.strerror or error}"
             raise UnreachableError(message, hint=hint, code="engine", retryable=True) from error

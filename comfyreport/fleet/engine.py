@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
-import socket
 import tempfile
 from concurrent.futures import Executor, Future
 from dataclasses import replace
@@ -89,4 +89,4 @@ class PoolEngine:
 def perform_in_pool(assignment: Assignment) -> Outcome:
     """Make the run, on whatever thread or process of a pool."""
     channel = FolderChannel(assignment.folder, assignment.index)
-    return perform(assignment, channel, f"{socket.gethostname()}-{os.getpid()}")
+    return perform(assignment, channel, f"{platform.node()}-{os.getpid()}")

@@ -38,10 +38,7 @@ class Books(Protocol):
     stopped_by: int | None
 
     def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
-        """An attempt begins. Raises UsageError where that can't be kept."""
-
-    def give_up(self, index: int) -> None:
-        """An attempt came to nothing, and the run is to be begun again."""
+        """An attempt begins, in place of an earlier one of the run. Raises UsageError where that can't be kept."""
 
     def end(self, result: ev.RunFinished) -> None:
         """A run ended."""
@@ -280,8 +277,6 @@ class Fleet:
             future = self._submitted(assignment)
         except ComfyReportError:
             return False
-        if flight.begun:
-            self._books.give_up(index)
         self._warn(index, "run_moved", f"run {index} is handed out again: {why}")
         self._flights[index] = _Flight(assignment, future, flight.note, attempts=flight.attempts + 1)
         return True

@@ -166,9 +166,6 @@ class Books:
     def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
         """An attempt begins."""
 
-    def give_up(self, index: int) -> None:
-        """An attempt came to nothing."""
-
     def end(self, result: ev.RunFinished) -> None:
         """A run ended."""
         if result.exit_code and not self._keep_going and self.stopped_by is None:

@@ -50,6 +50,7 @@ def assign(job: Job, index: int, *, command: str, timing: Timing, note: Note | N
         access=None if job.access is None else _portable(job.access, job.folder),
         folder="",
         prepare=None,
+        simulated=None,
     )
     return Assignment(command, index, travelling, timing, tuple(files), note)
 

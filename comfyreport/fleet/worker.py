@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import logging
 import os
-import socket
+import platform
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -56,9 +56,18 @@ class WorkerContext(RunContext):
 
     :param server: is told with the events that have a place for it.
     :param sends_back: files have no lasting place here: that they are saved is told where they will be.
+    :param on_queued: is given the prompt's id as the server has it.
     """
 
-    def __init__(self, assignment: Assignment, teller: Teller, *, server: str, sends_back: bool) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        teller: Teller,
+        *,
+        server: str,
+        sends_back: bool,
+        on_queued: Callable[[str], None],
+    ) -> None:
         self.sequence = count(1)
         self.timing = assignment.timing
         self.results = []
@@ -68,6 +77,7 @@ class WorkerContext(RunContext):
         self._server = server
         self._teller = teller
         self._sends_back = sends_back
+        self._on_queued = on_queued
         self._began = time.monotonic()
 
     def clock(self) -> Instant:
@@ -90,6 +100,7 @@ class WorkerContext(RunContext):
                 self.results.append(replace(event, server=self._server))
             elif isinstance(event, ev.RunQueued):
                 told.append(replace(event, server=self._server))
+                self._on_queued(event.prompt_id or "")
             elif not (self._sends_back and isinstance(event, ev.OutputSaved)):
                 told.append(event)
         self._teller.add(told)
@@ -115,6 +126,8 @@ class _Attempt:
         self._stop: Stop = ""
         self._heeded: Stop = ""
         self._look_at = 0.0
+        self._note: Note | None = None
+        self._renamed: Note | None = None
 
     def make(self) -> Outcome:
         files: list[tuple[int, bytes]] = []
@@ -153,11 +166,13 @@ class _Attempt:
         return replace(job, folder=os.path.join(folder, "files"), output=output, access=access)
 
     def _context(self, job: Job) -> WorkerContext:
+        sends_back = job.output is not None and not self._shared
         return WorkerContext(
             self._assignment,
             self._teller,
             server=job.shown_server,
-            sends_back=job.output is not None and not self._shared,
+            sends_back=sends_back,
+            on_queued=self._rename,
         )
 
     def _check_version(self) -> None:
@@ -171,8 +186,17 @@ class _Attempt:
 
     # --- while it goes on
 
+    def _rename(self, prompt_id: str) -> None:
+        """Servers before `prompt_id` was added give a prompt an id of their own: it is noted by and by."""
+        note = self._note
+        if note is not None and prompt_id not in ("", note.prompt_id):
+            self._renamed = replace(note, prompt_id=prompt_id)
+
     def _keep_up(self) -> None:
-        self._teller.flush()
+        renamed, self._renamed = self._renamed, None
+        if renamed is not None:
+            self._channel.keep(renamed)
+        self._teller.flush(renamed)
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + self._channel.pause
             self._stop = self._channel.stop()
@@ -236,7 +260,7 @@ class _Attempt:
             address = parse_address(note.server)
         except UsageError:
             return False
-        return not (address.loopback and note.host not in ("", socket.gethostname()))
+        return not (address.loopback and note.host not in ("", platform.node()))
 
     def _patience(self, note: Note) -> float:
         timing = self._assignment.timing
@@ -257,10 +281,11 @@ class _Attempt:
     def _submit(self, job: Job, context: WorkerContext) -> ev.RunFinished:
         if self._stop or self._channel.stop():
             return cut(context)
-        note = Note(job.shown_server, str(uuid.uuid4()), uuid.uuid4().hex, self._name, socket.gethostname())
+        note = Note(job.shown_server, str(uuid.uuid4()), uuid.uuid4().hex, self._name, platform.node())
         # Before anything is submitted: whoever comes after a crash must find it.
         self._channel.keep(note)
         self._teller.flush(note)
+        self._note = note
         result = run_job(
             context, replace(job, prompt_id=note.prompt_id, client_id=note.client_id), on_loop=self._take_loop
         )

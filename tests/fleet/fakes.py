@@ -115,9 +115,6 @@ class NotedBooks:
     def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
         self.noted.append(("begin", index, server, prompt_id))
 
-    def give_up(self, index: int) -> None:
-        self.noted.append(("give up", index))
-
     def end(self, result: ev.RunFinished) -> None:
         self.noted.append(("end", result.run_index, result.status))
         if result.exit_code and not self._keep_going:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import platform
 import threading
 import uuid
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from comfyreport.fleet.packing import assign
 from comfyreport.fleet.worker import perform
 from comfyreport.inputs.local_files import Given
 from comfyreport.jobs.job import Job
-from comfyreport.simulator import Simulator
+from comfyreport.simulator import Fault, Simulator
 from comfyreport.timing import Timing
 from comfyreport.workflow.settings import Settings
 from tests.fleet.test_telling import Noted
@@ -131,7 +131,7 @@ def test_a_worker_has_a_token_of_its_own_where_the_command_has_none(monkeypatch:
 
 
 def noted(simulator: Simulator, prompt_id: str | None, **fields: str) -> Note:
-    return Note(simulator.url, prompt_id or str(uuid.uuid4()), "c", "gpu0", fields.get("host", socket.gethostname()))
+    return Note(simulator.url, prompt_id or str(uuid.uuid4()), "c", "gpu0", fields.get("host", platform.node()))
 
 
 def looked_for(channel: Noted, outcome: Outcome) -> str:
@@ -196,6 +196,23 @@ def test_what_cant_be_looked_for_from_here_is_submitted(simulator: Simulator, ch
     outcome = perform(assignment(note), channel, "gpu1")
     assert outcome.result.status == "success"
     assert "can not be looked for from here" in looked_for(channel, outcome)
+
+
+def test_the_id_that_the_server_gives_is_the_one_to_look_for(simulator: Simulator) -> None:
+    simulator.play(Fault("other_id", "post"))
+    paused = simulator.pause_at("5")
+    channel = Noted()
+    thread = threading.Thread(target=perform, args=(assignment(), channel, "gpu1"), daemon=True)
+    thread.start()
+    assert paused.reached.wait(LIMIT)
+    while len(channel.kept) < 2 and thread.is_alive():
+        thread.join(0.01)
+    paused.release()
+    thread.join(LIMIT)
+    queued = next(event for event in events(channel) if event.type == "run_queued")
+    assert channel.kept[0] is not None
+    assert channel.kept[1] == replace(channel.kept[0], prompt_id=queued.prompt_id) != channel.kept[0]
+    assert channel.kept[1] in [message.note for message in channel.messages]
 
 
 # --- what goes wrong
