@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 
 from comfyreport.batch.command import Prepared
 from comfyreport.batch.ledger import Ledger
+from comfyreport.batch.state import Attempt
 from comfyreport.fleet.assignment import Note
 from comfyreport.fleet.dask import connect
 from comfyreport.fleet.fleet import Fleet
@@ -36,9 +38,7 @@ def fleet(session: Session, prepared: Prepared, ledger: Ledger, engine: str, sta
             output=run.output,
         )
 
-    for attempt in prepared.begun:
-        ledger.adopt(attempt)
-    begun = {each.index: Note(each.server, each.prompt_id, each.client_id) for each in prepared.begun}
+    begun = adopted(ledger, prepared.begun)
     return Fleet(
         session,
         connected,
@@ -49,3 +49,12 @@ def fleet(session: Session, prepared: Prepared, ledger: Ledger, engine: str, sta
         begun=begun,
         retries=prepared.many.retries,
     )
+
+
+def adopted(ledger: Ledger, attempts: Iterable[Attempt]) -> dict[int, Note]:
+    """Where the *attempts* of an earlier command are, by the index of their run; *ledger* knows of them then."""
+    notes: dict[int, Note] = {}
+    for attempt in attempts:
+        ledger.adopt(attempt)
+        notes[attempt.index] = Note(attempt.server, attempt.prompt_id, attempt.client_id)
+    return notes
