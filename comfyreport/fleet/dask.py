@@ -24,7 +24,7 @@ from comfyreport.fleet.engine import WINDOW
 from comfyreport.fleet.worker import perform
 from comfyreport.net.listening import check_listening
 from comfyreport.text import printable
-from comfyreport.worker import call_within
+from comfyreport.worker import Worker, call_within
 
 TOPIC = "comfyreport"
 """One for all commands: the scheduler keeps the last thousand messages of each topic as long as it lives."""
@@ -85,6 +85,10 @@ class DaskEngine:
         self._client = client
         self._command = command
         self._stack = stack
+        self._trouble = ""
+        self._looking = False
+        # A scheduler that is stopped answers never: nothing waits for it but this.
+        self._asking = Worker()
         self._messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._executor = client.get_executor(pure=False)
         client.subscribe_topic(TOPIC, self._take)
@@ -110,7 +114,7 @@ class DaskEngine:
         """Tell all workers what is to be cancelled."""
         if stop:
             event = _distributed().Event(_event_name(self._command, stop), client=self._client)
-            event.set()
+            self._asking.submit(event.set, 0.0)
             self._stack.callback(event.clear)
 
     def died(self, error: BaseException) -> str:
@@ -122,18 +126,26 @@ class DaskEngine:
         return f"worker {name}" if name else "the worker"
 
     def look(self) -> str:
-        """Why nothing goes on for the moment; asks the scheduler."""
+        """Why nothing goes on for the moment, by what the scheduler said last; it is asked again."""
+        if not self._looking:
+            self._looking = True
+            self._asking.submit(self._ask, 0.0)
+        return self._trouble
+
+    def _ask(self) -> None:
         try:
             threads = sum(self._client.nthreads().values())
         except Exception as error:  # noqa: BLE001  it raises whatever its connection does
-            return f"{self.shown} doesn't answer: {one_line(error)[:200]}"
-        self.window = max(WINDOW, 3 * threads)
-        return "" if threads else f"{self.shown} has no workers yet; the runs wait for one"
+            self._trouble = f"{self.shown} doesn't answer: {one_line(error)[:200]}"
+        else:
+            self.window = max(WINDOW, 3 * threads)
+            self._trouble = "" if threads else f"{self.shown} has no workers yet; the runs wait for one"
+        self._looking = False
 
     def close(self) -> None:
         """Close the connection; what is still handed out is dropped with it."""
         with contextlib.suppress(Exception):
-            self._stack.close()
+            call_within(_CONNECT_SECONDS, self._stack.close)
 
     def _take(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """On Dask's own thread: what came by the topic, of this command."""

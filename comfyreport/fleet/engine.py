@@ -40,7 +40,7 @@ class Engine(Protocol):
         """Who died, where *error* says that workers died and a run may be handed out again; empty where it doesn't."""
 
     def look(self) -> str:
-        """Why nothing goes on for the moment, in one line; empty where nothing is wrong. May block."""
+        """Why nothing goes on for the moment, in one line; empty where nothing is wrong."""
 
     def close(self) -> None:
         """Leave nothing behind. The workers stay."""

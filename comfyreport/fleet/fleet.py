@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -244,6 +244,12 @@ class Fleet:
         died = self._engine.died(error)
         if died and self._again(flight, f"{died} died"):
             return
+        if isinstance(error, (_GivenUpError, BrokenExecutor)):
+            # It takes nothing more. One run tells of that for all that aren't begun.
+            if self._over_for_failure and not flight.begun:
+                del self._flights[index]
+                return
+            self._begin_no_more()
         result = self._failed(index, _unusable(self._engine.shown, error), flight.worker)
         if died:
             result = changed(result, worker_lost(f"{died} died while it made the run", flight.attempts, flight.note))
@@ -362,11 +368,9 @@ class Fleet:
 class _GivenUpError(Exception):
     """The engine gave a run up that nobody here cancelled."""
 
-    def __str__(self) -> str:
-        return "it gave the run up; was it restarted?"
-
 
 def _unusable(shown: str, error: BaseException) -> ComfyReportError:
     """*error* of an engine as the user is told of it."""
     hint = "look into the logs of the engine and of its workers, then run it again"
-    return UnreachableError(f"{shown} failed: {one_line(error)[:300]}", hint=hint, code="engine", retryable=True)
+    said = "it gave its runs up; was it stopped?" if isinstance(error, _GivenUpError) else one_line(error)[:300]
+    return UnreachableError(f"{shown} failed: {said}", hint=hint, code="engine", retryable=True)

@@ -163,7 +163,7 @@ class Many:
             self._working = ready.work(session, stack)
             self._pass_stops_on()
             self._working.run()
-        except ComfyReportError as raised:
+        except Exception as raised:  # noqa: BLE001  whatever it is, it is told as an end
             session.fail(raised)
         finally:
             self._working = None

@@ -58,6 +58,10 @@ class Cluster:
         for pid in [worker.pid for worker in workers] or [process.pid]:
             os.kill(pid, signal.SIGKILL)
 
+    def kill_scheduler(self) -> None:
+        """Kill it; the workers stay for a while."""
+        self._scheduler.kill()
+
     def close(self) -> None:
         """End all processes, and see that they have ended."""
         for process in (*self.workers.values(), self._scheduler):

@@ -185,3 +185,42 @@ def test_a_worker_that_comes_later_and_outputs_in_a_shared_folder(tmp_path: Path
         saved = [event["output"]["path"] for event in command.events if event["type"] == "output_saved"]
         assert sorted(saved) == [str(shared / "0.png"), str(shared / "1.png")]
         assert all(Path(path).stat().st_size for path in saved)
+
+
+def test_a_scheduler_that_dies_is_the_end_of_what_was_begun(tmp_path: Path) -> None:
+    with simulators(1, speed=0.5) as servers, cluster(tmp_path) as engine:
+        engine.add_worker("gpu0", servers[0].url)
+        command = Command(engine.url, jobs(9), tmp_path)
+        command.until(started_by("gpu0"))
+        engine.kill_scheduler()
+        last, err = command.end()
+        assert (last["exit_code"], last["status"], err) == (6, "lost", "")
+        assert 1 <= last["runs"] <= 2
+        assert {event["error"]["code"] for event in command.ends().values()} == {"engine"}
+
+
+def test_the_installed_command_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    command = [
+        str(Path(sys.executable).parent / "comfyreport"), "--workflow", str(WORKFLOW), "--grid", "seed=1..9",
+        "--state", "state", "--manifest", "runs.jsonl", "--json-progress", "--engine",
+    ]  # fmt: skip
+    with simulators(2, speed=5) as servers, cluster(tmp_path) as engine:
+        for number, server in enumerate(servers):
+            engine.add_worker(f"gpu{number}", server.url)
+        environ = {**os.environ, **NOTHING_LEARNED}
+        with subprocess.Popen([*command, engine.url], cwd=tmp_path, env=environ, stdout=subprocess.PIPE) as killed:
+            assert killed.stdout is not None
+            ends = 0
+            while ends < 3:
+                ends += json.loads(killed.stdout.readline())["type"] == "run_finished"
+            killed.kill()
+        done = subprocess.run(
+            [*command, engine.url], cwd=tmp_path, env=environ, capture_output=True, encoding="utf-8", timeout=LIMIT * 2,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert sorted(line["index"] for line in lines) == list(range(1, 10))
+        assert {line["status"] for line in lines} == {"success"}
+        # What the first one had begun was found.
+        assert submissions(servers) == 9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,30 @@ def test_an_engine_that_fails_ends_what_it_was_given() -> None:
     for end in ends.values():
         assert end.error is not None
         assert (end.error.code, end.error.message) == ("engine", "fake:// failed: RuntimeError: pool is broken")
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("how", ["broken", "gone"])
+def test_a_broken_engine_is_told_of_once_and_by_what_was_begun(how: str, begun: bool) -> None:
+    def breaks(engine: FakeEngine, assignment: Assignment) -> None:
+        if assignment.index == 2 and begun:
+            engine.begin(assignment)
+        if assignment.index == engine.window:
+            for future in engine.futures.values():
+                if how == "gone":
+                    future.cancel()
+                else:
+                    future.set_exception(BrokenExecutor("a process died"))
+
+    ends = Played(FakeEngine(breaks), 9).ends
+    expected: dict[int, Any] = {1: ("unreachable", "no")}
+    if begun:
+        expected[2] = ("lost", "unknown")
+    assert {index: (end.status, end.submitted) for index, end in ends.items()} == expected
+    error = ends[1].error
+    assert error is not None
+    said = "BrokenExecutor: a process died" if how == "broken" else "it gave its runs up; was it stopped?"
+    assert (error.code, error.message) == ("engine", f"fake:// failed: {said}")
 
 
 def test_an_engine_that_takes_nothing_more_is_given_nothing_more() -> None:

@@ -136,6 +136,15 @@ def test_an_engine_that_isnt_there_is_the_end_of_the_stream() -> None:
     assert [event.type for event in collector.events] == ["stream_started", "run_finished", "stream_finished"]
 
 
+def test_a_fault_is_told_as_an_end(threads: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr("comfyreport.fleet.fleet.Fleet.run", fail)
+    (end,) = run_many(jobs(2), executor=threads, reporters=[])
+    assert (end.status, end.exit_code) == ("internal", 70)
+
+
 @pytest.mark.parametrize(
     ("job", "message"),
     [
