@@ -60,7 +60,8 @@ class Assignment:
 class Message:
     """What a worker tells while it makes a run: `number` counts from 1 in each attempt.
 
-    `sent`: seconds since the epoch on the clock of the worker. `note` is there as soon as the attempt has begun.
+    `sent`: seconds since the epoch on the clock of the worker. `note` is there as soon as the attempt has begun;
+    `waits`: nothing is submitted before the command has kept it.
     """
 
     command: str
@@ -71,6 +72,7 @@ class Message:
     sent: float
     events: tuple[Event, ...] = ()
     note: Note | None = None
+    waits: bool = False
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import time
 import uuid
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,6 +16,8 @@ Stop = Literal["", "waiting", "all"]
 """What is to be cancelled: nothing, prompts that wait, or whatever there is."""
 
 _MESSAGE = ".message"
+_KEPT = ".kept"
+_POLL = 0.02
 
 
 class Channel(Protocol):
@@ -33,6 +36,9 @@ class Channel(Protocol):
 
     def keep(self, note: Note | None) -> None:
         """Keep *note* for the next attempt, until the run has ended; None: there is nothing to be looked for."""
+
+    def may_submit(self, prompt_id: str, seconds: float) -> bool:
+        """Whether the command has kept where that prompt will be; that is waited for so many seconds at most."""
 
     def stop(self) -> Stop:
         """What the command wants cancelled."""
@@ -77,6 +83,19 @@ class FolderChannel:
             # On another machine there is no such folder, and no other attempt.
             with contextlib.suppress(FileNotFoundError):
                 self._write(self._note, note)
+
+    def may_submit(self, prompt_id: str, seconds: float) -> bool:
+        """Whether the command has kept where that prompt will be; without the folder nothing of it can be known."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self._folder.exists():
+            if (self._folder / f"{prompt_id}{_KEPT}").exists():
+                return True
+            time.sleep(_POLL)
+        return not self._folder.exists()
+
+    def confirm(self, prompt_id: str) -> None:
+        """Let the prompt be submitted. For the command alone."""
+        (self._folder / f"{prompt_id}{_KEPT}").touch()
 
     def stop(self) -> Stop:
         """What the command wants cancelled."""

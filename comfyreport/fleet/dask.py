@@ -110,10 +110,14 @@ class DaskEngine:
                 messages.append(pickle.loads(self._messages.get_nowait()))
         return messages
 
+    def confirm(self, prompt_id: str) -> None:
+        """Let a worker submit its prompt."""
+        self._asking.submit(self._event(prompt_id).set, 0.0)
+
     def stop(self, stop: Stop) -> None:
         """Tell all workers what is to be cancelled."""
         if stop:
-            event = _distributed().Event(_event_name(self._command, stop), client=self._client)
+            event = self._event(stop)
             self._asking.submit(event.set, 0.0)
             self._stack.callback(event.clear)
 
@@ -131,6 +135,9 @@ class DaskEngine:
             self._looking = True
             self._asking.submit(self._ask, 0.0)
         return self._trouble
+
+    def _event(self, what: str) -> Any:
+        return _distributed().Event(_event_name(self._command, what), client=self._client)
 
     def _ask(self) -> None:
         try:
@@ -166,9 +173,7 @@ class DaskChannel:
         self._client = distributed.get_client()
         self._key = self._worker.get_current_task()
         self._command = command
-        self._events: dict[Stop, Any] = {
-            stop: distributed.Event(_event_name(command, stop), client=self._client) for stop in _STOPS
-        }
+        self._events: dict[Stop, Any] = {stop: self._event(stop) for stop in _STOPS}
         self.name = str(self._worker.name)
 
     def send(self, message: Message) -> None:
@@ -184,6 +189,17 @@ class DaskChannel:
         """Keep *note* for the next attempt; None: there is nothing to be looked for."""
         kept = None if note is None else [note.server, note.prompt_id, note.client_id, note.worker, note.host]
         self._client.set_metadata([self._key, _KEY], kept)
+
+    def may_submit(self, prompt_id: str, seconds: float) -> bool:
+        """Whether the command has kept where that prompt will be."""
+        event = self._event(prompt_id)
+        kept: bool = event.wait(timeout=seconds)
+        if kept:
+            event.clear()
+        return kept
+
+    def _event(self, what: str) -> Any:
+        return _distributed().Event(_event_name(self._command, what), client=self._client)
 
     def stop(self) -> Stop:
         """What the command wants cancelled."""
@@ -209,8 +225,8 @@ def _distributed() -> Any:
         ) from error
 
 
-def _event_name(command: str, stop: Stop) -> str:
-    return f"comfyreport-{command}-{stop}"
+def _event_name(command: str, what: str) -> str:
+    return f"comfyreport-{command}-{what}"
 
 
 def _check_versions(client: Any, shown: str) -> None:

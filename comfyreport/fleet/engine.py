@@ -33,6 +33,9 @@ class Engine(Protocol):
     def receive(self) -> list[Message]:
         """What workers have told since the last time, those of one attempt in their order."""
 
+    def confirm(self, prompt_id: str) -> None:
+        """Let a worker submit its prompt, now that it is kept where that will be."""
+
     def stop(self, stop: Stop) -> None:
         """Tell all workers what is to be cancelled."""
 
@@ -68,6 +71,10 @@ class PoolEngine:
     def receive(self) -> list[Message]:
         """What workers have told since the last time."""
         return self._channel.receive()
+
+    def confirm(self, prompt_id: str) -> None:
+        """Let a worker submit its prompt."""
+        self._channel.confirm(prompt_id)
 
     def stop(self, stop: Stop) -> None:
         """Tell all workers what is to be cancelled."""

@@ -204,19 +204,23 @@ class Fleet:
             flight.attempt, flight.heard = message.attempt, 0
         flight.heard += 1
         flight.worker = message.worker
-        if message.note is not None:
-            new = message.note != flight.note
-            flight.note, flight.begun = message.note, True
-            if new:
-                self._begin(message.index, message.note)
         self._ordering.add(message.worker, message.events, now)
+        if message.note is not None and not (message.waits and self._stops):
+            flight.begun = message.note == flight.note or self._begin(message.index, message.note)
+            if flight.begun:
+                flight.note = message.note
+            if flight.begun and message.waits:
+                self._engine.confirm(message.note.prompt_id)
 
-    def _begin(self, index: int, note: Note) -> None:
+    def _begin(self, index: int, note: Note) -> bool:
+        """Keep where the run will be, before anything is submitted; whether that was done."""
         try:
             self._books.begin(index, note.server, note.prompt_id, note.client_id)
         except ComfyReportError as error:
-            self._warn(index, "run_moved", f"what is begun can't be kept: {error.message} ({error.hint})")
+            self._end(self._failed(index, error))
             self._begin_no_more()
+            return False
+        return True
 
     def _collect(self) -> None:
         """Look for runs that have ended."""
@@ -259,7 +263,7 @@ class Fleet:
 
     def _on_outcome(self, flight: _Flight, outcome: Outcome) -> None:
         result = outcome.result
-        if (self._over_for_user or self._over_for_failure) and not flight.begun and result.status == "cancelled":
+        if self._stops and not flight.begun and result.status == "cancelled":
             # It was never begun, so nothing is told of it.
             del self._flights[flight.assignment.index]
             return
@@ -318,6 +322,11 @@ class Fleet:
     @property
     def _over_for_user(self) -> bool:
         return self._heeded > 0
+
+    @property
+    def _stops(self) -> bool:
+        """Whether what isn't begun never is."""
+        return self._over_for_user or self._over_for_failure
 
     def _begin_no_more(self) -> None:
         """A run failed: what isn't begun never is, and what waits on a server is cancelled; what runs goes on."""

@@ -38,15 +38,15 @@ class Teller:
         with self._adding:
             self._waiting += [event for event in events if not isinstance(event, ev.NodePreview)]
 
-    def flush(self, note: Note | None = None) -> None:
+    def flush(self, note: Note | None = None, *, waits: bool = False) -> None:
         """Send what waits, and *note*. Blocks."""
         with self._sending:
             with self._adding:
                 events, self._waiting = self._waiting, []
             if events or note is not None:
-                self._send(tuple(merge(events)), note)
+                self._send(tuple(merge(events)), note, waits=waits)
 
-    def _send(self, events: tuple[ev.Event, ...], note: Note | None) -> None:
+    def _send(self, events: tuple[ev.Event, ...], note: Note | None, *, waits: bool) -> None:
         self.told += 1
         message = Message(
             self._assignment.command,
@@ -57,6 +57,7 @@ class Teller:
             time.time(),
             events,
             note,
+            waits,
         )
         try:
             self._channel.send(message)

@@ -284,7 +284,12 @@ class _Attempt:
         note = Note(job.shown_server, str(uuid.uuid4()), uuid.uuid4().hex, self._name, platform.node())
         # Before anything is submitted: whoever comes after a crash must find it.
         self._channel.keep(note)
-        self._teller.flush(note)
+        self._teller.flush(note, waits=True)
+        if not self._may_submit(note):
+            self._channel.keep(None)
+            if self._stop:
+                return cut(context)
+            raise TimeoutError("it doesn't answer")
         self._note = note
         result = run_job(
             context, replace(job, prompt_id=note.prompt_id, client_id=note.client_id), on_loop=self._take_loop
@@ -292,6 +297,14 @@ class _Attempt:
         if result.submitted == "no":
             self._channel.keep(None)
         return result
+
+    def _may_submit(self, note: Note) -> bool:
+        """Whether the command has kept the note: one that is killed then finds the prompt when it is called again."""
+        until = time.monotonic() + self._assignment.timing.lost_after
+        while time.monotonic() < until and not self._stop:
+            if self._channel.may_submit(note.prompt_id, self._channel.pause):
+                return True
+        return False
 
     # --- outputs
 

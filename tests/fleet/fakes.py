@@ -55,6 +55,7 @@ class FakeEngine:
         self.assignments: list[Assignment] = []
         self.futures: dict[int, Future[Outcome]] = {}
         self.stops: list[Stop] = []
+        self.confirmed: list[str] = []
         self.on_stop: Callable[[Stop], None] = lambda stop: None
         self.most = 0
 
@@ -66,19 +67,24 @@ class FakeEngine:
         return future
 
     def tell(
-        self, assignment: Assignment, *events: ev.Event, note: Note | None = None, attempt: str = "a", sent: float = NOW
+        self,
+        assignment: Assignment,
+        *events: ev.Event,
+        note: Note | None = None,
+        attempt: str = "a",
+        waits: bool = False,
     ) -> None:
         """A message of the worker."""
         key = f"{assignment.index}{attempt}"
         self._told[key] = number = self._told.get(key, 0) + 1
         self._messages.append(
-            Message(assignment.command, assignment.index, attempt, number, "gpu1", sent, events, note)
+            Message(assignment.command, assignment.index, attempt, number, "gpu1", NOW, events, note, waits)
         )
 
-    def begin(self, assignment: Assignment, attempt: str = "a") -> Note:
+    def begin(self, assignment: Assignment, attempt: str = "a", *, waits: bool = True) -> Note:
         """The worker begins."""
         note = Note("http://gpu1:8188", f"prompt-{assignment.index}-{attempt}", "client", "gpu1", "host1")
-        self.tell(assignment, note=note, attempt=attempt)
+        self.tell(assignment, note=note, attempt=attempt, waits=waits)
         return note
 
     def end(self, index: int, result: ev.RunFinished, told: int | None = None, attempt: str = "a", **more: Any) -> None:
@@ -89,6 +95,9 @@ class FakeEngine:
     def receive(self) -> list[Message]:
         messages, self._messages = self._messages, []
         return messages
+
+    def confirm(self, prompt_id: str) -> None:
+        self.confirmed.append(prompt_id)
 
     def stop(self, stop: Stop) -> None:
         self.stops.append(stop)

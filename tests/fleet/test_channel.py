@@ -48,3 +48,13 @@ def test_a_worker_without_the_folder_has_no_notes_and_can_tell_nothing(tmp_path:
     assert (worker.note(), worker.stop()) == (None, "")
     with pytest.raises(OSError, match="No such file"):
         worker.send(message(7, 1))
+
+
+def test_a_prompt_is_submitted_once_the_command_has_kept_where_it_will_be(tmp_path: Path) -> None:
+    worker, command = FolderChannel(str(tmp_path), 7), FolderChannel(str(tmp_path))
+    command.confirm("other")
+    assert not worker.may_submit("p", 0.05)
+    command.confirm("p")
+    assert worker.may_submit("p", 20.0)
+    # Where nothing can be known of it, nothing is waited for.
+    assert FolderChannel(str(tmp_path / "elsewhere"), 7).may_submit("p", 20.0)

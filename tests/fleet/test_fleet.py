@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from comfyreport import events as ev
+from comfyreport.errors import UsageError
 from comfyreport.fleet import fleet as module
 from comfyreport.fleet.assignment import Assignment, Message, Note
 from comfyreport.fleet.channel import Stop
@@ -106,6 +107,24 @@ def test_what_could_not_be_told_before_comes_with_the_end() -> None:
         engine.end(assignment.index, finished(assignment.index), told=1, messages=(message,))
 
     assert types(Played(FakeEngine(silent), 1).events, 1) == ["run_started", "run_finished"]
+
+
+def test_a_worker_may_submit_what_the_books_have_kept() -> None:
+    engine = FakeEngine(does_well)
+    Played(engine, 2)
+    assert engine.confirmed == ["prompt-1-a", "prompt-2-a"]
+
+
+def test_nothing_is_submitted_that_the_books_cant_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*about: object) -> None:
+        raise UsageError("the disk is full")
+
+    monkeypatch.setattr("tests.fleet.fakes.NotedBooks.begin", refuse)
+    silent = lambda engine, assignment: None  # noqa: E731
+    engine = FakeEngine(by_index(run1=begins, run2=silent, run3=silent))
+    played = Played(engine, 9)
+    assert engine.confirmed == []
+    assert {index: (end.status, end.submitted) for index, end in played.ends.items()} == {1: ("usage", "no")}
 
 
 # --- lost workers and servers

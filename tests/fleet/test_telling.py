@@ -25,6 +25,7 @@ class Noted:
         self.messages: list[Message] = []
         self.broken = False
         self.looks = 0
+        self.answers = True
         self.stopping: Stop = ""
         self.kept: list[Note | None] = []
 
@@ -40,6 +41,11 @@ class Noted:
         if self.broken:
             raise OSError("the engine is gone")
         self.kept.append(note)
+
+    def may_submit(self, prompt_id: str, seconds: float) -> bool:
+        assert self.kept[-1] is not None
+        assert self.kept[-1].prompt_id == prompt_id
+        return self.answers
 
     def stop(self) -> Stop:
         self.looks += 1

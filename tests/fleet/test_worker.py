@@ -242,6 +242,17 @@ def test_nothing_is_submitted_where_no_note_can_be_kept(simulator: Simulator) ->
     assert (outcome.result.status, error.code, submissions(simulator)) == ("unreachable", "engine", 0)
 
 
+def test_nothing_is_submitted_before_the_command_has_kept_it(simulator: Simulator) -> None:
+    channel = Noted()
+    channel.answers = False
+    result = perform(assignment(), channel, "gpu1").result
+    error = result.error
+    assert error is not None
+    assert (result.status, error.code, result.retryable) == ("unreachable", "engine", True)
+    assert (submissions(simulator), channel.kept[-1]) == (0, None)
+    assert channel.messages[0].waits
+
+
 def test_a_run_that_is_cut_before_it_begins(simulator: Simulator) -> None:
     channel = Noted()
     channel.stopping = "waiting"
