@@ -87,7 +87,7 @@ def add_batch_flags(parser: argparse.ArgumentParser) -> None:
         "--state", type=values.path, metavar="FILE", help="keep there what is done; the same command goes on from it"
     )
     group.add_argument(
-        "--manifest", type=values.path, metavar="FILE", help="write a JSON object a run, as it ends; - for stdout"
+        "--manifest", type=values.path, metavar="FILE", help="write a JSON object a run into this file, as it ends"
     )
     group.add_argument("--only", choices=("failed",), help="of the runs in --state FILE, make those that failed again")
     group.add_argument(

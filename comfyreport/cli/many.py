@@ -117,14 +117,15 @@ class _Command:
 
         return stop
 
-    def summary(self) -> list[str]:
-        """What is said of the runs at the end."""
+    def summary(self, has_seen: Callable[[str], bool]) -> list[str]:
+        """What is said of the runs at the end, without the failures that a person has seen."""
         ledger = self._ledger
         if ledger is None:
             return []
+        seen = all(has_seen(f"Run {failure.index} ") for failure in ledger.failures)
         state: str | None = self._arguments.state
         unbegun = max(0, self.total - ledger.ended_count)
-        lines = describe_failures(ledger.failures, ledger.failed, ledger.ended_count)
+        lines = [] if seen else describe_failures(ledger.failures, ledger.failed, ledger.ended_count)
         return lines + describe_rest(
             sys.argv[1:], os.fspath(state) if state else None, failed=ledger.failed, unbegun=unbegun
         )
