@@ -202,7 +202,9 @@ def _no_file(path: str) -> str:
 
 def _check_value(source: Source, name: str, value: Any, folder: str) -> None:
     if name in FILE_NAMES:
-        look_at(parse_given(_kind(name), value), folder)
+        given = parse_given(_kind(name), value)
+        look_at(given, folder)
+        source.loader(given.kind, given.node)
     elif name == "output":
         _check_output(value)
     elif name not in _SAME_FOR_ALL and sets_inputs(name):
