@@ -104,7 +104,7 @@ def run_generation(
         sidecar=sidecar, record=record, learn=learn, access=access,
         options=options,
     )  # fmt: skip
-    claims, error = claim_files(_reads(access, workflow, files), output=output, record=record)
+    claims, error = claim_files(_reads(access, workflow, files), output=output, writes=[("--record", record)])
     claimed = claims, _wrong_type(settings, options) or error
     return _run("run", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
 
@@ -145,7 +145,7 @@ def wait_for_completion(
         access=access,
         options=RunOptions(timeout=timeout, max_eta=max_eta, include_temp=include_temp),
     )
-    claimed = claim_files([], output=output, record=None)
+    claimed = claim_files([], output=output)
     return _run("attach", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
 
 
@@ -184,8 +184,8 @@ def _reads(
     """The files that a run reads, with what for."""
     certificates = [] if access is None else [access.cacert, *certificate_files(access.client_cert)]
     reads: list[tuple[str, str | os.PathLike[str]]] = [("access", path) for path in dict.fromkeys(certificates) if path]
-    file = None if isinstance(workflow, Mapping) else workflow
-    return reads + ([] if file is None else [("--workflow", file)]) + input_reads(files, file)
+    named = [] if isinstance(workflow, Mapping) or workflow is None else [workflow]
+    return [*reads, *(("--workflow", file) for file in named), *input_reads(files, named)]
 
 
 def _run(

@@ -140,8 +140,8 @@ def _open_nonblocking(path: str, flags: int) -> int:
     return descriptor
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write *data* to a file, which keeps what it had where that fails. OSError as files raise it.
+def write_whole(path: str | os.PathLike[str], data: bytes | bytearray | Iterable[bytes]) -> None:
+    """Write *data*, or its chunks, to a file, which keeps what it had where that fails. OSError as files raise it.
 
     A device, a pipe or a descriptor is written to as it is; of a link, what it leads to is written.
     """
@@ -155,7 +155,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         beside = target = os.fspath(path)
     try:
         with open(beside, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, (bytes, bytearray)) else data)
         if beside != target:
             if mode is not None:
                 os.chmod(beside, stat.S_IMODE(mode))
@@ -381,13 +381,14 @@ def _are_one(first: _Identity, second: _Identity) -> bool:
         return False
     return first.names == second.names or (
         bool(first.names)
-        and _folded(first.names) == _folded(second.names)
+        and list(map(folded, first.names)) == list(map(folded, second.names))
         and _folds_names(first.folder, "".join(first.names), "".join(second.names))
     )
 
 
-def _folded(names: tuple[str, ...]) -> list[str]:
-    return [unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()) for name in names]
+def folded(name: str) -> str:
+    """What is the same for all names that some file system takes for *name*: whatever its case and its normal form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _folds_names(folder: str, first: str, second: str) -> bool:

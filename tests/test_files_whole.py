@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,22 @@ def test_a_new_file_and_an_old_one(tmp_path: Path) -> None:
     write_whole(path, b"one")
     write_whole(path, b"two")
     assert (path.read_bytes(), os.listdir(tmp_path)) == (b"two", ["a"])
+    write_whole(path, bytearray(b"three"))
+    assert path.read_bytes() == b"three"
+
+
+def test_chunks_that_come_to_no_end(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_whole(path, iter([b"o", b"ne"]))
+    assert path.read_bytes() == b"one"
+
+    def chunks() -> Iterator[bytes]:
+        yield b"two"
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        write_whole(path, chunks())
+    assert (path.read_bytes(), os.listdir(tmp_path)) == (b"one", ["a"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions, links")

@@ -24,8 +24,8 @@ WINGS = (
     "planning", "batch", "fleet", "listings", "api", "cli", "testing",
 )  # fmt: skip
 GROUND = {
-    "_lazy", "_version", "backpressure", "errors", "files", "process", "shell", "terminal", "text", "timers", "timing",
-    "windows_console", "worker",
+    "_lazy", "_version", "backpressure", "databases", "errors", "files", "process", "shell", "terminal", "text",
+    "timers", "timing", "windows_console", "worker",
 }  # fmt: skip
 
 NETWORK = {"aiohttp", "asyncio", "http", "requests", "socket", "urllib3", "websocket"}

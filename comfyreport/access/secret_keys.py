@@ -63,6 +63,11 @@ def hide(value: Json, depth: int = 0) -> Json:
     return [hide(item, depth + 1) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+def hide_inputs(inputs: Mapping[str, Json]) -> dict[str, Json]:
+    """A copy of *inputs* by NODE.INPUT, or a short name, without secrets: a key for a paid service is an input too."""
+    return {place: _hidden(place.rpartition(".")[2], value, 0) for place, value in inputs.items()}
+
+
 def _hidden(key: str, item: Json, depth: int) -> Json:
     if key == _PUBLIC or item is None or isinstance(item, bool):
         return item

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from comfyreport._version import __version__
 from comfyreport.cli import values
+from comfyreport.cli.batch_flags import PATH_FLAGS, Several, add_batch_flags, wrong_batch_flags
 from comfyreport.cli.input_flags import FILE_FLAGS, add_input_flags
 
 COMMANDS = ("run", "attach", "replay", "inspect", "convert", "reporters", "timings", "simulate", "schema")
@@ -88,7 +89,7 @@ def parse(command: str, words: Sequence[str], parser: argparse.ArgumentParser | 
     except ArgumentsError as error:
         if "are required" not in str(error):
             raise
-        _, unknown = parser.parse_known_args([*words, "--workflow", "x"] if command == "run" else [*words, "x"])
+        _, unknown = parser.parse_known_args(words if command == "run" else [*words, "x"])
         if not unknown or unknown == ["x"]:
             raise
     if unknown:
@@ -96,6 +97,9 @@ def parse(command: str, words: Sequence[str], parser: argparse.ArgumentParser | 
         raise ArgumentsError(
             _MISSING_FLAG if command == "run" and _lacks_flag(words, unknown) else f"unrecognized arguments: {shown}"
         )
+    wrong = wrong_batch_flags(arguments) if command == "run" else ""
+    if wrong:
+        raise ArgumentsError(wrong)
     if command == "inspect" and not (arguments.workflow or arguments.save_object_info):
         raise ArgumentsError("the following arguments are required: WORKFLOW")
     arguments.command = command
@@ -141,6 +145,8 @@ def build_parser(command: str = "run") -> argparse.ArgumentParser:
         _add_run_flags(parser, attach=command == "attach")
         _add_server_flags(parser, attach=command == "attach")
         _add_time_flags(parser)
+        if command == "run":
+            add_batch_flags(parser)
         _add_reporting_flags(parser)
     elif command == "replay":
         parser.add_argument(
@@ -216,9 +222,9 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
     else:
         group.add_argument(
             "--workflow",
+            action=Several,
             type=values.path,
             metavar="FILE",
-            required=True,
             help="the workflow, as ComfyUI saves or exports it, or a picture, video or sound that it made; - for stdin",
         )
         group.add_argument(
@@ -229,7 +235,7 @@ def _add_run_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
         "--output",
         type=values.path,
         metavar="PATH",
-        help="a file, a folder, or a template such as 'made/{seed}/{node}-{index}.{ext}' for what is made "
+        help="a file, a folder, or a template such as 'made/{run}-{node}-{index}.{ext}' for what is made "
         "(default: its URL is printed)",
     )
     group.add_argument("--overwrite", action="store_true", help="replace files that are there, whatever their names")
@@ -259,6 +265,7 @@ def _add_server_flags(parser: argparse.ArgumentParser, *, attach: bool) -> None:
     simulated = "" if attach else "; sim: a simulated one"
     group.add_argument(
         "--server",
+        action="store" if attach else Several,
         metavar="URL",
         default="",
         help=f"where ComfyUI is (default: COMFYREPORT_SERVER, else http://127.0.0.1:8188){simulated}",
@@ -338,8 +345,11 @@ def parse_reporting(words: Sequence[str]) -> argparse.Namespace:
     """The reporters that *words* select, and the files that they name, whatever else is wrong with them."""
     lenient = Parser(allow_abbrev=False, add_help=False)
     lenient.add_argument("recording", type=values.path, nargs="?")
-    for flag in ("--workflow", "--output", "--record", "--cacert", "--prompt-file"):
+    lenient.add_argument("--workflow", action=Several, type=values.path, nargs="?")
+    for flag in ("--output", "--record", "--cacert", "--prompt-file"):
         lenient.add_argument(flag, type=values.path, nargs="?")
+    for flag, name in PATH_FLAGS.items():
+        lenient.add_argument(flag, type=values.path, nargs="?", dest=name)
     for flag in FILE_FLAGS:
         lenient.add_argument(f"--{flag}", action="append", nargs="?", default=[])
     lenient.add_argument("--client-cert", type=values.paths, nargs="?")

@@ -81,4 +81,13 @@ def files_of(arguments: argparse.Namespace) -> list[tuple[str, str]]:
     texts = [assignment.partition("=")[2] for assignment in getattr(arguments, "assignments", ())]
     files = [value[1:] for value in texts if value.startswith("@") and not value.startswith("@@")]
     files += [getattr(arguments, "prompt_file", None) or ""]
-    return [("--set, --prompt-file", path) for path in dict.fromkeys(files) if path]
+    grids: tuple[str, ...] = getattr(arguments, "grid", ())
+    if grids:
+        from comfyreport.planning.grids import grid_files
+
+        files += [path for text in grids for path in grid_files(text)]
+    return [
+        ("--set, --prompt-file, --grid" if grids else "--set, --prompt-file", path)
+        for path in dict.fromkeys(files)
+        if path
+    ]

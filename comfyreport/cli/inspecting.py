@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from random import SystemRandom
 
+from comfyreport.cli.batch_flags import check_flags, wanted_of, wants_many
 from comfyreport.cli.credentials import access_of, parse_extra_data
-from comfyreport.cli.input_flags import given_files, settings_of
+from comfyreport.cli.running import job_of
 from comfyreport.errors import UsageError
 from comfyreport.inputs.object_info import load_object_info, save_json
 from comfyreport.jobs.converting import convert_for_simulator
 from comfyreport.jobs.file_claims import check_apart
-from comfyreport.jobs.inspecting import asked_info, converted_file, inspect_job
-from comfyreport.jobs.job import SIMULATED, Job
+from comfyreport.jobs.inspecting import Inspector, asked_info, converted_file, inspect_job, inspector
+from comfyreport.jobs.job import Job
+from comfyreport.jobs.simulating import SIMULATED
+from comfyreport.jobs.workflow import read_workflow
 from comfyreport.listings.workflow import list_workflow, submission
+from comfyreport.planning.checking import check_plan, check_with_server
+from comfyreport.planning.making import make_plan, reading
 from comfyreport.workflow.files import Workflow
 
 _STDOUT = "-"
@@ -60,20 +66,34 @@ def convert_workflow(arguments: Namespace) -> str:
     return output
 
 
-def dry_run(arguments: Namespace, prepare: Callable[[Workflow], Workflow] | None = None) -> str:
-    """The body that would be submitted, in JSON. Raises UsageError or WorkflowError.
+def dry_runs(arguments: Namespace, prepare: Callable[[Workflow], Workflow] | None = None) -> Iterator[str]:
+    """The bodies that would be submitted, each in JSON. Raises UsageError or WorkflowError.
 
     What the server would refuse is a RejectedError; a server that was named and isn't there is an UnreachableError.
     """
     extra_data = parse_extra_data(arguments.extra_data)
-    job = Job(
-        server=arguments.server,
-        workflow=arguments.workflow,
-        settings=settings_of(arguments),
-        files=given_files(arguments),
-        access=access_of(arguments, extra_data),
+    job = replace(job_of(arguments), access=access_of(arguments, extra_data), prepare=prepare)
+    with inspector(job) as server:
+        for each in _planned(arguments, job, server) if wants_many(arguments) else [job]:
+            result = server.inspect(each)
+            if result.unreached is not None and arguments.server not in ("", SIMULATED):
+                raise result.unreached
+            yield submission(result, extra_data)
+
+
+def _planned(arguments: Namespace, job: Job, server: Inspector) -> Iterator[Job]:
+    """The jobs of all runs that the flags ask for, once all are known to be possible."""
+    # A seed that is drawn is another one in each plan.
+    plan = make_plan(
+        wanted_of(arguments),
+        load=lambda file: read_workflow(file, job.folder, server.convert),
+        read=reading(job.folder),
+        entropy=SystemRandom().getrandbits(64),
     )
-    result = inspect_job(replace(job, prepare=prepare))
-    if result.unreached is not None and arguments.server not in ("", SIMULATED):
-        raise result.unreached
-    return submission(result, extra_data)
+    check_flags(arguments, len(plan))
+    check_plan(plan, job.folder)
+    check_with_server(plan, server.ask)
+    for run in plan:
+        yield replace(
+            job, workflow=run.workflow, loaded=run.loaded, settings=run.settings, files=run.files, output=run.output
+        )

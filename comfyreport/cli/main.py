@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from comfyreport.cli.signals import Signals, raise_interrupts
@@ -25,21 +25,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from comfyreport.cli.loaded_plugins import LoadedPlugins
-    from comfyreport.engine.loop import Loop
-    from comfyreport.errors import UsageError
-    from comfyreport.files import Claims
-    from comfyreport.jobs.session import Session
 
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_REJECTED = 4
 EXIT_LIMIT = 70
-
-_STOPPING = {
-    "cancel": "cancelling… (Ctrl-C again to leave at once)",
-    "detach": "leaving… (Ctrl-C again to leave at once)",
-}
-"""What is said at the first signal, by what `--on-interrupt` wants."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,13 +92,27 @@ def _main(argv: Sequence[str] | None, signals: Signals) -> int:
         except SystemExit:
             # Behind it stdout is as it was.
             stack.close()
-            return _print(help_text.getvalue().removesuffix("\n")) or _tell_unloaded(loaded)
+            return _print([help_text.getvalue().removesuffix("\n")]) or _tell_unloaded(loaded)
         if getattr(arguments, "dry_run", False):
             signals.restore(raise_pending=True)
             return _dry_run(arguments, loaded)
         if command in _STREAMS:
-            return _STREAMS[command](arguments, signals, loaded)
+            return _stream(arguments, signals, loaded)
     return _OTHERS[command](arguments)
+
+
+def _stream(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins | None) -> int:
+    """Do one of the commands that write an event stream; the exit code."""
+    from comfyreport.cli.batch_flags import wants_many
+    from comfyreport.cli.running import replay, run
+
+    if arguments.command == "replay":
+        return replay(arguments, signals, loaded)
+    if wants_many(arguments):
+        from comfyreport.cli.many import run_many_command
+
+        return run_many_command(arguments, signals, loaded)
+    return run(arguments, signals, loaded)
 
 
 def _may_name_plugins(command: str, words: Sequence[str]) -> bool:
@@ -139,146 +143,15 @@ def _usage(command: str, words: Sequence[str], message: str, loaded: LoadedPlugi
     if command not in _STREAMS or not (unloaded or selected or os.environ.get("COMFYREPORT_REPORTER")):
         return _complain(message, f"see comfyreport {command} --help")
     from comfyreport.cli.arguments import parse_reporting
+    from comfyreport.cli.running import claims_of
     from comfyreport.cli.session_runner import run_session
     from comfyreport.errors import UsageError
 
     error = unloaded or UsageError(message, hint=f"see comfyreport {command} --help")
     arguments = parse_reporting(words)
-    claims = _claims(arguments, loaded)[0]
+    claims = claims_of(arguments, loaded)[0]
     return run_session(
         arguments, command, "", error=error, claims=claims, loading=None if loaded is None else loaded.loading
-    )
-
-
-def _claims(arguments: argparse.Namespace, loaded: LoadedPlugins | None) -> tuple[Claims, UsageError | None]:
-    """The files that the flags name, and the error if two flags name one."""
-    from comfyreport.access.credentials import certificate_files
-    from comfyreport.cli.input_flags import files_of, given_files
-    from comfyreport.jobs.file_claims import claim_files, input_reads
-
-    headers = [value[1:] for value in getattr(arguments, "header", ()) if value.startswith("@")]
-    # One file may hold them all.
-    certificates = [
-        getattr(arguments, "cacert", None), *certificate_files(getattr(arguments, "client_cert", None) or "")
-    ]  # fmt: skip
-    reads = [
-        ("--workflow", getattr(arguments, "workflow", None)),
-        *files_of(arguments),
-        *(("--header", path) for path in dict.fromkeys(headers)),
-        *(("--cacert, --client-cert", path) for path in dict.fromkeys(certificates)),
-        ("the recording", getattr(arguments, "recording", None)),
-        *input_reads(given_files(arguments), getattr(arguments, "workflow", None)),
-    ]
-    return claim_files(
-        [(use, path) for use, path in reads if path],
-        output=getattr(arguments, "output", None),
-        record=getattr(arguments, "record", None),
-        claims=None if loaded is None else loaded.claims,
-    )
-
-
-# --- run and replay
-
-
-def _run(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins | None) -> int:
-    """`run` and `attach`, which differ only in where the prompt comes from."""
-    from dataclasses import replace
-    from functools import partial
-
-    from comfyreport.cli.credentials import access_of, parse_extra_data
-    from comfyreport.cli.input_flags import given_files, settings_of
-    from comfyreport.cli.session_runner import run_session
-    from comfyreport.engine.options import RunOptions
-    from comfyreport.errors import UsageError
-    from comfyreport.jobs.job import Job, run_job
-    from comfyreport.workflow.settings import Settings
-
-    attach = arguments.command == "attach"
-    claims, error = _claims(arguments, loaded)
-    job = Job(
-        server=arguments.server,
-        workflow=None if attach else arguments.workflow,
-        prompt_id=arguments.prompt_id if attach else "",
-        settings=Settings() if attach else settings_of(arguments),
-        files=given_files(arguments),
-        output=arguments.output,
-        overwrite=arguments.overwrite,
-        sidecar=arguments.sidecar,
-        record=arguments.record,
-        learn=not arguments.no_learn,
-        options=RunOptions(
-            timeout=arguments.timeout,
-            max_eta=arguments.max_eta,
-            wait_for_server=arguments.wait_for_server or 0.0,
-            on_interrupt=arguments.on_interrupt,
-            take_over=attach and arguments.take_over,
-            expect_outputs=arguments.expect_outputs,
-            ping_interval=arguments.ping_interval,
-            include_temp=arguments.include_temp,
-        ),
-    )
-    try:
-        with _may_block(arguments, job.shown_server, signals, loaded):
-            access = access_of(arguments, {} if attach else parse_extra_data(arguments.extra_data))
-        job = replace(job, access=access)
-        if loaded is not None:
-            job = replace(job, prepare=loaded.prepare(arguments, job.shown_server))
-    except UsageError as raised:
-        error = error or raised
-
-    def work(session: Session, preparing: AbstractContextManager[None]) -> None:
-        def stop(loop: Loop) -> None:
-            loop.stop()
-            if loop.stops == 1:
-                session.announce(_STOPPING[arguments.on_interrupt])
-
-        # Where a plugin has put Python's own handler back; the run's end is told by then.
-        with contextlib.suppress(KeyboardInterrupt):
-            run_job(session, job, preparing=preparing, on_loop=lambda loop: signals.use(partial(stop, loop)))
-
-    loading = None if loaded is None else loaded.loading
-    server = job.shown_server
-    return run_session(
-        arguments, arguments.command, server, signals, work=work, error=error, claims=claims, loading=loading
-    )
-
-
-def _replay(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins | None) -> int:
-    from comfyreport.cli.session_runner import run_session
-    from comfyreport.errors import ComfyReportError
-    from comfyreport.jobs.replay import Stop, replay
-    from comfyreport.recording.player import Recording
-    from comfyreport.recording.shipped import find_recording
-
-    recording: Recording | None = None
-    error: ComfyReportError | None = None
-    try:
-        with _may_block(arguments, "", signals, loaded):
-            recording = find_recording(arguments.recording)
-    except ComfyReportError as raised:
-        error = raised
-
-    def work(session: Session, preparing: AbstractContextManager[None]) -> None:
-        assert recording is not None
-        stop = Stop()
-        signals.use(stop.set)
-        replay(session, recording, speed=arguments.speed, stop=stop)
-
-    server = "" if recording is None else recording.server
-    claims = _claims(arguments, loaded)[0]
-    loading = None if loaded is None else loaded.loading
-    return run_session(arguments, "replay", server, signals, work=work, error=error, claims=claims, loading=loading)
-
-
-def _may_block(
-    arguments: argparse.Namespace, server: str, signals: Signals, loaded: LoadedPlugins | None
-) -> AbstractContextManager[None]:
-    """For what may block before there is a session; one that only tells that it was cancelled takes its place."""
-    from comfyreport.cli.session_runner import run_session
-
-    loading = None if loaded is None else loaded.loading
-    return signals.may_block(
-        lambda: run_session(arguments, arguments.command, server, signals, error=KeyboardInterrupt(), loading=loading)
     )
 
 
@@ -310,20 +183,25 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _dry_run(arguments: argparse.Namespace, loaded: LoadedPlugins | None) -> int:
-    from comfyreport.cli.inspecting import dry_run
+    from comfyreport.cli.inspecting import dry_runs
 
     if loaded is None:
-        return _told(lambda: dry_run(arguments))
+        return _tell(dry_runs(arguments))
     _tell_unloaded(loaded)
-    return EXIT_USAGE if loaded.loading.error else _told(lambda: dry_run(arguments, loaded.prepare(arguments, "")))
+    return EXIT_USAGE if loaded.loading.error else _tell(dry_runs(arguments, loaded.prepare(arguments, "")))
 
 
 def _told(find: Callable[[], str]) -> int:
     """Print the text that *find* gives, or say on stderr why there is none; the exit code."""
+    return _tell(each() for each in [find])
+
+
+def _tell(texts: Iterable[str]) -> int:
+    """Print *texts*, or say on stderr why there are no more; the exit code."""
     from comfyreport.errors import ComfyReportError, UnreachableError, UsageError
 
     try:
-        return _print(find())
+        return _print(texts)
     except ComfyReportError as error:
         _complain(error.message, error.hint)
         if isinstance(error, UsageError):
@@ -341,7 +219,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
     def announce(url: str) -> None:
         nonlocal code
-        code = _print(url)
+        code = _print([url])
         if code:
             raise KeyboardInterrupt
 
@@ -370,27 +248,24 @@ def _schema(arguments: argparse.Namespace) -> int:
 
     from comfyreport.events.schema import json_schema
 
-    return _print(json.dumps(json_schema(), indent=2))
+    return _print([json.dumps(json_schema(), indent=2)])
 
 
-def _print(text: str) -> int:
-    """Write *text* to stdout; the exit code."""
+def _print(texts: Iterable[str]) -> int:
+    """Write *texts* to stdout, as long as somebody reads them; the exit code."""
     encoding = sys.stdout.encoding or "utf-8"
-    try:
-        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except OSError as error:
-        from comfyreport.events import EXIT_REPORTER_FAILED
+    for text in texts:
+        try:
+            print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        except OSError as error:
+            from comfyreport.events import EXIT_REPORTER_FAILED
 
-        report_stdout_failure(error, sys.stderr)
-        return 0 if is_closed_pipe(error) else EXIT_REPORTER_FAILED
+            report_stdout_failure(error, sys.stderr)
+            return 0 if is_closed_pipe(error) else EXIT_REPORTER_FAILED
     return 0
 
 
-_STREAMS: dict[str, Callable[[argparse.Namespace, Signals, LoadedPlugins | None], int]] = {
-    "run": _run,
-    "attach": _run,
-    "replay": _replay,
-}
+_STREAMS = ("run", "attach", "replay")
 """The commands that write an event stream, which has an end whenever a signal comes."""
 
 _OTHERS: dict[str, Callable[[argparse.Namespace], int]] = {

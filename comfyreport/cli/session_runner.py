@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import NamedTuple
 
 from comfyreport.cli.loading import Loading, opened
 from comfyreport.cli.signals import Signals
@@ -34,21 +35,31 @@ def run_session(
     error: BaseException | None = None,
     claims: Claims | None = None,
     loading: Loading | None = None,
+    many: Many | None = None,
 ) -> int:
     """Open the reporters, do *work* or report *error*, close the reporters; the exit code.
 
     :param claims: the files that the command uses beside those of reporters.
     :param signals: None: they are taken for the length of this call.
     :param loading: what has loaded the plugins already, with signals and claims of its own.
+    :param many: where it makes many runs: how many, and what is said of them at the end.
     """
     with opened(arguments, signals, claims) if loading is None else contextlib.nullcontext(loading) as loading:
-        return _Runner(arguments, command, server, loading).run(work, error)
+        return _Runner(arguments, command, server, loading, many).run(work, error)
+
+
+class Many(NamedTuple):
+    """A command of many runs: how many are to be made, and what is said of them at the end."""
+
+    total: int
+    summary: Callable[[], list[str]]
 
 
 class _Runner:
     """Runs one session. Where a step of it is blocked when a signal comes, the rest is done on another thread."""
 
-    def __init__(self, arguments: Namespace, command: str, server: str, loading: Loading) -> None:
+    def __init__(self, arguments: Namespace, command: str, server: str, loading: Loading, many: Many | None) -> None:
+        self._many = many
         self._arguments = arguments
         self._command = command
         self._server = server
@@ -73,10 +84,11 @@ class _Runner:
                 self._plugins,
                 command=self._command,
                 server=self._server,
-                timing=_timing(self._arguments),
+                timing=timing_of(self._arguments),
                 complain=self._complain,
                 trace=_trace(self._complain),
                 on_watch=self._signals.keep,
+                runs_total=1 if self._many is None else self._many.total,
             )
             error = error or load_error
             if error is not None:
@@ -96,8 +108,11 @@ class _Runner:
         session.hurry = session.hurry or signals.count > 1
         signals.use(session.leave)
         include_temp = getattr(self._arguments, "include_temp", False)
+        summary = None if self._many is None else self._many.summary
         code = session.finish(
-            lambda: print_results(session, self._plugins, self._plugins.streams, include_temp=include_temp)
+            lambda: print_results(
+                session, self._plugins, self._plugins.streams, include_temp=include_temp, summary=summary
+            )
         )
         _release(self._terminals)
         return code
@@ -106,7 +121,7 @@ class _Runner:
         self._write(f"comfyreport: {line}\n")
 
 
-def _timing(arguments: Namespace) -> Timing:
+def timing_of(arguments: Namespace) -> Timing:
     """The waits, with those that the flags set."""
     flags = {
         "stall_warn": getattr(arguments, "stall_warn", None),

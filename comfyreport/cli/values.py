@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
-_LARGEST_SEED = 2**64 - 1
+from comfyreport.workflow import values as workflow_values
+
+_Value = TypeVar("_Value")
 
 
 def path(text: str) -> str:
@@ -77,25 +81,27 @@ def port(text: str) -> int:
     return value
 
 
-def seed(text: str) -> int | str:
-    """A seed, or how one is found."""
-    if text in ("random", "keep"):
-        return text
-    if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) > _LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number from 0 to 2^64-1, random or keep")
-    return int(text)
+def engine(text: str) -> str:
+    """The address of what hands out the runs."""
+    if not re.fullmatch(r"dask://[^\s/@]+:[0-9]{1,5}/?", text):
+        # Not shown where it has what may be a password.
+        shown = "that" if "@" in text else repr(text)
+        raise argparse.ArgumentTypeError(f"{shown} is no engine: give the scheduler's address, dask://HOST:PORT")
+    return text
 
 
-def at_least_one(text: str) -> int:
-    """A whole number from 1."""
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
+def _told(read: Callable[[str], _Value]) -> Callable[[str], _Value]:
+    """*read* for argparse, which shows the message of an error of its own alone."""
+
+    def told(text: str) -> _Value:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return told
 
 
-def size(text: str) -> tuple[int, int]:
-    """WxH: width and height in pixels."""
-    match = re.fullmatch(r"([0-9]{1,9})[xX]([0-9]{1,9})", text)
-    if match is None or 0 in (int(match[1]), int(match[2])):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: give width and height in pixels, such as 1024x768")
-    return int(match[1]), int(match[2])
+seed = _told(workflow_values.seed)
+at_least_one = _told(workflow_values.at_least_one)
+size = _told(workflow_values.size)

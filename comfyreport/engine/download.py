@@ -178,7 +178,7 @@ class Downloader:
 
     @property
     def _fields(self) -> dict[str, object]:
-        return {"prompt_id": self._run.prompt_id, "seed": self._run.seed}
+        return {"prompt_id": self._run.prompt_id, "run": self._run.run_index, "seed": self._run.seed}
 
     def _on_fetched(self, entry: Entry, done: CallDone) -> None:
         self._heard(done.error)

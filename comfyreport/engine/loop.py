@@ -21,6 +21,7 @@ from comfyreport.engine.reconnecting import Reconnector
 from comfyreport.engine.sources import (
     CallDone,
     CallKind,
+    CancelRequested,
     LeaveRequested,
     SocketClosed,
     SocketOpened,
@@ -134,6 +135,10 @@ class Loop:
     def leave(self) -> None:
         """Stop following and let the prompt go on; may be called from any thread."""
         self._sources.put(LeaveRequested())
+
+    def cancel(self, cancel: verdict.Cancel, *, waiting: bool = False) -> None:
+        """Cancel the prompt for the reason that *cancel* tells, *waiting*: unless it runs; from any thread."""
+        self._sources.put(CancelRequested(cancel, waiting))
 
     def execute(self, body: messages.Json | Callable[[], messages.Json]) -> None:
         """Connect, submit *body*, follow to the verdict. The run's end isn't told yet: outputs come first.
@@ -262,6 +267,8 @@ class Loop:
             self._stopping.stop()
         elif isinstance(item, LeaveRequested):
             self._stopping.leave()
+        elif isinstance(item, CancelRequested):
+            self._stopping.cancel(item.cancel, waiting=item.waiting)
         elif isinstance(item, CallDone):
             # An output that can't be saved, for whatever reason, fails alone.
             if item.kind is not CallKind.SAVE and not isinstance(item.error, (UnreachableError, OSError, type(None))):

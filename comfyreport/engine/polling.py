@@ -11,13 +11,13 @@ from functools import partial
 
 from comfyreport import events as ev
 from comfyreport.engine.liveness import Liveness
-from comfyreport.engine.lookup import Lookup, Lookups
 from comfyreport.engine.schedule import PollSchedule, RequestBudget
 from comfyreport.engine.sources import CallDone, CallKind, Sources
 from comfyreport.engine.submission import Submission
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.net.client import Client
+from comfyreport.net.lookup import Lookup, Lookups
 from comfyreport.protocol import responses
 from comfyreport.run import Run, verdict
 from comfyreport.timers import Timers

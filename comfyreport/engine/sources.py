@@ -18,6 +18,7 @@ from comfyreport.net.client import Client
 from comfyreport.net.failures import NETWORK_ERRORS, no_answer
 from comfyreport.net.frames import Skipped
 from comfyreport.net.websocket import Socket
+from comfyreport.run.verdict import Cancel
 
 
 class SocketOpened(NamedTuple):
@@ -61,6 +62,13 @@ class LeaveRequested(NamedTuple):
     """The program wants to follow no more."""
 
 
+class CancelRequested(NamedTuple):
+    """The program wants the prompt cancelled, for the reason that *cancel* tells; *waiting*: only where it waits."""
+
+    cancel: Cancel
+    waiting: bool
+
+
 class Sources:
     """The inbox of one run and the threads that fill it."""
 
@@ -74,7 +82,7 @@ class Sources:
         self._socket: Socket | None = None
         self._open_until = math.inf
 
-    def put(self, item: StopRequested | LeaveRequested) -> None:
+    def put(self, item: StopRequested | LeaveRequested | CancelRequested) -> None:
         """Tell the loop what the user or the program asks for. Safe in a signal handler and from any thread."""
         self._inbox.put(item)
 

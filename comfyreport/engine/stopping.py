@@ -95,6 +95,15 @@ class Stopping:
         cancelling = self._run.outcome.cancelling
         self._run.conclude(verdict.detached(self._attach_command, *self._prompt_state(), cancelling=cancelling))
 
+    def cancel(self, cancel: Cancel, *, waiting: bool) -> None:
+        """The program wants the prompt cancelled, *waiting*: unless it runs, as far as known."""
+        if self._run.verdict is not None or self._run.outcome.cancelling or (waiting and self._run.started):
+            return
+        if self._prompt_state()[1] == "no":
+            self._run.conclude(cancel.end("", "none", "no"))
+        else:
+            self._cancel(cancel)
+
     # --- limits
 
     def _on_time_limit(self) -> None:

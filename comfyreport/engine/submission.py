@@ -7,11 +7,11 @@ from functools import partial
 
 from comfyreport import events as ev
 from comfyreport.access.address import DEFAULT_SERVER
-from comfyreport.engine.lookup import Lookup, Lookups
 from comfyreport.errors import UnreachableError
 from comfyreport.events import Instant
 from comfyreport.inputs.allowed_values import add_allowed_values
 from comfyreport.net.client import Client
+from comfyreport.net.lookup import Lookup, Lookups
 from comfyreport.protocol import responses
 from comfyreport.protocol.messages import Json
 from comfyreport.protocol.statuses import Response

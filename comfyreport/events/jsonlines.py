@@ -35,6 +35,11 @@ def to_line(event: Event, *, without: Collection[str] = ()) -> bytes:
     data = to_dict(event)
     for name in without:
         data.pop(name, None)
+    return object_line(data)
+
+
+def object_line(data: Mapping[str, Any]) -> bytes:
+    """*data*, of which JSON can tell all, as one line in the same way."""
     try:
         line = orjson.dumps(data)
     except TypeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from comfyreport.errors import UnreachableError, UsageError
 from comfyreport.inputs.classes import ask_class
@@ -18,23 +18,40 @@ _MAX_SHOWN = 60
 _NAMES_SHOWN = 20
 
 
+Ask = Callable[[str], Mapping[str, Declared] | None]
+"""What a server declares of a class's inputs; None where it doesn't tell."""
+
+
+def asking(client: Client) -> Ask:
+    """What asks *client*'s server, once for each class. Blocks."""
+    known: dict[str, Mapping[str, Declared] | None] = {}
+
+    def ask(class_type: str) -> Mapping[str, Declared] | None:
+        if class_type not in known:
+            known[class_type] = _ask(client, class_type)
+        return known[class_type]
+
+    return ask
+
+
 def check_settings(client: Client, workflow: Workflow) -> Workflow:
     """*workflow* with its settings as the types that the server declares. Raises UsageError where one doesn't fit.
 
     A class that the server doesn't tell of is left to the submission, which it refuses in its own words.
     """
-    declared: dict[str, Mapping[str, Declared] | None] = {}
-    checked: dict[Target, Setting] = {}
-    for target, setting in workflow.settings.items():
-        class_type = class_of(workflow.graph[target.node])
-        if class_type not in declared:
-            declared[class_type] = _ask(client, class_type)
-        inputs = declared[class_type]
+    return workflow.with_settings(checked(workflow.graph, workflow.settings, asking(client)))
+
+
+def checked(graph: Graph, settings: Mapping[Target, Setting], ask: Ask) -> dict[Target, Setting]:
+    """Those of *settings* whose inputs are declared, as their types. Raises UsageError where one doesn't fit."""
+    found: dict[Target, Setting] = {}
+    for target, setting in settings.items():
+        inputs = ask(class_of(graph[target.node]))
         if inputs is not None and target.name in inputs:
-            checked[target] = _checked(target, setting, inputs[target.name])
+            found[target] = _checked(target, setting, inputs[target.name])
         elif not setting.known:
-            raise unknown_input(workflow.graph, target, inputs)
-    return workflow.with_settings(checked)
+            raise unknown_input(graph, target, inputs)
+    return found
 
 
 def _ask(client: Client, class_type: str) -> dict[str, Declared] | None:

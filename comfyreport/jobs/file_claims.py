@@ -19,20 +19,21 @@ def claim_files(
     reads: Iterable[tuple[str, FilePath]],
     *,
     output: FilePath | None,
-    record: FilePath | None,
+    writes: Iterable[tuple[str, FilePath | None]] = (),
     claims: Claims | None = None,
 ) -> tuple[Claims, UsageError | None]:
-    """Claims of a job's files, and the error where two uses are of one file.
+    """Claims of a command's files, and the error where two uses are of one file.
 
     :param reads: files that are read, with what for.
-    :param claims: what is claimed already; the job's files are added to it.
+    :param writes: files that are written beside the *output*, likewise.
+    :param claims: what is claimed already; these files are added to it.
     """
     claims = claims or Claims()
     error: UsageError | None = None
-    for use, path, writes in (
+    for use, path, written in (
         *((use, path, False) for use, path in reads),
         ("--output", output, True),
-        ("--record", record, True),
+        *((use, path, True) for use, path in writes),
     ):
         if path is None:
             continue
@@ -40,7 +41,7 @@ def claim_files(
         with contextlib.suppress(OSError, ValueError):
             try:
                 wanted = read_output(path) if use == "--output" else Wanted(os.fspath(path))
-                place = _read_place(path) if not writes else resolve(wanted.path)
+                place = _read_place(path) if not written else resolve(wanted.path)
                 if use == "--output" and (wanted.template is not None or is_folder(wanted.path, place)):
                     continue
                 claims.claim(use, place)
@@ -59,9 +60,9 @@ def check_apart(reads: Iterable[tuple[str, FilePath | None]], use: str, path: Fi
                 claims.claim(each, resolve(place) if each == use else _read_place(place))
 
 
-def input_reads(files: Iterable[Given], workflow: FilePath | None) -> list[tuple[str, FilePath]]:
-    """Files for loaders as `claim_files` takes what is read: each once, and none that is the workflow too."""
-    seen = {None if workflow is None else _identity(workflow), None}
+def input_reads(files: Iterable[Given], workflows: Iterable[FilePath]) -> list[tuple[str, FilePath]]:
+    """Files for loaders as `claim_files` takes what is read: each once, and none that is a workflow too."""
+    seen = {None, *map(_identity, workflows)}
     reads: list[tuple[str, FilePath]] = []
     for given in files:
         identity = _identity(given.path)

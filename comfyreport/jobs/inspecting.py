@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 from comfyreport.access.address import parse_address
 from comfyreport.access.credentials import Access
 from comfyreport.errors import UnreachableError, UsageError, WorkflowError
-from comfyreport.inputs.checking import check_settings, unknown_input
+from comfyreport.inputs.checking import asking, checked, unknown_input
 from comfyreport.inputs.object_info import ObjectInfo
 from comfyreport.inputs.uploads import plan_uploads, planned
 from comfyreport.jobs.converting import convert_for_simulator, info_of, unasked
-from comfyreport.jobs.job import SIMULATED, Job, workflow_of
+from comfyreport.jobs.job import Job, workflow_of
+from comfyreport.jobs.simulating import SIMULATED
 from comfyreport.net.client import Client
 from comfyreport.protocol.messages import Json
 from comfyreport.text import printable
 from comfyreport.timing import Timing
 from comfyreport.workflow.convert import Converted
-from comfyreport.workflow.declared import Problem, offline_problems, problems
+from comfyreport.workflow.declared import Declared, Problem, offline_problems, problems
 from comfyreport.workflow.files import Converter, Workflow, load
 from comfyreport.workflow.graph import Target
 
@@ -36,25 +37,66 @@ class Inspected(NamedTuple):
     unreached: UnreachableError | None
 
 
+class Inspector:
+    """Compares workflows with what one server declares, which is asked once, if it answers.
+
+    `convert` makes what the editor saved into a prompt for that server, and `ask` tells of a class of its.
+    """
+
+    def __init__(self, client: Client | None, folder: str) -> None:
+        # Without a client it is the simulator, which would take anything.
+        self._client = client
+        self.unreached = UnreachableError("the simulator isn't asked") if client is None else None
+        self._info = None if client is None else info_of(client, folder, anew=True)
+        self.convert = convert_for_simulator if self._info is None else partial(_converted, self._info)
+        self._ask = None if client is None else asking(client)
+
+    def ask(self, class_type: str) -> Mapping[str, Declared] | None:
+        """The inputs of a class; None where the server doesn't tell."""
+        return None if self._ask is None or self._classes() is None else self._ask(class_type)
+
+    def inspect(self, job: Job) -> Inspected:
+        """Load *job*'s workflow, set what it asks for, and compare it with what the server declares.
+
+        Raises UsageError or WorkflowError, and UnreachableError where the workflow can't be read without a server.
+        """
+        workflow, sent = _planned(job, self.convert)
+        server = SIMULATED if self._client is None else self._client.address.base
+        classes = self._classes()
+        if self.unreached is not None:
+            return _offline(workflow, server, self.unreached)
+        workflow = workflow.with_settings(checked(workflow.graph, workflow.settings, self.ask))
+        found = tuple(each for each in problems(workflow.graph, classes) if (each.node, each.input_name) not in sent)
+        return Inspected(workflow, (*found, *_cycles(workflow)), server, None)
+
+    def _classes(self) -> Json:
+        """What the server declares; None where none answered, which `unreached` tells of."""
+        if self._info is None or self.unreached is not None:
+            return None
+        try:
+            return self._info.classes()
+        except UnreachableError as error:
+            self.unreached = error
+            return None
+
+
+@contextmanager
+def inspector(job: Job) -> Iterator[Inspector]:
+    """What compares workflows with the server of *job*. Raises UsageError where its address is none."""
+    if job.server_text == SIMULATED:
+        yield Inspector(None, job.folder)
+        return
+    with closing(_client(job)) as client:
+        yield Inspector(client, job.folder)
+
+
 def inspect_job(job: Job) -> Inspected:
     """Load *job*'s workflow, set what it asks for, and compare it with what its server declares, if one answers.
 
     Raises UsageError or WorkflowError, and UnreachableError where the workflow can't be read without a server.
     """
-    if job.server_text == SIMULATED:
-        # It would take anything.
-        workflow, _ = _planned(job, convert_for_simulator)
-        return _offline(workflow, SIMULATED, UnreachableError("the simulator isn't asked"))
-    with closing(_client(job)) as client:
-        info = info_of(client, job.folder, anew=True)
-        workflow, sent = _planned(job, partial(_converted, info))
-        try:
-            classes = info.classes()
-            workflow = check_settings(client, workflow)
-        except UnreachableError as error:
-            return _offline(workflow, client.address.base, error)
-        found = tuple(each for each in problems(workflow.graph, classes) if (each.node, each.input_name) not in sent)
-        return Inspected(workflow, (*found, *_cycles(workflow)), client.address.base, None)
+    with inspector(job) as found:
+        return found.inspect(job)
 
 
 def converted_file(job: Job, convert: Converter | None = None) -> Workflow:

@@ -23,7 +23,8 @@ from comfyreport.inputs.local_files import Given
 from comfyreport.inputs.uploads import Uploads, plan_uploads
 from comfyreport.jobs.converting import convert_for_simulator, converter
 from comfyreport.jobs.learning import NO_LEARN, Learner
-from comfyreport.jobs.session import Session
+from comfyreport.jobs.run_context import RunContext
+from comfyreport.jobs.simulating import SIMULATED, start_simulator
 from comfyreport.jobs.workflow import inputs_set, load_workflow
 from comfyreport.net.client import Client
 from comfyreport.protocol.ui_outputs import SAVERS
@@ -36,9 +37,6 @@ from comfyreport.text import printable
 from comfyreport.workflow.files import STDIN, Converter, Workflow
 from comfyreport.workflow.settings import Settings
 
-SIMULATED = "sim"
-_SIMULATED_DESCRIPTORS = 20
-
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -46,7 +44,8 @@ class Job:
 
     `files` are for the workflow's loaders. `access`: None for what the environment tells. `folder`: the one that
     relative paths start at, whatever the current folder is later. `prepare` changes or refuses the workflow that is to
-    be submitted; it may block. `learn`: what earlier runs took may be read, and what this one takes be kept.
+    be submitted; it may block. `learn`: what earlier runs took may be read, and what this one takes be kept. `loaded`:
+    what `workflow` holds, where it was read before. `simulated`: the server that was started already for `sim`.
     """
 
     server: str = ""
@@ -64,6 +63,8 @@ class Job:
     folder: str = field(default_factory=current_folder)
     prepare: Callable[[Workflow], Workflow] | None = None
     learn: bool = True
+    loaded: Workflow | None = None
+    simulated: Address | None = None
 
     @property
     def server_text(self) -> str:
@@ -91,7 +92,7 @@ class _Prepared(NamedTuple):
 
 
 def run_job(
-    session: Session,
+    session: RunContext,
     job: Job,
     *,
     preparing: AbstractContextManager[object] | None = None,
@@ -150,11 +151,11 @@ def workflow_of(job: Job, convert: Converter) -> Workflow | None:
     """
     if job.workflow is None:
         return None
-    workflow = load_workflow(job.workflow, job.folder, job.settings, convert)
+    workflow = load_workflow(job.loaded or job.workflow, job.folder, job.settings, convert)
     return workflow if job.prepare is None else job.prepare(workflow)
 
 
-def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
+def _prepare(session: RunContext, job: Job, stack: ExitStack) -> _Prepared:
     """All that may block before there is a loop."""
     workflow = workflow_of(job, _converter(session, job))
     access = _access(job, workflow)
@@ -165,7 +166,7 @@ def _prepare(session: Session, job: Job, stack: ExitStack) -> _Prepared:
     return _Prepared(access, workflow, uploads, target, address, recorder)
 
 
-def _converter(session: Session, job: Job) -> Converter:
+def _converter(session: RunContext, job: Job) -> Converter:
     """What asks the job's server how to convert what the editor saved. It isn't recorded: it comes before the run."""
     if job.server_text == SIMULATED:
         return convert_for_simulator
@@ -173,14 +174,14 @@ def _converter(session: Session, job: Job) -> Converter:
     return converter(job.server_text, _access(job, None), session.timing, job.folder, wait=wait)
 
 
-def _client(session: Session, prepared: _Prepared, stack: ExitStack) -> Client:
+def _client(session: RunContext, prepared: _Prepared, stack: ExitStack) -> Client:
     tap = None if prepared.recorder is None else prepared.recorder.tap
     client = Client(prepared.address, timing=session.timing, access=prepared.access, tap=tap)
     stack.callback(client.close)
     return client
 
 
-def _learner(session: Session, job: Job, prepared: _Prepared) -> Learner:
+def _learner(session: RunContext, job: Job, prepared: _Prepared) -> Learner:
     server = SIMULATED if job.server_text == SIMULATED else prepared.address.base
     learner = Learner(server, wanted=job.learn, folder=job.folder, patience=session.timing.store_wait)
     if job.options.max_eta and not learner.learns:
@@ -191,7 +192,7 @@ def _learner(session: Session, job: Job, prepared: _Prepared) -> Learner:
     return learner
 
 
-def _loop(session: Session, job: Job, run: Run, client: Client, prepared: _Prepared, learner: Learner) -> Loop:
+def _loop(session: RunContext, job: Job, run: Run, client: Client, prepared: _Prepared, learner: Learner) -> Loop:
     return Loop(
         run,
         client,
@@ -206,7 +207,7 @@ def _loop(session: Session, job: Job, run: Run, client: Client, prepared: _Prepa
     )
 
 
-def _target(session: Session, job: Job, workflow: Workflow | None, stack: ExitStack) -> Target | None:
+def _target(session: RunContext, job: Job, workflow: Workflow | None, stack: ExitStack) -> Target | None:
     """Where outputs are to be saved; UsageError where nothing can be written there, or not as much as there will be."""
     if job.output is None:
         if job.sidecar:
@@ -261,38 +262,17 @@ def _access(job: Job, workflow: Workflow | None) -> Access:
 def _address(job: Job, stack: ExitStack) -> Address:
     if job.server_text != SIMULATED:
         return parse_address(job.server_text)
+    if job.simulated is not None:
+        return job.simulated
     if job.workflow is None:
         raise UsageError(
             f"a server that is simulated for one command has no prompt to follow (--server {SIMULATED})",
             hint="start one that stays with: comfyreport simulate",
         )
-    try:
-        from comfyreport.simulator import Simulator
-    except ImportError as error:
-        raise UsageError(
-            f"the simulator needs a package that isn't installed ({error.name})",
-            hint='pip install "comfyreport[sim]"',
-        ) from error
-    speed = os.environ.get("COMFYREPORT_SIM_SPEED", "1")
-    strict = os.environ.get("COMFYREPORT_SIM_STRICT", "0")
-    if strict not in ("", "0", "1"):
-        raise UsageError(f"COMFYREPORT_SIM_STRICT is {strict!r}", hint="1: only what is known is accepted; 0: anything")
-    try:
-        simulator = Simulator(speed=float(speed), strict=strict == "1")
-    except ValueError as error:
-        raise UsageError(f"COMFYREPORT_SIM_SPEED is {speed!r}", hint="give it a number over 0") from error
-    _need_descriptors(_SIMULATED_DESCRIPTORS)
-    return parse_address(stack.enter_context(simulator).url)
+    return start_simulator(stack)
 
 
-def _need_descriptors(count: int) -> None:
-    """OSError where this process can't open as many: asyncio, which needs them, would log that and wait for ever."""
-    with ExitStack() as stack:
-        for _ in range(count):
-            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
-
-
-def _run(session: Session, job: Job, workflow: Workflow | None, address: Address) -> Run:
+def _run(session: RunContext, job: Job, workflow: Workflow | None, address: Address) -> Run:
     # The client of a prompt that is there already is told by the queue or by history.
     client_id = job.client_id or (None if workflow is None else uuid.uuid4().hex)
     run = Run(
@@ -302,6 +282,7 @@ def _run(session: Session, job: Job, workflow: Workflow | None, address: Address
         client_id=client_id,
         seed=None if workflow is None else workflow.seed(),
         sequence=session.sequence,
+        run_index=session.run_index,
         previews=session.wants("node_preview"),
     )
     run.inputs = () if workflow is None else inputs_set(workflow)
@@ -309,7 +290,7 @@ def _run(session: Session, job: Job, workflow: Workflow | None, address: Address
     return run
 
 
-def _recorder(session: Session, job: Job, server: str, secrets: Iterable[str], stack: ExitStack) -> Recorder | None:
+def _recorder(session: RunContext, job: Job, server: str, secrets: Iterable[str], stack: ExitStack) -> Recorder | None:
     if job.record is None:
         return None
     lost = f"the recording {os.fspath(job.record)} is not whole: "
@@ -349,7 +330,7 @@ def _body(access: Access, workflow: Workflow | None, run: Run) -> dict[str, Any]
     return workflow.body(extra) | {"client_id": run.client_id, "prompt_id": run.prompt_id}
 
 
-def _finish(session: Session, run: Run, recorder: Recorder | None) -> None:
+def _finish(session: RunContext, run: Run, recorder: Recorder | None) -> None:
     if recorder is not None and recorder.failure is not None:
         message = f"the recording is not whole: {recorder.failure}"
         session.publish(run.emit(ev.Warning, session.clock(), code="record_failed", message=message))

@@ -20,7 +20,7 @@ from comfyreport.workflow.wrapping import Wrapping
 
 PREPARE_HOOK = f"{PREFIX}prepare"
 
-_SECRET = ("extra_data", "header", "reporter")
+_SECRET = ("extra_data", "header", "reporter", "servers")
 
 
 class Options(argparse.Namespace):
@@ -40,7 +40,8 @@ def options_of(arguments: argparse.Namespace, server: str) -> Options:
     """
     values = {name: value for name, value in vars(arguments).items() if name not in _SECRET}
     # An input may be a key, and so may what is set to it.
-    values["assignments"] = [each for each in values.get("assignments") or () if not _is_secret(each)]
+    for name in ("assignments", "grid"):
+        values[name] = [each for each in values.get(name) or () if not _is_secret(each)]
     options = Options()
     vars(options).update(values, server=server)
     return options

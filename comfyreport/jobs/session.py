@@ -7,35 +7,26 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from comfyreport import events as ev
 from comfyreport._version import __version__
-from comfyreport.errors import (
-    ComfyReportError,
-    ReporterError,
-    UnreachableError,
-    UsageError,
-    describe_fault,
-    machine_limit,
-)
-from comfyreport.events import ErrorInfo, Instant
+from comfyreport.errors import ReporterError
+from comfyreport.events import Instant
 from comfyreport.files import Claims
+from comfyreport.jobs.run_context import RunContext
 from comfyreport.reporting.delivery import Delivery
 from comfyreport.reporting.plugins import Plugins, StandardStreams
 from comfyreport.reporting.streams import stderr, stdout
-from comfyreport.run import Run
-from comfyreport.run.verdict import Verdict, cancelled
 from comfyreport.timing import Timing
 
 
-class Session:
+class Session(RunContext):
     """The runs of one command, and the reporters that are told of them.
 
     :param complain: writes one line to stderr; may block.
     :param on_watch: is called whenever reporters are looked after, on the thread that does the work.
-
-    `hurry` is set when the user wants to leave without waiting for reporters.
     """
 
     def __init__(
@@ -102,7 +93,7 @@ class Session:
 
     def publish(self, events: Sequence[ev.Event]) -> None:
         """Tell *events* to the reporters; returns at once."""
-        self.results += [event for event in events if isinstance(event, ev.RunFinished)]
+        self.results += [_kept(event) for event in events if isinstance(event, ev.RunFinished)]
         self._delivery.publish(events)
 
     def complain(self, line: str) -> None:
@@ -117,14 +108,6 @@ class Session:
         """Tell what was asked for beside the run and can't be had: exit code 5 if the run itself was fine."""
         self._failed_beside_run = True
         self.complain(what)
-
-    def fail(self, error: BaseException, run: Run | None = None) -> None:
-        """Tell the end of a run that *error* ended, of whatever kind it is."""
-        run = run or Run("", sequence=self.sequence)
-        run.verdict = verdict_of(error, run)
-        self.publish(run.finish(self.clock()))
-        if run.verdict.error is not None and run.verdict.error.code == "internal":
-            self.complain(f"internal error: {describe_fault(error)}; please report this as a fault of comfyreport")
 
     def finish(self, before_end: Callable[[], None] = lambda: None) -> int:
         """Close the reporters, tell the end of the stream; the process's exit code.
@@ -158,27 +141,11 @@ class Session:
         return code or (ev.EXIT_REPORTER_FAILED if self._failed_beside_run or self._delivery.failures() else 0)
 
 
-def verdict_of(error: BaseException, run: Run) -> Verdict:
-    """The end of a run that an exception ended."""
-    limit = machine_limit(error)
-    if limit is not None:
-        return _broken_off(limit.code, limit.message, limit.hint, run)
-    if isinstance(error, ComfyReportError):
-        info = ErrorInfo(code=error.code, message=error.message, hint=error.hint)
-        if isinstance(error, UnreachableError):
-            return Verdict("unreachable", info, "none", "no", error.retryable)
-        if isinstance(error, UsageError):
-            return Verdict("usage", info, "none", "no")
-    if isinstance(error, KeyboardInterrupt):
-        if run.sent:
-            return cancelled("interrupted by the user", "unknown", "unknown")
-        return cancelled("cancelled by the user before anything was submitted", "none", "no")
-    return _broken_off("internal", describe_fault(error), "please report this", run)
-
-
-def _broken_off(code: str, message: str, hint: str, run: Run) -> Verdict:
-    info = ErrorInfo(code=code, message=message, hint=hint)
-    return Verdict("internal", info, "unknown" if run.sent else "none", "unknown" if run.sent else "no")
+def _kept(result: ev.RunFinished) -> ev.RunFinished:
+    """*result* as it is kept until the end: of many runs, without what is told of nodes, for there may be thousands."""
+    if result.run_index is None:
+        return result
+    return replace(result, executed=(), cached=(), node_seconds={}, node_times=(), output_nodes=None, inputs=None)
 
 
 def complain_to_stderr(line: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,30 +21,37 @@ MAX_TEXT = 16 * 1024 * 1024
 
 
 def load_workflow(
-    workflow: str | os.PathLike[str] | Mapping[str, Any], folder: str, settings: Settings, convert: Converter
+    workflow: str | os.PathLike[str] | Mapping[str, Any] | Workflow, folder: str, settings: Settings, convert: Converter
 ) -> Workflow:
-    """*workflow*, a file or a graph, with *settings*; relative paths start at *folder*. Reads files.
+    """*workflow*, a file, a graph, or what was read before, with *settings*; relative paths start at *folder*.
 
-    Raises UsageError or WorkflowError, and what *convert* raises.
+    Reads files. Raises UsageError or WorkflowError, and what *convert* raises.
     """
-    if isinstance(workflow, Mapping):
-        found = from_mapping(workflow, convert)
-    elif not os.fspath(workflow):
-        raise UsageError("the workflow's name is empty", hint="give --workflow the path of a file")
-    else:
-        stdin = os.fspath(workflow) == STDIN
-        found = load(STDIN if stdin else os.path.join(folder, workflow), shown=os.fspath(workflow), convert=convert)
-
-    _need_one_reader(workflow, settings)
+    found = workflow if isinstance(workflow, Workflow) else read_workflow(workflow, folder, convert)
+    readers = stdin_readers(settings)
+    need_one_reader([*(["--workflow"] if workflow == STDIN else []), *readers])
 
     def read(path: str) -> str:
-        return _read(expanded(path), folder)
+        return read_text(path, folder)
 
     if settings.prompt_file is not None:
         settings = replace(settings, prompt=read(settings.prompt_file))
     if settings.seed == "random":
         settings = replace(settings, seed=random.SystemRandom().randint(0, MAX_SEED))
     return found.with_settings(find_settings(found.graph, settings, read, found.editor_nodes))
+
+
+def read_workflow(workflow: str | os.PathLike[str] | Mapping[str, Any], folder: str, convert: Converter) -> Workflow:
+    """*workflow*, a file or a graph, as it is; a relative path starts at *folder*. Reads a file.
+
+    Raises UsageError or WorkflowError, and what *convert* raises.
+    """
+    if isinstance(workflow, Mapping):
+        return from_mapping(workflow, convert)
+    if not os.fspath(workflow):
+        raise UsageError("the workflow's name is empty", hint="give --workflow the path of a file")
+    stdin = os.fspath(workflow) == STDIN
+    return load(STDIN if stdin else os.path.join(folder, workflow), shown=os.fspath(workflow), convert=convert)
 
 
 def inputs_set(workflow: Workflow) -> tuple[InputValue, ...]:
@@ -56,34 +63,49 @@ def inputs_set(workflow: Workflow) -> tuple[InputValue, ...]:
     )
 
 
-def _need_one_reader(workflow: object, settings: Settings) -> None:
+def stdin_readers(settings: Settings) -> list[str]:
+    """The flags that read stdin for *settings*, each as often as it does."""
+    readers = ["--prompt-file"] if settings.prompt_file == STDIN else []
+    return readers + ["--set"] * sum(assignment.endswith(f"=@{STDIN}") for assignment in settings.assignments)
+
+
+def need_one_reader(readers: Sequence[str]) -> None:
     """UsageError where stdin is to be read more than once: it would be empty then."""
-    readers = ["--workflow"] if workflow == STDIN else []
-    readers += ["--prompt-file"] if settings.prompt_file == STDIN else []
-    readers += ["--set"] * sum(assignment.endswith(f"=@{STDIN}") for assignment in settings.assignments)
     if len(readers) > 1:
         raise UsageError(f"stdin can't be read by {' and '.join(readers)}: it comes once", hint="name files")
 
 
-def _read(path: str, folder: str) -> str:
-    """The text of a file, without the end of its last line."""
+def read_text(path: str, folder: str) -> str:
+    """The text of a file, without the end of its last line; `~` is a home folder. Raises UsageError."""
+    data = read_file(path, folder, MAX_TEXT, hint="name a file with the text; @@ begins a text with @")
+    return decoded(data, path).removesuffix("\n").removesuffix("\r")
+
+
+def read_file(path: str, folder: str, limit: int, *, hint: str) -> bytes:
+    """What a file holds, `-` being stdin. Raises UsageError where it can't be read, or has more than *limit* bytes."""
     if not path:
-        raise UsageError("the name of the file with the text is empty", hint="name a file; - for stdin")
-    shown = "stdin" if path == STDIN else printable(path, 200) or '""'
+        raise UsageError("the name of the file is empty", hint="name a file; - for stdin")
     try:
         stdin = path == STDIN
-        with open(0, "rb", closefd=False) if stdin else open(os.path.join(folder, path), "rb") as file:
-            data = file.read(MAX_TEXT + 1)
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{shown} isn't UTF-8 text (byte {error.start})", hint="save it as UTF-8") from None
+        with open(0, "rb", closefd=False) if stdin else open(os.path.join(folder, expanded(path)), "rb") as file:
+            data = file.read(limit + 1)
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or str(error)
-        raise UsageError(
-            f"{shown} can't be read: {cause}", hint="name a file with the text; @@ begins a text with @"
-        ) from None
-    if len(data) > MAX_TEXT:
-        raise UsageError(
-            f"{shown} is larger than {MAX_TEXT // 1024 // 1024} MiB", hint="name a file with the text alone"
-        )
-    return text.removesuffix("\n").removesuffix("\r")
+        raise UsageError(f"{shown_path(path)} can't be read: {cause}", hint=hint) from None
+    if len(data) > limit:
+        raise UsageError(f"{shown_path(path)} is larger than {limit // 1024 // 1024} MiB", hint=hint)
+    return data
+
+
+def decoded(data: bytes, path: str) -> str:
+    """The text in a file's *data*. Raises UsageError where it isn't UTF-8."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"{shown_path(path)} isn't UTF-8 text (byte {error.start})"
+        raise UsageError(message, hint="save it as UTF-8") from None
+
+
+def shown_path(path: str) -> str:
+    """*path* for messages."""
+    return "stdin" if path == STDIN else printable(path, 200) or '""'

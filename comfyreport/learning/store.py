@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import threading
 import time
 from collections import defaultdict
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from comfyreport.databases import Kind, OtherFileError, cause_of, connect, is_there
 from comfyreport.errors import UsageError
 from comfyreport.files import current_folder, expanded
 from comfyreport.learning.observed import CLASS_LIMIT, Observed, is_name, is_sound
@@ -43,9 +43,7 @@ FILE_LIMIT = 64 * 2**20
 _Deed = Literal["read", "written", "cleared", "removed"]
 
 _FILE = "timings.sqlite3"
-_MAGIC = b"SQLite format 3\0"
-_APPLICATION_ID = int.from_bytes(b"cfyr", "big")
-_SCHEMA = 1
+_KIND = Kind(int.from_bytes(b"cfyr", "big"), schema=1)
 _LATEST = 32_000_000_000  # some systems know no later day
 _COLUMNS = 'class_type, exact, "like", units, cold, lead, step, steps, tail, passes'
 _TABLES = {
@@ -213,52 +211,32 @@ class Store:
             _LOCK.release()
 
     def _is_new(self, deed: _Deed) -> bool:
-        """Whether there is nothing yet, or what a process left that was ended before it wrote.
-
-        StoreError where there is what isn't ours. SQLite doesn't look first: it would bring up to date what another
-        program has left open.
-        """
+        """Whether there is nothing yet, or what a process left that ended before it wrote; StoreError if not ours."""
         try:
-            status = os.stat(self.path)
-            if not stat.S_ISREG(status.st_mode):
-                kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-                raise self._unusable(deed, f"it is {kind}", f"move it away, or {_ELSEWHERE}")
-            with open(self.path, "rb") as file:
-                header = file.read(100)
-        except FileNotFoundError:
-            return True
+            if not is_there(self.path, _KIND):
+                return True
+            size = os.stat(self.path).st_size
+        except OtherFileError as error:
+            if error.what == "damaged":
+                raise self._broken(deed, str(error)) from None
+            step = "upgrade comfyreport" if error.what == "newer" else "move it away"
+            raise self._unusable(deed, str(error), f"{step}, or {_ELSEWHERE}") from None
         except OSError as error:
             raise self._unusable(deed, error.strerror or str(error), _NEEDLESS) from error
-        if not header:
-            return True
-        # https://www.sqlite.org/fileformat.html#the_database_header
-        if not header.startswith(_MAGIC) or int.from_bytes(header[68:72], "big") != _APPLICATION_ID:
-            kind = "the database of another program" if header.startswith(_MAGIC) else "no database of comfyreport"
-            raise self._unusable(deed, f"it is {kind}", f"move it away, or {_ELSEWHERE}")
-        schema = int.from_bytes(header[60:64], "big")
-        if schema > _SCHEMA:
-            reason = f"a newer comfyreport made it (schema {schema}; this one knows {_SCHEMA})"
-            raise self._unusable(deed, reason, f"upgrade comfyreport, or {_ELSEWHERE}")
-        if schema < _SCHEMA or len(header) < 100 or status.st_size > FILE_LIMIT:
-            raise self._broken(deed, "it is larger than it may be" if status.st_size > FILE_LIMIT else "it is damaged")
+        if size > FILE_LIMIT:
+            raise self._broken(deed, "it is larger than it may be")
         return False
 
     @contextlib.contextmanager
     def _connected(self, deed: _Deed) -> Iterator[sqlite3.Connection]:
         import sqlite3
-        from urllib.parse import quote
 
         try:
             if deed == "written":
                 # Made where it is missing, as the file is.
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = self.path.as_posix()
-            # A path that begins with two slashes names a server, on Windows.
-            uri = f"file:{'//' if path.startswith('/') else '///'}{quote(os.fsencode(path), safe='/:')}"
-            mode = "rwc" if deed == "written" else "rw"
-            with contextlib.closing(
-                sqlite3.connect(f"{uri}?mode={mode}", uri=True, timeout=self._patience, isolation_level=None)
-            ) as connection:
+            make = deed == "written"
+            with contextlib.closing(connect(self.path, make=make, patience=self._patience)) as connection:
                 if deed != "read":
                     # What an outage loses is learned again.
                     connection.execute("PRAGMA synchronous = OFF")
@@ -275,7 +253,10 @@ class Store:
             # Only its user's. What SQLite makes beside it has the same mode.
             with contextlib.suppress(OSError):
                 os.chmod(self.path, 0o600)
-            for statement in (f"PRAGMA application_id = {_APPLICATION_ID}", f"PRAGMA user_version = {_SCHEMA}"):
+            for statement in (
+                f"PRAGMA application_id = {_KIND.application_id}",
+                f"PRAGMA user_version = {_KIND.schema}",
+            ):
                 connection.execute(statement)
             for statement in _TABLES.values():
                 connection.execute(statement)
@@ -285,15 +266,12 @@ class Store:
     # --- errors
 
     def _error(self, deed: _Deed, error: sqlite3.Error) -> StoreError:
-        """What SQLite says, by its words: its numbers are told from Python 3.11 on alone."""
-        import sqlite3
-
-        words = str(error)
-        if not isinstance(error, sqlite3.OperationalError) or "decode" in words:
+        cause, words = cause_of(error), str(error)
+        if cause == "damaged":
             return self._broken(deed, f"it is damaged ({words})")
-        if "locked" in words:
+        if cause == "locked":
             return self._unusable(deed, "another process is at it", "try again")
-        if "full" in words:
+        if cause == "full":
             return self._unusable(deed, "the disk is full", f"make room, {_NEEDLESS}")
         return self._unusable(deed, words, f"see what rights it and its folder have, {_NEEDLESS}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from comfyreport.errors import is_closed_pipe
@@ -22,8 +22,18 @@ LINES_PER_WRITE = 20
 """So few lines of results are written at once, so that a slow reader can be told from one that reads no more."""
 
 
-def print_results(session: Session, plugins: Plugins, streams: StandardStreams, *, include_temp: bool = False) -> None:
-    """Print the outputs to stdout unless a reporter writes there; and a failure that no person has seen to stderr."""
+def print_results(
+    session: Session,
+    plugins: Plugins,
+    streams: StandardStreams,
+    *,
+    include_temp: bool = False,
+    summary: Callable[[], list[str]] | None = None,
+) -> None:
+    """Print the outputs to stdout unless a reporter writes there; and a failure that no person has seen to stderr.
+
+    :param summary: what is told of the failures of many runs, in place of each of them.
+    """
     used = [reporter.stream for reporter in plugins.reporters if reporter.stream is not None]
     for result in session.results:
         if streams.stdout not in used and not session.claims.has_descriptor(STDOUT):
@@ -31,8 +41,12 @@ def print_results(session: Session, plugins: Plugins, streams: StandardStreams, 
             indexes = worth_saving(result.outputs, include_temp=include_temp)
             _print_outputs(session, [result.outputs[index] for index in indexes], streams.stdout, told_by=same)
         visible = [stream for stream in used if stream is streams.stderr or stream.tty]
+        if summary is not None and result.run_index is not None:
+            continue
         if result.exit_code and not any(stream.has_written(_message_start(result)) for stream in visible):
             session.complain(summarize_result(result))
+    for line in [] if summary is None else summary():
+        session.complain(line)
 
 
 def _print_outputs(session: Session, outputs: Sequence[Output], stdout: Stream, told_by: Sequence[Stream]) -> None:

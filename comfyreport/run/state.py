@@ -31,6 +31,7 @@ class RunState:
     :param base_url: the server's address without credentials, for the URLs of outputs.
     :param sequence: where the events' `seq` comes from; shared by all runs of a command.
     :param previews: whether `node_preview` events are wanted.
+    :param run_index: which run it is, from 1, where a command makes several.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class RunState:
         self.graph: messages.Json | None = None
         self.client_id = client_id
         self.seed = seed
+        self.run_index = run_index
         self.output_nodes: frozenset[str] = frozenset()
         self.inputs: tuple[ev.InputValue, ...] = ()
         self.workflow: str | None = None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from comfyreport.access.secret_keys import hide
+from comfyreport.access.secret_keys import hide_inputs
 from comfyreport.shell import quote
 
 
@@ -33,14 +33,9 @@ class Origin:
         return {
             "server": self.server,
             "workflow": None if self.workflow is None else os.fspath(self.workflow),
-            "inputs": self._settings,
+            "inputs": hide_inputs(self.settings),
             "command": self.command,
         }
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        # A key for a paid service is an input of some nodes.
-        return {name: hide({name.rpartition(".")[2]: value}).popitem()[1] for name, value in self.settings.items()}
 
     @property
     def command(self) -> str | None:
@@ -48,7 +43,7 @@ class Origin:
         if self.workflow is None:
             return None
         words = ["comfyreport", "--workflow", os.fspath(self.workflow), "--server", self.server]
-        for name, value in self._settings.items():
+        for name, value in hide_inputs(self.settings).items():
             if name in self.files:
                 kind, path = self.files[name]
                 words += [f"--{kind}", f"{name.rpartition('.')[0]}={path}"]

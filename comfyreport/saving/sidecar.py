@@ -27,6 +27,7 @@ def run_fields(run: Run, now: float) -> dict[str, Any]:
     ]
     return {
         "prompt_id": run.prompt_id,
+        "run_index": run.run_index,
         "seed": run.seed,
         "queue_seconds": queue_seconds,
         "seconds": seconds,

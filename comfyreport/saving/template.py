@@ -13,10 +13,10 @@ from comfyreport.errors import UsageError
 from comfyreport.events import Output
 from comfyreport.saving.names import in_file_system, safe_name, safe_part
 
-FIELDS = ("prompt_id", "node", "title", "index", "seed", "date", "filename", "ext")
+FIELDS = ("prompt_id", "run", "node", "title", "index", "seed", "date", "filename", "ext")
 """The fields; `Template.names` has what they stand for."""
 
-_NUMBERS = ("index", "seed")
+_NUMBERS = ("run", "index", "seed")
 _WIDTH = re.compile(r"0?[1-9][0-9]?d?")
 _ENDING = re.compile(r"\.[^.\s]+\Z")
 
@@ -31,7 +31,7 @@ class Template:
     parts: tuple[tuple[_Piece, ...], ...]
 
     def names(self, output: Output, fields: Mapping[str, object]) -> list[str]:
-        """The folders and the name of *output*; *fields* are those of its run: `prompt_id`, `seed` and `date`.
+        """The folders and the name of *output*; *fields* are those of its run: `prompt_id`, `run`, `seed`, `date`.
 
         Where the name has no ending, it gets the output's own.
         """
@@ -39,6 +39,7 @@ class Template:
         stem, ending = os.path.splitext(safe_name(output.filename or "output"))
         values = {
             "prompt_id": fields.get("prompt_id") or "unknown",
+            "run": fields.get("run") or 1,
             "node": output.node.id,
             "title": output.node.title or output.node.name,
             "index": output.index,
@@ -47,10 +48,22 @@ class Template:
             "filename": stem,
             "ext": ending[1:],
         }
-        made = ["".join(literal + _shown(field, how, values) for literal, field, how in part) for part in self.parts]
+        made = self._made(values)
         if not self._has_ending:
             made[-1] = made[-1].rstrip(" .") + ending
         return [in_file_system(safe_name(name)) for name in made]
+
+    def outline(self, fields: Mapping[str, object]) -> str:
+        """What is the same in all names where *fields* are: for a field that isn't among them stands its name."""
+        names = {name: f"{{{name}}}" for name in FIELDS}
+        return "/".join(self._made({**names, **fields}))
+
+    def has_field(self, *names: str) -> bool:
+        """Whether one of these fields is in it."""
+        return any(field in names for part in self.parts for _, field, _ in part)
+
+    def _made(self, values: Mapping[str, object]) -> list[str]:
+        return ["".join(literal + _shown(field, how, values) for literal, field, how in part) for part in self.parts]
 
     @property
     def _has_ending(self) -> bool:
@@ -100,7 +113,7 @@ def _pieces(text: str, part: str) -> tuple[_Piece, ...]:
         if field is not None and (conversion or (how and (field not in _NUMBERS or not _WIDTH.fullmatch(how)))):
             raise UsageError(
                 f"--output {text}: {{{field}}} can't be formatted so",
-                hint="index and seed may have a width, such as {index:03}; the other fields take none",
+                hint="run, index and seed may have a width, such as {index:03}; the other fields take none",
             )
     return tuple((literal, field, how or "") for literal, field, how, _ in pieces) or (("", None, ""),)
 

@@ -73,18 +73,28 @@ def changes(graph: Graph, name: str, value: Any) -> Changes:
 
     With the steps of samplers that share a schedule moves the step at which one hands over to the other, in proportion.
     """
+    return changing(graph, name)(value)
+
+
+def changing(graph: Graph, name: str) -> Callable[[Any], Changes]:
+    """`changes` of one name for many values: the graph is followed once. Raises WorkflowError where it isn't clear."""
     found = find(graph, name)
     if not found.targets:
         raise _unclear(graph, name, found.candidates)
-    if name == "size":
-        sizes = {target: value[index % 2] for index, target in enumerate(found.targets)}
-        if any(sizes[target] != value[index % 2] for index, target in enumerate(found.targets)):
+
+    def sizes(value: Any) -> Changes:
+        changed = {target: value[index % 2] for index, target in enumerate(found.targets)}
+        if any(changed[target] != value[index % 2] for index, target in enumerate(found.targets)):
             raise _unclear(graph, name, dict.fromkeys(found.targets))
-        return sizes
-    changed = dict.fromkeys(found.targets, value)
-    if name == "steps":
-        changed |= _moved(graph, find_pipeline(graph), value_at(graph, found.targets[0]), value)
-    return changed
+        return changed
+
+    def others(value: Any) -> Changes:
+        changed = dict.fromkeys(found.targets, value)
+        if name == "steps":
+            changed |= _moved(graph, find_pipeline(graph), value_at(graph, found.targets[0]), value)
+        return changed
+
+    return sizes if name == "size" else others
 
 
 def seeds(graph: Graph) -> list[tuple[int, bool]]:

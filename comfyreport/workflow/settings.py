@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
@@ -83,20 +83,44 @@ def find_settings(
     found: dict[Target, Setting] = {}
     for name, value in wanted.names():
         found |= {target: Setting(each) for target, each in changes(graph, name, value).items()}
-    for assignment in wanted.assignments:
+    for place, value in [*assigned(graph, editor_nodes, wanted.assignments, read), *wanted.inputs.items()]:
+        found |= setting(graph, editor_nodes, place)(value)
+    return found
+
+
+def assigned(
+    graph: Graph, editor_nodes: Sequence[EditorNode], assignments: Iterable[str], read: Callable[[str], str]
+) -> Iterator[tuple[str, str]]:
+    """NODE.INPUT and the text of each `NODE.INPUT=VALUE`. Raises UsageError where one is none.
+
+    :param read: the text of a file, for `@FILE`.
+    """
+    for assignment in assignments:
         place, equals, text = _split(graph, editor_nodes, assignment)
-        chosen = _chosen(graph, editor_nodes, place, assignment if not equals else "")
-        if text.startswith("@@"):
-            text = text[1:]
-        elif text.startswith("@"):
-            text = read(text[1:])
-        found |= {each: Setting(typed(text, graph, each), text, chosen.known) for each in chosen.targets}
-    for place, value in wanted.inputs.items():
-        chosen = _chosen(graph, editor_nodes, place, "")
-        text_or_none = value if isinstance(value, str) else None
-        for target in chosen.targets:
-            fitting = value if text_or_none is None else typed(text_or_none, graph, target)
-            found[target] = Setting(fitting, text_or_none, chosen.known)
+        if not equals:
+            raise _no_assignment(assignment)
+        yield place, file_text(text, read)
+
+
+def file_text(text: str, read: Callable[[str], str]) -> str:
+    """What `@FILE` means: the text that *read* finds there. `@@` begins a text with `@`, and others are as they are."""
+    if text.startswith("@@"):
+        return text[1:]
+    return read(text[1:]) if text.startswith("@") else text
+
+
+def setting(graph: Graph, editor_nodes: Sequence[EditorNode], place: str) -> Callable[[Any], dict[Target, Setting]]:
+    """What setting *place*, NODE.INPUT, to a value sets: it is looked for once. A text becomes what stands there.
+
+    Raises UsageError where the place isn't clear, or, when it is called, where the text has no such type.
+    """
+    chosen = _chosen(graph, editor_nodes, place)
+
+    def found(value: Any) -> dict[Target, Setting]:
+        if not isinstance(value, str):
+            return dict.fromkeys(chosen.targets, Setting(value, None, chosen.known))
+        return {each: Setting(typed(value, graph, each), value, chosen.known) for each in chosen.targets}
+
     return found
 
 
@@ -172,14 +196,18 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _chosen(graph: Graph, editor_nodes: Sequence[EditorNode], place: str, assignment: str) -> _Place:
+def _no_assignment(text: str) -> UsageError:
+    return UsageError(
+        f"--set {printable(text, _MAX_SHOWN)!r} isn't NODE.INPUT=VALUE",
+        hint="such as --set 3.steps=20; 'comfyreport inspect WORKFLOW' shows nodes and inputs",
+    )
+
+
+def _chosen(graph: Graph, editor_nodes: Sequence[EditorNode], place: str) -> _Place:
     """What *place*, NODE.INPUT, names. UsageError where that is nothing, or not clear."""
     node_name, dot, input_name = place.rpartition(".")
-    if assignment or not dot or not input_name:
-        raise UsageError(
-            f"--set {printable(assignment or place, _MAX_SHOWN)!r} isn't NODE.INPUT=VALUE",
-            hint="such as --set 3.steps=20; 'comfyreport inspect WORKFLOW' shows nodes and inputs",
-        )
+    if not dot or not input_name:
+        raise _no_assignment(place)
     every = list(_places(graph, editor_nodes, place))
     chosen = [each for each in every if each.known] or every
     if not chosen:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comfyreport.access.secret_keys import PLACEHOLDER, hide, is_secret_key, secret_texts
+from comfyreport.access.secret_keys import PLACEHOLDER, hide, hide_inputs, is_secret_key, secret_texts
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,17 @@ def test_what_is_hidden() -> None:
         "extra_pnginfo": {"workflow": {"key": "a widget"}},
     }
     assert hide({"token": None, "auth": False, "key": 5}) == {"token": None, "auth": False, "key": PLACEHOLDER}
+
+
+def test_inputs_by_their_place() -> None:
+    inputs = {
+        "7.api_key": "x",
+        "a.key.text": "kept",
+        "8.options": {"token": "x", "size": 1},
+        "seed": 5,
+        "prompt": "key",
+    }
+    assert hide_inputs(inputs) == {**inputs, "7.api_key": PLACEHOLDER, "8.options": {"token": PLACEHOLDER, "size": 1}}
 
 
 def test_endless_nesting() -> None:

@@ -48,7 +48,7 @@ class World:
         self.asked: list[str] = []
         self.refused: set[str] = set()
         self.most_at_once = 0
-        self.run = Run(PROMPT, MANIFEST, base_url="http://server", seed=7)
+        self.run = Run(PROMPT, MANIFEST, base_url="http://server", seed=7, run_index=5)
         self.run.sent = True
         wanted = read_output(path)
         origin = Origin(server="http://server", workflow="w.json", output=path) if sidecar else None
@@ -262,10 +262,10 @@ def test_pictures_that_nobody_was_there_to_take_are_missing(tmp_path: Path) -> N
 
 
 def test_a_template_names_them(tmp_path: Path) -> None:
-    world = World(f"{tmp_path}/{{seed}}/{{node}}-{{title}}-{{index:03}}")
+    world = World(f"{tmp_path}/{{seed}}/{{run}}-{{node}}-{{title}}-{{index:03}}")
     world.history(n9=["a.png", "b.webp"])
     assert world.end().status == "success"
-    assert files(tmp_path / "7") == {"9-Save-000.png": "a.png", "9-Save-001.webp": "b.webp"}
+    assert files(tmp_path / "7") == {"5-9-Save-000.png": "a.png", "5-9-Save-001.webp": "b.webp"}
 
 
 def test_a_sidecar_tells_what_made_a_file(tmp_path: Path) -> None:

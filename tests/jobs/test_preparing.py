@@ -151,10 +151,18 @@ def test_a_keyboard_interrupt_passes() -> None:
 
 
 def test_options_hold_no_secrets_and_cannot_be_changed() -> None:
-    secrets = {"header": ["Authorization: secret"], "extra_data": ["key=secret"], "reporter": ["notify=//secret"]}
+    secrets = {
+        "header": ["Authorization: secret"],
+        "extra_data": ["key=secret"],
+        "reporter": ["notify=//secret"],
+        "servers": ("http://user:secret@host",),
+        "assignments": ["3.api_key=secret"],
+        "grid": ["3.api_key=secret1,secret2", "seed=1..3"],
+    }
     arguments = Namespace(**secrets, server="http://user:secret@host", prompt="a fox", limit=5)
     options = options_of(arguments, "http://host")
     assert (options.prompt, options.limit, options.server) == ("a fox", 5, "http://host")
+    assert (options.assignments, options.grid) == ([], ["seed=1..3"])
     assert "secret" not in repr(options)
     with pytest.raises(AttributeError, match="read-only"):
         options.limit = 6

@@ -65,6 +65,19 @@ def test_what_cant_be_understood_is_a_usage_error(text: str) -> None:
         read_output(text)
 
 
+def test_the_number_of_the_run() -> None:
+    assert names("{run:03}-{index}", run=12)[1] == ["012-2.png"]
+    assert names("{run}", run=None)[1] == names("{run}")[1] == ["1.png"]
+
+
+def test_an_outline_names_what_is_not_known() -> None:
+    template = read_output("a/{run:03}/{seed:05}-{title}-{index:02}.{ext}").template
+    assert template is not None
+    assert template.outline({"run": 7, "seed": None}) == "007/none-{title}-{index}.{ext}"
+    assert template.has_field("node", "seed")
+    assert not template.has_field("node", "prompt_id")
+
+
 def test_a_run_without_a_seed() -> None:
     assert names("{seed}-{index}", seed=None)[1] == ["none-2.png"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from comfyreport.engine.lookup import Lookups
 from comfyreport.net.client import Client
+from comfyreport.net.lookup import Lookups
 from comfyreport.protocol.statuses import Response
 
 

@@ -1,0 +1,383 @@
+"""The core loop of many runs on one machine: gives runs to servers, hears of their ends, and decides what follows."""
+
+from __future__ import annotations
+
+import math
+import queue
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from comfyreport import events as ev
+from comfyreport.access.credentials import Access
+from comfyreport.batch import scheduler
+from comfyreport.batch.attempt import Attempt
+from comfyreport.batch.ledger import STOPPED, Ledger
+from comfyreport.batch.merging import Merger
+from comfyreport.batch.pool import Pool, Probed, Server, server_of
+from comfyreport.batch.scheduler import Item, Next, Waiting
+from comfyreport.batch.state import Attempt as Begun
+from comfyreport.errors import ComfyReportError
+from comfyreport.jobs.job import Job
+from comfyreport.jobs.run_context import SharedContext
+from comfyreport.jobs.session import Session
+from comfyreport.jobs.simulating import SIMULATED
+from comfyreport.planning.plan import PlannedRun
+from comfyreport.run.verdict import Cancel
+from comfyreport.timing import Timing
+from comfyreport.worker import take
+
+LEAVE_SECONDS = 0.4
+"""From the second wish to stop until no run's end is waited for any more."""
+
+Servers = Callable[[], "list[Server] | None"]
+"""The servers as they are now, None where nothing changed; ComfyReportError where they can't be learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manners:
+    """How the runs are made. `kept`: how many a server is given at once; `retries`: how often a lost run is begun anew.
+
+    `wait_for_server`: seconds that servers are waited for.
+    """
+
+    kept: int = scheduler.KEPT
+    retries: int = 2
+    wait_for_server: float = 0.0
+
+
+class _Ended(NamedTuple):
+    attempt: Attempt
+    result: ev.RunFinished | None
+    fault: BaseException | None
+
+
+class _Queue(NamedTuple):
+    attempt: Attempt
+    event: ev.RunQueued | ev.QueueChanged
+
+
+class _Stop(NamedTuple):
+    pass
+
+
+@dataclass
+class _Course:
+    """How far it is: `stops` counts the user's wishes to stop, `over` says that no run is begun any more.
+
+    `leave_at`: in seconds of the stream, from when on nothing is waited for. `stop_told`: a run has ended as stopped.
+    """
+
+    stops: int = 0
+    over: bool = False
+    leave_at: float = math.inf
+    stop_told: bool = False
+    # By the index of a run: what it ended with last, and where it was tried.
+    held: dict[int, ev.RunFinished] = field(default_factory=dict)
+    tried: dict[int, frozenset[str]] = field(default_factory=dict)
+
+
+class Batch:
+    """Makes the runs of a plan. All but `stop` is for the thread that calls `run`.
+
+    :param job: what all runs have in common.
+    :param todo: the indexes of the runs to be made, in order.
+    :param begun: attempts of an earlier command whose end isn't known: their prompts are looked for first.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        job: Job,
+        ledger: Ledger,
+        servers: Servers,
+        *,
+        todo: Iterable[int],
+        begun: Iterable[Begun],
+        access: Access,
+        manners: Manners,
+    ) -> None:
+        self._session = session
+        self._job = job
+        self._ledger = ledger
+        self._servers = servers
+        self._manners = manners
+        self._timing = session.timing
+        self._merger = Merger(session)
+        self._inbox: queue.SimpleQueue[_Ended | _Queue | _Stop | Probed] = queue.SimpleQueue()
+        self._pool = Pool(access, self._timing, self._merger, put=self._inbox.put, now=session.elapsed)
+        self._course = _Course()
+        self._attempts: dict[int, Attempt] = {}
+        self._begun = list(begun)
+        adopted = {each.index for each in self._begun}
+        self._waiting = Waiting(self._items(index for index in todo if index not in adopted))
+        self._servers_at = 0.0
+
+    # --- from outside
+
+    def stop(self) -> None:
+        """The user wants to stop: the first time cancels what is queued or runs, the second leaves. From any thread."""
+        self._inbox.put(_Stop())
+
+    def run(self) -> None:
+        """Make all runs; returns when the last has ended, or when no more are to be begun and the begun ones have."""
+        self._look_at_servers()
+        for begun in self._begun:
+            self._adopt(begun)
+        while not self._is_done():
+            self._hear()
+            for warning in self._session.watch():
+                self._merger.emit(ev.Warning, code="slow_reporter", message=warning)
+            if not self._course.over:
+                self._look_at_servers()
+                self._give_up_if_hopeless()
+        if self._course.stops and not self._course.stop_told:
+            self._end_next(KeyboardInterrupt())
+
+    def _is_done(self) -> bool:
+        """Begin what can be begun; whether nothing is left, or nothing is waited for any more."""
+        self._assign()
+        if not self._attempts and (self._course.over or self._waiting.first() is None):
+            return True
+        return self._session.elapsed() >= self._course.leave_at
+
+    # --- what waits
+
+    def _items(self, todo: Iterable[int]) -> Iterator[Item]:
+        for index in todo:
+            yield Item(index, self._ledger.plan[index - 1].model)
+
+    def _look_at_servers(self) -> None:
+        now = self._session.elapsed()
+        if now >= self._servers_at:
+            self._servers_at = now + self._timing.queue_refresh
+            try:
+                servers = self._servers()
+            except ComfyReportError as error:
+                self._merger.emit(ev.Warning, code="server_set_aside", message=f"{error.message} ({error.hint})")
+                servers = None
+            if servers is not None:
+                self._pool.use(servers)
+        self._pool.look()
+
+    # --- beginning
+
+    def _assign(self) -> None:
+        while not self._course.over:
+            chosen = scheduler.choose(self._pool.loads, self._waiting, self._manners.kept)
+            if chosen is None:
+                return
+            load, item = chosen
+            server = self._pool.named(load.name)
+            assert server is not None
+            self._begin(server, item)
+
+    def _adopt(self, begun: Begun) -> None:
+        """Follow, on its own server, what an earlier command has begun; if it isn't there now, it is begun anew."""
+        planned = self._ledger.plan[begun.index - 1]
+        server = self._pool.named(begun.server)
+        if server is None and begun.server != SIMULATED:
+            # One that is given nothing else.
+            server = server_of(begun.server)
+            self._pool.add_retired(server)
+        if server is None or begun.server == SIMULATED:
+            # It ended with that command.
+            self._ledger.give_up(begun.index)
+            self._waiting.put_back(Item(begun.index, planned.model))
+            return
+        self._ledger.adopt(begun)
+        self._start(server, planned, self._adoption(server, planned, begun), adopted=True)
+
+    def _begin(self, server: Server, item: Item) -> None:
+        planned = self._ledger.plan[item.index - 1]
+        job = self._submission(server, planned)
+        try:
+            self._ledger.begin(item.index, server.load.name, job.prompt_id, job.client_id)
+        except ComfyReportError as error:
+            self._end(self._unbegun(item.index, error))
+            self._begin_no_more(error.message)
+            return
+        server.load.model = item.model
+        self._start(server, planned, job, adopted=False)
+
+    def _start(self, server: Server, planned: PlannedRun, job: Job, *, adopted: bool) -> None:
+        server.load.own += 1
+        attempt = self._attempts[planned.index] = Attempt(
+            self._session,
+            job,
+            planned.index,
+            server.load.name,
+            timing=self._pace(),
+            adopted=adopted,
+            publish=self._merger.publish,
+            on_queue=lambda attempt, event: self._inbox.put(_Queue(attempt, event)),
+            on_end=lambda attempt, result, fault: self._inbox.put(_Ended(attempt, result, fault)),
+        )
+        attempt.start()
+
+    def _pace(self) -> Timing:
+        """The waits of a run: the more there are, the rarer each of them looks after itself."""
+        share = max(1.0, len(self._attempts) / 8)
+        timing = self._timing
+        return replace(timing, tick=timing.tick * min(share, 10), batch_pause=timing.batch_pause * min(share, 25))
+
+    def _submission(self, server: Server, planned: PlannedRun) -> Job:
+        return replace(
+            self._of_server(server),
+            workflow=planned.workflow,
+            loaded=planned.loaded,
+            settings=planned.settings,
+            files=planned.files,
+            output=planned.output,
+            prompt_id=str(uuid.uuid4()),
+            client_id=uuid.uuid4().hex,
+        )
+
+    def _adoption(self, server: Server, planned: PlannedRun, begun: Begun) -> Job:
+        timing = self._timing
+        wait = timing.lost_after_refused if server.address.loopback else timing.lost_after
+        return replace(
+            self._of_server(server, wait_for_server=wait),
+            workflow=None,
+            prepare=None,
+            output=planned.output,
+            prompt_id=begun.prompt_id,
+            client_id=begun.client_id,
+        )
+
+    def _of_server(self, server: Server, wait_for_server: float = 0.0) -> Job:
+        options = replace(self._job.options, wait_for_server=wait_for_server)
+        return replace(self._job, server=server.text, options=options)
+
+    # --- what is heard
+
+    def _hear(self) -> None:
+        """Take in what waits, or what comes within a moment."""
+        seconds = self._timing.tick
+        try:
+            while True:
+                self._handle(take(self._inbox, seconds))
+                seconds = 0.0
+        except queue.Empty:
+            pass
+
+    def _handle(self, item: _Ended | _Queue | _Stop | Probed) -> None:
+        if isinstance(item, _Ended):
+            self._on_end(item)
+        elif isinstance(item, _Queue):
+            self._on_queue(item)
+        elif isinstance(item, Probed):
+            self._pool.take(item)
+        else:
+            self._on_stop()
+
+    def _on_queue(self, item: _Queue) -> None:
+        event, attempt = item.event, item.attempt
+        if isinstance(event, ev.RunQueued):
+            if event.prompt_id and not attempt.adopted and self._attempts.get(attempt.index) is attempt:
+                self._ledger.renamed(attempt.index, event.prompt_id)
+        elif event.remaining is not None:
+            server = self._pool.named(attempt.server)
+            if server is not None:
+                self._pool.note_queue(server, event.remaining)
+
+    def _on_end(self, item: _Ended) -> None:
+        attempt, result = item.attempt, item.result
+        if item.fault is not None or result is None:
+            # run_job raises nothing but a KeyboardInterrupt that somebody has thrown into its thread.
+            raise item.fault or RuntimeError("a run ended without an end")
+        self._attempts.pop(attempt.index, None)
+        server = self._pool.named(attempt.server)
+        assert server is not None
+        server.load.own -= 1
+        index = attempt.index
+        tried = self._course.tried.get(index, frozenset()) | {attempt.server}
+        others = sum(each.usable and each.name not in tried for each in self._pool.loads)
+        attempts = self._ledger.attempts(index)
+        course = scheduler.after(
+            result, adopted=attempt.adopted, attempts=attempts, retries=self._manners.retries, others=others
+        )
+        if course.aside:
+            self._pool.set_aside(server, _why(result))
+        if course.again and not self._course.over:
+            self._again(attempt, result, course, tried if course.elsewhere else frozenset())
+            return
+        self._pool.ended(server, result)
+        self._end(result)
+
+    def _again(self, attempt: Attempt, result: ev.RunFinished, course: Next, tried: frozenset[str]) -> None:
+        """The run is begun once more, where it wasn't tried yet if it was refused."""
+        index = attempt.index
+        if course.unsure:
+            server = self._pool.named(attempt.server)
+            if server is not None:
+                # It may have it still, and come back.
+                server.moved.add(attempt.prompt_id)
+        self._course.held[index] = result
+        if tried:
+            self._course.tried[index] = tried
+        self._ledger.give_up(index)
+        message = f"run {index} is begun again: {_why(result)}"
+        self._merger.emit(ev.Warning, run_index=index, code="run_moved", message=message)
+        self._waiting.put_back(Item(index, self._ledger.plan[index - 1].model, tried))
+
+    def _end(self, result: ev.RunFinished) -> None:
+        """The run's end is told, and nothing more becomes of it."""
+        index = result.run_index or 0
+        self._course.held.pop(index, None)
+        self._course.tried.pop(index, None)
+        self._course.stop_told = self._course.stop_told or result.status in STOPPED
+        self._ledger.end(result)
+        self._merger.publish([result])
+        if self._ledger.stopped_by is not None and not self._course.over:
+            self._begin_no_more(f"run {self._ledger.stopped_by} failed")
+
+    def _begin_no_more(self, why: str) -> None:
+        """Cancel what waits on the servers; what runs there comes to its end."""
+        self._close()
+        cancel = Cancel("cancelled", "cancelled", f"cancelled because {why}", "--keep-going goes on behind a failure")
+        for attempt in self._attempts.values():
+            attempt.cancel(cancel, waiting=True)
+
+    def _give_up_if_hopeless(self) -> None:
+        """Without a server that can be used, and none that may come, the next run ends, and no other is begun."""
+        error = None if self._attempts else self._pool.hopeless(self._manners.wait_for_server)
+        if error is not None and not self._close():
+            self._end_next(error)
+
+    def _close(self) -> bool:
+        """Begin no run any more: those that were lost end so; whether there are such."""
+        self._course.over = True
+        held = [result for index, result in self._course.held.items() if index not in self._attempts]
+        for result in held:
+            self._end(result)
+        return bool(held)
+
+    def _end_next(self, error: BaseException) -> None:
+        """The next run, which is begun no more, ends by *error*: somebody must tell it."""
+        first = self._waiting.first()
+        if first is not None:
+            self._end(self._unbegun(first.index, error))
+
+    def _unbegun(self, index: int, error: BaseException) -> ev.RunFinished:
+        """The end of a run that wasn't begun."""
+        context = SharedContext(
+            self._session, lambda events: None, run_index=index, server=self._job.shown_server, timing=self._timing
+        )
+        context.fail(error)
+        return replace(context.results[-1], server=None)
+
+    def _on_stop(self) -> None:
+        course = self._course
+        course.stops += 1
+        self._close()
+        for attempt in self._attempts.values():
+            attempt.stop()
+        if course.stops > 1:
+            course.leave_at = min(course.leave_at, self._session.elapsed() + LEAVE_SECONDS)
+            self._session.leave()
+
+
+def _why(result: ev.RunFinished) -> str:
+    return result.status if result.error is None else result.error.message

@@ -1,0 +1,220 @@
+"""A command with many runs, made ready: its servers, its plan, what of that is done already, and where it is kept."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+
+from comfyreport.access.credentials import Access
+from comfyreport.batch.batch import Batch, Manners, Servers
+from comfyreport.batch.ledger import Ledger
+from comfyreport.batch.manifest import Manifest
+from comfyreport.batch.pool import Server, changed_at, server_of
+from comfyreport.batch.probing import probe
+from comfyreport.batch.scheduler import KEPT
+from comfyreport.batch.servers import read_servers
+from comfyreport.batch.state import Attempt, State
+from comfyreport.errors import UnreachableError, UsageError
+from comfyreport.inputs.checking import asking
+from comfyreport.jobs.converting import convert_for_simulator, converter
+from comfyreport.jobs.job import Job
+from comfyreport.jobs.session import Session
+from comfyreport.jobs.simulating import SIMULATED, start_simulator
+from comfyreport.jobs.workflow import read_workflow
+from comfyreport.net.client import Client
+from comfyreport.net.same_server import check_apart
+from comfyreport.planning.checking import check_plan, check_with_server
+from comfyreport.planning.making import make_plan, reading
+from comfyreport.planning.plan import Plan, PlannedRun, Wanted
+from comfyreport.planning.source import File
+from comfyreport.saving.clashes import check_clashes
+from comfyreport.timing import Timing
+from comfyreport.workflow.files import Converter, Workflow
+
+FilePath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManyJobs:
+    """The runs that are asked for. `job` is what they have in common; `servers` and `servers_file` name the servers.
+
+    `only_failed`: of the runs in the `state` file, those that ended, and with no success. `keep_going`: a failure
+    doesn't stop the others. `retries`: how often a run that was lost is begun anew. `check` raises UsageError where the
+    plan doesn't go with what else was asked for.
+    """
+
+    job: Job
+    wanted: Wanted
+    servers: tuple[str, ...] = ()
+    servers_file: str | None = None
+    state: FilePath | None = None
+    manifest: FilePath | None = None
+    only_failed: bool = False
+    keep_going: bool = False
+    retries: int = 2
+    check: Callable[[Plan], None] = lambda plan: None
+
+
+@dataclass(kw_only=True)
+class Prepared:
+    """What is ready to be made: `todo` are the indexes of the runs of `plan` that are left, `begun` what an earlier
+    command has begun. `shown_server` names the servers for people and events."""
+
+    many: ManyJobs
+    job: Job
+    plan: Plan
+    state: State
+    manifest: Manifest | None
+    servers: list[Server]
+    todo: Sequence[int]
+    begun: list[Attempt] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """How many runs are left."""
+        return len(self.todo) + len(self.begun)
+
+    @property
+    def shown_server(self) -> str:
+        """The servers, for people and events."""
+        return ", ".join(server.load.name for server in self.servers)
+
+    def check(self, session: Session) -> None:
+        """See that a server takes what all runs set, before any is submitted. Asks the servers; blocks."""
+        access = self.job.access or Access()
+        refusal: UsageError | None = None
+        for server in self.servers:
+            if probe(server.address, access, session.timing).error is not None:
+                continue
+            with closing(Client(server.address, timing=session.timing, access=access)) as client:
+                try:
+                    check_with_server(self.plan, asking(client))
+                except UsageError as error:
+                    # Another may have what this one lacks.
+                    refusal = refusal or error
+                else:
+                    return
+        if refusal is not None:
+            raise refusal
+
+    def ledger(self, session: Session) -> Ledger:
+        """The books of what becomes of the runs."""
+        return Ledger(
+            self.plan, self.state, self.manifest, keep_going=self.many.keep_going, on_trouble=session.fail_beside_run
+        )
+
+    def batch(self, session: Session, ledger: Ledger) -> Batch:
+        """What makes the runs on the servers."""
+        options = self.job.options
+        # Limits count from the submission on, so that nothing may wait behind another run.
+        kept = 1 if options.timeout or options.max_eta else KEPT
+        return Batch(
+            session,
+            self.job,
+            ledger,
+            _servers(self.many, self.servers),
+            todo=self.todo,
+            begun=self.begun,
+            access=self.job.access or Access(),
+            manners=Manners(kept=kept, retries=self.many.retries, wait_for_server=options.wait_for_server),
+        )
+
+
+def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
+    """Make *many* ready: all that may fail before anything is submitted, but what servers say. What it opens, *stack*
+    closes.
+
+    Reads files, and asks a server where a workflow must be converted; blocks. Raises UsageError, WorkflowError or
+    UnreachableError.
+    """
+    texts = read_servers(
+        many.servers or (many.job.server_text,) * (many.servers_file is None), many.servers_file, folder=many.job.folder
+    )
+    simulated = start_simulator(stack) if SIMULATED in texts else None
+    servers = [server_of(text, simulated) for text in texts]
+    check_apart([server.address for server in servers], limit=timing.connect_timeout)
+    job = replace(many.job, simulated=simulated, access=many.job.access or Access.of(os.environ))
+    entropy = random.SystemRandom().getrandbits(64)
+    state = State(many.state, entropy=entropy, folder=job.folder, patience=timing.store_wait)
+    stack.callback(state.close)
+    plan = make_plan(many.wanted, load=_loader(job, servers, timing), read=reading(job.folder), entropy=state.entropy)
+    many.check(plan)
+    check_plan(plan, job.folder)
+    _check_outputs(plan, job, servers)
+    state.check(plan.fingerprint, len(plan))
+    begun = [] if many.only_failed else state.open_attempts()
+    manifest = None
+    if many.manifest is not None:
+        manifest = Manifest(many.manifest, state, only_failed=many.only_failed, folder=job.folder)
+        stack.callback(manifest.close)
+    return Prepared(
+        many=many,
+        job=job,
+        plan=plan,
+        state=state,
+        manifest=manifest,
+        servers=servers,
+        todo=state.todo(only_failed=many.only_failed),
+        begun=begun,
+    )
+
+
+def _check_outputs(plan: Plan, job: Job, servers: Sequence[Server]) -> None:
+    """UsageError where two runs would write one file."""
+    strict = job.overwrite and len(servers) > 1
+    if len(plan) > 1:
+        check_clashes(((run.index, run.output, _seed(run)) for run in plan), folder=job.folder, strict=strict)
+
+
+def _seed(run: PlannedRun) -> int | None:
+    """The seed of a run, where it tells it from others."""
+    seed = dict(run.inputs).get("seed", "")
+    return int(seed) if seed.isdecimal() else None
+
+
+def _loader(job: Job, servers: Sequence[Server], timing: Timing) -> Callable[[File], Workflow]:
+    """What reads a workflow, and has it converted where the editor saved it: by the first server that answers."""
+    access = job.access or Access()
+
+    def convert_by(server: Server) -> Converter:
+        if server.text == SIMULATED:
+            return convert_for_simulator
+        return converter(server.text, access, timing, job.folder, wait=job.options.wait_for_server)
+
+    def load(file: File) -> Workflow:
+        def attempt(server: Server) -> Workflow:
+            return read_workflow(file, job.folder, convert_by(server))
+
+        for server in servers[:-1]:
+            try:
+                return attempt(server)
+            except UnreachableError:
+                continue
+        return attempt(servers[-1])
+
+    return load
+
+
+def _servers(many: ManyJobs, first: list[Server]) -> Servers:
+    """The servers now: those of a file may change while the runs are made."""
+    file, seen = many.servers_file, [(0.0, 0)]
+    path = os.path.join(many.job.folder, file or "")
+    told = [first]
+
+    def servers() -> list[Server] | None:
+        if told:
+            if file is not None:
+                seen[0] = changed_at(path)
+            return told.pop()
+        if file is None or changed_at(path) in (seen[0], (0.0, 0)):
+            return None
+        seen[0] = changed_at(path)
+        texts = read_servers(many.servers, file, folder=many.job.folder)
+        found = [server_of(text) for text in texts]
+        check_apart([server.address for server in found])
+        return found
+
+    return servers

@@ -1,0 +1,121 @@
+"""What becomes of each run of a command: kept in the state file, told in the manifest, and what failed is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comfyreport import events as ev
+from comfyreport.batch.manifest import Manifest, record_of
+from comfyreport.batch.state import Attempt, State
+from comfyreport.errors import UsageError
+from comfyreport.planning.plan import Plan
+from comfyreport.text import printable
+
+MOST_FAILURES = 20
+"""Failures that are named in the summary."""
+
+
+STOPPED = ("cancelled", "detached")
+"""How runs end that came to no end of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that was no success."""
+
+    index: int
+    inputs: str
+    status: str
+    message: str
+
+
+class Ledger:
+    """The books of one command.
+
+    :param keep_going: a failure doesn't stop the others.
+    :param on_trouble: is told what can't be written, in one line; the runs go on.
+
+    `failures` are the first that failed, `failed` is how many did, and `stopped_by` is the run whose failure stops the
+    others.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: State,
+        manifest: Manifest | None,
+        *,
+        keep_going: bool,
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self.plan = plan
+        self.failures: list[Failure] = []
+        self.failed = 0
+        self.ended_count = 0
+        self.stopped_by: int | None = None
+        self._state = state
+        self._manifest = manifest
+        self._keep_going = keep_going
+        self._on_trouble = on_trouble
+        self._broken = False
+        self._attempts: dict[int, int] = {}
+
+    def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
+        """An attempt begins; it is kept before anything is submitted. Raises UsageError where that can't be."""
+        number = self._attempts[index] = self._attempts.get(index, 0) + 1
+        self._state.begin(Attempt(index, number, server, prompt_id, client_id))
+
+    def adopt(self, attempt: Attempt) -> None:
+        """An attempt of an earlier command is followed."""
+        self._attempts.setdefault(attempt.index, 0)
+
+    def attempts(self, index: int) -> int:
+        """How often this command has begun the run."""
+        return self._attempts.get(index, 0)
+
+    def renamed(self, index: int, prompt_id: str) -> None:
+        """The server gave the prompt another id."""
+        self._state.renamed(index, prompt_id)
+
+    def give_up(self, index: int) -> None:
+        """An attempt came to nothing, and the run is to be begun again."""
+        self._state.give_up(index)
+
+    def end(self, result: ev.RunFinished) -> None:
+        """A run ended."""
+        index = result.run_index or 0
+        run = self.plan[index - 1]
+        record = record_of(result, run, max(1, self._attempts.pop(index, 1)))
+        try:
+            self._state.end(index, result.status, record, prompt_state=result.prompt_state)
+        except UsageError as error:
+            # No other run begins without a state that can be written.
+            self._on_trouble(f"run {index} can't be kept as ended: {error.message}")
+        self._write(record)
+        if result.status in STOPPED:
+            return
+        self.ended_count += 1
+        if result.exit_code:
+            self.failed += 1
+            if len(self.failures) < MOST_FAILURES:
+                message = "" if result.error is None else result.error.message
+                self.failures.append(Failure(index, describe_inputs(run.inputs), result.status, message))
+            if not self._keep_going and self.stopped_by is None:
+                self.stopped_by = index
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        try:
+            if self._manifest is not None:
+                self._manifest.write(record)
+        except OSError as error:
+            # Said once: what finds no room is written with the next line.
+            if not self._broken:
+                self._on_trouble(f"the manifest can't be written: {error.strerror or error}")
+            self._broken = True
+
+
+def describe_inputs(inputs: tuple[tuple[str, str], ...]) -> str:
+    """What tells a run from the others, on one line."""
+    return ", ".join(f"{printable(name, 60)}={printable(value, 60)}" for name, value in inputs)

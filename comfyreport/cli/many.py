@@ -1,0 +1,130 @@
+"""`comfyreport run` where it makes many runs: the flags as what is asked for, and the session in which it is made."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+
+from comfyreport.batch.batch import Batch
+from comfyreport.batch.command import ManyJobs, Prepared, prepare
+from comfyreport.batch.ledger import Ledger
+from comfyreport.cli.batch_flags import check_flags, wanted_of
+from comfyreport.cli.credentials import access_of, parse_extra_data
+from comfyreport.cli.loaded_plugins import LoadedPlugins
+from comfyreport.cli.running import STOPPING, claims_of, job_of, may_block
+from comfyreport.cli.session_runner import Many, run_session, timing_of
+from comfyreport.cli.signals import Signals
+from comfyreport.errors import ComfyReportError
+from comfyreport.jobs.session import Session
+from comfyreport.listings.many import describe_done, describe_failures, describe_rest
+
+
+def run_many_command(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins | None) -> int:
+    """Make the runs that the flags ask for; the exit code."""
+    error: ComfyReportError | None
+    claims, error = claims_of(arguments, loaded)
+    loading = None if loaded is None else loaded.loading
+    command = _Command(arguments, signals)
+    with ExitStack() as stack:
+        if error is None:
+            try:
+                with may_block(arguments, "", signals, loaded):
+                    command.prepare(loaded, stack)
+            except ComfyReportError as raised:
+                error = raised
+        return run_session(
+            arguments,
+            "run",
+            command.shown_server,
+            signals,
+            work=command.work,
+            error=error,
+            claims=claims,
+            loading=loading,
+            many=Many(command.total, command.summary),
+        )
+
+
+class _Command:
+    """One command of many runs."""
+
+    def __init__(self, arguments: argparse.Namespace, signals: Signals) -> None:
+        self._arguments = arguments
+        self._signals = signals
+        self._prepared: Prepared | None = None
+        self._ledger: Ledger | None = None
+
+    @property
+    def total(self) -> int:
+        """How many runs are to be made."""
+        return 0 if self._prepared is None else self._prepared.total
+
+    @property
+    def shown_server(self) -> str:
+        """The servers, for people and events."""
+        return "" if self._prepared is None else self._prepared.shown_server
+
+    def prepare(self, loaded: LoadedPlugins | None, stack: ExitStack) -> None:
+        """All that may block or fail before there is a session. Raises ComfyReportError."""
+        arguments = self._arguments
+        job = replace(job_of(arguments), access=access_of(arguments, parse_extra_data(arguments.extra_data)))
+        if loaded is not None:
+            job = replace(job, prepare=loaded.prepare(arguments, job.shown_server))
+        many = ManyJobs(
+            job=job,
+            wanted=wanted_of(arguments),
+            servers=arguments.servers,
+            servers_file=arguments.servers_file,
+            state=arguments.state,
+            manifest=arguments.manifest,
+            only_failed=arguments.only == "failed",
+            keep_going=arguments.keep_going,
+            retries=arguments.retries,
+            check=lambda plan: check_flags(arguments, len(plan)),
+        )
+        self._prepared = prepare(many, timing_of(arguments), stack)
+
+    def work(self, session: Session, preparing: AbstractContextManager[None]) -> None:
+        """Make the runs."""
+        prepared = self._prepared
+        assert prepared is not None
+        try:
+            with preparing:
+                prepared.check(session)
+        except ComfyReportError as error:
+            session.fail(error)
+            return
+        for line in describe_done(prepared.state.counts(), len(prepared.plan)) if prepared.state.goes_on else []:
+            session.announce(line)
+        self._ledger = ledger = prepared.ledger(session)
+        batch = prepared.batch(session, ledger)
+        self._signals.use(self._stopper(session, batch))
+        batch.run()
+
+    def _stopper(self, session: Session, batch: Batch) -> Callable[[], None]:
+        stops = 0
+
+        def stop() -> None:
+            nonlocal stops
+            stops += 1
+            batch.stop()
+            if stops == 1:
+                session.announce(STOPPING[self._arguments.on_interrupt])
+
+        return stop
+
+    def summary(self) -> list[str]:
+        """What is said of the runs at the end."""
+        ledger = self._ledger
+        if ledger is None:
+            return []
+        state: str | None = self._arguments.state
+        unbegun = max(0, self.total - ledger.ended_count)
+        lines = describe_failures(ledger.failures, ledger.failed, ledger.ended_count)
+        return lines + describe_rest(
+            sys.argv[1:], os.fspath(state) if state else None, failed=ledger.failed, unbegun=unbegun
+        )
