@@ -105,7 +105,7 @@ def test_console_tells_of_a_move_and_of_what_concerns_all() -> None:
 def test_console_when_a_command_goes_on_with_what_is_left() -> None:
     events = whole([placed(event, 30, ONE, 0.0) for event in many_short(1)[1:-1]], 1)
     lines = text_of(console, events).splitlines()
-    assert lines[:2] == ["[INFO] Run 30 started on 10.0.0.1:8188", "[OK] Run 30 complete in 0.9s (10.0.0.1:8188)"]
+    assert lines[:2] == ["[INFO] Run 30 started on 10.0.0.1:8188", "[OK] Run 30 complete in 0.8s (10.0.0.1:8188)"]
     assert lines[2].startswith("[OK] 1 run complete")
 
 
