@@ -13,7 +13,7 @@ from comfyreport._version import __version__
 if TYPE_CHECKING:
     from comfyreport.access.address import web_address
     from comfyreport.access.credentials import Access
-    from comfyreport.api import run_generation, wait_for_completion
+    from comfyreport.api import run_generation, run_many, wait_for_completion
     from comfyreport.errors import ReporterError, UsageError
     from comfyreport.events import (
         SCHEMA,
@@ -78,6 +78,7 @@ __getattr__, __dir__ = lazy(
     {
         "comfyreport.api": (
             "run_generation",
+            "run_many",
             "wait_for_completion",
         ),
         "comfyreport.jobs.tracker": ("ProgressTracker",),
@@ -268,6 +269,7 @@ __all__ = [
     "printable",
     "run_frame",
     "run_generation",
+    "run_many",
     "run_name",
     "run_origin",
     "saved_path",

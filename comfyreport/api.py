@@ -7,21 +7,26 @@ both ends are told and the reporters closed, whenever it comes; a second one lea
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, Literal
 
 from comfyreport.access.credentials import Access, certificate_files
 from comfyreport.engine.options import RunOptions
 from comfyreport.errors import UsageError
 from comfyreport.events import RunFinished
 from comfyreport.files import Claims
-from comfyreport.inputs.local_files import Given, Kind, parse_given
+from comfyreport.inputs.local_files import KINDS, Given, Kind, parse_given
 from comfyreport.jobs.call import Call
 from comfyreport.jobs.file_claims import claim_files, input_reads
 from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import ReporterLoading
 from comfyreport.timing import Timing
 from comfyreport.workflow.settings import Settings
+
+# Loaded where many runs are made.
+if TYPE_CHECKING:
+    from comfyreport.fleet.many import Begin
 
 InputFiles = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 
@@ -91,22 +96,66 @@ def run_generation(
     :param timing: waits and time limits; None: the defaults of `Timing`.
     :raises ReporterError: if a reporter can't be loaded or used as it is given.
     """
-    options = RunOptions(
-        timeout=timeout, max_eta=max_eta, expect_outputs=expect_outputs, include_temp=include_temp
-    )  # fmt: skip
-    files = _given({"image": image, "mask": mask, "video": video, "audio": audio})
-    settings = Settings(
-        prompt=prompt, negative=negative, seed=seed, steps=steps, size=size, batch=batch, model=model,
-        inputs=inputs or {},
-    )  # fmt: skip
-    job = Job(
-        server=server, workflow=workflow, settings=settings, files=files, output=output, overwrite=overwrite,
-        sidecar=sidecar, record=record, learn=learn, access=access,
-        options=options,
-    )  # fmt: skip
-    claims, error = claim_files(_reads(access, workflow, files), output=output, writes=[("--record", record)])
-    claimed = claims, _wrong_type(settings, options) or error
-    return _run("run", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
+    asked = {
+        "workflow": workflow, "prompt": prompt, "negative": negative, "seed": seed, "steps": steps, "size": size,
+        "batch": batch, "model": model, "inputs": inputs, "image": image, "mask": mask, "video": video, "audio": audio,
+        "output": output, "overwrite": overwrite, "include_temp": include_temp, "sidecar": sidecar, "server": server,
+        "timeout": timeout, "max_eta": max_eta, "expect_outputs": expect_outputs, "record": record, "learn": learn,
+        "access": access,
+    }  # fmt: skip
+    job, error = _ask(asked)
+    claims, clash = claim_files(_reads(job), output=output, writes=[("--record", record)])
+    return _run("run", job, reporters, timing, (claims, error or clash), quiet=quiet, json_progress=json_progress)
+
+
+def run_many(
+    jobs: Iterable[Mapping[str, Any]],
+    *,
+    servers: Sequence[str] = (),
+    reporters: Iterable[object] | None = None,
+    executor: Executor | str | None = None,
+    quiet: bool = False,
+    json_progress: bool = False,
+    keep_going: bool = True,
+    retries: int = 2,
+    access: Access | None = None,
+    timing: Timing | None = None,
+) -> Iterator[RunFinished]:
+    """Make many runs; their ends, in the order in which they come.
+
+    The runs begin when the iterator is advanced first. Whoever stops iterating cancels what is queued and what runs,
+    and so does a KeyboardInterrupt, which is raised once all ends are told; a second one leaves at once.
+
+    :param jobs: what `run_generation` takes of a run, by name: `{"workflow": "a.json", "seed": 7}`.
+    :param servers: the servers that make the runs, as `--server` takes them; a run that names one goes to that. With an
+        *executor*, the runs go to them by turns, and where there are none, to the server of each worker.
+    :param reporters: as `run_generation` has it, like *quiet* and *json_progress*: they are told of all runs.
+    :param executor: what makes the runs: a pool, or `dask://HOST:PORT`; None: this process.
+    :param keep_going: a failure doesn't stop the others; False: what isn't begun by then never is.
+    :param retries: how often a run is begun again that was lost with its server, or with its worker.
+    :param access: credentials and certificates of runs that have none of their own.
+    :raises UsageError: if a job has a name that `run_generation` lacks, or a value that it wouldn't take.
+    :raises ReporterError: if a reporter can't be loaded or used as it is given, when the iterator is advanced first.
+    """
+    from comfyreport.fleet.many import Many, by_engine
+
+    claims, asked = Claims(), list[Job]()
+    for number, each in enumerate(jobs, 1):
+        turn = {"server": servers[(number - 1) % len(servers)]} if servers else {}
+        job, error = _ask({"access": access, **turn, **each}, f"run {number}: ")
+        if error is not None:
+            raise error
+        asked.append(job)
+    for place in dict.fromkeys(place for job in asked for place in _reads(job)):
+        claims = claim_files([place], output=None, claims=claims)[0]
+    loading = ReporterLoading(reporters, quiet=quiet, json_progress=json_progress, claims=claims)
+    begin = _local() if executor is None else by_engine(executor, asked, retries=retries, keep_going=keep_going)
+    server = executor if isinstance(executor, str) else ",".join(dict.fromkeys(job.shown_server for job in asked))
+    return Many(loading, begin, server=server, runs_total=len(asked), timing=timing or Timing()).results()
+
+
+def _local() -> Begin:
+    raise UsageError("run_many has no executor", hint="give it one: executor=ThreadPoolExecutor(2)")
 
 
 def wait_for_completion(
@@ -149,6 +198,36 @@ def wait_for_completion(
     return _run("attach", job, reporters, timing, claimed, quiet=quiet, json_progress=json_progress)
 
 
+_DEFAULTS: Mapping[str, Any] = {
+    "workflow": None, "prompt": None, "negative": None, "seed": None, "steps": None, "size": None, "batch": None,
+    "model": None, "inputs": None, "image": None, "mask": None, "video": None, "audio": None, "output": None,
+    "overwrite": False, "include_temp": False, "sidecar": False, "server": "", "timeout": None, "max_eta": None,
+    "expect_outputs": 0, "record": None, "learn": True, "access": None,
+}  # fmt: skip
+_SETTINGS = ("prompt", "negative", "seed", "steps", "size", "batch", "model")
+_OPTIONS = ("timeout", "max_eta", "expect_outputs", "include_temp")
+_OWN = ("server", "workflow", "output", "overwrite", "sidecar", "record", "learn", "access")
+
+
+def _ask(asked: Mapping[str, Any], whose: str = "") -> tuple[Job, UsageError | None]:
+    """The job that *asked* is, by the names of `run_generation`, and what is wrong with it.
+
+    :param whose: begins the message.
+    """
+    unknown = next((name for name in asked if name not in _DEFAULTS), None)
+    if unknown is not None or "workflow" not in asked:
+        wrong = "it has no workflow" if unknown is None else f"there is no {unknown!r}"
+        raise UsageError(f"{whose}{wrong}", hint=f"a run has {', '.join(_DEFAULTS)}")
+    values = {**_DEFAULTS, **asked}
+    settings = Settings(**{name: values[name] for name in _SETTINGS}, inputs=values["inputs"] or {})
+    options = RunOptions(**{name: values[name] for name in _OPTIONS})
+    error = _wrong_type(settings, options)
+    if error is not None:
+        error = UsageError(f"{whose}{error.message}", hint=error.hint)
+    files = _given({kind: values[kind] for kind in KINDS})
+    return Job(settings=settings, options=options, files=files, **{name: values[name] for name in _OWN}), error
+
+
 def _wrong_type(settings: Settings, options: RunOptions) -> UsageError | None:
     """The error for an argument of the wrong type, which the command line couldn't have."""
     size = settings.size
@@ -178,14 +257,13 @@ def _given(values: Mapping[Kind, InputFiles | None]) -> tuple[Given, ...]:
     return tuple(given)
 
 
-def _reads(
-    access: Access | None, workflow: str | os.PathLike[str] | Mapping[str, Any], files: tuple[Given, ...]
-) -> list[tuple[str, str | os.PathLike[str]]]:
+def _reads(job: Job) -> list[tuple[str, str | os.PathLike[str]]]:
     """The files that a run reads, with what for."""
+    access, workflow = job.access, job.workflow
     certificates = [] if access is None else [access.cacert, *certificate_files(access.client_cert)]
     reads: list[tuple[str, str | os.PathLike[str]]] = [("access", path) for path in dict.fromkeys(certificates) if path]
     named = [] if isinstance(workflow, Mapping) or workflow is None else [workflow]
-    return [*reads, *(("--workflow", file) for file in named), *input_reads(files, named)]
+    return [*reads, *(("--workflow", file) for file in named), *input_reads(job.files, named)]
 
 
 def _run(

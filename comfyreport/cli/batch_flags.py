@@ -107,6 +107,8 @@ def wrong_batch_flags(arguments: argparse.Namespace) -> str:
         return "the following arguments are required: --workflow"
     if arguments.only and not arguments.state:
         return "--only needs --state FILE, which knows what failed"
+    if arguments.engine is not None and (len(arguments.servers) > 1 or arguments.servers_file is not None):
+        return "--engine has servers of its own: each worker's environment names one (COMFYREPORT_SERVER)"
     if arguments.state == "-":
         return "--state - is no file: name one that the next command can go on from"
     return ""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from comfyreport.batch.batch import Batch
 from comfyreport.batch.command import ManyJobs, Prepared, prepare
@@ -21,6 +22,10 @@ from comfyreport.cli.signals import Signals
 from comfyreport.errors import ComfyReportError
 from comfyreport.jobs.session import Session
 from comfyreport.listings.many import describe_done, describe_failures, describe_rest
+
+# Loaded where an engine makes the runs.
+if TYPE_CHECKING:
+    from comfyreport.fleet.fleet import Fleet
 
 
 def run_many_command(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins | None) -> int:
@@ -65,7 +70,9 @@ class _Command:
 
     @property
     def shown_server(self) -> str:
-        """The servers, for people and events."""
+        """The servers, or the engine, for people and events."""
+        if self._arguments.engine is not None:
+            return str(self._arguments.engine)
         return "" if self._prepared is None else self._prepared.shown_server
 
     def prepare(self, loaded: LoadedPlugins | None, stack: ExitStack) -> None:
@@ -92,20 +99,33 @@ class _Command:
         """Make the runs."""
         prepared = self._prepared
         assert prepared is not None
-        try:
-            with preparing:
-                prepared.check(session)
-        except ComfyReportError as error:
-            session.fail(error)
-            return
-        for line in describe_done(prepared.state.counts(), len(prepared.plan)) if prepared.state.goes_on else []:
-            session.announce(line)
-        self._ledger = ledger = prepared.ledger(session)
-        batch = prepared.batch(session, ledger)
-        self._signals.use(self._stopper(session, batch))
-        batch.run()
+        with ExitStack() as stack:
+            try:
+                with preparing:
+                    # The servers of an engine's workers are known to them alone.
+                    if self._arguments.engine is None or self._arguments.servers:
+                        prepared.check(session)
+                    ledger = prepared.ledger(session)
+                    batch = self._batch(session, prepared, ledger, stack)
+            except ComfyReportError as error:
+                session.fail(error)
+                return
+            self._ledger = ledger
+            for line in describe_done(prepared.state.counts(), len(prepared.plan)) if prepared.state.goes_on else []:
+                session.announce(line)
+            self._signals.use(self._stopper(session, batch))
+            batch.run()
 
-    def _stopper(self, session: Session, batch: Batch) -> Callable[[], None]:
+    def _batch(self, session: Session, prepared: Prepared, ledger: Ledger, stack: ExitStack) -> Batch | Fleet:
+        """What makes the runs. Connecting to an engine blocks. Raises ComfyReportError."""
+        engine: str | None = self._arguments.engine
+        if engine is None:
+            return prepared.batch(session, ledger)
+        from comfyreport.fleet.command import fleet
+
+        return fleet(session, prepared, ledger, engine, stack)
+
+    def _stopper(self, session: Session, batch: Batch | Fleet) -> Callable[[], None]:
         stops = 0
 
         def stop() -> None:

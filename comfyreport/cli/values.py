@@ -83,7 +83,7 @@ def port(text: str) -> int:
 
 def engine(text: str) -> str:
     """The address of what hands out the runs."""
-    if not re.fullmatch(r"dask://[^\s/@]+:[0-9]{1,5}/?", text):
+    if not re.fullmatch(r"dask(\+tls)?://[^\s/@]+:[0-9]{1,5}/?", text):
         # Not shown where it has what may be a password.
         shown = "that" if "@" in text else repr(text)
         raise argparse.ArgumentTypeError(f"{shown} is no engine: give the scheduler's address, dask://HOST:PORT")

@@ -160,7 +160,7 @@ def _prepare(session: RunContext, job: Job, stack: ExitStack) -> _Prepared:
     workflow = workflow_of(job, _converter(session, job))
     access = _access(job, workflow)
     uploads = Uploads() if workflow is None else plan_uploads(workflow, job.files, job.folder)
-    target = _target(session, job, workflow, stack)
+    target = target_of(session, job, workflow, stack)
     address = _address(job, stack)
     recorder = _recorder(session, job, address.base, access.secrets(address), stack)
     return _Prepared(access, workflow, uploads, target, address, recorder)
@@ -207,7 +207,7 @@ def _loop(session: RunContext, job: Job, run: Run, client: Client, prepared: _Pr
     )
 
 
-def _target(session: RunContext, job: Job, workflow: Workflow | None, stack: ExitStack) -> Target | None:
+def target_of(session: RunContext, job: Job, workflow: Workflow | None, stack: ExitStack) -> Target | None:
     """Where outputs are to be saved; UsageError where nothing can be written there, or not as much as there will be."""
     if job.output is None:
         if job.sidecar:

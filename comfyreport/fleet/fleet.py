@@ -1,0 +1,372 @@
+"""Many runs through an engine: hands them out, and makes what workers tell the one stream of the command."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from comfyreport import events as ev
+from comfyreport.batch.merging import Merger
+from comfyreport.errors import ComfyReportError, UnreachableError, one_line
+from comfyreport.fleet.assignment import Assignment, Message, Note, Outcome
+from comfyreport.fleet.ends import changed, worker_lost
+from comfyreport.fleet.engine import Engine
+from comfyreport.fleet.ordering import Ordering
+from comfyreport.fleet.packing import assign
+from comfyreport.fleet.receiving import save_sent
+from comfyreport.jobs.job import Job
+from comfyreport.jobs.run_context import SharedContext
+from comfyreport.jobs.session import Session
+from comfyreport.run import verdict
+
+MOST_BYTES = 256 * 1024 * 1024
+"""Of files that are handed out at once, unless one run alone has more."""
+STRAGGLERS = 5.0
+"""Seconds for what a worker told to come, once its run's end is there."""
+LEAVE_SECONDS = 0.4
+"""From the second wish to stop until no run's end is waited for any more."""
+
+
+class Books(Protocol):
+    """What keeps the books of the runs. `stopped_by` is the run whose failure stops the others."""
+
+    stopped_by: int | None
+
+    def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
+        """An attempt begins, in place of an earlier one of the run. Raises UsageError where that can't be kept."""
+
+    def end(self, result: ev.RunFinished) -> None:
+        """A run ended."""
+
+
+@dataclass
+class _Flight:
+    """A run that is handed out. `note`: the last attempt that is known; `attempts`: how often it was handed out."""
+
+    assignment: Assignment
+    future: Future[Outcome]
+    note: Note | None = None
+    begun: bool = False
+    worker: str = ""
+    attempts: int = 1
+    heard: int = 0
+    attempt: str = ""
+    outcome: Outcome | None = None
+    ended_at: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all was heard that was told of it."""
+        if self.outcome is None:
+            return False
+        return self.outcome.told <= (self.heard if self.attempt == self.outcome.attempt else 0)
+
+
+class Fleet:
+    """Makes runs through *engine*. All but `stop` is for the thread that calls `run`.
+
+    :param jobs: the job of a run, by its index.
+    :param todo: the indexes of the runs to be made, in order.
+    :param begun: attempts of an earlier command whose end isn't known: their prompts are looked for first.
+    :param retries: how often a run is handed out again that was lost together with its worker or its server.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        engine: Engine,
+        books: Books,
+        jobs: Callable[[int], Job],
+        *,
+        command: str,
+        todo: Iterable[int],
+        begun: Mapping[int, Note] | None = None,
+        retries: int = 2,
+    ) -> None:
+        self._session = session
+        self._engine = engine
+        self._books = books
+        self._jobs = jobs
+        self._command = command
+        self._todo = iter(todo)
+        self._begun = begun or {}
+        self._retries = retries
+        self._timing = session.timing
+        self._merger = Merger(session)
+        now = session.clock()
+        self._ordering = Ordering(now.time - now.elapsed)
+        self._flights: dict[int, _Flight] = {}
+        self._results: dict[int, ev.RunFinished] = {}
+        self._over = self._over_for_failure = False
+        self._wishes = 0
+        self._heeded = 0
+        self._leave_at = math.inf
+        self._trouble = ""
+        self._look_at = 0.0
+        self._wake = threading.Event()
+
+    # --- from outside
+
+    def stop(self) -> None:
+        """The user wants to stop: the first time cancels what is handed out, the second leaves. From any thread."""
+        self._wishes += 1
+        if self._wishes > 1:
+            self._session.leave()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Make all runs; returns when the last has ended, or when no more are begun and the begun ones have ended."""
+        while True:
+            self._heed()
+            self._hand_out()
+            self._look()
+            self._hear()
+            self._collect()
+            self._release(time.time())
+            if not self._flights and self._over:
+                break
+            for warning in self._session.watch():
+                self._merger.emit(ev.Warning, code="slow_reporter", message=warning)
+            if self._session.elapsed() >= self._leave_at:
+                self._leave()
+                break
+            self._wake.wait(self._timing.tick)
+            self._wake.clear()
+        self._release(math.inf)
+
+    # --- handing out
+
+    def _hand_out(self) -> None:
+        until = time.monotonic() + self._timing.tick
+        while self._takes_more and len(self._flights) < self._engine.window and self._room():
+            if time.monotonic() > until:
+                # What workers tell waits no longer.
+                self._wake.set()
+                return
+            index = next(self._todo, None)
+            if index is None:
+                self._over = True
+                return
+            try:
+                note = self._begun.get(index)
+                assignment = assign(self._jobs(index), index, command=self._command, timing=self._timing, note=note)
+                self._flights[index] = _Flight(assignment, self._submitted(assignment), note)
+            except Exception as error:  # noqa: BLE001  whatever it is, the run has an end
+                self._end(self._failed(index, error))
+
+    @property
+    def _takes_more(self) -> bool:
+        return not self._over and self._wishes == self._heeded
+
+    def _room(self) -> bool:
+        return sum(flight.assignment.size for flight in self._flights.values()) < MOST_BYTES
+
+    def _submitted(self, assignment: Assignment) -> Future[Outcome]:
+        try:
+            future = self._engine.submit(assignment)
+        except ComfyReportError:
+            raise
+        except Exception as error:
+            self._over = True
+            raise _unusable(self._engine.shown, error) from error
+        future.add_done_callback(lambda _: self._wake.set())
+        return future
+
+    def _look(self) -> None:
+        """Say once why nothing goes on."""
+        now = self._session.elapsed()
+        if self._flights and now >= self._look_at:
+            self._look_at = now + self._timing.queue_refresh
+            trouble = self._engine.look()
+            if trouble and trouble != self._trouble:
+                self._merger.emit(ev.Warning, code="engine_waits", message=trouble)
+            self._trouble = trouble
+
+    # --- what is heard
+
+    def _hear(self) -> None:
+        for message in self._engine.receive():
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        flight = self._flights.get(message.index)
+        if flight is None:
+            # Of a run that has its end: its worker was given up too early.
+            return
+        now = time.time()
+        self._ordering.heard(message.worker, message.sent, now)
+        if message.attempt != flight.attempt:
+            flight.attempt, flight.heard = message.attempt, 0
+        flight.heard += 1
+        flight.worker = message.worker
+        if message.note is not None:
+            new = message.note != flight.note
+            flight.note, flight.begun = message.note, True
+            if new:
+                self._begin(message.index, message.note)
+        self._ordering.add(message.worker, message.events, now)
+
+    def _begin(self, index: int, note: Note) -> None:
+        try:
+            self._books.begin(index, note.server, note.prompt_id, note.client_id)
+        except ComfyReportError as error:
+            self._warn(index, "run_moved", f"what is begun can't be kept: {error.message} ({error.hint})")
+            self._begin_no_more()
+
+    def _collect(self) -> None:
+        """Look for runs that have ended."""
+        now = self._session.elapsed()
+        for index, flight in list(self._flights.items()):
+            if self._flights.get(index) is not flight:
+                # The end of another one has stopped it.
+                continue
+            if flight.outcome is None and flight.future.done():
+                # What it told comes before its end, and is there by now.
+                self._hear()
+                self._on_done(flight)
+                flight.ended_at = now
+            if flight.outcome is not None and (flight.complete or now - flight.ended_at > STRAGGLERS):
+                self._on_outcome(flight, flight.outcome)
+
+    def _on_done(self, flight: _Flight) -> None:
+        index = flight.assignment.index
+        error = _GivenUpError() if flight.future.cancelled() else flight.future.exception()
+        if error is None:
+            flight.outcome = flight.future.result()
+            for message in flight.outcome.messages:
+                self._take(message)
+            return
+        died = self._engine.died(error)
+        if died and self._again(flight, f"{died} died"):
+            return
+        result = self._failed(index, _unusable(self._engine.shown, error), flight.worker)
+        if died:
+            result = changed(result, worker_lost(f"{died} died while it made the run", flight.attempts, flight.note))
+        elif flight.begun:
+            result = changed(result, verdict.Verdict("lost", result.error, "unknown", "unknown", retryable=True))
+        self._end(result)
+
+    def _on_outcome(self, flight: _Flight, outcome: Outcome) -> None:
+        result = outcome.result
+        if (self._over_for_user or self._over_for_failure) and not flight.begun and result.status == "cancelled":
+            # It was never begun, so nothing is told of it.
+            del self._flights[flight.assignment.index]
+            return
+        why = result.status if result.error is None else result.error.message
+        if result.submitted == "no":
+            flight.note = None
+        if result.retryable and result.status in ("lost", "unreachable") and self._again(flight, why):
+            return
+        job = self._jobs(flight.assignment.index)
+        saved, result = save_sent(self._session, job, result, outcome.files)
+        self._ordering.add(outcome.worker, saved, time.time())
+        self._end(result, outcome.worker)
+
+    def _again(self, flight: _Flight, why: str) -> bool:
+        """Hand the run out once more, if it may be; whether that was done."""
+        if self._over_for_user or flight.attempts > self._retries:
+            return False
+        index = flight.assignment.index
+        assignment = replace(flight.assignment, note=flight.note)
+        try:
+            future = self._submitted(assignment)
+        except ComfyReportError:
+            return False
+        self._warn(index, "run_moved", f"run {index} is handed out again: {why}")
+        self._flights[index] = _Flight(assignment, future, flight.note, attempts=flight.attempts + 1)
+        return True
+
+    # --- ends
+
+    def _failed(self, index: int, error: BaseException, worker: str = "") -> ev.RunFinished:
+        """The end of a run that *error* ended on this side."""
+        context = SharedContext(self._session, lambda events: None, run_index=index, server="", timing=self._timing)
+        context.fail(error)
+        return replace(context.results[-1], server=None, worker=worker or None)
+
+    def _end(self, result: ev.RunFinished, worker: str = "") -> None:
+        """The run has its end, which is told behind its events."""
+        self._flights.pop(result.run_index or 0, None)
+        self._books.end(replace(result, worker=worker or result.worker))
+        self._ordering.add(worker, [result], time.time())
+        if self._books.stopped_by is not None and not self._over_for_failure:
+            self._begin_no_more()
+
+    def _release(self, now: float) -> None:
+        for event in self._ordering.release(now):
+            self._merger.publish([event])
+
+    def _warn(self, index: int, code: str, message: str) -> None:
+        """In its place among the events of the run."""
+        now = self._session.clock()
+        warning = ev.Warning(seq=0, time=now.time, elapsed=now.elapsed, run_index=index, code=code, message=message)
+        self._ordering.add("", [warning], time.time())
+
+    # --- stopping
+
+    @property
+    def _over_for_user(self) -> bool:
+        return self._heeded > 0
+
+    def _begin_no_more(self) -> None:
+        """A run failed: what isn't begun never is, and what waits on a server is cancelled; what runs goes on."""
+        self._over = self._over_for_failure = True
+        self._engine.stop("waiting")
+        self._drop_unbegun()
+
+    def _heed(self) -> None:
+        """Do what the user wants, once for each wish."""
+        wishes = self._wishes
+        if wishes == self._heeded:
+            return
+        first, self._heeded = self._heeded == 0, wishes
+        self._over = True
+        if first:
+            self._engine.stop("all")
+            self._hear()
+            begun = any(flight.begun for flight in self._flights.values())
+            waiting = min(self._flights, default=None)
+            self._drop_unbegun()
+            if not begun:
+                self._end_unbegun(waiting)
+            self._leave_at = self._session.elapsed() + self._timing.cancel_timeout + STRAGGLERS
+        if wishes > 1:
+            self._leave_at = min(self._leave_at, self._session.elapsed() + LEAVE_SECONDS)
+
+    def _end_unbegun(self, waiting: int | None) -> None:
+        """That the command was cancelled is the end of one run, where it is the end of no other."""
+        index = next(self._todo, None) if waiting is None else waiting
+        if index is not None:
+            self._end(self._failed(index, KeyboardInterrupt()))
+
+    def _drop_unbegun(self) -> None:
+        self._hear()
+        for index, flight in list(self._flights.items()):
+            if not flight.begun and flight.outcome is None and flight.future.cancel():
+                del self._flights[index]
+
+    def _leave(self) -> None:
+        """Wait for nothing more; what was begun may still run."""
+        for flight in list(self._flights.values()):
+            result = self._failed(flight.assignment.index, KeyboardInterrupt(), flight.worker)
+            state: ev.Submitted = "unknown" if flight.begun else "no"
+            end = verdict.cancelled("left before the worker told the end", "unknown" if flight.begun else "none", state)
+            self._end(changed(result, end))
+
+
+class _GivenUpError(Exception):
+    """The engine gave a run up that nobody here cancelled."""
+
+    def __str__(self) -> str:
+        return "it gave the run up; was it restarted?"
+
+
+def _unusable(shown: str, error: BaseException) -> ComfyReportError:
+    """*error* of an engine as the user is told of it."""
+    hint = "look into the logs of the engine and of its workers, then run it again"
+    return UnreachableError(f"{shown} failed: {one_line(error)[:300]}", hint=hint, code="engine", retryable=True)
