@@ -26,7 +26,7 @@ from comfyreport.workflow.settings import Settings
 
 # Loaded where many runs are made.
 if TYPE_CHECKING:
-    from comfyreport.fleet.many import Begin
+    pass
 
 InputFiles = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 
@@ -137,11 +137,11 @@ def run_many(
     :raises UsageError: if a job has a name that `run_generation` lacks, or a value that it wouldn't take.
     :raises ReporterError: if a reporter can't be loaded or used as it is given, when the iterator is advanced first.
     """
-    from comfyreport.fleet.many import Many, by_engine
+    from comfyreport.fleet.many import Many, by_engine, by_servers
 
     claims, asked = Claims(), list[Job]()
     for number, each in enumerate(jobs, 1):
-        turn = {"server": servers[(number - 1) % len(servers)]} if servers else {}
+        turn = {"server": servers[(number - 1) % len(servers)]} if servers and executor is not None else {}
         job, error = _ask({"access": access, **turn, **each}, f"run {number}: ")
         if error is not None:
             raise error
@@ -149,13 +149,21 @@ def run_many(
     for place in dict.fromkeys(place for job in asked for place in _reads(job)):
         claims = claim_files([place], output=None, claims=claims)[0]
     loading = ReporterLoading(reporters, quiet=quiet, json_progress=json_progress, claims=claims)
-    begin = _local() if executor is None else by_engine(executor, asked, retries=retries, keep_going=keep_going)
-    server = executor if isinstance(executor, str) else ",".join(dict.fromkeys(job.shown_server for job in asked))
+    if executor is None:
+        own = access or next((job.access for job in asked if job.access is not None), Access.of(os.environ))
+        begin = by_servers(servers, asked, access=own, retries=retries, keep_going=keep_going)
+    else:
+        begin = by_engine(executor, asked, retries=retries, keep_going=keep_going)
+    server = executor if isinstance(executor, str) else ", ".join(dict.fromkeys(_shown_servers(servers, asked)))
     return Many(loading, begin, server=server, runs_total=len(asked), timing=timing or Timing()).results()
 
 
-def _local() -> Begin:
-    raise UsageError("run_many has no executor", hint="give it one: executor=ThreadPoolExecutor(2)")
+def _shown_servers(servers: Sequence[str], jobs: Sequence[Job]) -> Iterator[str]:
+    for server in servers:
+        yield Job(server=server).shown_server
+    for job in jobs:
+        if job.server or not servers:
+            yield job.shown_server
 
 
 def wait_for_completion(

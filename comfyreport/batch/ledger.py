@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfyreport import events as ev
+from comfyreport.batch.books import STOPPED
 from comfyreport.batch.manifest import Manifest, record_of
 from comfyreport.batch.state import Attempt, State
 from comfyreport.errors import UsageError
@@ -15,10 +16,6 @@ from comfyreport.text import printable
 
 MOST_FAILURES = 20
 """Failures that are named in the summary."""
-
-
-STOPPED = ("cancelled", "detached")
-"""How runs end that came to no end of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +63,6 @@ class Ledger:
         """An attempt begins; it is kept before anything is submitted. Raises UsageError where that can't be."""
         number = self._attempts[index] = self._attempts.get(index, 0) + 1
         self._state.begin(Attempt(index, number, server, prompt_id, client_id))
-
-    def adopt(self, attempt: Attempt) -> None:
-        """An attempt of an earlier command is followed."""
-        self._attempts.setdefault(attempt.index, 0)
-
-    def attempts(self, index: int) -> int:
-        """How often this command has begun the run."""
-        return self._attempts.get(index, 0)
 
     def renamed(self, index: int, prompt_id: str) -> None:
         """The server gave the prompt another id."""

@@ -12,7 +12,6 @@ from comfyreport.batch.ledger import Ledger
 from comfyreport.fleet.assignment import Note
 from comfyreport.fleet.dask import connect
 from comfyreport.fleet.fleet import Fleet
-from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import Session
 
 
@@ -25,25 +24,12 @@ def fleet(session: Session, prepared: Prepared, ledger: Ledger, engine: str, sta
     connected = connect(engine, command)
     stack.callback(connected.close)
 
-    def job(index: int) -> Job:
-        run = prepared.plan[index - 1]
-        return replace(
-            prepared.job,
-            workflow=run.workflow,
-            loaded=run.loaded,
-            settings=run.settings,
-            files=run.files,
-            output=run.output,
-        )
-
-    for attempt in prepared.begun:
-        ledger.adopt(attempt)
     begun = {each.index: Note(each.server, each.prompt_id, each.client_id) for each in prepared.begun}
     return Fleet(
         session,
         connected,
         ledger,
-        job,
+        lambda index: replace(prepared.job_of(index), server=prepared.job.server),
         command=command,
         todo=chain(begun, prepared.todo),
         begun=begun,

@@ -13,12 +13,19 @@ from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from comfyreport import events as ev
+from comfyreport.access.credentials import Access
+from comfyreport.batch.batch import Batch, Manners
+from comfyreport.batch.books import NoBooks
+from comfyreport.batch.pool import server_of
+from comfyreport.batch.scheduler import KEPT, Item
 from comfyreport.errors import ComfyReportError
 from comfyreport.fleet.dask import connect
 from comfyreport.fleet.engine import PoolEngine
 from comfyreport.fleet.fleet import Fleet
 from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import ReporterLoading, Session, complain_to_stderr
+from comfyreport.jobs.simulating import SIMULATED, start_simulator
+from comfyreport.net.same_server import check_apart
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
 from comfyreport.worker import take, turns
@@ -156,22 +163,6 @@ class Many:
         self._collector.ends.put(None)
 
 
-class Books:
-    """The books of runs that nothing is kept of. *keep_going*: a failure doesn't stop the others."""
-
-    def __init__(self, *, keep_going: bool) -> None:
-        self.stopped_by: int | None = None
-        self._keep_going = keep_going
-
-    def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
-        """An attempt begins."""
-
-    def end(self, result: ev.RunFinished) -> None:
-        """A run ended."""
-        if result.exit_code and not self._keep_going and self.stopped_by is None:
-            self.stopped_by = result.run_index
-
-
 def by_engine(executor: Executor | str, jobs: Sequence[Job], *, retries: int, keep_going: bool) -> Begin:
     """What makes *jobs* through *executor*, or through the engine at that address."""
 
@@ -182,11 +173,37 @@ def by_engine(executor: Executor | str, jobs: Sequence[Job], *, retries: int, ke
         return Fleet(
             session,
             engine,
-            Books(keep_going=keep_going),
+            NoBooks(keep_going=keep_going),
             lambda index: jobs[index - 1],
             command=command,
             todo=range(1, len(jobs) + 1),
             retries=retries,
+        )
+
+    return begin
+
+
+def by_servers(servers: Sequence[str], jobs: Sequence[Job], *, access: Access, retries: int, keep_going: bool) -> Begin:
+    """What makes *jobs* in this process, on *servers* and those that jobs name. Raises UsageError where one is none."""
+    texts = list(dict.fromkeys([*servers, *(job.server_text for job in jobs if job.server or not servers)]))
+    limited = any(job.options.timeout or job.options.max_eta for job in jobs)
+    wait = max((job.options.wait_for_server for job in jobs), default=0.0)
+
+    def begin(session: Session, stack: ExitStack) -> Work:
+        simulated = start_simulator(stack) if SIMULATED in texts else None
+        found = [server_of(text, simulated if text == SIMULATED else None) for text in texts]
+        check_apart([server.address for server in found], limit=session.timing.connect_timeout)
+        names = {server.text: server.load.name for server in found}
+        told = [found]
+        return Batch(
+            session,
+            lambda index: jobs[index - 1],
+            NoBooks(keep_going=keep_going),
+            lambda: told.pop() if told else None,
+            todo=(Item(index, only=names.get(job.server, "")) for index, job in enumerate(jobs, 1)),
+            begun=(),
+            access=access,
+            manners=Manners(kept=1 if limited else KEPT, retries=retries, wait_for_server=wait),
         )
 
     return begin

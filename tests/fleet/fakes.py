@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from comfyreport import events as ev
+from comfyreport.batch.books import NoBooks
 from comfyreport.fleet.assignment import Assignment, Message, Note, Outcome
 from comfyreport.fleet.channel import Stop
 from comfyreport.fleet.fleet import Fleet
@@ -104,21 +105,19 @@ class FakeEngine:
         pass
 
 
-class NotedBooks:
+class NotedBooks(NoBooks):
     """Books that note what they are told."""
 
     def __init__(self, *, keep_going: bool = True) -> None:
-        self.stopped_by: int | None = None
+        super().__init__(keep_going=keep_going)
         self.noted: list[tuple[Any, ...]] = []
-        self._keep_going = keep_going
 
     def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
         self.noted.append(("begin", index, server, prompt_id))
 
     def end(self, result: ev.RunFinished) -> None:
         self.noted.append(("end", result.run_index, result.status))
-        if result.exit_code and not self._keep_going:
-            self.stopped_by = result.run_index
+        super().end(result)
 
 
 class Played:
