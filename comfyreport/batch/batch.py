@@ -303,7 +303,7 @@ class Batch:
         if tried:
             self._course.tried[index] = tried
         self._books.give_up(index)
-        message = f"run {index} is begun again: {_why(result)}"
+        message = f"it is begun again: {_why(result)}"
         self._merger.emit(ev.Warning, run_index=index, code="run_moved", message=message)
         self._waiting.put_back(replace(self._course.items[index], tried=tried))
 

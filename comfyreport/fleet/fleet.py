@@ -265,7 +265,7 @@ class Fleet:
             future = self._submitted(assignment)
         except ComfyReportError:
             return False
-        self._warn(index, "run_moved", f"run {index} is handed out again: {why}")
+        self._warn(index, "run_moved", f"it is handed out again: {why}")
         self._flights[index] = _Flight(assignment, future, flight.note, attempts=flight.attempts + 1)
         return True
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from comfyreport.cli.arguments import ArgumentsError, parse, parse_reporting
-from comfyreport.cli.batch_flags import check_flags, wanted_of, wants_many
 from comfyreport.cli.main import main
 from comfyreport.cli.running import claims_of
 from comfyreport.errors import UsageError
+from comfyreport.flags.arguments import ArgumentsError, parse, parse_reporting
+from comfyreport.flags.batch_flags import check_flags, wanted_of, wants_many
 from comfyreport.planning.plan import Wanted
 from comfyreport.workflow.settings import Settings
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from comfyreport.cli import values
+from comfyreport.flags import values
 
 if TYPE_CHECKING:
     from comfyreport.planning.plan import Wanted
@@ -116,7 +116,7 @@ def wrong_batch_flags(arguments: argparse.Namespace) -> str:
 
 def wanted_of(arguments: argparse.Namespace) -> Wanted:
     """The runs that the flags ask for."""
-    from comfyreport.cli.input_flags import given_files, settings_of
+    from comfyreport.flags.input_flags import given_files, settings_of
     from comfyreport.planning.plan import Wanted
 
     return Wanted(
