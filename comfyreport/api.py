@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from comfyreport.access.credentials import Access, certificate_files
 from comfyreport.engine.options import RunOptions
@@ -23,10 +23,6 @@ from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import ReporterLoading
 from comfyreport.timing import Timing
 from comfyreport.workflow.settings import Settings
-
-# Loaded where many runs are made.
-if TYPE_CHECKING:
-    pass
 
 InputFiles = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 
@@ -118,6 +114,8 @@ def run_many(
     json_progress: bool = False,
     keep_going: bool = True,
     retries: int = 2,
+    state: str | os.PathLike[str] | None = None,
+    manifest: str | os.PathLike[str] | None = None,
     access: Access | None = None,
     timing: Timing | None = None,
 ) -> Iterator[RunFinished]:
@@ -127,43 +125,43 @@ def run_many(
     and so does a KeyboardInterrupt, which is raised once all ends are told; a second one leaves at once.
 
     :param jobs: what `run_generation` takes of a run, by name: `{"workflow": "a.json", "seed": 7}`.
-    :param servers: the servers that make the runs, as `--server` takes them; a run that names one goes to that. With an
-        *executor*, the runs go to them by turns, and where there are none, to the server of each worker.
+    :param servers: the servers that make the runs, as `--server` takes them: whichever is free first. With an
+        *executor*, the runs go to them by turns, but for those that name their own `server`; where there are none, to
+        the server of each worker.
     :param reporters: as `run_generation` has it, like *quiet* and *json_progress*: they are told of all runs.
-    :param executor: what makes the runs: a pool, or `dask://HOST:PORT`; None: this process.
+    :param executor: what makes the runs: a pool, or `dask://HOST:PORT`; None: this process. Then all that isn't set in
+        the workflow is the same for all runs.
     :param keep_going: a failure doesn't stop the others; False: what isn't begun by then never is.
     :param retries: how often a run is begun again that was lost with its server, or with its worker.
+    :param state: a file for what is done, from which the same call goes on.
+    :param manifest: a file for a line of JSON about each run, as it ends.
     :param access: credentials and certificates of runs that have none of their own.
     :raises UsageError: if a job has a name that `run_generation` lacks, or a value that it wouldn't take.
     :raises ReporterError: if a reporter can't be loaded or used as it is given, when the iterator is advanced first.
     """
-    from comfyreport.fleet.many import Many, by_engine, by_servers
+    from comfyreport.fleet.listed import Listed
+    from comfyreport.fleet.many import Many
 
-    claims, asked = Claims(), list[Job]()
+    turns = servers if executor is not None else ()
+    asked: list[Job] = []
     for number, each in enumerate(jobs, 1):
-        turn = {"server": servers[(number - 1) % len(servers)]} if servers and executor is not None else {}
+        turn = {"server": turns[(number - 1) % len(turns)]} if turns else {}
         job, error = _ask({"access": access, **turn, **each}, f"run {number}: ")
         if error is not None:
             raise error
         asked.append(job)
+    claims, timing = Claims(), timing or Timing()
     for place in dict.fromkeys(place for job in asked for place in _reads(job)):
         claims = claim_files([place], output=None, claims=claims)[0]
+    claims, error = claim_files([], output=None, writes=[("state", state), ("manifest", manifest)], claims=claims)
+    if error is not None:
+        raise error
     loading = ReporterLoading(reporters, quiet=quiet, json_progress=json_progress, claims=claims)
-    if executor is None:
-        own = access or next((job.access for job in asked if job.access is not None), Access.of(os.environ))
-        begin = by_servers(servers, asked, access=own, retries=retries, keep_going=keep_going)
-    else:
-        begin = by_engine(executor, asked, retries=retries, keep_going=keep_going)
-    server = executor if isinstance(executor, str) else ", ".join(dict.fromkeys(_shown_servers(servers, asked)))
-    return Many(loading, begin, server=server, runs_total=len(asked), timing=timing or Timing()).results()
-
-
-def _shown_servers(servers: Sequence[str], jobs: Sequence[Job]) -> Iterator[str]:
-    for server in servers:
-        yield Job(server=server).shown_server
-    for job in jobs:
-        if job.server or not servers:
-            yield job.shown_server
+    listed = Listed(
+        jobs=tuple(asked), servers=tuple(servers), executor=executor, keep_going=keep_going, retries=retries,
+        state=state, manifest=manifest, timing=timing,
+    )  # fmt: skip
+    return Many(loading, listed.prepare, server=listed.shown_server, timing=timing).results()
 
 
 def wait_for_completion(

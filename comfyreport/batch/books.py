@@ -26,25 +26,3 @@ class Books(Protocol):
 
     def end(self, result: ev.RunFinished) -> None:
         """A run ended."""
-
-
-class NoBooks:
-    """The books of runs of which nothing is kept. *keep_going*: a failure doesn't stop the others."""
-
-    def __init__(self, *, keep_going: bool) -> None:
-        self.stopped_by: int | None = None
-        self._keep_going = keep_going
-
-    def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
-        """An attempt begins."""
-
-    def renamed(self, index: int, prompt_id: str) -> None:
-        """The server gave the prompt another id."""
-
-    def give_up(self, index: int) -> None:
-        """An attempt came to nothing."""
-
-    def end(self, result: ev.RunFinished) -> None:
-        """A run ended."""
-        if result.exit_code and not self._keep_going and self.stopped_by is None:
-            self.stopped_by = result.run_index

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from comfyreport.batch.books import STOPPED
 from comfyreport.batch.manifest import Manifest, record_of
 from comfyreport.batch.state import Attempt, State
 from comfyreport.errors import UsageError
-from comfyreport.planning.plan import Plan
+from comfyreport.planning.plan import PlannedRun
 from comfyreport.text import printable
 
 MOST_FAILURES = 20
@@ -40,7 +40,7 @@ class Ledger:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Sequence[PlannedRun],
         state: State,
         manifest: Manifest | None,
         *,

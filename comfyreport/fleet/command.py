@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 
 from comfyreport.batch.command import Prepared
 from comfyreport.batch.ledger import Ledger
+from comfyreport.batch.state import Attempt
 from comfyreport.fleet.assignment import Note
 from comfyreport.fleet.dask import connect
 from comfyreport.fleet.fleet import Fleet
@@ -24,7 +26,7 @@ def fleet(session: Session, prepared: Prepared, ledger: Ledger, engine: str, sta
     connected = connect(engine, command)
     stack.callback(connected.close)
 
-    begun = {each.index: Note(each.server, each.prompt_id, each.client_id) for each in prepared.begun}
+    begun = adopted(prepared.begun)
     return Fleet(
         session,
         connected,
@@ -35,3 +37,8 @@ def fleet(session: Session, prepared: Prepared, ledger: Ledger, engine: str, sta
         begun=begun,
         retries=prepared.many.retries,
     )
+
+
+def adopted(attempts: Iterable[Attempt]) -> dict[int, Note]:
+    """Where the *attempts* of an earlier command are, by the index of their run."""
+    return {each.index: Note(each.server, each.prompt_id, each.client_id) for each in attempts}

@@ -5,27 +5,14 @@ from __future__ import annotations
 import atexit
 import queue
 import threading
-import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from comfyreport import events as ev
-from comfyreport.access.credentials import Access
-from comfyreport.batch.batch import Batch, Manners
-from comfyreport.batch.books import NoBooks
-from comfyreport.batch.pool import server_of
-from comfyreport.batch.scheduler import KEPT, Item
 from comfyreport.errors import ComfyReportError
-from comfyreport.fleet.dask import connect
-from comfyreport.fleet.engine import PoolEngine
-from comfyreport.fleet.fleet import Fleet
-from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import ReporterLoading, Session, complain_to_stderr
-from comfyreport.jobs.simulating import SIMULATED, start_simulator
-from comfyreport.net.same_server import check_apart
 from comfyreport.reporting.hookspecs import hookimpl
 from comfyreport.timing import Timing
 from comfyreport.worker import take, turns
@@ -41,8 +28,13 @@ class Work(Protocol):
         """The user wants to stop: the first time cancels, the second leaves. From any thread."""
 
 
-Begin = Callable[[Session, ExitStack], Work]
-"""Makes the work of a session, on its thread; the stack is closed behind it. Raises ComfyReportError."""
+class Ready(Protocol):
+    """Runs that can be made: `total` is how many."""
+
+    total: int
+
+    def work(self, session: Session, stack: ExitStack) -> Work:
+        """What makes them; the stack is closed behind it. Blocks. Raises ComfyReportError."""
 
 
 class _Collector:
@@ -60,14 +52,16 @@ class _Collector:
 class Many:
     """The runs of one call. Nothing begins before `results` is iterated.
 
+    :param prepare: makes them ready, in the background; the stack is closed behind all. Raises ComfyReportError.
     :param server: what the stream tells as its server.
     """
 
-    def __init__(self, loading: ReporterLoading, begin: Begin, *, server: str, runs_total: int, timing: Timing) -> None:
+    def __init__(
+        self, loading: ReporterLoading, prepare: Callable[[ExitStack], Ready], *, server: str, timing: Timing
+    ) -> None:
         self._loading = loading
-        self._begin = begin
+        self._prepare = prepare
         self._server = server
-        self._runs_total = runs_total
         self._timing = timing
         self._collector = _Collector()
         # Whoever takes a token passes it on: there may be nothing to stop yet.
@@ -139,71 +133,38 @@ class Many:
 
     def _work(self) -> None:
         try:
-            session = Session(
-                self._loading.plugins,
-                command="run",
-                server=self._server,
-                timing=self._timing,
-                complain=complain_to_stderr,
-                runs_total=self._runs_total,
-            )
-            try:
-                with ExitStack() as stack:
-                    self._working = self._begin(session, stack)
-                    self._pass_stops_on()
-                    self._working.run()
-            except ComfyReportError as error:
-                session.fail(error)
-            finally:
-                self._working = None
-                session.finish()
+            with ExitStack() as stack:
+                ready: Ready | None = None
+                error: ComfyReportError | None = None
+                try:
+                    ready = self._prepare(stack)
+                except ComfyReportError as raised:
+                    error = raised
+                self._tell(ready, error, stack)
         except BaseException as fault:  # noqa: BLE001  raised where it was called
             self._fault = fault
         self._over = True
         self._collector.ends.put(None)
 
-
-def by_engine(executor: Executor | str, jobs: Sequence[Job], *, retries: int, keep_going: bool) -> Begin:
-    """What makes *jobs* through *executor*, or through the engine at that address."""
-
-    def begin(session: Session, stack: ExitStack) -> Work:
-        command = uuid.uuid4().hex
-        engine = connect(executor, command) if isinstance(executor, str) else PoolEngine(executor)
-        stack.callback(engine.close)
-        return Fleet(
-            session,
-            engine,
-            NoBooks(keep_going=keep_going),
-            lambda index: jobs[index - 1],
-            command=command,
-            todo=range(1, len(jobs) + 1),
-            retries=retries,
+    def _tell(self, ready: Ready | None, error: ComfyReportError | None, stack: ExitStack) -> None:
+        """The stream, from its first event to its last."""
+        session = Session(
+            self._loading.plugins,
+            command="run",
+            server=self._server,
+            timing=self._timing,
+            complain=complain_to_stderr,
+            runs_total=1 if ready is None else ready.total,
         )
-
-    return begin
-
-
-def by_servers(servers: Sequence[str], jobs: Sequence[Job], *, access: Access, retries: int, keep_going: bool) -> Begin:
-    """What makes *jobs* in this process, on *servers* and those that jobs name. Raises UsageError where one is none."""
-    texts = list(dict.fromkeys([*servers, *(job.server_text for job in jobs if job.server or not servers)]))
-    limited = any(job.options.timeout or job.options.max_eta for job in jobs)
-    wait = max((job.options.wait_for_server for job in jobs), default=0.0)
-
-    def begin(session: Session, stack: ExitStack) -> Work:
-        simulated = start_simulator(stack) if SIMULATED in texts else None
-        found = [server_of(text, simulated if text == SIMULATED else None) for text in texts]
-        check_apart([server.address for server in found], limit=session.timing.connect_timeout)
-        names = {server.text: server.load.name for server in found}
-        told = [found]
-        return Batch(
-            session,
-            lambda index: jobs[index - 1],
-            NoBooks(keep_going=keep_going),
-            lambda: told.pop() if told else None,
-            todo=(Item(index, only=names.get(job.server, "")) for index, job in enumerate(jobs, 1)),
-            begun=(),
-            access=access,
-            manners=Manners(kept=1 if limited else KEPT, retries=retries, wait_for_server=wait),
-        )
-
-    return begin
+        try:
+            if ready is None:
+                session.fail(error or KeyboardInterrupt())
+                return
+            self._working = ready.work(session, stack)
+            self._pass_stops_on()
+            self._working.run()
+        except ComfyReportError as raised:
+            session.fail(raised)
+        finally:
+            self._working = None
+            session.finish()

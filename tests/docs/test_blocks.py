@@ -30,6 +30,8 @@ SAID = {
     "docs/performance.md": {"tests.benchmarks": "| start to the POST"},
     "docs/python.md": {
         "saved:": "saved: ['out.png']",
+        "made/{seed}": "success ['made/3.png']",
+        "ThreadPoolExecutor": "0 failed\n",
         "class Slow": "KSampler took ",
         "wait_for_completion": "success ['http://127.0.0.1:",
         # Titles and seconds come only where the run isn't over before the tracker knows of it.

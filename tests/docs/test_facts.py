@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from comfyreport_jsonl import jsonl
 
-from comfyreport import NodeProgress, NodeRef, ProgressTracker, run_generation, to_line, wait_for_completion
+from comfyreport import NodeProgress, NodeRef, ProgressTracker, run_generation, run_many, to_line, wait_for_completion
 from comfyreport.access.address import parse_address
 from comfyreport.events import EXIT_CODES, EXIT_REPORTER_FAILED
 from comfyreport.events.schema import json_schema
@@ -54,6 +54,11 @@ def test_arguments() -> None:
         for names, cell in zip(told, cells, strict=True):
             names.update(quoted(name) if cell else ())
     assert told == [set(inspect.signature(each).parameters) for each in callables]
+
+
+def test_arguments_of_many_runs() -> None:
+    told = [name for row in BY_NAME["docs/python.md"].rows("argument of `run_many`") for name in quoted(row[0])]
+    assert set(told) == set(inspect.signature(run_many).parameters)
 
 
 @pytest.mark.parametrize(

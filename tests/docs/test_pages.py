@@ -19,6 +19,7 @@ FOREIGN_OPTIONS = {
     "--listen",
     "--max-upload-size",
     "--no-deps",
+    "--nthreads",
     "--preview-method",
     "--strict",
     "--wheel-dir",

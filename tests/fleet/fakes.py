@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from comfyreport import events as ev
-from comfyreport.batch.books import NoBooks
 from comfyreport.fleet.assignment import Assignment, Message, Note, Outcome
 from comfyreport.fleet.channel import Stop
 from comfyreport.fleet.fleet import Fleet
@@ -105,19 +104,27 @@ class FakeEngine:
         pass
 
 
-class NotedBooks(NoBooks):
+class NotedBooks:
     """Books that note what they are told."""
 
     def __init__(self, *, keep_going: bool = True) -> None:
-        super().__init__(keep_going=keep_going)
+        self.stopped_by: int | None = None
         self.noted: list[tuple[Any, ...]] = []
+        self._keep_going = keep_going
 
     def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
         self.noted.append(("begin", index, server, prompt_id))
 
     def end(self, result: ev.RunFinished) -> None:
         self.noted.append(("end", result.run_index, result.status))
-        super().end(result)
+        if result.exit_code and not self._keep_going:
+            self.stopped_by = result.run_index
+
+    def renamed(self, index: int, prompt_id: str) -> None:
+        self.noted.append(("renamed", index, prompt_id))
+
+    def give_up(self, index: int) -> None:
+        self.noted.append(("given up", index))
 
 
 class Played:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import json
 import multiprocessing
 import threading
 from collections.abc import Iterator
@@ -152,3 +153,65 @@ def test_a_reporter_that_isnt_there(threads: Executor) -> None:
     iterator = run_many(jobs(1), executor=threads, reporters=["nonesuch"])
     with pytest.raises(ReporterError, match="nonesuch"):
         next(iterator)
+
+
+# --- by this process
+
+
+def test_without_an_executor_the_servers_share_the_runs(simulators: list[Simulator], tmp_path: Path) -> None:
+    collector = Collector()
+    runs = jobs(6, output=f"{tmp_path}/{{seed}}.{{ext}}")
+    ends = list(run_many(runs, servers=urls(simulators), reporters=[collector], timing=TIMING))
+    assert sorted((end.run_index, end.status, end.seed) for end in ends) == [(i + 1, "success", i) for i in range(6)]
+    assert {end.server for end in ends} == set(urls(simulators))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{seed}.png" for seed in range(6)]
+    assert (collector.events[0].server, collector.events[0].runs_total) == (", ".join(urls(simulators)), 6)
+
+
+@pytest.mark.parametrize("executor", [None, "threads"])
+def test_the_same_call_goes_on_from_its_state(
+    executor: str | None, threads: Executor, simulators: list[Simulator], tmp_path: Path
+) -> None:
+    def ends(count: int) -> list[int | None]:
+        found = []
+        iterator = run_many(
+            jobs(4), servers=[simulators[0].url], executor=threads if executor else None, reporters=[], timing=TIMING,
+            state=tmp_path / "state", manifest=tmp_path / "runs.jsonl",
+        )  # fmt: skip
+        for end in iterator:
+            found += [end.run_index] if end.status == "success" else []
+            if len(found) == count:
+                break
+        iterator.close()  # type: ignore[attr-defined]
+        return found
+
+    first = ends(2)
+    assert len(first) == 2
+    ends(4)
+    assert ends(4) == []
+    lines = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted((line["index"], line["status"], line["inputs"]["seed"]) for line in lines) == [
+        (seed + 1, "success", str(seed)) for seed in range(4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        (jobs(2, output="made/out.png"), "made/out.png"),
+        ([*jobs(1), {"workflow": WORKFLOW, "server": "http://127.0.0.1:9"}], "a run names its server"),
+        ([*jobs(1), {"workflow": WORKFLOW, "learn": False, "timeout": 5.0}], "the runs differ in their options"),
+        ([{"workflow": "nonesuch.json"}], "nonesuch.json"),
+    ],
+)
+def test_runs_that_cant_be_made_end_before_anything_is_submitted(runs: list[dict[str, Any]], message: str) -> None:
+    (end,) = run_many(runs, servers=["http://127.0.0.1:9"], reporters=[])
+    assert end.error is not None
+    assert (end.status, end.submitted) == ("usage", "no")
+    assert message in end.error.message
+
+
+def test_no_runs_are_a_whole_stream() -> None:
+    collector = Collector()
+    assert list(run_many([], servers=["http://127.0.0.1:9"], reporters=[collector])) == []
+    assert [event.type for event in collector.events] == ["stream_started", "stream_finished"]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from comfyreport.errors import UsageError
+from comfyreport.inputs.declared import Declared, declared_inputs
 from comfyreport.inputs.local_files import parse_given
 from comfyreport.planning.checking import check_plan, check_with_server
 from comfyreport.planning.plan import Plan, Wanted
-from comfyreport.workflow.declared import Declared, declared_inputs
 from comfyreport.workflow.settings import Settings
 from tests.planning.plans import plan_of
 

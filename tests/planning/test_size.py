@@ -17,7 +17,7 @@ from comfyreport.planning.checking import check_plan, check_with_server
 from comfyreport.planning.making import make_plan, reading
 from comfyreport.planning.plan import Wanted
 from comfyreport.sim_nodes.node_classes import object_info
-from comfyreport.workflow.declared import declared_inputs
+from comfyreport.inputs.declared import declared_inputs
 from comfyreport.workflow.files import load
 wanted = Wanted(workflows=(sys.argv[1],), prompts=sys.argv[2])
 plan = make_plan(wanted, load=load, read=reading(""), entropy=1)
