@@ -123,6 +123,20 @@ class Batch:
 
     def run(self) -> None:
         """Make all runs; returns when the last has ended, or when no more are to be begun and the begun ones have."""
+        try:
+            self._make_runs()
+        except Exception as error:  # noqa: BLE001  whatever it is, the stream has an end
+            for attempt in self._attempts.values():
+                attempt.stop()
+            self._session.fail(error)
+        for index, attempt in list(self._attempts.items()):
+            # It didn't end in time: what it still tells comes too late.
+            attempt.abandon()
+            self._end(self._unbegun(index, KeyboardInterrupt()))
+        if self._course.stops and not self._course.stop_told:
+            self._end_next(KeyboardInterrupt())
+
+    def _make_runs(self) -> None:
         self._look_at_servers()
         for begun in self._begun:
             self._adopt(begun)
@@ -133,8 +147,6 @@ class Batch:
             if not self._course.over:
                 self._look_at_servers()
                 self._give_up_if_hopeless()
-        if self._course.stops and not self._course.stop_told:
-            self._end_next(KeyboardInterrupt())
 
     def _is_done(self) -> bool:
         """Begin what can be begun; whether nothing is left, or nothing is waited for any more."""
@@ -210,7 +222,14 @@ class Batch:
             on_queue=lambda attempt, event: self._inbox.put(_Queue(attempt, event)),
             on_end=lambda attempt, result, fault: self._inbox.put(_Ended(attempt, result, fault)),
         )
-        attempt.start()
+        try:
+            attempt.start()
+        except RuntimeError as error:
+            # The machine gives no thread.
+            del self._attempts[item.index]
+            server.load.own -= 1
+            self._end(self._unbegun(item.index, error))
+            self._begin_no_more("the machine gives no thread")
 
     def _pace(self) -> Timing:
         """The waits of a run: the more there are, the rarer each of them looks after itself."""
@@ -260,8 +279,8 @@ class Batch:
     def _on_queue(self, item: _Queue) -> None:
         event, attempt = item.event, item.attempt
         if isinstance(event, ev.RunQueued):
-            if event.prompt_id and not attempt.adopted and self._attempts.get(attempt.index) is attempt:
-                self._books.renamed(attempt.index, event.prompt_id)
+            if event.prompt_id not in (None, attempt.asked_id) and self._attempts.get(attempt.index) is attempt:
+                self._books.renamed(attempt.index, attempt.prompt_id)
         elif event.remaining is not None:
             server = self._pool.named(attempt.server)
             if server is not None:
@@ -269,10 +288,11 @@ class Batch:
 
     def _on_end(self, item: _Ended) -> None:
         attempt, result = item.attempt, item.result
-        if item.fault is not None or result is None:
-            # run_job raises nothing but a KeyboardInterrupt that somebody has thrown into its thread.
-            raise item.fault or RuntimeError("a run ended without an end")
-        self._attempts.pop(attempt.index, None)
+        if self._attempts.pop(attempt.index, None) is None:
+            return
+        if result is None:
+            # run_job raises nothing but what somebody has thrown into its thread.
+            result = self._unbegun(attempt.index, item.fault or RuntimeError("it has no end"))
         server = self._pool.named(attempt.server)
         assert server is not None
         server.load.own -= 1

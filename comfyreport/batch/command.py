@@ -158,7 +158,7 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     check_plan(plan, job.folder)
     _check_outputs(plan, job, servers)
     state.check(plan.fingerprint, len(plan))
-    begun = [] if many.only_failed else state.open_attempts()
+    begun = [each for each in state.open_attempts() if not many.only_failed or state.has_ended(each.index)]
     manifest = None
     if many.manifest is not None:
         manifest = Manifest(many.manifest, state, only_failed=many.only_failed, folder=job.folder)

@@ -66,22 +66,25 @@ class Ledger:
 
     def renamed(self, index: int, prompt_id: str) -> None:
         """The server gave the prompt another id."""
-        self._state.renamed(index, prompt_id)
+        self._keep(index, lambda: self._state.renamed(index, prompt_id))
 
     def give_up(self, index: int) -> None:
         """An attempt came to nothing, and the run is to be begun again."""
-        self._state.give_up(index)
+        self._keep(index, lambda: self._state.give_up(index))
+
+    def _keep(self, index: int, write: Callable[[], None]) -> None:
+        """Write what the state is to know; no other run begins without a state that can be written."""
+        try:
+            write()
+        except UsageError as error:
+            self._on_trouble(f"what became of run {index} can't be kept: {error.message}")
 
     def end(self, result: ev.RunFinished) -> None:
         """A run ended."""
         index = result.run_index or 0
         run = self.plan[index - 1]
         record = record_of(result, run, max(1, self._attempts.pop(index, 1)))
-        try:
-            self._state.end(index, result.status, record, prompt_state=result.prompt_state)
-        except UsageError as error:
-            # No other run begins without a state that can be written.
-            self._on_trouble(f"run {index} can't be kept as ended: {error.message}")
+        self._keep(index, lambda: self._state.end(index, result.status, record, prompt_state=result.prompt_state))
         self._write(record)
         if result.status in STOPPED:
             return

@@ -165,8 +165,8 @@ def after(result: ev.RunFinished, *, adopted: bool, attempts: int, retries: int,
     """
     code = "" if result.error is None else result.error.code
     if result.status == "unreachable":
-        # Nothing was submitted: it doesn't count.
-        return Next(again=True, aside=True)
+        # Nothing was submitted, but by an earlier command: it doesn't count.
+        return Next(again=True, aside=True, unsure=adopted)
     if result.status == "lost" and code not in ("deleted", "auth", "no_history"):
         unsure = code == "server_gone" and result.submitted != "no"
         if adopted:
