@@ -153,7 +153,12 @@ def run_many(
     claims, timing = Claims(), timing or Timing()
     for place in dict.fromkeys(place for job in asked for place in _reads(job)):
         claims = claim_files([place], output=None, claims=claims)[0]
-    claims, error = claim_files([], output=None, writes=[("state", state), ("manifest", manifest)], claims=claims)
+    claims, error = claim_files(
+        [],
+        output=None,
+        writes=[("state", state), ("manifest", manifest), *(("record", job.record) for job in asked)],
+        claims=claims,
+    )
     if error is not None:
         raise error
     loading = ReporterLoading(reporters, quiet=quiet, json_progress=json_progress, claims=claims)

@@ -281,14 +281,13 @@ def _run_cells(event: RunFinished) -> tuple[str, ...]:
 def _runs_table(rows: list[tuple[str, ...]], fleet: Fleet) -> Iterator[str]:
     """All runs in a table, as many as there is room for."""
     (line, *_) = describe_fleet(fleet)
-    yield f"<details open><summary>{html.escape(line.partition('] ')[2])}</summary>"
+    yield f"<p>{html.escape(line.partition('] ')[2])}</p>"
+    yield ""
     kept, room = list[tuple[str, ...]](), _SUMMARY_LIMIT // 5 - 1_000
     for row in rows:
         room -= sum(len(cell.encode("utf-8", "replace")) + 10 for cell in row) + 10
         kept += [row] * (room > 0)
     yield from _table(("Run", "How it ended", "Time", "Server", "Inputs", "Outputs"), kept, fleet.done)
-    yield "</details>"
-    yield ""
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], count: int) -> Iterator[str]:

@@ -20,6 +20,8 @@ from comfyreport import (
     RunView,
     StreamStarted,
     Thumbnails,
+    Warning,  # noqa: A004  the event's name
+    describe_event,
     describe_inputs,
     describe_result,
     format_bytes,
@@ -36,6 +38,7 @@ from comfyreport import (
 
 _ROWS, _CURVES, _OUTPUTS, _TEXT = 1000, 12, 500, 4000  # most of a run's nodes, curves, outputs; characters of a text
 _DETAILED, _LISTED = 200, 10_000  # runs that are told of in full; that have a line
+_NOTES = 200  # warnings about all runs
 _PAUSE = 30.0  # seconds between two versions of a report that grows
 _MARKS = {"success": "ok", "partial": "warn", "cancelled": "warn", "detached": "warn"}
 
@@ -52,11 +55,20 @@ class Report(Histories):
         self._ended: list[dict[str, Any]] = []
         self._written, self._next = -1, 0.0
         self._told = self._count = self._good = 0
+        self._notes: list[tuple[float, str]] = []
 
     @hookimpl
     def comfyreport_stream_started(self, event: StreamStarted) -> None:
         """Keep what the page says of the command."""
         self._start = event
+
+    @hookimpl
+    def comfyreport_warning(self, event: Warning) -> None:
+        """Keep it with its run, or with the command if it is about all of its runs."""
+        if event.run_index is not None or self._start.runs_total == 1:
+            self.history(event).apply(event)
+        elif len(self._notes) < _NOTES:
+            self._notes.append((event.elapsed, describe_event(event)[0].partition("] ")[2]))
 
     @hookimpl
     def comfyreport_output_saved(self, event: OutputSaved) -> None:
@@ -103,7 +115,7 @@ class Report(Histories):
     def _write(self) -> None:
         # In the order of their numbers, whichever ended first.
         runs = sorted(self._ended, key=lambda run: run["number"])
-        counts = {"start": self._start, "good": self._good, "count": self._count}
+        counts = {"start": self._start, "good": self._good, "count": self._count, "notes": self._notes}
         page = self._page.render(runs=runs, **counts, style=_STYLE, script=_SCRIPT, digest=_DIGEST)
         write_whole(self._path, page.encode())
         self._written = self._count
@@ -238,7 +250,9 @@ script-src 'sha256-{{ digest }}'; base-uri 'none'; form-action 'none'"><link rel
 }}{% if run.inputs or run.server %} <small>{{ run.inputs }} {{ run.server }}</small>{% endif %}
 <td>{% if run.picture %}<img src="{{ run.picture|safe }}" alt="its first picture" width="96">{% endif %}
 {% endfor %}{% if count > runs|length %}<tr><th><td>and {{ count - runs|length }} more{% endif %}
-</tbody></table>{% endif %}
+</tbody></table>{% if notes %}<section class="box warn"><h2>Warnings</h2><ul>
+{% for at, text in notes %}<li>{{ text }} <small>at {{ at|seconds }}</small>{% endfor %}</ul></section>{% endif %}
+{% endif %}
 {% for run in runs if run.part or count <= 200 %}{% set first = loop.first or run.mark == "bad" and loop.length < 9 %}
 {% if several %}<details id="run{{ run.number }}"{{ " open" if first }}>
 <summary><h2>Run {{ run.number }}: {{ run.headline }}</h2></summary>{% endif %}

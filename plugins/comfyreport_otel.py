@@ -71,6 +71,7 @@ class OpenTelemetry:
         self._started_at: float | None = None
         self._latest = 0
         self._command: Span | None = None
+        self._several = False
         self._runs: dict[int | None, _Run] = {}
         meter = metrics.get_meter("comfyreport", __version__)
         self._count = meter.create_counter("comfyui.runs", "{run}", "runs, by status")
@@ -88,18 +89,21 @@ class OpenTelemetry:
         self._latest = max(self._latest, moment)
         return moment
 
+    def _command_span(self, event: Event) -> Span:
+        """The span of the command, where it makes several runs; it begins with the stream."""
+        if self._command is None:
+            start = self._nanoseconds(event, event.elapsed)
+            about = self._server
+            self._command = self._tracer.start_span("comfyui command", self._parent, attributes=about, start_time=start)
+        return self._command
+
     def _parent_of(self, event: Event) -> Context | None:
         """What the span of *event*'s run is below: of several runs, the span of the command."""
         from opentelemetry.trace import set_span_in_context
 
         if event.run_index is None:
             return self._parent
-        if self._command is None:
-            start = max(0, self._nanoseconds(event, event.elapsed))
-            self._command = self._tracer.start_span(
-                "comfyui command", self._parent, attributes=self._server, start_time=start
-            )
-        return set_span_in_context(self._command, self._parent)
+        return set_span_in_context(self._command_span(event), self._parent)
 
     def _run(self, event: Event, seconds: float = 0.0) -> _Run:
         """The run of *event*; its span begins with the first event of it, or *seconds* before that."""
@@ -128,7 +132,8 @@ class OpenTelemetry:
 
     @hookimpl
     def comfyreport_stream_started(self, event: StreamStarted) -> None:
-        """Note where runs go."""
+        """Note where runs go, and how many there are."""
+        self._several = event.runs_total > 1
         self._server = {**_texts({"comfyui.command": event.command}), **_server_attributes(event.server)}
 
     @hookimpl
@@ -142,10 +147,12 @@ class OpenTelemetry:
 
     @hookimpl
     def comfyreport_warning(self, event: Warning) -> None:
-        """A warning, at the node that it is about if that runs."""
-        node = None if event.node is None else self._run(event).nodes.get(event.node.id)
+        """A warning, at the node that it is about if that runs, or at the command if it is about all runs."""
+        span = None if event.node is None else self._run(event).nodes.get(event.node.id)
+        if event.run_index is None and self._several:
+            span = self._command_span(event)
         told = {"comfyui.warning.code": event.code, "comfyui.warning.message": event.message}
-        self._add_event(event, "warning", _texts(told, _TEXT_LIMIT), node)
+        self._add_event(event, "warning", _texts(told, _TEXT_LIMIT), span)
 
     @hookimpl
     def comfyreport_node_cached(self, event: NodeCached) -> None:

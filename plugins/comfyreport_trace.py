@@ -36,6 +36,8 @@ from comfyreport import (
 )
 
 NAME_LIMIT, TEXT_LIMIT = 120, 1_000
+COMMAND = 2_000_000_000
+"""The process of what is about several runs together; those of the runs have their numbers."""
 # Ids of tracks, in the order in which they are shown; behind the last two come further ones of the same kind.
 RUN, QUEUE, CONNECTION, CACHED, OUTPUTS, NODES, DOWNLOADS = 1, 2, 3, 4, 5, 100, 10_000
 _NAMES = ("run", "queue", "connection", "cached nodes", "outputs", "nodes", "downloads")
@@ -90,6 +92,7 @@ class Trace:
     def __init__(self, out: Stream) -> None:
         self._out = out
         self._runs: dict[int, _Run] = {}
+        self._several = False
         self._now = 0  # in microseconds, as all times in the file
         self._about: dict[str, Any] = {}
         self._lead = '{"traceEvents":[\n'
@@ -97,6 +100,7 @@ class Trace:
     @hookimpl
     def comfyreport_stream_started(self, event: StreamStarted) -> None:
         """Where it is, for the end of the file."""
+        self._several = event.runs_total > 1
         self._about = {"comfyreport": _text(event.comfyreport), "server": _text(event.server), "begun": event.time}
 
     @hookimpl
@@ -226,11 +230,13 @@ class Trace:
     def _run(self, event: Event) -> _Run:
         """The run that *event* is of; its time is now."""
         self._now = max(self._now, round(event.elapsed * 1e6))
-        process = event.run_index or 1
+        self._several = self._several or event.run_index is not None
+        process = event.run_index or (COMMAND if self._several else 1)
         run = self._runs.get(process)
         if run is None:
             run = self._runs[process] = _Run(process)
-            self._write("M", run, 0, "process_name", args={"name": f"run {event.run_index or ''}".strip()})
+            name = "command" if process == COMMAND else f"run {event.run_index or ''}".strip()
+            self._write("M", run, 0, "process_name", args={"name": name})
         return run
 
     def _node(self, run: _Run, node: NodeRef, **more: Any) -> _Slice:

@@ -40,7 +40,7 @@ class Attempt:
         self.index = index
         self.server = server
         self.adopted = adopted
-        self.prompt_id = job.prompt_id
+        self.prompt_id = self.asked_id = job.prompt_id
         self.state: Literal["begun", "queued", "running"] = "begun"
         self._job = job
         self._publish = publish
@@ -65,6 +65,10 @@ class Attempt:
     def cancel(self, cancel: Cancel, *, waiting: bool) -> None:
         """Cancel the prompt, *waiting*: unless it runs."""
         self._wish(lambda loop: loop.cancel(cancel, waiting=waiting))
+
+    def abandon(self) -> None:
+        """What it tells from now on is lost."""
+        self._publish = lambda events: None
 
     def _wish(self, wish: Wish) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import queue
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from comfyreport import events as ev
 from comfyreport.access.credentials import Access
 from comfyreport.batch import scheduler
 from comfyreport.batch.attempt import Attempt
-from comfyreport.batch.ledger import STOPPED, Ledger
+from comfyreport.batch.books import STOPPED, Books
 from comfyreport.batch.merging import Merger
 from comfyreport.batch.pool import Pool, Probed, Server, server_of
 from comfyreport.batch.scheduler import Item, Next, Waiting
@@ -23,7 +23,6 @@ from comfyreport.jobs.job import Job
 from comfyreport.jobs.run_context import SharedContext
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED
-from comfyreport.planning.plan import PlannedRun
 from comfyreport.run.verdict import Cancel
 from comfyreport.timing import Timing
 from comfyreport.worker import take
@@ -73,34 +72,36 @@ class _Course:
     over: bool = False
     leave_at: float = math.inf
     stop_told: bool = False
-    # By the index of a run: what it ended with last, and where it was tried.
+    # Of runs that were begun, by index: the last end, what it is, how often it was begun, where it was tried.
     held: dict[int, ev.RunFinished] = field(default_factory=dict)
+    items: dict[int, Item] = field(default_factory=dict)
+    attempts: dict[int, int] = field(default_factory=dict)
     tried: dict[int, frozenset[str]] = field(default_factory=dict)
 
 
 class Batch:
-    """Makes the runs of a plan. All but `stop` is for the thread that calls `run`.
+    """Makes many runs. All but `stop` is for the thread that calls `run`.
 
-    :param job: what all runs have in common.
-    :param todo: the indexes of the runs to be made, in order.
+    :param jobs: the job of a run, by its index; where it names a server, it is made by that one.
+    :param todo: the runs to be made, in order.
     :param begun: attempts of an earlier command whose end isn't known: their prompts are looked for first.
     """
 
     def __init__(
         self,
         session: Session,
-        job: Job,
-        ledger: Ledger,
+        jobs: Callable[[int], Job],
+        books: Books,
         servers: Servers,
         *,
-        todo: Iterable[int],
+        todo: Iterable[Item],
         begun: Iterable[Begun],
         access: Access,
         manners: Manners,
     ) -> None:
         self._session = session
-        self._job = job
-        self._ledger = ledger
+        self._jobs = jobs
+        self._books = books
         self._servers = servers
         self._manners = manners
         self._timing = session.timing
@@ -111,7 +112,7 @@ class Batch:
         self._attempts: dict[int, Attempt] = {}
         self._begun = list(begun)
         adopted = {each.index for each in self._begun}
-        self._waiting = Waiting(self._items(index for index in todo if index not in adopted))
+        self._waiting = Waiting(item for item in todo if item.index not in adopted)
         self._servers_at = 0.0
 
     # --- from outside
@@ -122,6 +123,20 @@ class Batch:
 
     def run(self) -> None:
         """Make all runs; returns when the last has ended, or when no more are to be begun and the begun ones have."""
+        try:
+            self._make_runs()
+        except Exception as error:  # noqa: BLE001  whatever it is, the stream has an end
+            for attempt in self._attempts.values():
+                attempt.stop()
+            self._session.fail(error)
+        for index, attempt in list(self._attempts.items()):
+            # It didn't end in time: what it still tells comes too late.
+            attempt.abandon()
+            self._end(self._unbegun(index, KeyboardInterrupt()))
+        if self._course.stops and not self._course.stop_told:
+            self._end_next(KeyboardInterrupt())
+
+    def _make_runs(self) -> None:
         self._look_at_servers()
         for begun in self._begun:
             self._adopt(begun)
@@ -132,8 +147,6 @@ class Batch:
             if not self._course.over:
                 self._look_at_servers()
                 self._give_up_if_hopeless()
-        if self._course.stops and not self._course.stop_told:
-            self._end_next(KeyboardInterrupt())
 
     def _is_done(self) -> bool:
         """Begin what can be begun; whether nothing is left, or nothing is waited for any more."""
@@ -143,10 +156,6 @@ class Batch:
         return self._session.elapsed() >= self._course.leave_at
 
     # --- what waits
-
-    def _items(self, todo: Iterable[int]) -> Iterator[Item]:
-        for index in todo:
-            yield Item(index, self._ledger.plan[index - 1].model)
 
     def _look_at_servers(self) -> None:
         now = self._session.elapsed()
@@ -175,7 +184,6 @@ class Batch:
 
     def _adopt(self, begun: Begun) -> None:
         """Follow, on its own server, what an earlier command has begun; if it isn't there now, it is begun anew."""
-        planned = self._ledger.plan[begun.index - 1]
         server = self._pool.named(begun.server)
         if server is None and begun.server != SIMULATED:
             # One that is given nothing else.
@@ -183,30 +191,30 @@ class Batch:
             self._pool.add_retired(server)
         if server is None or begun.server == SIMULATED:
             # It ended with that command.
-            self._ledger.give_up(begun.index)
-            self._waiting.put_back(Item(begun.index, planned.model))
+            self._books.give_up(begun.index)
+            self._waiting.put_back(Item(begun.index))
             return
-        self._ledger.adopt(begun)
-        self._start(server, planned, self._adoption(server, planned, begun), adopted=True)
+        self._start(server, Item(begun.index), self._adoption(server, begun), adopted=True)
 
     def _begin(self, server: Server, item: Item) -> None:
-        planned = self._ledger.plan[item.index - 1]
-        job = self._submission(server, planned)
+        job = self._submission(server, item.index)
+        self._course.attempts[item.index] = self._course.attempts.get(item.index, 0) + 1
         try:
-            self._ledger.begin(item.index, server.load.name, job.prompt_id, job.client_id)
+            self._books.begin(item.index, server.load.name, job.prompt_id, job.client_id)
         except ComfyReportError as error:
             self._end(self._unbegun(item.index, error))
             self._begin_no_more(error.message)
             return
         server.load.model = item.model
-        self._start(server, planned, job, adopted=False)
+        self._start(server, item, job, adopted=False)
 
-    def _start(self, server: Server, planned: PlannedRun, job: Job, *, adopted: bool) -> None:
+    def _start(self, server: Server, item: Item, job: Job, *, adopted: bool) -> None:
         server.load.own += 1
-        attempt = self._attempts[planned.index] = Attempt(
+        self._course.items[item.index] = item
+        attempt = self._attempts[item.index] = Attempt(
             self._session,
             job,
-            planned.index,
+            item.index,
             server.load.name,
             timing=self._pace(),
             adopted=adopted,
@@ -214,7 +222,14 @@ class Batch:
             on_queue=lambda attempt, event: self._inbox.put(_Queue(attempt, event)),
             on_end=lambda attempt, result, fault: self._inbox.put(_Ended(attempt, result, fault)),
         )
-        attempt.start()
+        try:
+            attempt.start()
+        except RuntimeError as error:
+            # The machine gives no thread.
+            del self._attempts[item.index]
+            server.load.own -= 1
+            self._end(self._unbegun(item.index, error))
+            self._begin_no_more("the machine gives no thread")
 
     def _pace(self) -> Timing:
         """The waits of a run: the more there are, the rarer each of them looks after itself."""
@@ -222,33 +237,22 @@ class Batch:
         timing = self._timing
         return replace(timing, tick=timing.tick * min(share, 10), batch_pause=timing.batch_pause * min(share, 25))
 
-    def _submission(self, server: Server, planned: PlannedRun) -> Job:
-        return replace(
-            self._of_server(server),
-            workflow=planned.workflow,
-            loaded=planned.loaded,
-            settings=planned.settings,
-            files=planned.files,
-            output=planned.output,
-            prompt_id=str(uuid.uuid4()),
-            client_id=uuid.uuid4().hex,
-        )
+    def _submission(self, server: Server, index: int) -> Job:
+        return replace(self._job(server, index), prompt_id=str(uuid.uuid4()), client_id=uuid.uuid4().hex)
 
-    def _adoption(self, server: Server, planned: PlannedRun, begun: Begun) -> Job:
+    def _adoption(self, server: Server, begun: Begun) -> Job:
         timing = self._timing
         wait = timing.lost_after_refused if server.address.loopback else timing.lost_after
+        job = self._job(server, begun.index, wait_for_server=wait)
         return replace(
-            self._of_server(server, wait_for_server=wait),
-            workflow=None,
-            prepare=None,
-            output=planned.output,
-            prompt_id=begun.prompt_id,
-            client_id=begun.client_id,
+            job, workflow=None, loaded=None, prepare=None, prompt_id=begun.prompt_id, client_id=begun.client_id
         )
 
-    def _of_server(self, server: Server, wait_for_server: float = 0.0) -> Job:
-        options = replace(self._job.options, wait_for_server=wait_for_server)
-        return replace(self._job, server=server.text, options=options)
+    def _job(self, server: Server, index: int, wait_for_server: float = 0.0) -> Job:
+        job = self._jobs(index)
+        options = replace(job.options, wait_for_server=wait_for_server)
+        simulated = server.address if server.text == SIMULATED else None
+        return replace(job, server=server.text, simulated=simulated, options=options)
 
     # --- what is heard
 
@@ -275,8 +279,8 @@ class Batch:
     def _on_queue(self, item: _Queue) -> None:
         event, attempt = item.event, item.attempt
         if isinstance(event, ev.RunQueued):
-            if event.prompt_id and not attempt.adopted and self._attempts.get(attempt.index) is attempt:
-                self._ledger.renamed(attempt.index, event.prompt_id)
+            if event.prompt_id not in (None, attempt.asked_id) and self._attempts.get(attempt.index) is attempt:
+                self._books.renamed(attempt.index, attempt.prompt_id)
         elif event.remaining is not None:
             server = self._pool.named(attempt.server)
             if server is not None:
@@ -284,17 +288,18 @@ class Batch:
 
     def _on_end(self, item: _Ended) -> None:
         attempt, result = item.attempt, item.result
-        if item.fault is not None or result is None:
-            # run_job raises nothing but a KeyboardInterrupt that somebody has thrown into its thread.
-            raise item.fault or RuntimeError("a run ended without an end")
-        self._attempts.pop(attempt.index, None)
+        if self._attempts.pop(attempt.index, None) is None:
+            return
+        if result is None:
+            # run_job raises nothing but what somebody has thrown into its thread.
+            result = self._unbegun(attempt.index, item.fault or RuntimeError("it has no end"))
         server = self._pool.named(attempt.server)
         assert server is not None
         server.load.own -= 1
         index = attempt.index
         tried = self._course.tried.get(index, frozenset()) | {attempt.server}
         others = sum(each.usable and each.name not in tried for each in self._pool.loads)
-        attempts = self._ledger.attempts(index)
+        attempts = self._course.attempts.get(index, 0)
         course = scheduler.after(
             result, adopted=attempt.adopted, attempts=attempts, retries=self._manners.retries, others=others
         )
@@ -317,21 +322,21 @@ class Batch:
         self._course.held[index] = result
         if tried:
             self._course.tried[index] = tried
-        self._ledger.give_up(index)
-        message = f"run {index} is begun again: {_why(result)}"
+        self._books.give_up(index)
+        message = f"it is begun again: {_why(result)}"
         self._merger.emit(ev.Warning, run_index=index, code="run_moved", message=message)
-        self._waiting.put_back(Item(index, self._ledger.plan[index - 1].model, tried))
+        self._waiting.put_back(replace(self._course.items[index], tried=tried))
 
     def _end(self, result: ev.RunFinished) -> None:
         """The run's end is told, and nothing more becomes of it."""
         index = result.run_index or 0
-        self._course.held.pop(index, None)
-        self._course.tried.pop(index, None)
+        for known in (self._course.held, self._course.tried, self._course.items, self._course.attempts):
+            known.pop(index, None)
         self._course.stop_told = self._course.stop_told or result.status in STOPPED
-        self._ledger.end(result)
+        self._books.end(result)
         self._merger.publish([result])
-        if self._ledger.stopped_by is not None and not self._course.over:
-            self._begin_no_more(f"run {self._ledger.stopped_by} failed")
+        if self._books.stopped_by is not None and not self._course.over:
+            self._begin_no_more(f"run {self._books.stopped_by} failed")
 
     def _begin_no_more(self, why: str) -> None:
         """Cancel what waits on the servers; what runs there comes to its end."""
@@ -362,9 +367,7 @@ class Batch:
 
     def _unbegun(self, index: int, error: BaseException) -> ev.RunFinished:
         """The end of a run that wasn't begun."""
-        context = SharedContext(
-            self._session, lambda events: None, run_index=index, server=self._job.shown_server, timing=self._timing
-        )
+        context = SharedContext(self._session, lambda events: None, run_index=index, server="", timing=self._timing)
         context.fail(error)
         return replace(context.results[-1], server=None)
 

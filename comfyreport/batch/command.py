@@ -14,7 +14,7 @@ from comfyreport.batch.ledger import Ledger
 from comfyreport.batch.manifest import Manifest
 from comfyreport.batch.pool import Server, changed_at, server_of
 from comfyreport.batch.probing import probe
-from comfyreport.batch.scheduler import KEPT
+from comfyreport.batch.scheduler import KEPT, Item
 from comfyreport.batch.servers import read_servers
 from comfyreport.batch.state import Attempt, State
 from comfyreport.errors import UnreachableError, UsageError
@@ -100,6 +100,19 @@ class Prepared:
         if refusal is not None:
             raise refusal
 
+    def job_of(self, index: int) -> Job:
+        """The job of a run, which names no server."""
+        run = self.plan[index - 1]
+        return replace(
+            self.job,
+            server="",
+            workflow=run.workflow,
+            loaded=run.loaded,
+            settings=run.settings,
+            files=run.files,
+            output=run.output,
+        )
+
     def ledger(self, session: Session) -> Ledger:
         """The books of what becomes of the runs."""
         return Ledger(
@@ -113,10 +126,10 @@ class Prepared:
         kept = 1 if options.timeout or options.max_eta else KEPT
         return Batch(
             session,
-            self.job,
+            self.job_of,
             ledger,
             _servers(self.many, self.servers),
-            todo=self.todo,
+            todo=(Item(index, self.plan[index - 1].model) for index in self.todo),
             begun=self.begun,
             access=self.job.access or Access(),
             manners=Manners(kept=kept, retries=self.many.retries, wait_for_server=options.wait_for_server),
@@ -145,7 +158,7 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     check_plan(plan, job.folder)
     _check_outputs(plan, job, servers)
     state.check(plan.fingerprint, len(plan))
-    begun = [] if many.only_failed else state.open_attempts()
+    begun = [each for each in state.open_attempts() if not many.only_failed or state.has_ended(each.index)]
     manifest = None
     if many.manifest is not None:
         manifest = Manifest(many.manifest, state, only_failed=many.only_failed, folder=job.folder)

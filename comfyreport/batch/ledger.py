@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfyreport import events as ev
+from comfyreport.batch.books import STOPPED
 from comfyreport.batch.manifest import Manifest, record_of
 from comfyreport.batch.state import Attempt, State
 from comfyreport.errors import UsageError
@@ -15,10 +16,6 @@ from comfyreport.text import printable
 
 MOST_FAILURES = 20
 """Failures that are named in the summary."""
-
-
-STOPPED = ("cancelled", "detached")
-"""How runs end that came to no end of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +64,27 @@ class Ledger:
         number = self._attempts[index] = self._attempts.get(index, 0) + 1
         self._state.begin(Attempt(index, number, server, prompt_id, client_id))
 
-    def adopt(self, attempt: Attempt) -> None:
-        """An attempt of an earlier command is followed."""
-        self._attempts.setdefault(attempt.index, 0)
-
-    def attempts(self, index: int) -> int:
-        """How often this command has begun the run."""
-        return self._attempts.get(index, 0)
-
     def renamed(self, index: int, prompt_id: str) -> None:
         """The server gave the prompt another id."""
-        self._state.renamed(index, prompt_id)
+        self._keep(index, lambda: self._state.renamed(index, prompt_id))
 
     def give_up(self, index: int) -> None:
         """An attempt came to nothing, and the run is to be begun again."""
-        self._state.give_up(index)
+        self._keep(index, lambda: self._state.give_up(index))
+
+    def _keep(self, index: int, write: Callable[[], None]) -> None:
+        """Write what the state is to know; no other run begins without a state that can be written."""
+        try:
+            write()
+        except UsageError as error:
+            self._on_trouble(f"what became of run {index} can't be kept: {error.message}")
 
     def end(self, result: ev.RunFinished) -> None:
         """A run ended."""
         index = result.run_index or 0
         run = self.plan[index - 1]
         record = record_of(result, run, max(1, self._attempts.pop(index, 1)))
-        try:
-            self._state.end(index, result.status, record, prompt_state=result.prompt_state)
-        except UsageError as error:
-            # No other run begins without a state that can be written.
-            self._on_trouble(f"run {index} can't be kept as ended: {error.message}")
+        self._keep(index, lambda: self._state.end(index, result.status, record, prompt_state=result.prompt_state))
         self._write(record)
         if result.status in STOPPED:
             return

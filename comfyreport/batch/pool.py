@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -95,11 +96,14 @@ class Pool:
             # Where no run tells of it, the queue of others is asked for.
             blocked = load.usable and not load.own and load.others
             if not server.probing and not load.retired and (not load.usable or blocked) and now >= load.look_at:
-                server.probing = True
                 moved = frozenset(server.moved)
-                threading.Thread(
+                thread = threading.Thread(
                     target=self._probe, args=(server, moved), name="comfyreport-probe", daemon=True
-                ).start()
+                )
+                # Where the machine gives no thread, it is tried again.
+                with contextlib.suppress(RuntimeError):
+                    thread.start()
+                    server.probing = True
 
     def _probe(self, server: Server, moved: frozenset[str]) -> None:
         self._put(Probed(server, probe(server.address, self._access, self._timing, moved), moved))
@@ -123,13 +127,13 @@ class Pool:
                 self._merger.emit(ev.Warning, code="server_back", message=f"{load.name} is given runs again")
             server.error, server.was_usable = None, True
 
-    def set_aside(self, server: Server, why: str, *, told: bool = True) -> None:
-        """Give it no runs for a while, longer each time."""
+    def set_aside(self, server: Server, why: str, *, told: bool = True, answers: bool = False) -> None:
+        """Give it no runs for a while, longer each time; *answers*: it can be reached, so that asking tells nothing."""
         load, timing = server.load, self._timing
         was_usable, load.usable = load.usable, False
+        pause, load.pause = load.pause, min(max(timing.silence, 2 * load.pause), timing.lost_after)
         # At first it is asked at once: it may be there again.
-        load.look_at = self._now() + load.pause
-        load.pause = min(max(timing.silence, 2 * load.pause), timing.lost_after)
+        load.look_at = self._now() + (load.pause if answers else pause)
         load.failed = 0
         if told and (was_usable or load.pause == timing.silence):
             message = f"{load.name} is given no runs for a while: {why}"
@@ -144,7 +148,8 @@ class Pool:
         elif result.status == "error":
             load.succeeded, load.failed = 0, load.failed + 1
             if keeps_failing(load, self.loads):
-                self.set_aside(server, f"{load.failed} runs in a row failed there, and others do better elsewhere")
+                why = f"{load.failed} runs in a row failed there, and others do better elsewhere"
+                self.set_aside(server, why, answers=True)
 
     def note_queue(self, server: Server, remaining: int) -> None:
         """So many prompts are in its queue, ours included."""

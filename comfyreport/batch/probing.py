@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from comfyreport.access.address import Address
 from comfyreport.access.credentials import Access
-from comfyreport.errors import UnreachableError
+from comfyreport.errors import UnreachableError, one_line
 from comfyreport.net.client import Client
 from comfyreport.net.lookup import Lookups
 from comfyreport.timing import Timing
@@ -37,6 +37,8 @@ def probe(address: Address, access: Access, timing: Timing, moved: Iterable[str]
         return Probe(len(queue.all))
     except UnreachableError as error:
         return Probe(error=error)
+    except Exception as error:  # noqa: BLE001  whoever waits for an answer must have one
+        return Probe(error=UnreachableError(f"{address.base} could not be asked: {one_line(error)}", retryable=True))
     finally:
         with contextlib.suppress(OSError):
             client.close()

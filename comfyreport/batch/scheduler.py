@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -57,11 +57,16 @@ class ServerLoad:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A run that waits: `tried` are the servers that are not to be given it again."""
+    """A run that waits: `tried` are the servers that are not to be given it again, `only` the one that it is for."""
 
     index: int
-    model: str
+    model: str = ""
     tried: frozenset[str] = frozenset()
+    only: str = ""
+
+    def fits(self, server: str, names: Collection[str]) -> bool:
+        """Whether *server*, one of *names*, may be given it: where all have tried it, any may."""
+        return self.only in ("", server) and (server not in self.tried or self.tried.issuperset(names))
 
 
 @dataclass
@@ -71,7 +76,7 @@ class Waiting:
     :param source: those that weren't begun yet.
     """
 
-    source: Iterator[Item]
+    source: Iterable[Item]
     _window: list[Item] = field(default_factory=list)
     _passed: int = 0
 
@@ -95,10 +100,10 @@ class Waiting:
         The next one is passed over `WINDOW` times at most.
 
         :param loaded: what other servers have loaded.
-        :param names: the servers that can be used: one that all of them have tried may go to any.
+        :param names: the servers that can be used.
         """
         self._fill()
-        fitting = [item for item in self._window if server.name not in item.tried or item.tried.issuperset(names)]
+        fitting = [item for item in self._window if item.fits(server.name, names)]
         if not fitting:
             return None
         chosen = fitting[0]
@@ -110,8 +115,11 @@ class Waiting:
         self._window.remove(chosen)
         return chosen
 
+    def __post_init__(self) -> None:
+        self._source = iter(self.source)
+
     def _fill(self) -> None:
-        self._window += itertools.islice(self.source, max(0, WINDOW - len(self._window)))
+        self._window += itertools.islice(self._source, max(0, WINDOW - len(self._window)))
 
 
 def choose(servers: Sequence[ServerLoad], waiting: Waiting, kept: int = KEPT) -> tuple[ServerLoad, Item] | None:
@@ -157,8 +165,8 @@ def after(result: ev.RunFinished, *, adopted: bool, attempts: int, retries: int,
     """
     code = "" if result.error is None else result.error.code
     if result.status == "unreachable":
-        # Nothing was submitted: it doesn't count.
-        return Next(again=True, aside=True)
+        # Nothing was submitted, but by an earlier command: it doesn't count.
+        return Next(again=True, aside=True, unsure=adopted)
     if result.status == "lost" and code not in ("deleted", "auth", "no_history"):
         unsure = code == "server_gone" and result.submitted != "no"
         if adopted:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import SystemRandom
 
-from comfyreport.cli.batch_flags import check_flags, wanted_of, wants_many
-from comfyreport.cli.credentials import access_of, parse_extra_data
 from comfyreport.cli.running import job_of
 from comfyreport.errors import UsageError
+from comfyreport.flags.batch_flags import check_flags, wanted_of, wants_many
+from comfyreport.flags.credentials import access_of, parse_extra_data
 from comfyreport.inputs.object_info import load_object_info, save_json
 from comfyreport.jobs.converting import convert_for_simulator
 from comfyreport.jobs.file_claims import check_apart

@@ -7,12 +7,12 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 
-from comfyreport.cli.arguments import build_parser, parse, parse_reporting
 from comfyreport.cli.loading import Loading, opened, plugin_names
-from comfyreport.cli.plugin_flags import Flags, parsed
 from comfyreport.cli.session_runner import run_session
 from comfyreport.cli.signals import Signals
 from comfyreport.files import Claims, current_folder
+from comfyreport.flags.arguments import build_parser, parse, parse_reporting
+from comfyreport.flags.plugin_flags import Flags, parsed
 from comfyreport.jobs.preparing import options_of, prepare
 from comfyreport.workflow.files import Workflow
 

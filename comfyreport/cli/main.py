@@ -74,7 +74,7 @@ def _tell_limit(error: Exception) -> int:
 
 
 def _main(argv: Sequence[str] | None, signals: Signals) -> int:
-    from comfyreport.cli.arguments import COMMANDS, ArgumentsError, parse
+    from comfyreport.flags.arguments import COMMANDS, ArgumentsError, parse
 
     words = list(sys.argv[1:] if argv is None else argv)
     command = words.pop(0) if words and words[0] in COMMANDS else "run"
@@ -103,8 +103,8 @@ def _main(argv: Sequence[str] | None, signals: Signals) -> int:
 
 def _stream(arguments: argparse.Namespace, signals: Signals, loaded: LoadedPlugins | None) -> int:
     """Do one of the commands that write an event stream; the exit code."""
-    from comfyreport.cli.batch_flags import wants_many
     from comfyreport.cli.running import replay, run
+    from comfyreport.flags.batch_flags import wants_many
 
     if arguments.command == "replay":
         return replay(arguments, signals, loaded)
@@ -142,10 +142,10 @@ def _usage(command: str, words: Sequence[str], message: str, loaded: LoadedPlugi
     selected = any(word.startswith(("--reporter", "--json", "--quiet")) for word in words)
     if command not in _STREAMS or not (unloaded or selected or os.environ.get("COMFYREPORT_REPORTER")):
         return _complain(message, f"see comfyreport {command} --help")
-    from comfyreport.cli.arguments import parse_reporting
     from comfyreport.cli.running import claims_of
     from comfyreport.cli.session_runner import run_session
     from comfyreport.errors import UsageError
+    from comfyreport.flags.arguments import parse_reporting
 
     error = unloaded or UsageError(message, hint=f"see comfyreport {command} --help")
     arguments = parse_reporting(words)

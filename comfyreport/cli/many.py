@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from comfyreport.batch.batch import Batch
 from comfyreport.batch.command import ManyJobs, Prepared, prepare
 from comfyreport.batch.ledger import Ledger
-from comfyreport.cli.batch_flags import check_flags, wanted_of
-from comfyreport.cli.credentials import access_of, parse_extra_data
 from comfyreport.cli.loaded_plugins import LoadedPlugins
 from comfyreport.cli.running import STOPPING, claims_of, job_of, may_block
 from comfyreport.cli.session_runner import Many, run_session, timing_of
 from comfyreport.cli.signals import Signals
 from comfyreport.errors import ComfyReportError
+from comfyreport.flags.batch_flags import check_flags, wanted_of
+from comfyreport.flags.credentials import access_of, parse_extra_data
 from comfyreport.jobs.session import Session
 from comfyreport.listings.many import describe_done, describe_failures, describe_rest
 
@@ -137,14 +137,15 @@ class _Command:
 
         return stop
 
-    def summary(self) -> list[str]:
-        """What is said of the runs at the end."""
+    def summary(self, has_seen: Callable[[str], bool]) -> list[str]:
+        """What is said of the runs at the end, without the failures that a person has seen."""
         ledger = self._ledger
         if ledger is None:
             return []
+        seen = all(has_seen(f"Run {failure.index} ") for failure in ledger.failures)
         state: str | None = self._arguments.state
         unbegun = max(0, self.total - ledger.ended_count)
-        lines = describe_failures(ledger.failures, ledger.failed, ledger.ended_count)
+        lines = [] if seen else describe_failures(ledger.failures, ledger.failed, ledger.ended_count)
         return lines + describe_rest(
             sys.argv[1:], os.fspath(state) if state else None, failed=ledger.failed, unbegun=unbegun
         )

@@ -6,10 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from comfyreport.access.credentials import certificate_files
-from comfyreport.cli.credentials import access_of, parse_extra_data
-from comfyreport.cli.input_flags import files_of, given_files, settings_of
 from comfyreport.cli.session_runner import run_session
 from comfyreport.errors import ComfyReportError, UsageError
+from comfyreport.flags.credentials import access_of, parse_extra_data
+from comfyreport.flags.input_flags import files_of, given_files, settings_of
 from comfyreport.jobs.file_claims import FilePath, claim_files, input_reads
 
 # What one of the commands alone needs is imported where it is used.

@@ -49,10 +49,10 @@ def run_session(
 
 
 class Many(NamedTuple):
-    """A command of many runs: how many are to be made, and what is said of them at the end."""
+    """A command of many runs: how many are to be made, and what is said of them at the end, beside what was seen."""
 
     total: int
-    summary: Callable[[], list[str]]
+    summary: Callable[[Callable[[str], bool]], list[str]]
 
 
 class _Runner:

@@ -14,7 +14,6 @@ from comfyreport.batch.state import Attempt
 from comfyreport.fleet.assignment import Note
 from comfyreport.fleet.dask import connect
 from comfyreport.fleet.fleet import Fleet
-from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import Session
 
 
@@ -27,23 +26,12 @@ def fleet(session: Session, prepared: Prepared, ledger: Ledger, engine: str, sta
     connected = connect(engine, command)
     stack.callback(connected.close)
 
-    def job(index: int) -> Job:
-        run = prepared.plan[index - 1]
-        return replace(
-            prepared.job,
-            workflow=run.workflow,
-            loaded=run.loaded,
-            settings=run.settings,
-            files=run.files,
-            output=run.output,
-        )
-
-    begun = adopted(ledger, prepared.begun)
+    begun = adopted(prepared.begun)
     return Fleet(
         session,
         connected,
         ledger,
-        job,
+        lambda index: replace(prepared.job_of(index), server=prepared.job.server),
         command=command,
         todo=chain(begun, prepared.todo),
         begun=begun,
@@ -51,10 +39,6 @@ def fleet(session: Session, prepared: Prepared, ledger: Ledger, engine: str, sta
     )
 
 
-def adopted(ledger: Ledger, attempts: Iterable[Attempt]) -> dict[int, Note]:
-    """Where the *attempts* of an earlier command are, by the index of their run; *ledger* knows of them then."""
-    notes: dict[int, Note] = {}
-    for attempt in attempts:
-        ledger.adopt(attempt)
-        notes[attempt.index] = Note(attempt.server, attempt.prompt_id, attempt.client_id)
-    return notes
+def adopted(attempts: Iterable[Attempt]) -> dict[int, Note]:
+    """Where the *attempts* of an earlier command are, by the index of their run."""
+    return {each.index: Note(each.server, each.prompt_id, each.client_id) for each in attempts}

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from comfyreport import events as ev
+from comfyreport.batch.books import Books
 from comfyreport.batch.merging import Merger
 from comfyreport.errors import ComfyReportError, UnreachableError, one_line
 from comfyreport.fleet.assignment import Assignment, Message, Note, Outcome
@@ -30,18 +30,6 @@ STRAGGLERS = 5.0
 """Seconds for what a worker told to come, once its run's end is there."""
 LEAVE_SECONDS = 0.4
 """From the second wish to stop until no run's end is waited for any more."""
-
-
-class Books(Protocol):
-    """What keeps the books of the runs. `stopped_by` is the run whose failure stops the others."""
-
-    stopped_by: int | None
-
-    def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
-        """An attempt begins, in place of an earlier one of the run. Raises UsageError where that can't be kept."""
-
-    def end(self, result: ev.RunFinished) -> None:
-        """A run ended."""
 
 
 @dataclass
@@ -287,7 +275,7 @@ class Fleet:
             future = self._submitted(assignment)
         except ComfyReportError:
             return False
-        self._warn(index, "run_moved", f"run {index} is handed out again: {why}")
+        self._warn(index, "run_moved", f"it is handed out again: {why}")
         self._flights[index] = _Flight(assignment, future, flight.note, attempts=flight.attempts + 1)
         return True
 

@@ -18,8 +18,8 @@ from comfyreport.batch.batch import Batch, Manners
 from comfyreport.batch.ledger import Ledger
 from comfyreport.batch.manifest import Manifest
 from comfyreport.batch.pool import Server, server_of
+from comfyreport.batch.scheduler import KEPT, Item
 from comfyreport.batch.state import Attempt, State
-from comfyreport.errors import UsageError
 from comfyreport.fleet.command import adopted
 from comfyreport.fleet.dask import connect
 from comfyreport.fleet.engine import PoolEngine
@@ -36,8 +36,6 @@ from comfyreport.saving.clashes import check_clashes
 from comfyreport.timing import Timing
 from comfyreport.workflow.files import Workflow
 from comfyreport.workflow.settings import Settings
-
-_COMMON = ("options", "overwrite", "sidecar", "learn", "access", "record")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +56,8 @@ class Listed:
         """The servers, or the engine, for people and events."""
         if isinstance(self.executor, str):
             return self.executor
-        texts = self.servers or tuple(job.server for job in self.jobs) or ("",)
-        return ", ".join(dict.fromkeys(Job(server=text).shown_server for text in texts))
+        named = [job.server for job in self.jobs if job.server or not self.servers]
+        return ", ".join(dict.fromkeys(Job(server=text).shown_server for text in (*self.servers, *named)))
 
     def prepare(self, stack: ExitStack) -> ListedRuns:
         """Read and check them all; what is opened, *stack* closes. Blocks. Raises ComfyReportError."""
@@ -81,17 +79,9 @@ class Listed:
         return ListedRuns(self, plan, servers, state, manifest)
 
     def _servers(self, stack: ExitStack) -> list[Server]:
-        """The servers that this process gives the runs to. UsageError where the runs can't be made alike."""
-        if any(job.server for job in self.jobs):
-            raise UsageError(
-                "a run names its server, and which run goes where is decided as they go",
-                hint="give run_many all servers: servers=[...]",
-            )
-        first = self.jobs[0] if self.jobs else Job()
-        for name in _COMMON:
-            if any(getattr(job, name) != getattr(first, name) for job in self.jobs):
-                raise UsageError(f"the runs differ in their {name}", hint="give an executor, or one run_many for each")
-        texts = self.servers or (first.server_text,)
+        """The servers that this process gives the runs to. UsageError where one is none, or is named twice."""
+        named = [job.server_text for job in self.jobs if job.server or not self.servers]
+        texts = dict.fromkeys([*self.servers, *named])
         simulated = start_simulator(stack) if SIMULATED in texts else None
         servers = [server_of(text, simulated if text == SIMULATED else None) for text in texts]
         check_apart([server.address for server in servers], limit=self.timing.connect_timeout)
@@ -134,7 +124,7 @@ class ListedRuns:
         executor = listed.executor
         engine = connect(executor, command) if isinstance(executor, str) else PoolEngine(executor)
         stack.callback(engine.close)
-        begun = adopted(ledger, self._begun)
+        begun = adopted(self._begun)
         return Fleet(
             session,
             engine,
@@ -150,21 +140,21 @@ class ListedRuns:
         return replace(self._listed.jobs[index - 1], loaded=self._plan[index - 1].loaded)
 
     def _batch(self, session: Session, ledger: Ledger) -> Batch:
-        job = self._listed.jobs[0] if self._listed.jobs else Job()
-        access = job.access or Access.of(os.environ)
+        jobs = self._listed.jobs
+        access = next((job.access for job in jobs if job.access is not None), None) or Access.of(os.environ)
+        names = {server.text: server.load.name for server in self._servers}
+        # Limits count from the submission on, so that nothing may wait behind another run.
+        limited = any(job.options.timeout or job.options.max_eta for job in jobs)
         told = [self._servers]
-        simulated = next((server.address for server in self._servers if server.text == SIMULATED), None)
         return Batch(
             session,
-            replace(job, access=access, simulated=simulated),
+            self._job,
             ledger,
             lambda: told.pop() if told else None,
-            todo=self._todo,
+            todo=(Item(index, only=names.get(jobs[index - 1].server, "")) for index in self._todo),
             begun=self._begun,
             access=access,
-            manners=Manners(
-                kept=1 if job.options.timeout or job.options.max_eta else Manners.kept, retries=self._listed.retries
-            ),
+            manners=Manners(kept=1 if limited else KEPT, retries=self._listed.retries),
         )
 
 

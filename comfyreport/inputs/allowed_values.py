@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from comfyreport.errors import UnreachableError
 from comfyreport.inputs.classes import ask_class
+from comfyreport.inputs.declared import input_specs
 from comfyreport.net.client import Client
 from comfyreport.protocol.messages import Json
 from comfyreport.protocol.statuses import Response
 from comfyreport.text import NAME_LIMIT
-from comfyreport.workflow.declared import input_specs
 
 _MAX_CLASSES = 3
 """Of so many classes the values are asked for: one wrong model is the usual case, and each class is a request."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from comfyreport.errors import UnreachableError, UsageError
 from comfyreport.inputs.classes import ask_class
+from comfyreport.inputs.declared import Declared, declared_inputs, fault, fitted
 from comfyreport.net.client import Client
 from comfyreport.text import printable
-from comfyreport.workflow.declared import Declared, declared_inputs, fault, fitted
 from comfyreport.workflow.files import Workflow
 from comfyreport.workflow.graph import Graph, Target, class_of, inputs_of
 from comfyreport.workflow.settings import Setting

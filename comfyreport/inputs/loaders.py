@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from comfyreport.errors import UsageError
+from comfyreport.inputs.declared import declared_inputs
 from comfyreport.inputs.local_files import Kind
 from comfyreport.protocol.messages import Json
 from comfyreport.protocol.responses import needed_nodes, node_ref
 from comfyreport.text import printable
-from comfyreport.workflow.declared import declared_inputs
 from comfyreport.workflow.graph import Graph, as_link, class_of, inputs_of
 from comfyreport.workflow.settings import nodes_named
 

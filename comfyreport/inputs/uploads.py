@@ -60,7 +60,7 @@ def plan_uploads(workflow: Workflow, files: Iterable[Given], folder: str) -> Upl
     undecided: list[tuple[Given, LocalFile]] = []
     for given in files:
         file = look_at(given, folder)
-        given = given._replace(node=_inner(workflow, given.node))
+        given = given._replace(node=inner_node(workflow, given.node))
         loader = find_loader(graph, given.kind, given.node)
         if loader is None:
             undecided.append((given, file))
@@ -81,7 +81,7 @@ def plan_uploads(workflow: Workflow, files: Iterable[Given], folder: str) -> Upl
     return Uploads(tuple(placed), tuple(undecided), tuple(literals))
 
 
-def _inner(workflow: Workflow, node: str) -> str:
+def inner_node(workflow: Workflow, node: str) -> str:
     """The node that *node* means: where the editor shows it around others, the one loader whose value it shows."""
     named = nodes_named(workflow.graph, node, workflow.editor_nodes) if node else []
     inside = {

@@ -13,6 +13,7 @@ from comfyreport.access.address import parse_address
 from comfyreport.access.credentials import Access
 from comfyreport.errors import UnreachableError, UsageError, WorkflowError
 from comfyreport.inputs.checking import asking, checked, unknown_input
+from comfyreport.inputs.declared import Declared, Problem, offline_problems, problems
 from comfyreport.inputs.object_info import ObjectInfo
 from comfyreport.inputs.uploads import plan_uploads, planned
 from comfyreport.jobs.converting import convert_for_simulator, info_of, unasked
@@ -23,7 +24,6 @@ from comfyreport.protocol.messages import Json
 from comfyreport.text import printable
 from comfyreport.timing import Timing
 from comfyreport.workflow.convert import Converted
-from comfyreport.workflow.declared import Declared, Problem, offline_problems, problems
 from comfyreport.workflow.files import Converter, Workflow, load
 from comfyreport.workflow.graph import Target
 

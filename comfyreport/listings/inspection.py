@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from comfyreport.events import NodeRef
+from comfyreport.inputs.declared import MODEL_FILE
 from comfyreport.workflow.convert import EditorNode
-from comfyreport.workflow.declared import MODEL_FILE
 from comfyreport.workflow.graph import Graph, Target, as_link, inputs_of, links_of, ref_of, upward, value_at
 from comfyreport.workflow.names import NAMES, find
 from comfyreport.workflow.pipeline import outputs_of

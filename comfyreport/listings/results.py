@@ -28,24 +28,28 @@ def print_results(
     streams: StandardStreams,
     *,
     include_temp: bool = False,
-    summary: Callable[[], list[str]] | None = None,
+    summary: Callable[[Callable[[str], bool]], list[str]] | None = None,
 ) -> None:
     """Print the outputs to stdout unless a reporter writes there; and a failure that no person has seen to stderr.
 
-    :param summary: what is told of the failures of many runs, in place of each of them.
+    :param summary: what is told of the failures of many runs, in place of each of them, by whether a person has seen a
+        text already.
     """
     used = [reporter.stream for reporter in plugins.reporters if reporter.stream is not None]
+    visible = [stream for stream in used if stream is streams.stderr or stream.tty]
+
+    def has_seen(text: str) -> bool:
+        return any(stream.has_written(text) for stream in visible)
+
     for result in session.results:
         if streams.stdout not in used and not session.claims.has_descriptor(STDOUT):
             same = [stream for stream in used if streams.stdout.tty and stream.shares_terminal(streams.stdout)]
             indexes = worth_saving(result.outputs, include_temp=include_temp)
             _print_outputs(session, [result.outputs[index] for index in indexes], streams.stdout, told_by=same)
-        visible = [stream for stream in used if stream is streams.stderr or stream.tty]
-        if summary is not None and result.run_index is not None:
-            continue
-        if result.exit_code and not any(stream.has_written(_message_start(result)) for stream in visible):
+        told_together = summary is not None and result.run_index is not None
+        if result.exit_code and not told_together and not has_seen(_message_start(result)):
             session.complain(summarize_result(result))
-    for line in [] if summary is None else summary():
+    for line in [] if summary is None else summary(has_seen):
         session.complain(line)
 
 

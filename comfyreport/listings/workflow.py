@@ -8,10 +8,10 @@ from typing import Any
 
 from comfyreport.access.secret_keys import hide
 from comfyreport.errors import RejectedError, UsageError
+from comfyreport.inputs.declared import Problem, describe
 from comfyreport.jobs.inspecting import Inspected
 from comfyreport.listings.inspection import inspected, told
 from comfyreport.text import fit, printable
-from comfyreport.workflow.declared import Problem, describe
 
 _VALUE_SHOWN = 60
 _LINE = 160

@@ -202,7 +202,9 @@ def _no_file(path: str) -> str:
 
 def _check_value(source: Source, name: str, value: Any, folder: str) -> None:
     if name in FILE_NAMES:
-        look_at(parse_given(_kind(name), value), folder)
+        given = parse_given(_kind(name), value)
+        look_at(given, folder)
+        source.loader(given.kind, given.node)
     elif name == "output":
         _check_output(value)
     elif name not in _SAME_FOR_ALL and sets_inputs(name):
@@ -211,7 +213,11 @@ def _check_value(source: Source, name: str, value: Any, folder: str) -> None:
 
 def _check_output(output: str | os.PathLike[str]) -> None:
     """UsageError where *output* is no template that is understood, or takes what one run makes alone."""
-    path = read_output(output).path
+    try:
+        path = read_output(output).path
+    except UsageError as error:
+        # It may be a cell of somebody's file.
+        raise UsageError(printable(error.message, 500), hint=error.hint) from error
     # Where links lead isn't asked: there may be a name for each of very many runs.
     descriptor = STDOUT if path == "-" else descriptor_of(path) if path.startswith(("/dev/", "/proc/")) else None
     if descriptor is not None:

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 from comfyreport.errors import UsageError
 from comfyreport.jobs.workflow import MAX_TEXT, decoded, need_one_reader, read_file, stdin_readers
@@ -22,6 +21,9 @@ Load = Callable[[File], Workflow]
 """Reads a workflow, and converts it where that is needed."""
 Read = Callable[[str, int], bytes]
 """What a file holds, `-` being stdin; UsageError where it can't be read, or has more bytes than that."""
+
+_VERSION = 1
+"""Of how plans are made: another one makes other runs of the same flags and files."""
 
 
 def reading(folder: str) -> Read:
@@ -45,8 +47,7 @@ def make_plan(wanted: Wanted, *, load: Load, read: Read, entropy: int) -> Plan:
         return texts[path]
 
     axes = parse_grids(wanted.grid, text_of_file)
-    data = b"" if wanted.prompts is None else read(wanted.prompts, MAX_BYTES)
-    rows = None if wanted.prompts is None else read_rows(wanted.prompts, data)
+    rows = None if wanted.prompts is None else read_rows(wanted.prompts, read(wanted.prompts, MAX_BYTES))
     if rows is not None:
         _check_apart(axes, rows)
     loaded, own = _load_all(wanted, rows, load)
@@ -60,8 +61,7 @@ def make_plan(wanted: Wanted, *, load: Load, read: Read, entropy: int) -> Plan:
         files=wanted.files,
         output=wanted.output,
     )
-    prints = hashlib.sha256(data).hexdigest(), [(each.graph, asdict(each.wrapping)) for _, each in loaded]
-    plan = Plan(parts, _fingerprint(wanted, *prints, texts), entropy)
+    plan = Plan(parts, _fingerprint(wanted, rows, [each for _, each in loaded], texts), entropy)
     if plan.size > MAX_VALUES:
         raise UsageError(
             f"that makes {plan.size:,} runs, and a command makes at most {MAX_VALUES:,}",
@@ -126,11 +126,12 @@ def _load_file(path: str, load: Load) -> Workflow:
     return load(path)
 
 
-def _fingerprint(wanted: Wanted, prompts: str, workflows: list[tuple[Any, Any]], texts: Mapping[str, str]) -> str:
+def _fingerprint(wanted: Wanted, rows: Rows | None, workflows: list[Workflow], texts: Mapping[str, str]) -> str:
     """What is the same for the same runs: by what files hold, but for those for loaders, of which the paths count."""
     told = {
-        "workflows": workflows,
-        "prompts": prompts,
+        "plan": _VERSION,
+        "workflows": [(each.graph, asdict(each.wrapping)) for each in workflows],
+        "prompts": None if rows is None else rows.digest,
         "texts": dict(texts),
         "settings": asdict(wanted.settings),
         "files": [each[:3] for each in wanted.files],

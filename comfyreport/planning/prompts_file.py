@@ -6,7 +6,7 @@ Pure: in goes what the file holds, out come its rows, or a UsageError that tells
 from __future__ import annotations
 
 import csv
-import io
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -36,11 +36,15 @@ class Row(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The rows of a prompts file; `shown` is its name for messages, `unit` what its numbers count."""
+    """The rows of a prompts file; `shown` is its name for messages, `unit` what its numbers count.
+
+    `digest` is the SHA-256 of what it holds, in hexadecimal.
+    """
 
     shown: str
     unit: str
     rows: tuple[Row, ...]
+    digest: str = ""
 
     def faults(self) -> Faults:
         """A place for what is wrong with some."""
@@ -56,8 +60,10 @@ def read_rows(path: str, data: bytes) -> Rows:
 
     The name's ending says what it holds; what comes through stdin is JSON where its first line is an object.
     """
-    shown = shown_path(path)
+    shown, digest = shown_path(path), hashlib.sha256(data).hexdigest()
     text = decoded(data, path)
+    # It may be large.
+    del data
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UsageError(f"{shown}, line {line}: there is a NUL byte", hint="save it as UTF-8 text")
@@ -71,11 +77,20 @@ def read_rows(path: str, data: bytes) -> Rows:
         rows = Rows(shown, "line", tuple(_text_rows(text)))
     if not rows.rows:
         raise UsageError(f"{shown} has no rows", hint="write a prompt a line, or CSV or JSON with a column prompt")
-    return rows
+    return rows._replace(digest=digest)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of *text*, one at a time, with their ends."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def _text_rows(text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_lines(text), 1):
         if line.strip():
             yield Row(number, ("prompt",), (line.strip(),))
 
@@ -106,7 +121,7 @@ def _csv_rows(shown: str, text: str) -> Rows:
 
 def _records(shown: str, text: str) -> Iterator[tuple[int, list[str]]]:
     """The records of a CSV file, each with the line in which it begins."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(_lines(text if "\n" in text else text.replace("\r", "\n")), strict=True)
     while True:
         number = reader.line_num + 1
         try:
@@ -179,7 +194,7 @@ def _object_lines(shown: str, text: str) -> Rows:
             except (ValueError, RecursionError) as error:
                 yield number, ValueError(f"it isn't JSON: {_why(error)}")
 
-    return _objects(shown, "line", read(text.split("\n")))
+    return _objects(shown, "line", read(_lines(text)))
 
 
 def _why(error: Exception) -> str:

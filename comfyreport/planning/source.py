@@ -10,6 +10,7 @@ from typing import Any
 from comfyreport.errors import UsageError
 from comfyreport.inputs.loaders import find_loader
 from comfyreport.inputs.local_files import Kind
+from comfyreport.inputs.uploads import inner_node
 from comfyreport.planning.columns import FILE_NAMES
 from comfyreport.workflow.files import Workflow
 from comfyreport.workflow.graph import Target, value_at
@@ -104,13 +105,12 @@ class Source:
         return frozenset(target for name in names if sets_inputs(name) for target in self.targets(name))
 
     def loader(self, kind: Kind, node: str) -> Target | None:
-        """The input that names a file of that *kind* for *node*; None where only a server can tell, or nobody."""
+        """The input that names a file of that *kind* for *node*; None where only a server can tell.
+
+        Raises UsageError where it isn't clear.
+        """
         if (kind, node) not in self._loaders:
-            try:
-                found = find_loader(self.loaded.graph, kind, node)
-            except UsageError:
-                # It is told where all files are looked at.
-                found = None
+            found = find_loader(self.loaded.graph, kind, inner_node(self.loaded, node))
             self._loaders[kind, node] = None if found is None else Target(found.node, found.name)
         return self._loaders[kind, node]
 

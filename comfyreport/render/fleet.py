@@ -211,7 +211,7 @@ def _rest(run: RunView, elapsed: float, usual: float) -> float:
 
 
 def _row(run: RunView, elapsed: float) -> RunRow:
-    left = run.eta_at(elapsed)
+    left = None if run.connection == "lost" else run.eta_at(elapsed)
     return RunRow(run.run_index, run.status, _doing(run), run.fraction, None if left is None else left.seconds)
 
 

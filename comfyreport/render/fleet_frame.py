@@ -73,13 +73,13 @@ def _count(number: int) -> str:
 
 
 def _server_lines(rows: list[ServerRow], room: int, *, unicode: bool) -> list[str]:
+    """The servers' lines, aligned; where the terminal is narrow, what matters least is left out."""
     names = [server_name(row.server) for row in rows]
     longest = max((cell_width(name) for name in names), default=0)
     lines: list[str] = []
     for layout in _LAYOUTS:
-        lines = [_server_line(row.runs, layout, unicode=unicode) for row in rows]
-        widest = max((cell_width(line) for line in lines), default=0)
-        if widest + longest <= room:
+        lines = _aligned([_cells(row.runs, *layout[:2], timed=layout[2], unicode=unicode) for row in rows])
+        if longest + max((cell_width(line) for line in lines), default=0) <= room:
             break
     width = max(0, min(longest, room - max((cell_width(line) for line in lines), default=0)))
     return [
@@ -88,20 +88,23 @@ def _server_lines(rows: list[ServerRow], room: int, *, unicode: bool) -> list[st
     ]
 
 
-def _server_line(runs: tuple[RunRow, ...], layout: tuple[int, int, bool], *, unicode: bool) -> str:
-    """What follows a server's name: its run, and how many others wait there; begins with the gap behind the name."""
-    columns, limit, timed = layout
+def _cells(runs: tuple[RunRow, ...], columns: int, limit: int, *, timed: bool, unicode: bool) -> list[str]:
+    """What is told of a server: its run, with a bar of so many *columns*, and how many others wait there."""
     run, *others = runs
-    parts = [(run_name(run.run_index) or "Run").lower()]
-    if run.status == "running":
-        parts.append(f"{f'{bar(run.fraction, columns, unicode=unicode)} ' if columns else ''}{_percent(run.fraction)}")
-    parts.append(shorten(run.doing, limit, unicode=unicode))
-    if timed and run.seconds_left is not None:
-        parts.append(f"ETA {format_seconds(run.seconds_left, 0)}")
-    if timed and others:
-        parts.append(f"+{len(others)}")
-    return "".join(f"  {part}" for part in parts if part)
+    shown = f"{bar(run.fraction, columns, unicode=unicode)} " if columns else ""
+    return [
+        (run_name(run.run_index) or "Run").lower(),
+        f"{shown}{percentage(run.fraction):3d}%" if run.status == "running" else "",
+        shorten(run.doing, limit, unicode=unicode),
+        f"ETA {format_seconds(run.seconds_left, 0)}" if timed and run.seconds_left is not None else "",
+        f"+{len(others)}" if timed and others else "",
+    ]
 
 
-def _percent(fraction: float) -> str:
-    return f"{percentage(fraction):3d}%"
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """The cells of each row, one column below the other; each line begins with the gap behind the name."""
+    widths = [max(map(cell_width, column)) for column in zip(*rows, strict=True)]
+    return [
+        "".join(f"  {pad(cell, width)}" for cell, width in zip(row, widths, strict=True) if width).rstrip()
+        for row in rows
+    ]

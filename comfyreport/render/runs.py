@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from comfyreport import events as ev
 from comfyreport.render.wording import describe_event
 from comfyreport.text import printable
@@ -30,12 +32,14 @@ def describe_inputs(inputs: tuple[ev.InputValue, ...] | None) -> str:
 def describe_in_run(event: ev.Event, total: int = 0) -> list[str]:
     """*event* in words as `describe_event` has it, with the run that it is about, of *total*; as it is for no run.
 
-    The end of a run tells its server, too.
+    The end of a run tells its server, too, and how long it ran there: it waited behind others of the same command.
     """
-    lines = describe_event(event)
     name = run_name(event.run_index, total)
     if not name:
-        return lines
+        return describe_event(event)
+    if isinstance(event, ev.RunFinished):
+        event = replace(event, seconds=max(0.0, event.seconds - (event.queue_seconds or 0.0)), queue_seconds=None)
+    lines = describe_event(event)
     tag, bracket, text = lines[0].partition("] ")
     if not isinstance(event, ev.RunFinished):
         return [f"{tag}{bracket}{name}: {text}", *lines[1:]]

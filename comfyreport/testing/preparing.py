@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from comfyreport.cli.arguments import ArgumentsError, build_parser, parse
-from comfyreport.cli.plugin_flags import Flags, parsed
 from comfyreport.errors import ReporterError, UsageError
+from comfyreport.flags.arguments import ArgumentsError, build_parser, parse
+from comfyreport.flags.plugin_flags import Flags, parsed
 from comfyreport.jobs.preparing import PREPARE_HOOK, Options, call_prepare, options_of
 from comfyreport.reporting.plugins import Reporter
 from comfyreport.reporting.validation import Hook

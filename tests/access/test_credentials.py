@@ -10,8 +10,8 @@ import pytest
 
 from comfyreport.access.address import parse_address
 from comfyreport.access.credentials import Access
-from comfyreport.cli.credentials import parse_extra_data, parse_headers
 from comfyreport.errors import UsageError
+from comfyreport.flags.credentials import parse_extra_data, parse_headers
 
 SECRET = "s3cr3t-pa55"
 

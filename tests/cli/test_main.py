@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from comfyreport import __version__
-from comfyreport.cli.arguments import COMMANDS
 from comfyreport.cli.main import main
 from comfyreport.errors import UsageError
 from comfyreport.events import EXIT_CODES
+from comfyreport.flags.arguments import COMMANDS
 from comfyreport.jobs.job import Job
 from comfyreport.jobs.replay import Stop
 from comfyreport.jobs.session import Session

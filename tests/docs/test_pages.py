@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from comfyreport.cli.arguments import COMMANDS, build_parser
+from comfyreport.flags.arguments import COMMANDS, build_parser
 from tests.benchmarks.__main__ import parser as benchmarks_parser
 from tests.docs.pages import BY_NAME, PAGES, README, ROOT, Page
 from tests.faults.__main__ import parser as faults_parser

@@ -145,7 +145,7 @@ def test_a_worker_that_dies_each_time_loses_the_run(tmp_path: Path) -> None:
         command.until(started_by("gpu0"))
         engine.kill_worker("gpu0")
         moved = command.until(lambda event: event["type"] == "warning")
-        assert (moved["code"], moved["message"]) == ("run_moved", "run 1 is handed out again: worker gpu0 died")
+        assert (moved["code"], moved["message"]) == ("run_moved", "it is handed out again: worker gpu0 died")
         # The prompt is found again, and so it is followed when the worker dies once more.
         command.until(lambda event: event["type"] == "run_queued")
         engine.kill_worker("gpu0")

@@ -129,6 +129,12 @@ class NotedBooks:
         if result.exit_code and not self._keep_going:
             self.stopped_by = result.run_index
 
+    def renamed(self, index: int, prompt_id: str) -> None:
+        self.noted.append(("renamed", index, prompt_id))
+
+    def give_up(self, index: int) -> None:
+        self.noted.append(("given up", index))
+
 
 class Played:
     """A fleet of *runs* runs, played to its end: the events of the runs, and the books."""

@@ -208,8 +208,6 @@ def test_the_same_call_goes_on_from_its_state(
     ("runs", "message"),
     [
         (jobs(2, output="made/out.png"), "made/out.png"),
-        ([*jobs(1), {"workflow": WORKFLOW, "server": "http://127.0.0.1:9"}], "a run names its server"),
-        ([*jobs(1), {"workflow": WORKFLOW, "learn": False, "timeout": 5.0}], "the runs differ in their options"),
         ([{"workflow": "nonesuch.json"}], "nonesuch.json"),
     ],
 )
@@ -218,6 +216,14 @@ def test_runs_that_cant_be_made_end_before_anything_is_submitted(runs: list[dict
     assert end.error is not None
     assert (end.status, end.submitted) == ("usage", "no")
     assert message in end.error.message
+
+
+def test_a_run_that_names_a_server_is_made_by_that_one() -> None:
+    with Simulator(speed=100) as first, Simulator(speed=100) as second:
+        named = [{"workflow": WORKFLOW, "seed": seed, "server": second.url, "timeout": 60.0} for seed in range(3)]
+        ends = list(run_many([*jobs(2), *named], servers=[first.url], reporters=[]))
+        assert [end.status for end in ends] == ["success"] * 5
+        assert {end.server for end in ends if (end.run_index or 0) > 2} == {second.url}
 
 
 def test_no_runs_are_a_whole_stream() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from comfyreport.errors import UsageError
+from comfyreport.inputs.declared import Declared, declared_inputs
 from comfyreport.inputs.local_files import parse_given
 from comfyreport.planning.checking import check_plan, check_with_server
 from comfyreport.planning.plan import Plan, Wanted
-from comfyreport.workflow.declared import Declared, declared_inputs
 from comfyreport.workflow.settings import Settings
 from tests.planning.plans import plan_of
 
@@ -126,18 +126,17 @@ def test_files_for_loaders(tmp_path: Path) -> None:
     for texts, words in (
         (("image=a.png,b.png",), "--grid image: b.png is no picture"),
         (("image=gone.png",), "--grid image: gone.png doesn't exist"),
-        (("image=2=a.png",), ""),
-        (("mask=99=a.png",), "the workflow has no node '99'"),
+        (("mask=99=a.png",), "--grid mask: the workflow has no node '99'"),
         (("image=a.png", "1.image=x.png"), "--set and --image both set 1.image"),
     ):
-        plan = plan_of(Wanted(workflows=("blur.json",), grid=texts))
-        if words:
-            assert refused(plan, folder)[0] == words
+        assert refused(plan_of(Wanted(workflows=("blur.json",), grid=texts)), folder)[0] == words
     plan = plan_of(Wanted(workflows=("blur.json",), prompts="p.csv"), p_csv="image\na.png\ngone.png\nb.png\n")
     assert refused(plan, folder) == [
         "p.csv, line 3: image: gone.png doesn't exist",
         "  p.csv, line 4: image: b.png is no picture",
     ]
+    plan = plan_of(Wanted(workflows=("blur.json",), prompts="p.csv"), p_csv="image\n1=a.png\n99=a.png\n")
+    assert refused(plan, folder) == ["p.csv, line 3: image: the workflow has no node '99'"]
     files = (parse_given("image", "gone.png"),)
     check_plan(plan_of(Wanted(workflows=("blur.json",), files=files, grid=("image=a.png",))), folder)
 

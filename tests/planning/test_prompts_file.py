@@ -77,6 +77,10 @@ def test_csv() -> None:
     ]
 
 
+def test_lines_that_end_as_on_old_systems() -> None:
+    assert rows("a.csv", "prompt,seed\ra,1\rb,2") == [(2, {"prompt": "a", "seed": 1}), (3, {"prompt": "b", "seed": 2})]
+
+
 def test_rows_of_one_shape_share_their_names() -> None:
     found: Rows = read_rows("a.csv", b"prompt,seed\na,1\nb,2\nc,\n")
     first, second, third = found.rows

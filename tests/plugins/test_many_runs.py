@@ -105,7 +105,7 @@ def test_console_tells_of_a_move_and_of_what_concerns_all() -> None:
 def test_console_when_a_command_goes_on_with_what_is_left() -> None:
     events = whole([placed(event, 30, ONE, 0.0) for event in many_short(1)[1:-1]], 1)
     lines = text_of(console, events).splitlines()
-    assert lines[:2] == ["[INFO] Run 30 started on 10.0.0.1:8188", "[OK] Run 30 complete in 0.9s (10.0.0.1:8188)"]
+    assert lines[:2] == ["[INFO] Run 30 started on 10.0.0.1:8188", "[OK] Run 30 complete in 0.8s (10.0.0.1:8188)"]
     assert lines[2].startswith("[OK] 1 run complete")
 
 
@@ -195,6 +195,13 @@ def test_html(three: list[ev.Event], tmp_path: Path) -> None:
     assert [page.count(f'<tr id="row{index}-') for index in (1, 2, 3)] == [7, 7, 7]
 
 
+def test_html_tells_of_what_concerns_all_runs(tmp_path: Path) -> None:
+    tell(html(tmp_path / "runs.html"), several_runs())
+    page = (tmp_path / "runs.html").read_text(encoding="utf-8")
+    before, _, _ = page.partition('<details id="run1"')
+    assert before.count("127.0.0.1:8190 can&#39;t be reached") == 1
+
+
 def test_html_tells_of_two_hundred_runs_in_full(tmp_path: Path) -> None:
     tell(html(tmp_path / "runs.html"), many_short(300, failing=[7]))
     page = (tmp_path / "runs.html").read_text(encoding="utf-8")
@@ -237,6 +244,9 @@ def test_trace(three: list[ev.Event]) -> None:
     assert sorted(file.processes.values()) == ["run 1", "run 2", "run 3"]
     labels = [each["args"]["labels"] for each in file.events if each["name"] == "process_labels"]
     assert sorted(labels) == [ONE, ONE, TWO]
+    file = TraceFile(text_of(trace, several_runs()))
+    assert sorted(file.processes.values()) == ["command", "run 1", "run 2", "run 3"]
+    assert [each["name"] for each in file.instants["command: run"]] == ["warning: server_set_aside"]
     file = TraceFile(text_of(trace, moved()))
     assert file.names("run 1: run", "run") == ["success"]
     assert [each["args"].get("told_end") for each in file.of("node") if each["pid"] == 1] == [False, None]
@@ -262,6 +272,13 @@ def test_otel_keeps_one_span_for_a_run_that_is_moved() -> None:
     assert [event.name for event in run.events] == ["queued", "warning", "queued"]
     assert attributes(run)["server.address"] == "10.0.0.1"
     assert sum(span.name == "KSampler" for span in told.spans) == 3
+
+
+def test_otel_tells_of_what_concerns_all_runs_at_the_command() -> None:
+    told = Told(several_runs())
+    (command,) = told.roots
+    assert [(event.attributes or {})["comfyui.warning.code"] for event in command.events] == ["server_set_aside"]
+    assert sum(span.name == "comfyui run" for span in told.spans) == 3
 
 
 def test_webhook(received: tuple[str, list[bytes]]) -> None:

@@ -140,3 +140,15 @@ def test_what_is_kept_is_bounded_by_open_runs_and_servers() -> None:
     assert len(fleet._runs) == 0
     assert len(fleet._servers) == 3
     assert len(fleet.failures) == 20
+
+
+def test_a_lost_connection_is_told_instead_of_what_the_run_does() -> None:
+    told = [placed(event, 1, ONE, 0.0) for event in txt2img()[1:-1] if event.elapsed <= 8.0]
+    step = told[-1]
+    assert isinstance(step, ev.NodeProgress)
+    told.append(replace(step, run_eta_seconds=9.0))
+    gone = ev.ConnectionChanged(seq=1, time=0.0, elapsed=9.0, run_index=1, state="lost")
+    ((before,),) = (row.runs for row in fleet_of(told).servers(9.0))
+    ((after,),) = (row.runs for row in fleet_of([*told, gone]).servers(9.0))
+    assert (before.doing, before.seconds_left) == ("KSampler 5/20", 8.0)
+    assert (after.doing, after.seconds_left) == ("connection lost", None)

@@ -49,6 +49,8 @@ def end_of(events: list[ev.Event]) -> ev.RunFinished:
 
 def test_ends() -> None:
     assert describe_in_run(end_of(txt2img()), 24) == ["[OK] Run 3 of 24 complete in 23.4s (10.0.0.1:8188)"]
+    waited = replace(end_of(txt2img()), queue_seconds=20.0, usual_seconds=4.0)
+    assert describe_in_run(waited) == ["[OK] Run 3 complete in 3.4s (usually 4.0s, 10.0.0.1:8188)"]
     assert describe_in_run(replace(end_of(txt2img()), server=None), 2) == ["[OK] Run 3 complete in 23.4s"]
     assert describe_in_run(replace(end_of(txt2img()), usual_seconds=22.0), 24) == [
         "[OK] Run 3 of 24 complete in 23.4s (usually 22.0s, 10.0.0.1:8188)"

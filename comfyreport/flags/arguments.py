@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from comfyreport._version import __version__
-from comfyreport.cli import values
-from comfyreport.cli.batch_flags import PATH_FLAGS, Several, add_batch_flags, wrong_batch_flags
-from comfyreport.cli.input_flags import FILE_FLAGS, add_input_flags
+from comfyreport.flags import values
+from comfyreport.flags.batch_flags import PATH_FLAGS, Several, add_batch_flags, wrong_batch_flags
+from comfyreport.flags.input_flags import FILE_FLAGS, add_input_flags
 
 COMMANDS = ("run", "attach", "replay", "inspect", "convert", "reporters", "timings", "simulate", "schema")
 COLORS = ("auto", "always", "never")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from comfyreport.cli.arguments import ArgumentsError, build_parser, parse
-from comfyreport.cli.plugin_flags import Flags, parsed
 from comfyreport.errors import ReporterError, UsageError
+from comfyreport.flags.arguments import ArgumentsError, build_parser, parse
+from comfyreport.flags.plugin_flags import Flags, parsed
 from comfyreport.reporting.hookspecs import FlagParser, hookimpl
 from comfyreport.reporting.plugins import Reporter
 from comfyreport.reporting.validation import Manager, register

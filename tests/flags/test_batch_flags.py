@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from comfyreport.cli.arguments import ArgumentsError, parse, parse_reporting
-from comfyreport.cli.batch_flags import check_flags, wanted_of, wants_many
+from comfyreport.cli.main import main
 from comfyreport.cli.running import claims_of
 from comfyreport.errors import UsageError
+from comfyreport.flags.arguments import ArgumentsError, parse, parse_reporting
+from comfyreport.flags.batch_flags import check_flags, wanted_of, wants_many
 from comfyreport.planning.plan import Wanted
 from comfyreport.workflow.settings import Settings
 
@@ -139,3 +140,15 @@ def test_uses_that_differ_are_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert error is None
     assert claims.has_path(str(tmp_path.resolve() / "st"))
     assert claims.has_descriptor(1)
+
+
+def test_many_runs_are_a_command_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Namespace] = []
+
+    def run_many(arguments: Namespace, *_: object) -> int:
+        called.append(arguments)
+        return 42
+
+    monkeypatch.setattr("comfyreport.cli.many.run_many_command", run_many)
+    assert main(["--workflow", "w.json", "--repeat", "2"]) == 42
+    assert [arguments.repeat for arguments in called] == [2]

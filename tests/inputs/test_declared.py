@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from comfyreport.workflow.declared import (
+from comfyreport.inputs.declared import (
     Declared,
     declared_inputs,
     describe,

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from comfyreport.cli import values
+from comfyreport.flags import values
 
 if TYPE_CHECKING:
     from comfyreport.planning.plan import Wanted
@@ -87,7 +87,7 @@ def add_batch_flags(parser: argparse.ArgumentParser) -> None:
         "--state", type=values.path, metavar="FILE", help="keep there what is done; the same command goes on from it"
     )
     group.add_argument(
-        "--manifest", type=values.path, metavar="FILE", help="write a JSON object a run, as it ends; - for stdout"
+        "--manifest", type=values.path, metavar="FILE", help="write a JSON object a run into this file, as it ends"
     )
     group.add_argument("--only", choices=("failed",), help="of the runs in --state FILE, make those that failed again")
     group.add_argument(
@@ -116,7 +116,7 @@ def wrong_batch_flags(arguments: argparse.Namespace) -> str:
 
 def wanted_of(arguments: argparse.Namespace) -> Wanted:
     """The runs that the flags ask for."""
-    from comfyreport.cli.input_flags import given_files, settings_of
+    from comfyreport.flags.input_flags import given_files, settings_of
     from comfyreport.planning.plan import Wanted
 
     return Wanted(

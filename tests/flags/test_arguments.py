@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyreport.cli.arguments import ArgumentsError, build_parser, parse_reporting
+from comfyreport.flags.arguments import ArgumentsError, build_parser, parse_reporting
 
 
 def test_the_command_run_may_be_left_out() -> None:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from comfyreport.cli.arguments import ArgumentsError, build_parser
 from comfyreport.errors import ComfyReportError, ReporterError, one_line
+from comfyreport.flags.arguments import ArgumentsError, build_parser
 from comfyreport.reporting.hookspecs import PREFIX
 from comfyreport.reporting.plugins import Reporter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from comfyreport.cli import values
+from comfyreport.flags import values
 
 if TYPE_CHECKING:
     from comfyreport.inputs.local_files import Given

@@ -1,0 +1,28 @@
+"""What is kept of runs while they are made, as whoever makes them needs it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from comfyreport import events as ev
+
+STOPPED = ("cancelled", "detached")
+"""How runs end that came to no end of their own."""
+
+
+class Books(Protocol):
+    """What keeps the books of the runs. `stopped_by` is the run whose failure stops the others."""
+
+    stopped_by: int | None
+
+    def begin(self, index: int, server: str, prompt_id: str, client_id: str) -> None:
+        """An attempt begins, in place of an earlier one of the run. Raises UsageError where that can't be kept."""
+
+    def renamed(self, index: int, prompt_id: str) -> None:
+        """The server gave the prompt another id."""
+
+    def give_up(self, index: int) -> None:
+        """An attempt came to nothing, and the run is to be begun again."""
+
+    def end(self, result: ev.RunFinished) -> None:
+        """A run ended."""
