@@ -140,7 +140,7 @@ def run_many(
     :raises ReporterError: if a reporter can't be loaded or used as it is given, when the iterator is advanced first.
     """
     from comfyreport.fleet.listed import Listed
-    from comfyreport.fleet.many import Many
+    from comfyreport.jobs.many import Many
 
     turns = servers if executor is not None else ()
     asked: list[Job] = []

@@ -24,9 +24,9 @@ from comfyreport.fleet.command import adopted
 from comfyreport.fleet.dask import connect
 from comfyreport.fleet.engine import PoolEngine
 from comfyreport.fleet.fleet import Fleet
-from comfyreport.fleet.many import Work
 from comfyreport.jobs.converting import convert_for_simulator, converter
 from comfyreport.jobs.job import Job
+from comfyreport.jobs.many import Work
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED, start_simulator
 from comfyreport.jobs.workflow import read_workflow

@@ -42,7 +42,7 @@ def test_it_is_loaded_only_where_it_is_needed() -> None:
     """Nothing of Dask is among what running a workflow imports."""
     import subprocess
 
-    code = "import sys, comfyreport.api, comfyreport.fleet.many; sys.exit('distributed' in sys.modules)"
+    code = "import sys, comfyreport.api, comfyreport.fleet.listed; sys.exit('distributed' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
