@@ -194,11 +194,20 @@ class Fleet:
         flight.worker = message.worker
         self._ordering.add(message.worker, message.events, now)
         if message.note is not None and not (message.waits and self._stops):
-            flight.begun = message.note == flight.note or self._begin(message.index, message.note)
+            flight.begun = self._keep(message.index, flight.note, message.note)
             if flight.begun:
                 flight.note = message.note
             if flight.begun and message.waits:
                 self._engine.confirm(message.note.prompt_id)
+
+    def _keep(self, index: int, before: Note | None, note: Note) -> bool:
+        """Keep where the run is now; whether that was done."""
+        if note == before:
+            return True
+        if before is not None and note == replace(before, prompt_id=note.prompt_id):
+            self._books.renamed(index, note.prompt_id)
+            return True
+        return self._begin(index, note)
 
     def _begin(self, index: int, note: Note) -> bool:
         """Keep where the run will be, before anything is submitted; whether that was done."""
@@ -220,7 +229,8 @@ class Fleet:
             if flight.outcome is None and flight.future.done():
                 # What it told comes before its end, and is there by now.
                 self._hear()
-                self._on_done(flight)
+                if self._flights.get(index) is flight:
+                    self._on_done(flight)
                 flight.ended_at = now
             if flight.outcome is not None and (flight.complete or now - flight.ended_at > STRAGGLERS):
                 self._on_outcome(flight, flight.outcome)

@@ -83,7 +83,7 @@ class FakeEngine:
 
     def begin(self, assignment: Assignment, attempt: str = "a", *, waits: bool = True) -> Note:
         """The worker begins."""
-        note = Note("http://gpu1:8188", f"prompt-{assignment.index}-{attempt}", "client", "gpu1", "host1")
+        note = Note("http://gpu1:8188", f"prompt-{assignment.index}-{attempt}", f"client-{attempt}", "gpu1", "host1")
         self.tell(assignment, note=note, attempt=attempt, waits=waits)
         return note
 

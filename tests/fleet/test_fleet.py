@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,19 @@ def test_nothing_is_submitted_that_the_books_cant_keep(monkeypatch: pytest.Monke
     played = Played(engine, 9)
     assert engine.confirmed == []
     assert {index: (end.status, end.submitted) for index, end in played.ends.items()} == {1: ("usage", "no")}
+
+
+def test_a_prompt_that_the_server_calls_otherwise_is_kept_under_that_name() -> None:
+    def renames(engine: FakeEngine, assignment: Assignment) -> None:
+        note = engine.begin(assignment)
+        engine.tell(assignment, note=replace(note, prompt_id="its-own"))
+        engine.end(1, finished(1))
+
+    engine = FakeEngine(renames)
+    played = Played(engine, 1)
+    assert [each[0] for each in played.books.noted] == ["begin", "renamed", "end"]
+    assert played.books.noted[1] == ("renamed", 1, "its-own")
+    assert engine.confirmed == ["prompt-1-a"]
 
 
 # --- lost workers and servers
