@@ -60,12 +60,15 @@ class FolderChannel:
 
     def receive(self) -> list[Message]:
         """The messages that came, those of one attempt in their order. For the command alone."""
-        messages = []
-        for name in sorted(os.listdir(self._folder)):
-            if name.endswith(_MESSAGE):
-                path = self._folder / name
-                messages.append(pickle.loads(path.read_bytes()))
-                path.unlink()
+        messages: list[Message] = []
+        # On Windows somebody may hold a file for a moment.
+        with contextlib.suppress(OSError):
+            for name in sorted(os.listdir(self._folder)):
+                if name.endswith(_MESSAGE):
+                    path = self._folder / name
+                    data = path.read_bytes()
+                    path.unlink()
+                    messages.append(pickle.loads(data))
         return messages
 
     def note(self) -> Note | None:

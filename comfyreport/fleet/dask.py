@@ -178,24 +178,28 @@ class DaskChannel:
 
     def send(self, message: Message) -> None:
         """Tell *message* to the command."""
-        self._worker.log_event(TOPIC, {"command": self._command, "message": pickle.dumps(message)})
+        with _as_os_error():
+            self._worker.log_event(TOPIC, {"command": self._command, "message": pickle.dumps(message)})
 
     def note(self) -> Note | None:
         """The note of an earlier attempt at this run: of the same task, which the scheduler gives to another worker."""
-        kept = self._client.get_metadata([self._key, _KEY], default=None)
+        with _as_os_error():
+            kept = self._client.get_metadata([self._key, _KEY], default=None)
         return None if kept is None else Note(*kept)
 
     def keep(self, note: Note | None) -> None:
         """Keep *note* for the next attempt; None: there is nothing to be looked for."""
         kept = None if note is None else [note.server, note.prompt_id, note.client_id, note.worker, note.host]
-        self._client.set_metadata([self._key, _KEY], kept)
+        with _as_os_error():
+            self._client.set_metadata([self._key, _KEY], kept)
 
     def may_submit(self, prompt_id: str, seconds: float) -> bool:
         """Whether the command has kept where that prompt will be."""
         event = self._event(prompt_id)
-        kept: bool = event.wait(timeout=seconds)
-        if kept:
-            event.clear()
+        with _as_os_error():
+            kept: bool = event.wait(timeout=seconds)
+            if kept:
+                event.clear()
         return kept
 
     def _event(self, what: str) -> Any:
@@ -203,7 +207,8 @@ class DaskChannel:
 
     def stop(self) -> Stop:
         """What the command wants cancelled."""
-        return next((stop for stop, event in self._events.items() if event.is_set()), "")
+        with _as_os_error():
+            return next((stop for stop, event in self._events.items() if event.is_set()), "")
 
 
 _STOPS: tuple[Stop, ...] = ("all", "waiting")
@@ -266,6 +271,17 @@ def _version_asker() -> Callable[[], str]:
         return __version__
 
     return ask
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Make whatever Dask raises where the scheduler doesn't answer an OSError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(one_line(error)) from error
 
 
 @contextlib.contextmanager

@@ -130,3 +130,10 @@ def test_what_asks_for_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert ask() == ""
+
+
+def test_whatever_dask_raises_is_an_os_error() -> None:
+    with pytest.raises(OSError, match="ZeroDivisionError: x"), dask._as_os_error():
+        raise ZeroDivisionError("x")
+    with pytest.raises(ConnectionResetError), dask._as_os_error():
+        raise ConnectionResetError
