@@ -115,13 +115,14 @@ class Bar:
     def passed_unheard(self, value: float, maximum: float, at: float) -> bool:
         """Whether *value*, the end of a bar that is full, is that of another pass.
 
-        It came long enough behind the last one. What comes sooner is a step past the end, told as the end.
+        It came long enough behind the last one. What comes sooner is a step past the end, told as the end; and what is
+        long, a pass that was heard all at once doesn't say.
         """
         if not self.full or value < maximum or maximum != self.maximum:
             return False
         if self.heard < _SURE_PASS or self._baseline_at is None or self._filled_at is None or self.last_at is None:
             return False
-        return at - self.last_at > (self._filled_at - self._baseline_at) / 2
+        return self._filled_at > self._baseline_at and at - self.last_at > (self._filled_at - self._baseline_at) / 2
 
     def observe(self, value: float, maximum: float, at: float) -> bool:
         """Take one observation in; False if it only set the baseline."""
