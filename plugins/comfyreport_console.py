@@ -148,7 +148,7 @@ class Console:
             self._write(event, run, describe_event(event), urgent=True)
         else:
             wanted = event.state != "connected" and not self._live
-            self._write_of_run(event, run, describe_in_run(event, self._fleet.total) if wanted else [])
+            self._write_of_run(event, run, describe_in_run(event, self._fleet.planned) if wanted else [])
 
     @hookimpl
     def comfyreport_run_queued(self, event: RunQueued | QueueChanged, run: RunView) -> None:
@@ -170,7 +170,7 @@ class Console:
         if event.run_index is None:
             self._write(event, run, describe_event(event))
         else:
-            begun = f"[INFO] {run_name(event.run_index, self._fleet.total)} started on {server_name(run.server)}"
+            begun = f"[INFO] {run_name(event.run_index, self._fleet.planned)} started on {server_name(run.server)}"
             self._write_of_run(event, run, [] if self._live else [begun])
 
     @hookimpl
@@ -244,14 +244,14 @@ class Console:
         if event.run_index is None:
             self._write(event, run, describe_event(event), urgent=True)
         else:
-            self._write_of_run(event, run, describe_in_run(event, self._fleet.total))
+            self._write_of_run(event, run, describe_in_run(event, self._fleet.planned))
 
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished, run: RunView) -> None:
         """How the run ended and what took long; the last line of a log is the verdict, a terminal has a summary."""
         self._fleet.apply(event, run)
         if event.run_index is not None:
-            self._write_of_run(event, run, describe_in_run(event, self._fleet.total))
+            self._write_of_run(event, run, describe_in_run(event, self._fleet.planned))
             return
         lines, width = describe_event(event), self._out.width() - 1
         lines = [*lines, *describe_work(run, width)] if self._live else [*describe_slowest(event, width), *lines]

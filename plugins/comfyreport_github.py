@@ -181,7 +181,7 @@ class GitHub:
             self._begin_group(f"comfyreport run {event.run_index}: {log.nodes} nodes")
             self._put(log.lines)
         self._end_group()
-        lines = describe_in_run(event, self._fleet.total)
+        lines = describe_in_run(event, self._fleet.planned)
         self._last_line = event.elapsed
         self._put([*describe_slowest(event), *lines] if event.run_index is None else lines)
         if event.status != "success":

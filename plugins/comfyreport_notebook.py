@@ -222,7 +222,7 @@ class Notebook:
     def comfyreport_warning(self, event: Warning, run: RunView) -> None:
         """Keep it, to stand below the bar."""
         self._fleet.apply(event, run)
-        self._lines = [*self._lines, *describe_in_run(event, self._fleet.total)][-_MOST_LINES:]
+        self._lines = [*self._lines, *describe_in_run(event, self._fleet.planned)][-_MOST_LINES:]
 
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished, run: RunView) -> None:
@@ -244,7 +244,7 @@ class Notebook:
         """How one of several runs ended, if it is no success, and its pictures, while there is room for more."""
         self._several = True
         if event.status != "success":
-            self._lines = [*self._lines, *describe_in_run(event, self._fleet.total)[:2]][-_MOST_LINES:]
+            self._lines = [*self._lines, *describe_in_run(event, self._fleet.planned)[:2]][-_MOST_LINES:]
         self._draw(run, event.elapsed)
         for output in _images(event)[: max(0, self._pictures - self._shown)]:
             self._shown += 1

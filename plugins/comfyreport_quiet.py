@@ -15,7 +15,7 @@ class Quiet:
     @hookimpl
     def comfyreport_stream_started(self, event: StreamStarted) -> None:
         """Note how many runs there will be."""
-        self._total = event.runs_total
+        self._total = event.runs_planned or event.runs_total
 
     @hookimpl
     def comfyreport_run_finished(self, event: RunFinished) -> None:

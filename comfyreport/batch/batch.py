@@ -189,6 +189,7 @@ class Batch:
             # One that is given nothing else.
             server = server_of(begun.server)
             self._pool.add_retired(server)
+            self._session.announce(f"run {begun.index} was begun on {server.load.name}: it is looked for there first")
         if server is None or begun.server == SIMULATED:
             # It ended with that command.
             self._books.give_up(begun.index)
@@ -244,9 +245,7 @@ class Batch:
         timing = self._timing
         wait = timing.lost_after_refused if server.address.loopback else timing.lost_after
         job = self._job(server, begun.index, wait_for_server=wait)
-        return replace(
-            job, workflow=None, loaded=None, prepare=None, prompt_id=begun.prompt_id, client_id=begun.client_id
-        )
+        return replace(job, begun=True, prompt_id=begun.prompt_id, client_id=begun.client_id)
 
     def _job(self, server: Server, index: int, wait_for_server: float = 0.0) -> Job:
         job = self._jobs(index)
@@ -323,7 +322,7 @@ class Batch:
         if tried:
             self._course.tried[index] = tried
         self._books.give_up(index)
-        message = f"it is begun again: {_why(result)}"
+        message = f"it is to be begun again: {_why(result)}"
         self._merger.emit(ev.Warning, run_index=index, code="run_moved", message=message)
         self._waiting.put_back(replace(self._course.items[index], tried=tried))
 

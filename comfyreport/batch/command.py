@@ -60,14 +60,13 @@ class ManyJobs:
 
 @dataclass(kw_only=True)
 class Prepared:
-    """What is ready to be made: `todo` are the indexes of the runs of `plan` that are left, `begun` what an earlier
+    """What can be made: `todo` are the indexes of the runs of `plan` that are left, `begun` what an earlier
     command has begun. `shown_server` names the servers for people and events."""
 
     many: ManyJobs
     job: Job
     plan: Plan
     state: State
-    manifest: Manifest | None
     servers: list[Server]
     todo: Sequence[int]
     begun: list[Attempt] = field(default_factory=list)
@@ -100,6 +99,20 @@ class Prepared:
         if refusal is not None:
             raise refusal
 
+    def open(self, stack: ExitStack) -> Manifest | None:
+        """Make the files that are kept, now that all runs are known to be possible; the manifest, if there is one.
+
+        Raises UsageError where one can't be made. What is opened, *stack* closes.
+        """
+        many = self.many
+        if not self.state.goes_on:
+            self.state.check(self.plan.fingerprint, len(self.plan))
+        if many.manifest is None:
+            return None
+        manifest = Manifest(many.manifest, self.state, only_failed=many.only_failed, folder=self.job.folder)
+        stack.callback(manifest.close)
+        return manifest
+
     def job_of(self, index: int) -> Job:
         """The job of a run, which names no server."""
         run = self.plan[index - 1]
@@ -113,10 +126,10 @@ class Prepared:
             output=run.output,
         )
 
-    def ledger(self, session: Session) -> Ledger:
+    def ledger(self, session: Session, manifest: Manifest | None) -> Ledger:
         """The books of what becomes of the runs."""
         return Ledger(
-            self.plan, self.state, self.manifest, keep_going=self.many.keep_going, on_trouble=session.fail_beside_run
+            self.plan, self.state, manifest, keep_going=self.many.keep_going, on_trouble=session.fail_beside_run
         )
 
     def batch(self, session: Session, ledger: Ledger) -> Batch:
@@ -157,22 +170,18 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     many.check(plan)
     check_plan(plan, job.folder)
     _check_outputs(plan, job, servers)
-    state.check(plan.fingerprint, len(plan))
-    begun = [each for each in state.open_attempts() if not many.only_failed or state.has_ended(each.index)]
-    manifest = None
-    if many.manifest is not None:
-        manifest = Manifest(many.manifest, state, only_failed=many.only_failed, folder=job.folder)
-        stack.callback(manifest.close)
-    return Prepared(
-        many=many,
-        job=job,
-        plan=plan,
-        state=state,
-        manifest=manifest,
-        servers=servers,
-        todo=state.todo(only_failed=many.only_failed),
-        begun=begun,
-    )
+    prepared = Prepared(many=many, job=job, plan=plan, state=state, servers=servers, todo=range(1, len(plan) + 1))
+    if state.goes_on:
+        state.check(plan.fingerprint, len(plan))
+        prepared.todo = state.todo(only_failed=many.only_failed)
+        open_attempts = state.open_attempts()
+        prepared.begun = [each for each in open_attempts if not many.only_failed or state.has_ended(each.index)]
+    elif many.only_failed:
+        raise UsageError(
+            f"--only failed needs the state of an earlier command, and {many.state} isn't there",
+            hint="give the --state that the command had whose runs failed",
+        )
+    return prepared
 
 
 def _check_outputs(plan: Plan, job: Job, servers: Sequence[Server]) -> None:

@@ -93,6 +93,8 @@ class Manifest:
                 self._check_content(state)
                 write_whole(self._path, _encoded(state.kept_lines(only_failed=only_failed)))
             self._file: BinaryIO = open_to_write(self._path, append=goes_on)
+            # Of what isn't made again after all, the lines are put back.
+            self._state = state if goes_on and only_failed else None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise self._unusable(reason, "name a file that can be written") from error
@@ -111,6 +113,9 @@ class Manifest:
             self._flush()
         with contextlib.suppress(OSError):
             self._file.close()
+        if self._state is not None:
+            with contextlib.suppress(OSError, UsageError):
+                write_whole(self._path, _encoded(self._state.all_lines()))
 
     def _flush(self) -> None:
         while self._waiting:

@@ -42,7 +42,7 @@ _TABLES = {
     "ended": "CREATE TABLE ended (place INTEGER PRIMARY KEY, run INTEGER NOT NULL UNIQUE, status TEXT NOT NULL, "
     "record TEXT NOT NULL, CHECK (typeof(run) = 'integer'))",
 }
-_NOT_SUCCESS = "status <> 'success'"
+_FAILED = "status NOT IN ('success', 'cancelled', 'detached')"
 _NOT_DONE = f"status NOT IN ({', '.join(repr(each) for each in sorted(DONE))})"
 
 _ANOTHER = "name another file with --state"
@@ -72,7 +72,7 @@ class Attempt:
 
 
 class Counts(NamedTuple):
-    """Runs that are `done`, and runs whose last end was no success (`failed`): one may be both."""
+    """Runs that are `done`, and runs that `failed`, which nobody has stopped: one may be both."""
 
     done: int
     failed: int
@@ -151,12 +151,12 @@ class State:
     def todo(self, *, only_failed: bool = False) -> array[int]:
         """The indexes of the runs that are to be done, in order, without those of `open_attempts`.
 
-        :param only_failed: of those alone that ended, and with no success.
+        :param only_failed: of those alone that failed.
         """
         with self._told():
             connection = self._database
             if only_failed:
-                query = f"SELECT run FROM ended WHERE {_NOT_SUCCESS} AND run NOT IN (SELECT run FROM attempts)"
+                query = f"SELECT run FROM ended WHERE {_FAILED} AND run NOT IN (SELECT run FROM attempts)"
                 return array("q", (run for (run,) in connection.execute(f"{query} ORDER BY run")))
             left = bytearray(b"\1") * (self._total + 1)
             left[0] = 0
@@ -202,7 +202,7 @@ class State:
 
     def ended(self) -> Iterator[dict[str, Any]]:
         """The records of all ends, in the order in which the runs ended."""
-        for line in self._lines("1"):
+        for line in self.all_lines():
             try:
                 yield orjson.loads(line)
             except ValueError:
@@ -213,13 +213,24 @@ class State:
 
         :param only_failed: it does the failed ones again, else those that aren't done.
         """
-        return self._lines(f"NOT {_NOT_SUCCESS if only_failed else _NOT_DONE}")
+        return self._lines(f"NOT {_FAILED if only_failed else _NOT_DONE}")
 
     def counts(self) -> Counts:
         """How many runs are done, and how many ended with no success."""
         with self._told():
-            query = f"SELECT coalesce(sum(NOT {_NOT_DONE}), 0), coalesce(sum({_NOT_SUCCESS}), 0) FROM ended"
+            query = f"SELECT coalesce(sum(NOT {_NOT_DONE}), 0), coalesce(sum({_FAILED}), 0) FROM ended"
             return Counts(*self._database.execute(query).fetchone())
+
+    def all_lines(self) -> Iterator[str]:
+        """The records, as lines of JSON, of all ends."""
+        return self._lines("1")
+
+    def failed_status(self) -> str | None:
+        """How the first ended of the runs that are done, and failed; None where none did."""
+        with self._told():
+            query = f"SELECT status FROM ended WHERE {_FAILED} AND NOT {_NOT_DONE} ORDER BY place LIMIT 1"
+            found = self._database.execute(query).fetchone()
+        return None if found is None else str(found[0])
 
     def _lines(self, condition: str) -> Iterator[str]:
         last = 0

@@ -50,7 +50,7 @@ def run_many_command(arguments: argparse.Namespace, signals: Signals, loaded: Lo
             error=error,
             claims=claims,
             loading=loading,
-            many=Many(command.total, command.summary),
+            many=Many(command.total, command.planned, command.summary),
         )
 
 
@@ -67,6 +67,12 @@ class _Command:
     def total(self) -> int:
         """How many runs are to be made."""
         return 0 if self._prepared is None else self._prepared.total
+
+    @property
+    def planned(self) -> int | None:
+        """How many runs there are in all, where an earlier command has made some."""
+        prepared = self._prepared
+        return len(prepared.plan) if prepared is not None and prepared.state.goes_on else None
 
     @property
     def shown_server(self) -> str:
@@ -105,7 +111,7 @@ class _Command:
                     # The servers of an engine's workers are known to them alone.
                     if self._arguments.engine is None or self._arguments.servers:
                         prepared.check(session)
-                    ledger = prepared.ledger(session)
+                    ledger = prepared.ledger(session, prepared.open(stack))
                     batch = self._batch(session, prepared, ledger, stack)
             except ComfyReportError as error:
                 session.fail(error)
@@ -115,6 +121,7 @@ class _Command:
                 session.announce(line)
             self._signals.use(self._stopper(session, batch))
             batch.run()
+            session.earlier = prepared.state.failed_status()
 
     def _batch(self, session: Session, prepared: Prepared, ledger: Ledger, stack: ExitStack) -> Batch | Fleet:
         """What makes the runs. Connecting to an engine blocks. Raises ComfyReportError."""

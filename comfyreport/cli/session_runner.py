@@ -49,9 +49,10 @@ def run_session(
 
 
 class Many(NamedTuple):
-    """A command of many runs: how many are to be made, and what is said of them at the end, beside what was seen."""
+    """A command of many runs: how many are to be made, of how many in all, and what is said of them at the end."""
 
     total: int
+    planned: int | None
     summary: Callable[[Callable[[str], bool]], list[str]]
 
 
@@ -89,6 +90,7 @@ class _Runner:
                 trace=_trace(self._complain),
                 on_watch=self._signals.keep,
                 runs_total=1 if self._many is None else self._many.total,
+                runs_planned=None if self._many is None else self._many.planned,
             )
             error = error or load_error
             if error is not None:

@@ -168,6 +168,9 @@ class StreamStarted(Event):
     server: Annotated[str, "the server's address, without credentials"] = ""
     reporters: Annotated[tuple[str, ...], "names of the reporters"] = ()
     runs_total: Annotated[int, "how many runs the command makes"] = 1
+    runs_planned: Annotated[
+        int | None, "how many runs there are in all, where the command makes those that an earlier one has left"
+    ] = None
 
 
 @record

@@ -63,11 +63,11 @@ def connect(url: str, command: str) -> DaskEngine:
             raise UnreachableError(message, hint=hint, code="engine", retryable=True) from error
         address = f"{_SCHEMES[scheme]}{host}:{port}"
         try:
-            client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False, name="comfyreport")
+            client = _client(distributed, address)
         except Exception as error:
-            # It raises whatever its reading of foreign bytes does.
+            # It raises whatever its reading of foreign bytes does: that memory is missing, for one.
             message = f"what answers at {place} is no Dask scheduler: {one_line(error)[:200]}"
-            raise UnreachableError(message, hint=hint, code="engine") from error
+            raise UnreachableError(message, hint=hint, code="engine") from None
         stack.callback(client.close, timeout=_CONNECT_SECONDS)
         _check_versions(client, f"{scheme}{place}")
         return DaskEngine(client, f"{scheme}{place}", command, stack.pop_all())
@@ -228,6 +228,21 @@ def _distributed() -> Any:
         raise UsageError(
             f"an engine needs a package that isn't installed ({error.name})", hint='pip install "comfyreport[dask]"'
         ) from error
+
+
+def _client(distributed: Any, address: str) -> Any:
+    """A client of the scheduler there. TimeoutError where what answers says nothing that a scheduler would.
+
+    What it is given for that isn't always kept to: it waits for foreign bytes without a limit.
+    """
+    found: list[Any] = []
+
+    def connect_to() -> None:
+        found.append(distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False, name="comfyreport"))
+
+    if not call_within(2 * _CONNECT_SECONDS, connect_to):
+        raise TimeoutError(f"no answer of one within {2 * _CONNECT_SECONDS:g} s")
+    return found[0]
 
 
 def _event_name(command: str, what: str) -> str:

@@ -10,7 +10,7 @@ from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, replace
 
 from comfyreport import events as ev
-from comfyreport.batch.books import Books
+from comfyreport.batch.books import STOPPED, Books
 from comfyreport.batch.merging import Merger
 from comfyreport.errors import ComfyReportError, UnreachableError, one_line
 from comfyreport.fleet.assignment import Assignment, Message, Note, Outcome
@@ -94,6 +94,9 @@ class Fleet:
         self._wishes = 0
         self._heeded = 0
         self._leave_at = math.inf
+        # Of the runs that were handed out and never begun, the first; and whether a run has ended as stopped.
+        self._dropped: int | None = None
+        self._stop_told = False
         self._trouble = ""
         self._look_at = 0.0
         self._wake = threading.Event()
@@ -109,6 +112,12 @@ class Fleet:
 
     def run(self) -> None:
         """Make all runs; returns when the last has ended, or when no more are begun and the begun ones have ended."""
+        self._make_runs()
+        if self._over_for_user and not self._stop_told:
+            self._end_unbegun()
+        self._release(math.inf)
+
+    def _make_runs(self) -> None:
         while True:
             self._heed()
             self._hand_out()
@@ -125,7 +134,6 @@ class Fleet:
                 break
             self._wake.wait(self._timing.tick)
             self._wake.clear()
-        self._release(math.inf)
 
     # --- handing out
 
@@ -263,7 +271,7 @@ class Fleet:
         result = outcome.result
         if self._stops and not flight.begun and result.status == "cancelled":
             # It was never begun, so nothing is told of it.
-            del self._flights[flight.assignment.index]
+            self._drop(flight.assignment.index)
             return
         why = result.status if result.error is None else result.error.message
         if result.submitted == "no":
@@ -299,6 +307,7 @@ class Fleet:
 
     def _end(self, result: ev.RunFinished, worker: str = "") -> None:
         """The run has its end, which is told behind its events."""
+        self._stop_told = self._stop_told or result.status in STOPPED
         self._flights.pop(result.run_index or 0, None)
         self._books.end(replace(result, worker=worker or result.worker))
         self._ordering.add(worker, [result], time.time())
@@ -341,19 +350,14 @@ class Fleet:
         self._over = True
         if first:
             self._engine.stop("all")
-            self._hear()
-            begun = any(flight.begun for flight in self._flights.values())
-            waiting = min(self._flights, default=None)
             self._drop_unbegun()
-            if not begun:
-                self._end_unbegun(waiting)
             self._leave_at = self._session.elapsed() + self._timing.cancel_timeout + STRAGGLERS
         if wishes > 1:
             self._leave_at = min(self._leave_at, self._session.elapsed() + LEAVE_SECONDS)
 
-    def _end_unbegun(self, waiting: int | None) -> None:
-        """That the command was cancelled is the end of one run, where it is the end of no other."""
-        index = next(self._todo, None) if waiting is None else waiting
+    def _end_unbegun(self) -> None:
+        """That the command was stopped is the end of a run that is made no more, where it is the end of no other."""
+        index = self._dropped if self._dropped is not None else next(self._todo, None)
         if index is not None:
             self._end(self._failed(index, KeyboardInterrupt()))
 
@@ -361,7 +365,11 @@ class Fleet:
         self._hear()
         for index, flight in list(self._flights.items()):
             if not flight.begun and flight.outcome is None and flight.future.cancel():
-                del self._flights[index]
+                self._drop(index)
+
+    def _drop(self, index: int) -> None:
+        del self._flights[index]
+        self._dropped = index if self._dropped is None else min(index, self._dropped)
 
     def _leave(self) -> None:
         """Wait for nothing more; what was begun may still run."""

@@ -29,7 +29,6 @@ from comfyreport.fleet.telling import Teller, Upkeep
 from comfyreport.jobs.job import Job, run_job
 from comfyreport.jobs.run_context import RunContext
 from comfyreport.jobs.simulating import SIMULATED
-from comfyreport.jobs.workflow import inputs_set
 from comfyreport.reporting.plugins import StandardStreams
 from comfyreport.reporting.streams import stderr, stdout
 from comfyreport.run.verdict import Cancel
@@ -241,16 +240,14 @@ class _Attempt:
             job,
             # What is known of one's own server is more: credentials.
             server=job.server if note.server == job.shown_server else note.server,
-            workflow=None,
-            loaded=None,
-            files=(),
+            begun=True,
             prompt_id=note.prompt_id,
             client_id=note.client_id,
             options=replace(job.options, wait_for_server=self._patience(note)),
         )
         result = run_job(context, attached, on_loop=self._take_loop)
         self._loop = None
-        return None if result.status in ("lost", "unreachable") else self._completed(result)
+        return None if result.status in ("lost", "unreachable") else result
 
     def _reach(self, note: Note) -> bool:
         """Whether that server can be asked from here; on loopback only the one who noted it knows which one it is."""
@@ -265,18 +262,6 @@ class _Attempt:
     def _patience(self, note: Note) -> float:
         timing = self._assignment.timing
         return timing.lost_after_refused if parse_address(note.server).loopback else timing.lost_after
-
-    def _completed(self, result: ev.RunFinished) -> ev.RunFinished:
-        """*result* of a prompt that was looked for, with what only whoever submitted it knows."""
-        workflow, name = self._assignment.job.loaded, self._assignment.job.workflow
-        if workflow is None:
-            return result
-        return replace(
-            result,
-            seed=workflow.seed() if result.seed is None else result.seed,
-            inputs=result.inputs or inputs_set(workflow) or None,
-            workflow=name if isinstance(name, str) else None,
-        )
 
     def _submit(self, job: Job, context: WorkerContext) -> ev.RunFinished:
         if self._stop or self._channel.stop():

@@ -45,7 +45,8 @@ class Job:
     `files` are for the workflow's loaders. `access`: None for what the environment tells. `folder`: the one that
     relative paths start at, whatever the current folder is later. `prepare` changes or refuses the workflow that is to
     be submitted; it may block. `learn`: what earlier runs took may be read, and what this one takes be kept. `loaded`:
-    what `workflow` holds, where it was read before. `simulated`: the server that was started already for `sim`.
+    what `workflow` holds, where it was read before. `begun`: it was submitted already, as `prompt_id`. `simulated`: the
+    server that was started already for `sim`.
     """
 
     server: str = ""
@@ -64,6 +65,7 @@ class Job:
     prepare: Callable[[Workflow], Workflow] | None = None
     learn: bool = True
     loaded: Workflow | None = None
+    begun: bool = False
     simulated: Address | None = None
 
     @property
@@ -116,12 +118,15 @@ def run_job(
             if access.insecure:
                 message = "the server's certificate is not checked (--insecure)"
                 session.publish(run.emit(ev.Warning, session.clock(), code="insecure", message=message))
-            if workflow is not None and workflow.wrapping.left_out:
+            if workflow is not None and workflow.wrapping.left_out and not job.begun:
                 names = ", ".join(printable(name, 80) for name in workflow.wrapping.left_out[:20])
                 message = f"the workflow's file holds what isn't submitted: {names}"
                 session.publish(run.emit(ev.Warning, session.clock(), code="not_submitted", message=message))
             on_loop(loop)
-            if workflow is not None and (prepared.uploads or workflow.settings):
+            if job.begun and workflow is not None:
+                _note_origin(prepared, workflow)
+                loop.execute(None)
+            elif workflow is not None and (prepared.uploads or workflow.settings):
                 loop.execute(partial(_finished_body, client, prepared, workflow, run))
             else:
                 loop.execute(_body(access, workflow, run))
@@ -159,7 +164,8 @@ def _prepare(session: RunContext, job: Job, stack: ExitStack) -> _Prepared:
     """All that may block before there is a loop."""
     workflow = workflow_of(job, _converter(session, job))
     access = _access(job, workflow)
-    uploads = Uploads() if workflow is None else plan_uploads(workflow, job.files, job.folder)
+    # What was submitted has the server's names of its files.
+    uploads = Uploads() if workflow is None or job.begun else plan_uploads(workflow, job.files, job.folder)
     target = target_of(session, job, workflow, stack)
     address = _address(job, stack)
     recorder = _recorder(session, job, address.base, access.secrets(address), stack)
@@ -287,6 +293,7 @@ def _run(session: RunContext, job: Job, workflow: Workflow | None, address: Addr
     )
     run.inputs = () if workflow is None else inputs_set(workflow)
     run.workflow = _workflow_file(job)
+    run.attached = run.attached or job.begun
     return run
 
 
@@ -309,8 +316,15 @@ def _recorder(session: RunContext, job: Job, server: str, secrets: Iterable[str]
 
 def _finished_body(client: Client, prepared: _Prepared, workflow: Workflow, run: Run) -> Any:
     """What is submitted, once the server has the files and has said what it takes. Blocks."""
-    workflow, target = finish(client, workflow, prepared.uploads), prepared.target
+    workflow = finish(client, workflow, prepared.uploads)
     run.inputs = inputs_set(workflow)
+    _note_origin(prepared, workflow)
+    return _body(prepared.access, workflow, run)
+
+
+def _note_origin(prepared: _Prepared, workflow: Workflow) -> None:
+    """Let the files beside the outputs tell what was set."""
+    target = prepared.target
     if target is not None and target.origin is not None:
         told = {f"{place.node}.{place.name}": setting.value for place, setting in workflow.settings.items()}
         files = {
@@ -319,7 +333,6 @@ def _finished_body(client: Client, prepared: _Prepared, workflow: Workflow, run:
         }
         origin = replace(target.origin, settings=told, files=files)
         target.origin = replace(origin, workflow=None) if workflow.rebuilt else origin
-    return _body(prepared.access, workflow, run)
 
 
 def _body(access: Access, workflow: Workflow | None, run: Run) -> dict[str, Any] | None:

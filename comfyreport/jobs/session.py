@@ -27,6 +27,9 @@ class Session(RunContext):
 
     :param complain: writes one line to stderr; may block.
     :param on_watch: is called whenever reporters are looked after, on the thread that does the work.
+    :param runs_total: how many runs there will be, of *runs_planned* where an earlier command has made some.
+
+    `earlier` is the status of a run of an earlier command that this one goes on with, if one has failed.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Session(RunContext):
         trace: Callable[[str, str, float], None] | None = None,
         on_watch: Callable[[], None] = lambda: None,
         runs_total: int = 1,
+        runs_planned: int | None = None,
     ) -> None:
         self.sequence = itertools.count(1)
         self.timing = timing
@@ -50,6 +54,7 @@ class Session(RunContext):
         began = time.monotonic()
         self._elapsed: Callable[[], float] = lambda: time.monotonic() - began
         self._failed_beside_run = False
+        self.earlier: str | None = None
         self._on_watch = on_watch
         # A copy: one that is loaded too late, behind a signal, belongs to no session.
         reporters = tuple(plugins.reporters)
@@ -63,6 +68,7 @@ class Session(RunContext):
             server=server,
             reporters=tuple(reporter.name for reporter in reporters),
             runs_total=runs_total,
+            runs_planned=runs_planned,
         )
         self.publish([self._start])
 
@@ -126,7 +132,7 @@ class Session(RunContext):
             seq=next(self.sequence),
             time=now.time,
             elapsed=now.elapsed,
-            status=failed[0].status if failed else "success",
+            status=failed[0].status if failed else self.earlier or "success",
             exit_code=code,
             runs=len(self.results),
             failed=len(failed),
@@ -138,6 +144,7 @@ class Session(RunContext):
 
     def _exit_code(self) -> int:
         code = next((result.exit_code for result in self.results if result.exit_code), 0)
+        code = code or ev.EXIT_CODES.get(self.earlier or "", 0)
         return code or (ev.EXIT_REPORTER_FAILED if self._failed_beside_run or self._delivery.failures() else 0)
 
 

@@ -33,23 +33,25 @@ def describe_failures(failures: Sequence[Failure], failed: int, ended: int) -> l
 
 def describe_done(counts: Counts, total: int) -> list[str]:
     """What earlier commands have done of *total* runs."""
-    if not counts.done:
+    if not counts.done and not counts.failed:
         return []
-    left = f"{total - counts.done} are left" if counts.done < total else "none is left"
-    line = f"{counts.done} of {total} runs are done already, {left}"
-    return [line + (f"; {counts.failed} of them failed: --only failed runs those again" if counts.failed else "")]
+    left = total - counts.done
+    rest = {0: "none is left", 1: "1 is left"}.get(left, f"{left} are left")
+    failed = f", {counts.failed} failed (--only failed makes those again)" if counts.failed else ""
+    return [f"{counts.done} of {total} runs have ended already{failed}; {rest}"]
 
 
 def describe_rest(words: Sequence[str], state: str | None, *, failed: int, unbegun: int) -> list[str]:
     """What was left, and what makes it: *words* are those of this command, *state* its state file."""
     lines = []
     if unbegun:
-        going_on = "the same command goes on with them" if state else "with --state FILE the same command can go on"
+        without = "with --state FILE from its start on, a command can go on"
+        going_on = "the same command goes on from there" if state else without
         lines.append(f"{unbegun} run{'s'[unbegun == 1 :]} {'was' if unbegun == 1 else 'were'} not made: {going_on}")
     if failed and state:
         lines.append(f"to run only those again that failed: {again(words)}")
     elif failed:
-        lines.append("with --state FILE, --only failed can run only those again that failed")
+        lines.append("with --state FILE from its start on, --only failed can run only those again that failed")
     return lines
 
 

@@ -72,13 +72,14 @@ class Fleet:
     A reporter hands it the events that it gets, with their `run`: `stream_started`, `run_queued`, `run_finished` and
     `warning` must be among them. The others may be left out.
 
-    `total` is how many runs were announced, `done` how many have ended in whatever way, `failed` how many of these were
-    no success, `failures` the first twenty of them. `elapsed` is the time of the newest event, in seconds.
+    `total` is how many runs were announced, of `planned` in all where a command goes on; `done` is how many have ended
+    in whatever way, `stopped` how many of these somebody has stopped, `failed` how many were no success without that,
+    `failures` the first twenty of them. `elapsed` is the time of the newest event, in seconds.
     """
 
     def __init__(self) -> None:
-        self.total = 0
-        self.done = self.failed = 0
+        self.total = self.planned = 0
+        self.done = self.failed = self.stopped = 0
         self.failures: list[FailedRun] = []
         self.elapsed = 0.0
         self._runs: dict[int | None, RunView] = {}
@@ -88,7 +89,7 @@ class Fleet:
     @property
     def several(self) -> bool:
         """Whether the command makes several runs, as far as is known."""
-        return self.total > 1
+        return self.planned > 1
 
     @property
     def running(self) -> int:
@@ -157,6 +158,7 @@ class Fleet:
 
     def _stream_started(self, event: ev.StreamStarted, run: RunView) -> None:
         self.total = event.runs_total
+        self.planned = event.runs_planned or event.runs_total
 
     def _run_queued(self, event: ev.RunQueued, run: RunView) -> None:
         self._runs[event.run_index] = run
@@ -170,7 +172,9 @@ class Fleet:
     def _run_finished(self, event: ev.RunFinished, run: RunView) -> None:
         self._runs.pop(event.run_index, None)
         self.done += 1
-        if event.exit_code:
+        if event.status in ("cancelled", "detached"):
+            self.stopped += 1
+        elif event.exit_code:
             self.failed += 1
             if len(self.failures) < MAX_FAILURES:
                 reason = printable(summarize_result(event, hints=False), _REASON)

@@ -53,12 +53,13 @@ def describe_running(fleet: Fleet, elapsed: float) -> str:
 
 def describe_fleet(fleet: Fleet) -> list[str]:
     """How all runs ended: one tagged line, then one for each that failed, the first twenty, with its inputs."""
-    ok = fleet.done - fleet.failed
+    ok = fleet.done - fleet.failed - fleet.stopped
     took = format_seconds(fleet.elapsed)
     never = max(0, fleet.total - fleet.done)
-    if not fleet.failed and not never:
+    if not (fleet.failed or fleet.stopped or never):
         return [f"[OK] {_count(ok)} complete in {took}"]
     parts = [f"{ok} of {_count(fleet.done + never)} complete", *([f"{fleet.failed} failed"] if fleet.failed else [])]
+    parts += [f"{fleet.stopped} stopped"] if fleet.stopped else []
     parts += [f"{never} not made"] if never else []
     lines = [f"[{'ERROR' if fleet.failed else 'WARN'}] {', '.join(parts)} in {took}"]
     for each in fleet.failures:

@@ -86,8 +86,10 @@ def test_what_is_done(status: str) -> None:
         end(state, 2, status)
         assert state.open_attempts() == []
         assert list(state.todo()) == ([1, 3, 4, 5] if status in DONE else [1, 2, 3, 4, 5])
-        assert list(state.todo(only_failed=True)) == ([] if status == "success" else [2])
-        assert state.counts() == Counts(int(status in DONE), int(status != "success"))
+        failed = status not in ("success", "cancelled", "detached")
+        assert list(state.todo(only_failed=True)) == ([2] if failed else [])
+        assert state.counts() == Counts(int(status in DONE), int(failed))
+        assert state.failed_status() == (status if failed and status in DONE else None)
         assert state.has_ended(2)
         assert not state.has_ended(1)
 

@@ -33,7 +33,7 @@ def made(monkeypatch: pytest.MonkeyPatch, stack: ExitStack, ready: Prepared) -> 
     engine = FakeEngine(does_well)
     monkeypatch.setattr(command, "connect", lambda url, command: engine)
     running = Running()
-    command.fleet(running.session, ready, ready.ledger(running.session), "dask://a:1", stack).run()
+    command.fleet(running.session, ready, ready.ledger(running.session, ready.open(stack)), "dask://a:1", stack).run()
     running.session.finish()
     return engine, running.events
 
@@ -54,7 +54,9 @@ def test_what_an_earlier_command_began_comes_first_and_is_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ExitStack() as stack:
-        prepared(stack, tmp_path).state.begin(Attempt(3, 1, "http://gpu1:8188", "p", "c"))
+        ready = prepared(stack, tmp_path)
+        ready.open(stack)
+        ready.state.begin(Attempt(3, 1, "http://gpu1:8188", "p", "c"))
     with ExitStack() as stack:
         engine, _ = made(monkeypatch, stack, prepared(stack, tmp_path))
     assert [(each.index, each.note) for each in engine.assignments] == [

@@ -52,8 +52,8 @@ def test_a_command_with_something_secret_is_not_repeated(secret: list[str]) -> N
 
 def test_what_was_not_made_is_told() -> None:
     assert describe_rest([], None, failed=0, unbegun=1) == [
-        "1 run was not made: with --state FILE the same command can go on"
+        "1 run was not made: with --state FILE from its start on, a command can go on"
     ]
     assert describe_rest([], "s.db", failed=0, unbegun=5) == [
-        "5 runs were not made: the same command goes on with them"
+        "5 runs were not made: the same command goes on from there"
     ]
