@@ -142,9 +142,13 @@ def run_many(
     from comfyreport.fleet.listed import Listed
     from comfyreport.jobs.many import Many
 
+    if isinstance(servers, str):
+        raise UsageError("servers is a text", hint="give a list: servers=['http://127.0.0.1:8188']")
     turns = servers if executor is not None else ()
     asked: list[Job] = []
     for number, each in enumerate(jobs, 1):
+        if not isinstance(each, Mapping):
+            raise UsageError(f"run {number} is no mapping", hint='give one: {"workflow": "a.json", "seed": 7}')
         turn = {"server": turns[(number - 1) % len(turns)]} if turns else {}
         job, error = _ask({"access": access, **turn, **each}, f"run {number}: ")
         if error is not None:
@@ -248,6 +252,10 @@ def _wrong_type(settings: Settings, options: RunOptions) -> UsageError | None:
         "steps": settings.steps is not None and type(settings.steps) is not int,
         "batch": settings.batch is not None and type(settings.batch) is not int,
         "size": size is not None and not pair,
+        **{
+            name: not isinstance(getattr(settings, name), (str, type(None))) for name in ("prompt", "negative", "model")
+        },
+        "expect_outputs": type(options.expect_outputs) is not int,
         "inputs": not isinstance(settings.inputs, Mapping),
         "timeout": options.timeout is not None and not isinstance(options.timeout, (int, float)),
         "max_eta": options.max_eta is not None and not isinstance(options.max_eta, (int, float)),

@@ -324,7 +324,7 @@ width:{{ (100 * (bar.end - bar.start) / span)|round(2) }}%"></i>{% endfor %}{% i
 <p class="axis dim"><span>0s</span><span>{{ span|seconds }}</span></figure>{% endfor %}</div></section>{% endif %}
 {% if event.inputs %}<section><{{ h }}>Inputs that were set</{{ h }}><dl>{% for each in event.inputs %}
 <dt>{{ name(each.node) }} {{ each.name }}<dd>{{ lines(each.value|text) }}{% endfor %}</dl></section>{% endif %}
-<section><{{ h }}>Environment</{{ h }}><dl><dt>Server<dd>{{ start.server or "none" }}
+<section><{{ h }}>Environment</{{ h }}><dl><dt>Server<dd>{{ event.server or start.server or "none" }}
 <dt>Prompt<dd>{{ event.prompt_id or "none" }}{% if event.seed != none %}<dt>Seed<dd>{{ event.seed }}{% endif %}
 <dt>Made by<dd>comfyreport {{ start.comfyreport }} {{ start.command }}, Python {{ python }}, {{ system }}</dl></section>
 """

@@ -19,7 +19,7 @@ from comfyreport.batch.pool import Pool, Probed, Server, server_of
 from comfyreport.batch.scheduler import Item, Next, Waiting
 from comfyreport.batch.state import Attempt as Begun
 from comfyreport.errors import ComfyReportError
-from comfyreport.jobs.job import Job
+from comfyreport.jobs.job import Job, prepared
 from comfyreport.jobs.run_context import SharedContext
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED
@@ -198,7 +198,11 @@ class Batch:
         self._start(server, Item(begun.index), self._adoption(server, begun), adopted=True)
 
     def _begin(self, server: Server, item: Item) -> None:
-        job = self._submission(server, item.index)
+        try:
+            job = prepared(self._submission(server, item.index))
+        except ComfyReportError as error:
+            self._end(self._unbegun(item.index, error))
+            return
         self._course.attempts[item.index] = self._course.attempts.get(item.index, 0) + 1
         try:
             self._books.begin(item.index, server.load.name, job.prompt_id, job.client_id)
@@ -249,7 +253,7 @@ class Batch:
 
     def _job(self, server: Server, index: int, wait_for_server: float = 0.0) -> Job:
         job = self._jobs(index)
-        options = replace(job.options, wait_for_server=wait_for_server)
+        options = replace(job.options, wait_for_server=wait_for_server, cancel_late=True)
         simulated = server.address if server.text == SIMULATED else None
         return replace(job, server=server.text, simulated=simulated, options=options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 
@@ -19,18 +19,18 @@ from comfyreport.batch.servers import read_servers
 from comfyreport.batch.state import Attempt, State
 from comfyreport.errors import UnreachableError, UsageError
 from comfyreport.inputs.checking import asking
-from comfyreport.jobs.converting import convert_for_simulator, converter
+from comfyreport.jobs.converting import convert_for_simulator, converter, no_conversion
 from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED, start_simulator
-from comfyreport.jobs.workflow import read_workflow
+from comfyreport.jobs.workflow import load_workflow, read_workflow
 from comfyreport.net.client import Client
 from comfyreport.net.same_server import check_apart
 from comfyreport.planning.checking import check_plan, check_with_server
 from comfyreport.planning.making import make_plan, reading
 from comfyreport.planning.plan import Plan, PlannedRun, Wanted
 from comfyreport.planning.source import File
-from comfyreport.saving.clashes import check_clashes
+from comfyreport.saving.clashes import check_clashes, check_uses
 from comfyreport.timing import Timing
 from comfyreport.workflow.files import Converter, Workflow
 
@@ -42,7 +42,8 @@ class ManyJobs:
     """The runs that are asked for. `job` is what they have in common; `servers` and `servers_file` name the servers.
 
     `only_failed`: of the runs in the `state` file, those that ended, and with no success. `keep_going`: a failure
-    doesn't stop the others. `retries`: how often a run that was lost is begun anew. `check` raises UsageError where the
+    doesn't stop the others. `retries`: how often a run that was lost is begun anew. `engine`: another one than this
+    process makes them, each on a server of its own. `check` raises UsageError where the
     plan doesn't go with what else was asked for.
     """
 
@@ -55,6 +56,7 @@ class ManyJobs:
     only_failed: bool = False
     keep_going: bool = False
     retries: int = 2
+    engine: bool = False
     check: Callable[[Plan], None] = lambda plan: None
 
 
@@ -83,6 +85,7 @@ class Prepared:
 
     def check(self, session: Session) -> None:
         """See that a server takes what all runs set, before any is submitted. Asks the servers; blocks."""
+        self._check_uses(session)
         access = self.job.access or Access()
         refusal: UsageError | None = None
         for server in self.servers:
@@ -98,6 +101,16 @@ class Prepared:
                     return
         if refusal is not None:
             raise refusal
+
+    def _check_uses(self, session: Session) -> None:
+        columns = {name for row in (self.plan.parts.rows.rows if self.plan.parts.rows else ()) for name in row.names}
+        if "output" not in columns:
+            # The one of all runs is claimed already.
+            return
+        reads = {file.path for run in self.plan for file in run.files}
+        reads |= {os.fspath(run.workflow) for run in self.plan if not isinstance(run.workflow, Mapping)}
+        outputs = (run.output for run in self.plan)
+        check_uses(outputs, reads, session.claims, own=self.job.output, folder=self.job.folder)
 
     def open(self, stack: ExitStack) -> Manifest | None:
         """Make the files that are kept, now that all runs are known to be possible; the manifest, if there is one.
@@ -169,7 +182,7 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     plan = make_plan(many.wanted, load=_loader(job, servers, timing), read=reading(job.folder), entropy=state.entropy)
     many.check(plan)
     check_plan(plan, job.folder)
-    _check_outputs(plan, job, servers)
+    _check_outputs(plan, many, job, servers)
     prepared = Prepared(many=many, job=job, plan=plan, state=state, servers=servers, todo=range(1, len(plan) + 1))
     if state.goes_on:
         state.check(plan.fingerprint, len(plan))
@@ -184,17 +197,19 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     return prepared
 
 
-def _check_outputs(plan: Plan, job: Job, servers: Sequence[Server]) -> None:
+def _check_outputs(plan: Plan, many: ManyJobs, job: Job, servers: Sequence[Server]) -> None:
     """UsageError where two runs would write one file."""
-    strict = job.overwrite and len(servers) > 1
+    # Servers choose names, and two of them the same one.
+    strict = job.overwrite and (len(servers) > 1 or many.servers_file is not None or many.engine)
     if len(plan) > 1:
-        check_clashes(((run.index, run.output, _seed(run)) for run in plan), folder=job.folder, strict=strict)
+        check_clashes(((run.index, run.output, seed_of(run)) for run in plan), folder=job.folder, strict=strict)
 
 
-def _seed(run: PlannedRun) -> int | None:
-    """The seed of a run, where it tells it from others."""
-    seed = dict(run.inputs).get("seed", "")
-    return int(seed) if seed.isdecimal() else None
+def seed_of(run: PlannedRun) -> int | None:
+    """The seed of a run, where a name is made of it."""
+    if run.output is None or "{seed" not in os.fspath(run.output):
+        return None
+    return load_workflow(run.loaded, "", run.settings, no_conversion).seed()
 
 
 def _loader(job: Job, servers: Sequence[Server], timing: Timing) -> Callable[[File], Workflow]:

@@ -89,6 +89,8 @@ class Manifest:
         try:
             self._path = self._locate(path, folder)
             goes_on = state is not None and state.goes_on
+            if not goes_on:
+                self._check_replaced()
             if state is not None and goes_on:
                 self._check_content(state)
                 write_whole(self._path, _encoded(state.kept_lines(only_failed=only_failed)))
@@ -143,6 +145,13 @@ class Manifest:
                     self._check_line(line, number, state)
         except FileNotFoundError:
             return
+
+    def _check_replaced(self) -> None:
+        """See that what is replaced is a manifest, or nothing."""
+        with contextlib.suppress(FileNotFoundError), open(self._path, "rb") as file:
+            start = file.read(len(_START))
+            if not _START.startswith(start):
+                raise self._unusable("it is no manifest, which this would replace", "name another file with --manifest")
 
     def _check_line(self, line: bytes, number: int, state: State) -> None:
         start, whole = line[: len(_START)], line.endswith(b"\n")

@@ -97,6 +97,7 @@ class _Command:
             only_failed=arguments.only == "failed",
             keep_going=arguments.keep_going,
             retries=arguments.retries,
+            engine=arguments.engine is not None,
             check=lambda plan: check_flags(arguments, len(plan)),
         )
         self._prepared = prepare(many, timing_of(arguments), stack)

@@ -13,7 +13,7 @@ class RunOptions:
     `max_eta`: what is estimated to be done later than that after the beginning is cancelled.
     `ping_interval`: None for the usual one, which is none on loopback; 0 for none. `take_over`: follow a prompt under
     the client id that submitted it, so that its browser tab hears no more. `include_temp`: temporary
-    outputs are results as others are.
+    outputs are results as others are. `cancel_late`: a prompt whose `timeout` is over is cancelled, not left running.
     """
 
     timeout: float | None = None
@@ -24,3 +24,4 @@ class RunOptions:
     expect_outputs: int = 0
     ping_interval: float | None = None
     include_temp: bool = False
+    cancel_late: bool = False

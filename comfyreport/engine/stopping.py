@@ -107,10 +107,15 @@ class Stopping:
     # --- limits
 
     def _on_time_limit(self) -> None:
-        assert self._options.timeout is not None
-        if not self._run.outcome.cancelling:
+        limit = self._options.timeout
+        assert limit is not None
+        if self._run.outcome.cancelling:
+            return
+        if self._options.cancel_late and not self._run.outcome.ended:
+            self.cancel(verdict.late(limit), waiting=False)
+        else:
             state = self._prompt_state()
-            self._run.conclude(verdict.timed_out(self._options.timeout, self._attach_command, *state))
+            self._run.conclude(verdict.timed_out(limit, self._attach_command, *state))
 
     def _look_at_eta(self) -> None:
         """Cancel a run that won't be done in time: two looks in a row must say so, for one estimate may be odd."""

@@ -64,7 +64,7 @@ def connect(url: str, command: str) -> DaskEngine:
         address = f"{_SCHEMES[scheme]}{host}:{port}"
         try:
             client = _client(distributed, address)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  told as what it is; a cause would be told instead
             # It raises whatever its reading of foreign bytes does: that memory is missing, for one.
             message = f"what answers at {place} is no Dask scheduler: {one_line(error)[:200]}"
             raise UnreachableError(message, hint=hint, code="engine") from None

@@ -15,6 +15,7 @@ from itertools import chain
 from comfyreport.access.credentials import Access
 from comfyreport.access.secret_keys import hide_inputs
 from comfyreport.batch.batch import Batch, Manners
+from comfyreport.batch.command import seed_of
 from comfyreport.batch.ledger import Ledger
 from comfyreport.batch.manifest import Manifest
 from comfyreport.batch.pool import Server, server_of
@@ -32,7 +33,7 @@ from comfyreport.jobs.simulating import SIMULATED, start_simulator
 from comfyreport.jobs.workflow import read_workflow
 from comfyreport.net.same_server import check_apart
 from comfyreport.planning.plan import PlannedRun
-from comfyreport.saving.clashes import check_clashes
+from comfyreport.saving.clashes import check_clashes, check_uses
 from comfyreport.timing import Timing
 from comfyreport.workflow.files import Workflow
 from comfyreport.workflow.settings import Settings
@@ -69,9 +70,8 @@ class Listed:
         plan = _planned(self.jobs, servers, self.timing)
         several = len(servers) > 1 or self.executor is not None
         strict = several and any(job.overwrite for job in self.jobs)
-        seeds = [seed if isinstance(seed := job.settings.seed, int) else None for job in self.jobs]
         if len(plan) > 1:
-            check_clashes(((run.index, run.output, seeds[run.index - 1]) for run in plan), strict=strict)
+            check_clashes(((run.index, run.output, seed_of(run)) for run in plan), strict=strict)
         state.check(_fingerprint(plan), len(plan))
         manifest = None if self.manifest is None else Manifest(self.manifest, state)
         if manifest is not None:
@@ -111,6 +111,9 @@ class ListedRuns:
     def work(self, session: Session, stack: ExitStack) -> Work:
         """What makes them. Connecting to an engine blocks. Raises ComfyReportError."""
         listed = self._listed
+        reads = {file.path for run in self._plan for file in run.files}
+        reads |= {os.fspath(run.workflow) for run in self._plan if not isinstance(run.workflow, Mapping)}
+        check_uses((run.output for run in self._plan), reads, session.claims, own=None)
         ledger = Ledger(
             self._plan,
             self._state,

@@ -49,6 +49,11 @@ def converter(server: str, access: Access, timing: Timing, folder: str, *, wait:
     return convert_ui
 
 
+def no_conversion(ui: Mapping[str, Any]) -> Converted:
+    """For a workflow that was read, and converted, before."""
+    raise AssertionError("a workflow was to be converted when it was read")
+
+
 def unasked(error: UnreachableError) -> UnreachableError:
     """*error* where it keeps a workflow from being converted."""
     return UnreachableError(

@@ -21,7 +21,7 @@ from comfyreport.files import current_folder, resolve
 from comfyreport.inputs.finishing import finish
 from comfyreport.inputs.local_files import Given
 from comfyreport.inputs.uploads import Uploads, plan_uploads
-from comfyreport.jobs.converting import convert_for_simulator, converter
+from comfyreport.jobs.converting import convert_for_simulator, converter, no_conversion
 from comfyreport.jobs.learning import NO_LEARN, Learner
 from comfyreport.jobs.run_context import RunContext
 from comfyreport.jobs.simulating import SIMULATED, start_simulator
@@ -160,6 +160,13 @@ def workflow_of(job: Job, convert: Converter) -> Workflow | None:
     return workflow if job.prepare is None else job.prepare(workflow)
 
 
+def prepared(job: Job) -> Job:
+    """*job* with its workflow changed by its plugins, which are called here and now. Raises what `workflow_of` does."""
+    if job.prepare is None:
+        return job
+    return replace(job, loaded=workflow_of(job, no_conversion), settings=Settings(), prepare=None)
+
+
 def _prepare(session: RunContext, job: Job, stack: ExitStack) -> _Prepared:
     """All that may block before there is a loop."""
     workflow = workflow_of(job, _converter(session, job))
@@ -228,6 +235,7 @@ def target_of(session: RunContext, job: Job, workflow: Workflow | None, stack: E
             overwrite=job.overwrite,
             origin=_origin(job) if job.sidecar else None,
             claims=session.claims,
+            found_again=job.begun,
             patience=session.timing.held_file,
         )
         stack.callback(target.close)

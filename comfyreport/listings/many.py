@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from comfyreport.access.secret_keys import is_secret_key
 from comfyreport.batch.ledger import Failure
 from comfyreport.batch.state import Counts
 from comfyreport.shell import quote
@@ -16,6 +17,7 @@ MOST_NAMED = 20
 _MESSAGE = 200
 # Behind them stands what may be secret: it isn't told, though the user has written it.
 _SECRET_FLAGS = ("--header", "--extra-data", "--set")
+_SECRET_TEXT = re.compile(r"@|\?|=[a-z]+://")
 
 
 def describe_failures(failures: Sequence[Failure], failed: int, ended: int) -> list[str]:
@@ -57,8 +59,9 @@ def describe_rest(words: Sequence[str], state: str | None, *, failed: int, unbeg
 
 def again(words: Sequence[str]) -> str:
     """The command that runs again only those that failed; where something secret may be in it, in words."""
-    secret = any(word.partition("=")[0] in _SECRET_FLAGS for word in words)
-    if secret or any(re.search(r"//[^/\s]*@|\?", word) for word in words):
+    secret = any(word.partition("=")[0] in _SECRET_FLAGS or _SECRET_TEXT.search(word) for word in words)
+    grids = (word.removeprefix("--grid=").partition("=")[0] for word in words)
+    if secret or any(is_secret_key(name.rpartition(".")[2]) for name in grids):
         return "the same command with --only failed"
     kept = list(words)
     if "--only" not in kept and "--only=failed" not in kept:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from comfyreport.errors import UsageError
 from comfyreport.jobs.workflow import decoded, shown_path
-from comfyreport.planning.columns import COLUMNS, MAX_SHOWN, named, nearest, parsed
+from comfyreport.planning.columns import AXES, COLUMNS, MAX_SHOWN, named, nearest, parsed
 from comfyreport.planning.faults import MEND, Faults
 from comfyreport.text import DEPTH_LIMIT, printable
 from comfyreport.workflow.files import STDIN
@@ -24,7 +24,7 @@ MAX_BYTES = 64 * 1024 * 1024
 """Bytes of a prompts file."""
 
 _JSON_HINT = 'each line is an object, such as {"prompt": "a stone jar", "seed": 7}'
-_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+_SEPARATORS = (",", ";", "\t")
 
 
 class Row(NamedTuple):
@@ -68,12 +68,13 @@ def read_rows(path: str, data: bytes) -> Rows:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UsageError(f"{shown}, line {line}: there is a NUL byte", hint="save it as UTF-8 text")
     ending = os.path.splitext(path)[1].lower()
-    if ending == ".csv":
+    if ending in (".csv", ".tsv"):
         rows = _csv_rows(shown, text)
     elif ending in (".jsonl", ".ndjson", ".json") or (path == STDIN and _begins_with_object(text)):
         listed = _listed(shown, text) if ending == ".json" else None
         rows = _object_lines(shown, text) if listed is None else _objects(shown, "item", enumerate(listed, 1))
     else:
+        _check_no_columns(shown, text)
         rows = Rows(shown, "line", tuple(_text_rows(text)))
     if not rows.rows:
         raise UsageError(f"{shown} has no rows", hint="write a prompt a line, or CSV or JSON with a column prompt")
@@ -87,6 +88,15 @@ def _lines(text: str) -> Iterator[str]:
         end = text.find("\n", start) + 1 or len(text)
         yield text[start:end]
         start = end
+
+
+def _check_no_columns(shown: str, text: str) -> None:
+    """UsageError where the first line of a text names columns, and isn't a prompt."""
+    first = next((line for line in _lines(text) if line.strip()), "")
+    if any(set(_columns(first, each)) & set(AXES) and len(_columns(first, each)) > 1 for each in _SEPARATORS):
+        raise UsageError(
+            f"{shown}, line 1: it names columns, and text has a prompt a line", hint="give its name the ending .csv"
+        )
 
 
 def _text_rows(text: str) -> Iterator[Row]:
@@ -109,11 +119,16 @@ def _csv_rows(shown: str, text: str) -> Rows:
         if not names:
             names = _header(shown, number, cells)
             continue
+        while len(cells) > len(names) and not cells[-1].strip():
+            cells.pop()
         if len(cells) > len(names):
             message = f"there are {len(cells)} cells, and {len(names)} columns"
             faults.add(f"line {number}", message, "put a text that holds a comma into quotes")
             continue
         filled = [(name, cell) for name, cell in zip(names, cells, strict=False) if cell.strip()]
+        if any(not name for name, _ in filled):
+            faults.add(f"line {number}", "there is a cell in a column without a name", "name it in the first line")
+            continue
         _add_row(rows, shapes, number, filled, partial(faults.add, f"line {number}"))
     faults.raise_any()
     return Rows(shown, "line", tuple(rows))
@@ -121,7 +136,9 @@ def _csv_rows(shown: str, text: str) -> Rows:
 
 def _records(shown: str, text: str) -> Iterator[tuple[int, list[str]]]:
     """The records of a CSV file, each with the line in which it begins."""
-    reader = csv.reader(_lines(text if "\n" in text else text.replace("\r", "\n")), strict=True)
+    text = text if "\n" in text else text.replace("\r", "\n")
+    reader = csv.reader(_lines(text), strict=True, delimiter=_separator(text))
+    csv.field_size_limit(MAX_BYTES)
     while True:
         number = reader.line_num + 1
         try:
@@ -135,20 +152,29 @@ def _records(shown: str, text: str) -> Iterator[tuple[int, list[str]]]:
             ) from None
 
 
+def _separator(text: str) -> str:
+    """What separates the columns: spreadsheets write semicolons where a comma stands in numbers, or tabs."""
+    first = next((line for line in _lines(text) if line.strip()), "")
+    return next((each for each in _SEPARATORS if len(_columns(first, each)) > 1), ",")
+
+
+def _columns(line: str, separator: str) -> list[str]:
+    """The columns that *line* names, if it is such a line."""
+    names = [cell.strip().strip('"') for cell in line.split(separator)]
+    return names if all(named(name, COLUMNS) for name in names if name) else []
+
+
 def _header(shown: str, number: int, cells: list[str]) -> tuple[str, ...]:
     place = f"{shown}, line {number}"
     names: list[str] = []
     for cell in cells:
-        name = named(cell, COLUMNS)
-        for separator, word in _SEPARATORS.items():
-            if len(cells) == 1 and separator in cell and (name is None or named(cell.split(separator)[0], COLUMNS)):
-                raise UsageError(f"{place}: its columns seem to be separated by {word}", hint="save it with commas")
+        name = named(cell, COLUMNS) if cell.strip() else ""
         if name is None:
             raise UsageError(
                 f"{place}: there is no column {printable(cell.strip(), MAX_SHOWN)!r}; {nearest(cell, COLUMNS)}",
                 hint="the first line names the columns: short names of flags, output, workflow, and NODE.INPUT",
             )
-        if name in names:
+        if name and name in names:
             raise UsageError(f"{place}: the column {printable(name, MAX_SHOWN)} is there twice", hint=MEND)
         names.append(name)
     return tuple(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from comfyreport import events as ev
@@ -177,7 +178,9 @@ class Fleet:
         elif event.exit_code:
             self.failed += 1
             if len(self.failures) < MAX_FAILURES:
-                reason = printable(summarize_result(event, hints=False), _REASON)
+                took = max(0.0, event.seconds - (event.queue_seconds or 0.0))
+                told = summarize_result(replace(event, seconds=took, queue_seconds=None), hints=False)
+                reason = printable(told, _REASON)
                 failure = FailedRun(event.run_index, printable(event.status), reason, describe_inputs(event.inputs))
                 self.failures.append(failure)
         known = self._servers.get(run.server)

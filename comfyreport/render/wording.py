@@ -186,6 +186,7 @@ def _success(event: ev.RunFinished) -> str:
 
 def _headline(event: ev.RunFinished, error: ev.ErrorInfo, message: str) -> str:
     lead = _HEADLINES.get(event.status, printable(event.status, _TITLE))
+    lead = "The engine can't be used" if error.code == "engine" else lead
     if (event.status == "usage" or error.code == "machine_limit") and message:
         # The message of such an error is the whole headline.
         lead = ""

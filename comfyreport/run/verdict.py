@@ -92,6 +92,11 @@ def over_limit(limit: float, elapsed: float, estimate: Estimate) -> Cancel:
     return Cancel("timeout", "time_limit", f"{late}: {rest}", hint)
 
 
+def late(limit: float) -> Cancel:
+    """The prompt is cancelled because *limit* seconds are over."""
+    return Cancel("timeout", "time_limit", f"the time limit of {limit:g} s is over", "raise --timeout, or ask for less")
+
+
 @dataclass(slots=True)
 class Outcome:
     """What is known of the end so far.

@@ -87,6 +87,7 @@ class Target:
     :param overwrite: replace files that were there before, none of which this run made.
     :param origin: what the files beside the saved ones tell of; None: there are none.
     :param claims: files that have another use: none of them is an output.
+    :param found_again: an earlier command may have saved some of it: a file with the same content is taken for that.
     :param patience: seconds for another program to let go of a file that it has open.
     """
 
@@ -99,6 +100,7 @@ class Target:
         overwrite: bool = False,
         origin: Origin | None = None,
         claims: Claims | None = None,
+        found_again: bool = False,
         patience: float = Timing.held_file,
     ) -> None:
         self._shown = Path(path)
@@ -106,6 +108,7 @@ class Target:
         self._path = Path(self._place.path)
         self._claims = claims or Claims()
         self._patience = patience
+        self._found_again = found_again
         self._template = template
         self._overwrite = overwrite
         self.origin = origin
@@ -285,6 +288,8 @@ class Target:
         number = self._last.get(wanted, 0 if self.folder else 1) + 1
         while True:
             path = numbered(wanted, number)
+            if self._found_again and writing.is_same(part, path):
+                return path.name
             if not self._claims.has_path(str(path)) and self._taken(part, path):
                 self._last[wanted] = number
                 return path.name

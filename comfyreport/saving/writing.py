@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import os
 import select
 import shutil
@@ -171,3 +172,11 @@ def replaced_sidecar(part: Path, name: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_same(first: Path, second: Path) -> bool:
+    """Whether both files hold the same."""
+    try:
+        return filecmp.cmp(first, second, shallow=False)
+    except OSError:
+        return False

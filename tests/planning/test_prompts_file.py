@@ -95,7 +95,7 @@ def test_rows_of_one_shape_share_their_names() -> None:
         ("prompt,stepz\na,1", "p.csv, line 1: there is no column 'stepz'; near is steps"),
         ("\nprompt,Prompt\na,1", "p.csv, line 2: the column prompt is there twice"),
         ("prompt,\na,1", "p.csv, line 1: there is no column ''; there are prompt, "),
-        ("prompt;seed\na;1", "p.csv, line 1: its columns seem to be separated by semicolons"),
+        ("prompt,,seed\na,b,1", "p.csv, line 2: there is a cell in a column without a name"),
         ("prompt\tseed\na\t1", "p.csv, line 1: its columns seem to be separated by tabs"),
         ("prompt\na, b", "p.csv, line 2: there are 2 cells, and 1 columns"),
         ('prompt\n"a" b', "p.csv, line 2: it isn't CSV: "),
@@ -150,3 +150,25 @@ def test_a_list_of_objects() -> None:
 )
 def test_bad_json(path: str, text: str, words: str) -> None:
     assert refused(path, text).message.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("p.csv", "prompt;seed\na, b;1\n"),
+        ("p.csv", "prompt\tseed\na, b\t1\n"),
+        ("p.tsv", "prompt\tseed\na, b\t1\n"),
+        ("p.csv", '"prompt";"seed"\n"a, b";"1"\n'),
+        ("p.csv", 'prompt,seed,\n"a, b",1,\n'),
+    ],
+)
+def test_spreadsheets_separate_columns_as_they_like(path: str, text: str) -> None:
+    (row,) = read_rows(path, text.encode()).rows
+    assert (row.names, row.values) == (("prompt", "seed"), ("a, b", 1))
+
+
+@pytest.mark.parametrize("path", ["p.txt", "-"])
+@pytest.mark.parametrize("first", ["prompt,seed", "prompt\tseed", "seed;prompt;output"])
+def test_a_text_whose_first_line_names_columns_is_no_list_of_prompts(path: str, first: str) -> None:
+    with pytest.raises(UsageError, match="it names columns"):
+        read_rows(path, f"{first}\na,1\n".encode())
