@@ -20,6 +20,7 @@ class Attempt:
     """Follows *job* in the background; its end is told to *on_end*, on that thread, on every path.
 
     :param server: its address without credentials.
+    :param adopted: an earlier command has submitted it, and, where *stopped*, was about to cancel it.
     :param publish: takes the run's events, but for its end.
     :param on_queue: is told of the server's queue, and of the prompt once the server has it.
     """
@@ -33,6 +34,7 @@ class Attempt:
         *,
         timing: Timing,
         adopted: bool,
+        stopped: bool,
         publish: Callable[[Sequence[ev.Event]], None],
         on_queue: Callable[[Attempt, ev.RunQueued | ev.QueueChanged], None],
         on_end: Callable[[Attempt, ev.RunFinished | None, BaseException | None], None],
@@ -40,6 +42,7 @@ class Attempt:
         self.index = index
         self.server = server
         self.adopted = adopted
+        self.stopped = stopped
         self.prompt_id = self.asked_id = job.prompt_id
         self.state: Literal["begun", "queued", "running"] = "begun"
         self._job = job

@@ -76,6 +76,7 @@ class _Course:
     held: dict[int, ev.RunFinished] = field(default_factory=dict)
     items: dict[int, Item] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
+    unreached: dict[int, int] = field(default_factory=dict)
     tried: dict[int, frozenset[str]] = field(default_factory=dict)
 
 
@@ -164,7 +165,7 @@ class Batch:
             try:
                 servers = self._servers()
             except ComfyReportError as error:
-                self._merger.emit(ev.Warning, code="server_set_aside", message=f"{error.message} ({error.hint})")
+                self._merger.emit(ev.Warning, code="servers_kept", message=f"{error.message} ({error.hint})")
                 servers = None
             if servers is not None:
                 self._pool.use(servers)
@@ -195,7 +196,7 @@ class Batch:
             self._books.give_up(begun.index)
             self._waiting.put_back(Item(begun.index))
             return
-        self._start(server, Item(begun.index), self._adoption(server, begun), adopted=True)
+        self._start(server, Item(begun.index), self._adoption(server, begun), begun=begun)
 
     def _begin(self, server: Server, item: Item) -> None:
         try:
@@ -211,9 +212,9 @@ class Batch:
             self._begin_no_more(error.message)
             return
         server.load.model = item.model
-        self._start(server, item, job, adopted=False)
+        self._start(server, item, job)
 
-    def _start(self, server: Server, item: Item, job: Job, *, adopted: bool) -> None:
+    def _start(self, server: Server, item: Item, job: Job, begun: Begun | None = None) -> None:
         server.load.own += 1
         self._course.items[item.index] = item
         attempt = self._attempts[item.index] = Attempt(
@@ -222,7 +223,8 @@ class Batch:
             item.index,
             server.load.name,
             timing=self._pace(),
-            adopted=adopted,
+            adopted=begun is not None,
+            stopped=begun is not None and begun.stopped,
             publish=self._merger.publish,
             on_queue=lambda attempt, event: self._inbox.put(_Queue(attempt, event)),
             on_end=lambda attempt, result, fault: self._inbox.put(_Ended(attempt, result, fault)),
@@ -302,9 +304,20 @@ class Batch:
         index = attempt.index
         tried = self._course.tried.get(index, frozenset()) | {attempt.server}
         others = sum(each.usable and each.name not in tried for each in self._pool.loads)
-        attempts = self._course.attempts.get(index, 0)
+        unreached = self._course.unreached
+        if result.status == "unreachable":
+            unreached[index] = unreached.get(index, 0) + 1
+            if attempt.adopted:
+                # An earlier command has submitted it.
+                result = replace(result, prompt_state="unknown", submitted="unknown")
         course = scheduler.after(
-            result, adopted=attempt.adopted, attempts=attempts, retries=self._manners.retries, others=others
+            result,
+            attempts=self._course.attempts.get(index, 0),
+            retries=self._manners.retries,
+            others=others,
+            unreached=unreached.get(index, 0),
+            adopted=attempt.adopted,
+            stopped=attempt.stopped,
         )
         if course.aside:
             self._pool.set_aside(server, _why(result))
@@ -325,7 +338,9 @@ class Batch:
         self._course.held[index] = result
         if tried:
             self._course.tried[index] = tried
-        self._books.give_up(index)
+        if not course.unsure:
+            # Else it is looked for before anything else, should this command end here.
+            self._books.give_up(index)
         message = f"it is to be begun again: {_why(result)}"
         self._merger.emit(ev.Warning, run_index=index, code="run_moved", message=message)
         self._waiting.put_back(replace(self._course.items[index], tried=tried))
@@ -333,7 +348,8 @@ class Batch:
     def _end(self, result: ev.RunFinished) -> None:
         """The run's end is told, and nothing more becomes of it."""
         index = result.run_index or 0
-        for known in (self._course.held, self._course.tried, self._course.items, self._course.attempts):
+        course = self._course
+        for known in (course.held, course.tried, course.items, course.attempts, course.unreached):
             known.pop(index, None)
         self._course.stop_told = self._course.stop_told or result.status in STOPPED
         self._books.end(result)
@@ -344,6 +360,7 @@ class Batch:
     def _begin_no_more(self, why: str) -> None:
         """Cancel what waits on the servers; what runs there comes to its end."""
         self._close()
+        self._books.stopping()
         cancel = Cancel("cancelled", "cancelled", f"cancelled because {why}", "--keep-going goes on behind a failure")
         for attempt in self._attempts.values():
             attempt.cancel(cancel, waiting=True)
@@ -378,6 +395,7 @@ class Batch:
         course = self._course
         course.stops += 1
         self._close()
+        self._books.stopping()
         for attempt in self._attempts.values():
             attempt.stop()
         if course.stops > 1:

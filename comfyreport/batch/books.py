@@ -24,5 +24,8 @@ class Books(Protocol):
     def give_up(self, index: int) -> None:
         """An attempt came to nothing, and the run is to be begun again."""
 
+    def stopping(self) -> None:
+        """What is begun is about to be cancelled."""
+
     def end(self, result: ev.RunFinished) -> None:
         """A run ended."""

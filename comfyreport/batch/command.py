@@ -13,14 +13,14 @@ from comfyreport.batch.batch import Batch, Manners, Servers
 from comfyreport.batch.ledger import Ledger
 from comfyreport.batch.manifest import Manifest
 from comfyreport.batch.pool import Server, changed_at, server_of
-from comfyreport.batch.probing import probe
+from comfyreport.batch.probing import first_answers
 from comfyreport.batch.scheduler import KEPT, Item
 from comfyreport.batch.servers import read_servers
 from comfyreport.batch.state import Attempt, State
 from comfyreport.errors import UnreachableError, UsageError
 from comfyreport.inputs.checking import asking
 from comfyreport.jobs.converting import convert_for_simulator, converter, no_conversion
-from comfyreport.jobs.job import Job
+from comfyreport.jobs.job import Job, target_of
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED, start_simulator
 from comfyreport.jobs.workflow import load_workflow, read_workflow
@@ -86,12 +86,14 @@ class Prepared:
     def check(self, session: Session) -> None:
         """See that a server takes what all runs set, before any is submitted. Asks the servers; blocks."""
         self._check_uses(session)
-        access = self.job.access or Access()
+        if not self.many.engine:
+            with ExitStack() as stack:
+                # A folder that can't be written to would end each run by itself.
+                target_of(session, replace(self.job, sidecar=False), None, stack)
         refusal: UsageError | None = None
-        for server in self.servers:
-            if probe(server.address, access, session.timing).error is not None:
-                continue
-            with closing(Client(server.address, timing=session.timing, access=access)) as client:
+        access = self.job.access or Access()
+        for server in first_answers([server.address for server in self.servers], access, session.timing):
+            with closing(Client(server, timing=session.timing, access=access)) as client:
                 try:
                     check_with_server(self.plan, asking(client))
                 except UsageError as error:
@@ -240,6 +242,7 @@ def _servers(many: ManyJobs, first: list[Server]) -> Servers:
     file, seen = many.servers_file, [(0.0, 0)]
     path = os.path.join(many.job.folder, file or "")
     told = [first]
+    known = {server.text: server for server in first}
 
     def servers() -> list[Server] | None:
         if told:
@@ -250,7 +253,11 @@ def _servers(many: ManyJobs, first: list[Server]) -> Servers:
             return None
         seen[0] = changed_at(path)
         texts = read_servers(many.servers, file, folder=many.job.folder)
-        found = [server_of(text) for text in texts]
+        if SIMULATED in texts and SIMULATED not in known:
+            raise UsageError(
+                f"--servers {file}: {SIMULATED} came in later", hint="start one with: comfyreport simulate"
+            )
+        found = [known.get(text) or server_of(text) for text in texts]
         check_apart([server.address for server in found])
         return found
 

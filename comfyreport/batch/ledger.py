@@ -72,12 +72,17 @@ class Ledger:
         """An attempt came to nothing, and the run is to be begun again."""
         self._keep(index, lambda: self._state.give_up(index))
 
+    def stopping(self) -> None:
+        """What is begun is about to be cancelled: if somebody interrupts it, that is this command."""
+        self._keep(0, self._state.stopping)
+
     def _keep(self, index: int, write: Callable[[], None]) -> None:
         """Write what the state is to know; no other run begins without a state that can be written."""
         try:
             write()
         except UsageError as error:
-            self._on_trouble(f"what became of run {index} can't be kept: {error.message}")
+            whose = f"run {index}" if index else "the runs"
+            self._on_trouble(f"what became of {whose} can't be kept: {error.message}")
 
     def end(self, result: ev.RunFinished) -> None:
         """A run ended."""

@@ -15,6 +15,9 @@ WINDOW = 200
 KEPT = 2
 """Runs that a server is given at once: one that runs, and one that waits, so that it is never idle."""
 
+UNREACHED = 3
+"""So often a run is begun where the server answers, and then it can't be submitted."""
+
 FAILURES = 3
 """Runs that fail on a server one after the other before it is set aside, where others do better."""
 
@@ -156,17 +159,30 @@ class Next(NamedTuple):
     unsure: bool = False
 
 
-def after(result: ev.RunFinished, *, adopted: bool, attempts: int, retries: int, others: int) -> Next:
+def after(
+    result: ev.RunFinished,
+    *,
+    attempts: int,
+    retries: int,
+    others: int,
+    unreached: int = 0,
+    adopted: bool = False,
+    stopped: bool = False,
+) -> Next:
     """What follows from *result*, the end of an attempt.
 
-    :param adopted: the prompt was submitted by an earlier command that was killed.
+    :param adopted: the prompt was submitted by an earlier command, and *stopped*: which was about to cancel it.
     :param attempts: how often the run was begun.
+    :param unreached: how often of these nothing was submitted.
     :param others: servers that haven't tried it.
     """
     code = "" if result.error is None else result.error.code
     if result.status == "unreachable":
-        # Nothing was submitted, but by an earlier command: it doesn't count.
-        return Next(again=True, aside=True, unsure=adopted)
+        # Nothing was submitted, but by an earlier command: it doesn't count. A server may refuse just this for ever.
+        lasting = adopted and not result.retryable
+        return Next(again=unreached <= UNREACHED and not lasting, aside=True, unsure=adopted)
+    if result.status == "interrupted" and stopped:
+        return Next(again=True)
     if result.status == "lost" and code not in ("deleted", "auth", "no_history"):
         unsure = code == "server_gone" and result.submitted != "no"
         if adopted:

@@ -25,10 +25,10 @@ from comfyreport.timing import Timing
 if TYPE_CHECKING:
     import sqlite3
 
-DONE = frozenset(("success", "partial", "error", "interrupted", "rejected", "usage"))
+DONE = frozenset(("success", "partial", "error", "interrupted", "rejected"))
 """Statuses with which a run is done: the same again would end in the same way, or the user is to decide.
 
-Behind the others (lost, unreachable, timeout, cancelled, detached, internal) it is still to be done.
+Behind the others (usage, lost, unreachable, timeout, cancelled, detached, internal) it is still to be done.
 """
 
 _KIND = Kind(int.from_bytes(b"cfrs", "big"), schema=1)
@@ -38,7 +38,7 @@ _TABLES = {
     "command": "CREATE TABLE command (fingerprint TEXT NOT NULL, total INTEGER NOT NULL, entropy TEXT NOT NULL, "
     "CHECK (typeof(total) = 'integer' AND total >= 0))",
     "attempts": "CREATE TABLE attempts (run INTEGER PRIMARY KEY, number INTEGER NOT NULL, server TEXT NOT NULL, "
-    "prompt_id TEXT NOT NULL, client_id TEXT NOT NULL, CHECK (typeof(number) = 'integer'))",
+    "prompt_id TEXT NOT NULL, client_id TEXT NOT NULL, stopped INTEGER NOT NULL, CHECK (typeof(number) = 'integer'))",
     "ended": "CREATE TABLE ended (place INTEGER PRIMARY KEY, run INTEGER NOT NULL UNIQUE, status TEXT NOT NULL, "
     "record TEXT NOT NULL, CHECK (typeof(run) = 'integer'))",
 }
@@ -61,7 +61,7 @@ class StateError(UsageError):
 class Attempt:
     """A run that is given to a server: `index` of the run and `number` of the attempt, both from 1.
 
-    `server` is its address without anything secret: it is kept in the file.
+    `server` is its address without anything secret: it is kept in the file. `stopped`: it was about to be cancelled.
     """
 
     index: int
@@ -69,6 +69,7 @@ class Attempt:
     server: str
     prompt_id: str
     client_id: str
+    stopped: bool = False
 
 
 class Counts(NamedTuple):
@@ -169,15 +170,20 @@ class State:
     def open_attempts(self) -> list[Attempt]:
         """What was begun and has no known end: it must be looked for before its run is given to a server again."""
         with self._told():
-            return [Attempt(*row) for row in self._database.execute("SELECT * FROM attempts ORDER BY run")]
+            rows = self._database.execute("SELECT * FROM attempts ORDER BY run")
+            return [Attempt(*row[:-1], stopped=bool(row[-1])) for row in rows]
 
     def begin(self, attempt: Attempt) -> None:
         """Keep that *attempt* is made, the only one of its run. The prompt is submitted behind it."""
-        self._write(("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?)", astuple(attempt)))
+        self._write(("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?)", astuple(attempt)))
 
     def renamed(self, index: int, prompt_id: str) -> None:
         """The server gave the prompt of the attempt of run *index* another id."""
         self._write(("UPDATE attempts SET prompt_id = ? WHERE run = ?", (prompt_id, index)))
+
+    def stopping(self) -> None:
+        """All open attempts are about to be cancelled."""
+        self._write(("UPDATE attempts SET stopped = 1", ()))
 
     def give_up(self, index: int) -> None:
         """The attempt of run *index* ended without a result, and nothing is left of it: the run is still to be done."""
@@ -191,7 +197,13 @@ class State:
         :param prompt_state: where the prompt is: the attempt may stay one of the `open_attempts` (see `stays_open`).
         """
         line = object_line(record).decode().rstrip("\n")
-        ended = ("INSERT OR REPLACE INTO ended (run, status, record) VALUES (?, ?, ?)", (index, status, line))
+        # What failed, and was stopped when it was made again, has failed still.
+        unless = f" WHERE NOT EXISTS (SELECT 1 FROM ended WHERE run = ? AND {_FAILED} AND NOT {_NOT_DONE})"
+        unless, again = (unless, (index,)) if status in ("cancelled", "detached") else ("", ())
+        ended = (
+            f"INSERT OR REPLACE INTO ended (run, status, record) SELECT ?, ?, ?{unless}",
+            (index, status, line, *again),
+        )
         closed = ("DELETE FROM attempts WHERE run = ?", (index,))
         self._write(*((ended,) if stays_open(status, prompt_state) else (ended, closed)))
 

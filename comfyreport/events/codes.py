@@ -78,6 +78,7 @@ WARNING_CODES: Mapping[str, str] = {
     "not_submitted": "parts of the workflow's file are not submitted",
     "run_moved": "the run was lost on its server, or refused by it, and is given to another one, or tried again",
     "server_set_aside": "a server is given no runs for a while: it can't be reached, or keeps failing",
+    "servers_kept": "the file of servers can't be read any more; those of before are kept",
     "server_back": "a server that was set aside is given runs again",
     "engine_waits": "nothing goes on for the moment: the engine has no workers, or the connection to it is lost",
     "output_too_large": "an output is larger than what a worker sends back",

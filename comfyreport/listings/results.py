@@ -41,14 +41,16 @@ def print_results(
     def has_seen(text: str) -> bool:
         return any(stream.has_written(text) for stream in visible)
 
+    told: list[Output] = []
     for result in session.results:
-        if streams.stdout not in used and not session.claims.has_descriptor(STDOUT):
-            same = [stream for stream in used if streams.stdout.tty and stream.shares_terminal(streams.stdout)]
-            indexes = worth_saving(result.outputs, include_temp=include_temp)
-            _print_outputs(session, [result.outputs[index] for index in indexes], streams.stdout, told_by=same)
+        indexes = worth_saving(result.outputs, include_temp=include_temp)
+        told += [result.outputs[index] for index in indexes]
         told_together = summary is not None and result.run_index is not None
         if result.exit_code and not told_together and not has_seen(_message_start(result)):
             session.complain(summarize_result(result))
+    if streams.stdout not in used and not session.claims.has_descriptor(STDOUT):
+        same = [stream for stream in used if streams.stdout.tty and stream.shares_terminal(streams.stdout)]
+        _print_outputs(session, told, streams.stdout, told_by=same)
     for line in [] if summary is None else summary(has_seen):
         session.complain(line)
 

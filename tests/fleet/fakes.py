@@ -132,6 +132,9 @@ class NotedBooks:
     def renamed(self, index: int, prompt_id: str) -> None:
         self.noted.append(("renamed", index, prompt_id))
 
+    def stopping(self) -> None:
+        self.noted.append(("stopping",))
+
     def give_up(self, index: int) -> None:
         self.noted.append(("given up", index))
 

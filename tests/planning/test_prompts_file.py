@@ -94,9 +94,7 @@ def test_rows_of_one_shape_share_their_names() -> None:
     [
         ("prompt,stepz\na,1", "p.csv, line 1: there is no column 'stepz'; near is steps"),
         ("\nprompt,Prompt\na,1", "p.csv, line 2: the column prompt is there twice"),
-        ("prompt,\na,1", "p.csv, line 1: there is no column ''; there are prompt, "),
         ("prompt,,seed\na,b,1", "p.csv, line 2: there is a cell in a column without a name"),
-        ("prompt\tseed\na\t1", "p.csv, line 1: its columns seem to be separated by tabs"),
         ("prompt\na, b", "p.csv, line 2: there are 2 cells, and 1 columns"),
         ('prompt\n"a" b', "p.csv, line 2: it isn't CSV: "),
         ('prompt\na\n"b\nc\n', "p.csv, line 3: it isn't CSV: unexpected end of data"),
