@@ -171,7 +171,10 @@ class State:
         """What was begun and has no known end: it must be looked for before its run is given to a server again."""
         with self._told():
             rows = self._database.execute("SELECT * FROM attempts ORDER BY run")
-            return [Attempt(*row[:-1], stopped=bool(row[-1])) for row in rows]
+            return [
+                Attempt(run, number, server, prompt_id, client_id, bool(stopped))
+                for run, number, server, prompt_id, client_id, stopped in rows
+            ]
 
     def begin(self, attempt: Attempt) -> None:
         """Keep that *attempt* is made, the only one of its run. The prompt is submitted behind it."""
