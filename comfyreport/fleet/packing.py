@@ -36,7 +36,7 @@ def assign(job: Job, index: int, *, command: str, timing: Timing, note: Note | N
     given: list[Given] = []
     files: list[SentFile] = []
     for number, loaded in enumerate(_loaded_files(workflow, plan_uploads(workflow, job.files, job.folder))):
-        path = loaded.path or os.path.join(str(number), os.path.basename(loaded.file.path))
+        path = loaded.path or f"{number}/{os.path.basename(loaded.file.path)}"
         if not loaded.path:
             given.append(Given(loaded.kind, loaded.node, path, path))
         files.append(SentFile(path, _read(loaded.file, MOST_BYTES - sum(len(each.data) for each in files))))

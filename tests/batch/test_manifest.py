@@ -196,7 +196,7 @@ def test_without_a_state_that_goes_on_it_is_replaced(tmp_path: Path) -> None:
         (b'{"index":\xff}\n', "line 1 tells"),
         (b'{"index":%s\n' % (b"[" * 100_000), "line 1 tells"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_what_is_no_manifest_of_the_command_stays_as_it_is(tmp_path: Path, data: bytes, reason: str) -> None:
     with command(tmp_path) as (state, manifest):

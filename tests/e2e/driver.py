@@ -74,7 +74,7 @@ def _check_run(events: list[Event]) -> None:
     assert [event["type"] for event in events].count("run_finished") == 1
     assert events[-1]["type"] == "run_finished", events[-1]
     begun = [0, *(at for at, event in enumerate(events) if event.get("code") == "run_moved"), len(events)]
-    for start, end in itertools.pairwise(begun):
+    for start, end in itertools.pairwise(dict.fromkeys(begun)):
         _check_fractions(events[start:end])
         _check_nodes(events[start:end])
 

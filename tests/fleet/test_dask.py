@@ -48,6 +48,7 @@ def test_it_is_loaded_only_where_it_is_needed() -> None:
 
 @pytest.mark.slow
 def test_where_nothing_listens() -> None:
+    pytest.importorskip("distributed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -76,6 +77,7 @@ def web_server() -> Iterator[int]:
 
 @pytest.mark.slow
 def test_where_something_else_answers(web_server: int, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("distributed")
     with pytest.raises(UnreachableError, match="is no Dask scheduler") as caught:
         dask.connect(f"dask://127.0.0.1:{web_server}", "c")
     assert caught.value.code == "engine"

@@ -128,6 +128,7 @@ def test_the_first_failure_stops_the_rest(threads: Executor, simulators: list[Si
 
 
 def test_an_engine_that_isnt_there_is_the_end_of_the_stream() -> None:
+    pytest.importorskip("distributed")
     collector = Collector()
     (end,) = run_many(jobs(3), executor="dask://127.0.0.1:9", reporters=[collector], timing=TIMING)
     assert end.error is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comfyreport.batch.ledger import Failure
+from comfyreport.shell import quote
 from comfyreport.listings.many import MOST_NAMED, again, describe_failures, describe_rest
 
 
@@ -31,7 +32,7 @@ def test_of_many_failures_the_first_are_named() -> None:
 
 def test_the_command_for_the_failed_ones_can_be_typed() -> None:
     words = ["--workflow", "a file.json", "--grid", "seed=1..9", "--state", "s.db"]
-    expected = "comfyreport --workflow 'a file.json' --grid seed=1..9 --state s.db --only failed"
+    expected = f"comfyreport --workflow {quote('a file.json')} --grid seed=1..9 --state s.db --only failed"
     assert describe_rest(words, "s.db", failed=2, unbegun=0) == [f"to run only those again that failed: {expected}"]
     assert again([*words, "--only", "failed"]) == expected
 

@@ -44,8 +44,8 @@ def test_one_file_for_several_runs(tmp_path: Path, second: str) -> None:
     (tmp_path / "b").mkdir()
     if second == "link.png":
         try:
-            (tmp_path / second).symlink_to(tmp_path / "a.png")
             (tmp_path / "a.png").touch()
+            (tmp_path / second).symlink_to(tmp_path / "a.png")
         except OSError:
             pytest.skip("no links here")
     assert clash(tmp_path, "a.png", None, second) == f"--output {second} is one file for several runs (1 and 3)"
