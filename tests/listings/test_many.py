@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from comfyreport.batch.ledger import Failure
-from comfyreport.shell import quote
 from comfyreport.listings.many import MOST_NAMED, again, describe_failures, describe_rest
+from comfyreport.shell import quote
 
 
 def test_nothing_is_said_where_nothing_failed() -> None:
