@@ -10,6 +10,7 @@ import io
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from importlib.metadata import MetadataPathFinder
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,8 @@ class Packages:
         text = f"[{PROJECT}]\n" + "\n".join(lines) + "\n" if metadata is None else metadata
         (info / "entry_points.txt").write_text(text, encoding="utf-8")
         importlib.invalidate_caches()
+        # Before Python 3.11 that leaves out what is known of the folder, which is looked at by its time alone.
+        MetadataPathFinder().invalidate_caches()
         return name
 
 

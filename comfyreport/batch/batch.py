@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import queue
 import uuid
@@ -196,7 +197,11 @@ class Batch:
             self._books.give_up(begun.index)
             self._waiting.put_back(Item(begun.index))
             return
-        self._start(server, Item(begun.index), self._adoption(server, begun), begun=begun)
+        job = self._adoption(server, begun)
+        with contextlib.suppress(ComfyReportError):
+            # What a plugin refuses now, it had taken then.
+            job = prepared(job)
+        self._start(server, Item(begun.index), replace(job, prepare=None), begun=begun)
 
     def _begin(self, server: Server, item: Item) -> None:
         try:

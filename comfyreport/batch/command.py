@@ -86,7 +86,7 @@ class Prepared:
     def check(self, session: Session) -> None:
         """See that a server takes what all runs set, before any is submitted. Asks the servers; blocks."""
         self._check_uses(session)
-        if not self.many.engine:
+        if len(self.plan) > 1 and not self.many.engine:
             with ExitStack() as stack:
                 # A folder that can't be written to would end each run by itself.
                 target_of(session, replace(self.job, sidecar=False), None, stack)

@@ -94,7 +94,7 @@ def test_how_all_ended() -> None:
     assert describe_fleet(fleet_of(many_short(8))) == ["[OK] 8 runs complete in 1.9s"]
     assert describe_fleet(fleet_of(many_short(8, failing=[3]))) == [
         "[ERROR] 7 of 8 runs complete, 1 failed in 1.9s",
-        "  Run 3 (seed=3): Generation failed after 0.9s in KSampler (node 3): broken at 3",
+        "  Run 3 (seed=3): Generation failed after 0.8s in KSampler (node 3): broken at 3",
     ]
 
 
