@@ -83,13 +83,16 @@ class Prepared:
         """The servers, for people and events."""
         return ", ".join(server.load.name for server in self.servers)
 
-    def check(self, session: Session) -> None:
-        """See that a server takes what all runs set, before any is submitted. Asks the servers; blocks."""
+    def check_files(self, session: Session) -> None:
+        """UsageError where outputs can't be written, or would replace what this command uses itself."""
         self._check_uses(session)
         if len(self.plan) > 1 and not self.many.engine:
             with ExitStack() as stack:
                 # A folder that can't be written to would end each run by itself.
                 target_of(session, replace(self.job, sidecar=False), None, stack)
+
+    def check_inputs(self, session: Session) -> None:
+        """UsageError where no server takes what all runs set. Asks the servers; blocks."""
         refusal: UsageError | None = None
         access = self.job.access or Access()
         for server in first_answers([server.address for server in self.servers], access, session.timing):

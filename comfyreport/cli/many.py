@@ -109,9 +109,10 @@ class _Command:
         with ExitStack() as stack:
             try:
                 with preparing:
+                    prepared.check_files(session)
                     # The servers of an engine's workers are known to them alone.
                     if self._arguments.engine is None or self._arguments.servers:
-                        prepared.check(session)
+                        prepared.check_inputs(session)
                     ledger = prepared.ledger(session, prepared.open(stack))
                     batch = self._batch(session, prepared, ledger, stack)
             except ComfyReportError as error:

@@ -149,6 +149,24 @@ def test_what_an_earlier_command_has_begun_and_is_gone_costs_no_attempt() -> Non
     assert (found.again, found.counted, found.aside) == (True, False, False)
 
 
+def test_what_can_never_be_submitted_where_the_server_answers_ends() -> None:
+    refused = ended("unreachable", "auth", "no")
+    assert [after(refused, attempts=1, retries=2, others=0, unreached=each).again for each in (1, 3, 4)] == [
+        True, True, False,
+    ]  # fmt: skip
+
+
+def test_a_login_says_nothing_of_what_an_earlier_command_has_submitted() -> None:
+    found = after(ended("unreachable", "auth", "unknown"), attempts=0, retries=2, others=1, adopted=True)
+    assert (found.again, found.unsure) == (False, True)
+
+
+def test_an_interrupt_that_we_wanted_is_no_end() -> None:
+    interrupted = ended("interrupted", "interrupted")
+    assert after(interrupted, attempts=0, retries=0, others=0, adopted=True, stopped=True).again
+    assert not after(interrupted, attempts=0, retries=0, others=0, adopted=True).again
+
+
 def test_what_one_server_refuses_another_may_take() -> None:
     refused = ended("rejected", "missing_model")
     assert after(refused, adopted=False, attempts=1, retries=2, others=1).elsewhere

@@ -94,6 +94,24 @@ def test_what_is_done(status: str) -> None:
         assert not state.has_ended(1)
 
 
+def test_what_failed_and_was_stopped_when_it_was_made_again_has_failed_still(state: State) -> None:
+    end(state, 1, "error")
+    state.begin(attempt(1))
+    end(state, 1, "cancelled")
+    assert (list(state.todo(only_failed=True)), state.open_attempts()) == ([1], [])
+    end(state, 2, "lost")
+    end(state, 2, "cancelled")
+    assert list(state.todo(only_failed=True)) == [1]
+
+
+def test_what_is_about_to_be_cancelled_is_kept_as_that(state: State) -> None:
+    state.begin(attempt(1))
+    state.stopping()
+    assert [each.stopped for each in state.open_attempts()] == [True]
+    state.begin(attempt(1))
+    assert [each.stopped for each in state.open_attempts()] == [False]
+
+
 def test_records_come_in_the_order_of_the_ends(state: State) -> None:
     for index, status in ((3, "success"), (1, "error"), (5, "lost"), (2, "success")):
         end(state, index, status)

@@ -83,7 +83,7 @@ def test_ctrl_c_cancels_all_and_the_same_command_goes_on(driver: Driver) -> None
 def test_killed_twice_it_has_each_run_once(driver: Driver) -> None:
     with simulated(driver.installed, speed=4.0) as server:
         words = ["--workflow", str(WORKFLOW), "--server", server.url, "--grid", "seed=1..8"]
-        words += ["--state", "state.db", "--manifest", "made.jsonl", "--output", "made/{run}.png"]
+        words += ["--state", "state.db", "--manifest", "made.jsonl", "--output", "made/{run}-{seed}.png"]
         for count in (2, 2):
             running = driver.start(*words)
             deadline = time.monotonic() + 60
@@ -96,7 +96,7 @@ def test_killed_twice_it_has_each_run_once(driver: Driver) -> None:
         assert ended.code == 0, ended.err
         assert sorted(line["index"] for line in manifest(driver.folder / "made.jsonl")) == list(range(1, 9))
         assert len(server.history()) == 8
-        assert sorted(path.name for path in (driver.folder / "made").iterdir()) == [f"{n}.png" for n in range(1, 9)]
+        assert sorted(path.name for path in (driver.folder / "made").iterdir()) == [f"{n}-{n}.png" for n in range(1, 9)]
 
 
 def test_only_the_failed_ones_are_run_again(driver: Driver) -> None:
@@ -136,6 +136,46 @@ def test_what_cannot_be_is_told_before_anything_is_submitted(driver: Driver, wor
         assert told in ended.err
         assert server.history() == {}
     assert (driver.folder / "bad.csv").read_text(encoding="utf-8").startswith("prompt,steps\n")
+
+
+@pytest.mark.parametrize("output", ["rows.csv", "./made.jsonl", "state.db", "events.jsonl", "flow.json"])
+def test_no_output_of_a_row_replaces_what_the_command_uses_itself(driver: Driver, output: str) -> None:
+    rows = f"seed,output,workflow\n1,{output},flow.json\n"
+    driver.path("rows.csv", rows)
+    driver.path("flow.json", WORKFLOW.read_bytes())
+    words = ["--server", "sim", "--prompts", "rows.csv", "--manifest", "made.jsonl", "--state", "state.db"]
+    ended = driver.run(*words, "--overwrite", "--reporter", "jsonl=events.jsonl", env=FAST, stream=False)
+    assert ended.code == 2, ended.err
+    assert "uses itself" in ended.err
+    assert (driver.folder / "rows.csv").read_text(encoding="utf-8") == rows
+    assert (driver.folder / "flow.json").read_bytes() == WORKFLOW.read_bytes()
+
+
+def test_what_is_no_manifest_is_not_replaced(driver: Driver) -> None:
+    driver.path("precious.sh", "#!/bin/sh\n")
+    ended = run_many(driver, "--server", "sim", "--repeat", "2", "--manifest", "precious.sh", env=FAST, stream=False)
+    assert ended.code == 2, ended.err
+    assert (driver.folder / "precious.sh").read_text(encoding="utf-8") == "#!/bin/sh\n"
+
+
+def test_a_command_that_is_refused_leaves_no_state(driver: Driver) -> None:
+    words = ["--server", "sim", "--state", "state.db", "--grid"]
+    assert run_many(driver, *words, "steps=2,x", env=FAST, stream=False).code == 2
+    assert not (driver.folder / "state.db").exists()
+    assert run_many(driver, *words, "steps=2,3", env=FAST, stream=False).code == 0
+
+
+def test_going_on_tells_what_failed_before(driver: Driver) -> None:
+    graph = {
+        "1": {"class_type": "SimulateError", "inputs": {"x": 1}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}},
+    }
+    words = ["--workflow", os.fspath(driver.path("bad.json", graph)), "--server", "sim", "--grid", "1.x=1..3"]
+    words += ["--state", "state.db"]
+    assert driver.run(*words, "--keep-going", env=FAST).code == 1
+    ended = driver.run(*words, env=FAST)
+    assert (ended.code, indexes(ended), ended.events[-1]["status"]) == (1, [], "error")
+    assert "3 of 3 runs have ended already, 3 failed" in ended.err
 
 
 def test_what_would_be_submitted_is_printed(driver: Driver) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -120,6 +121,22 @@ def test_the_only_server_that_dies_ends_the_command_which_goes_on_later(driver: 
         assert (last.code, set(indexes(last))) == (0, {1, 2, 3, 4, 5, 6} - done), last.err
     finally:
         again.kill()
+
+
+def test_what_a_frozen_server_may_still_make_is_looked_for_before_it_is_made_again(driver: Driver) -> None:
+    with simulated(driver.installed, speed=4.0) as server:
+        words = ["--workflow", str(WORKFLOW), "--server", server.url, "--grid", "seed=1..6", "--state", "state.db"]
+        running = driver.start(*words, env=IMPATIENT)
+        running.wait_for_type("run_finished")
+        server.process.send_signal(signal.SIGSTOP)
+        ended = running.end()
+        server.process.send_signal(signal.SIGCONT)
+        assert ended.code in (3, 6), ended.err
+        assert "server_set_aside" in codes(ended)
+        last = driver.run(*words)
+        assert (last.code, last.events[0]["runs_planned"]) == (0, 6), last.err
+        seeds = [entry["prompt"][2]["3"]["inputs"]["seed"] for entry in server.history().values()]
+        assert sorted(seeds) == [1, 2, 3, 4, 5, 6]
 
 
 def test_two_names_of_one_server_are_told_before_anything_is_submitted(driver: Driver) -> None:

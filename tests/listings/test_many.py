@@ -45,6 +45,9 @@ def test_the_command_for_the_failed_ones_can_be_typed() -> None:
         ["--server", "http://user:pw@host"],
         ["--set", "3.api_key=k"],
         ["--server", "http://host/?token=k"],
+        ["--server", "user:pw@host:8188"],
+        ["--grid", "9.api_key=a,b"],
+        ["--reporter", "webhook=http://host/hook/secret"],
     ],
 )
 def test_a_command_with_something_secret_is_not_repeated(secret: list[str]) -> None:
