@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -74,7 +75,8 @@ def test_nothing_of_a_package_reaches_the_terminal_as_it_is(packages: Packages) 
         "evil",
         'def evil(*, dot: float = float("inf"), text: str = "\\x1b[2J"):\n'
         '    """Draws \\x1b[31mred.\n\n    \\x9bmore\n\n    :param dot: \\x07 rings\n    """\n',
-        {"evil\x1b[1m": "evil:evil", "worse": "evil:nothing\x1b"},
+        # The backport of a newer Python's, which Dask loads on an old one, reads no such value.
+        {"evil\x1b[1m": "evil:evil", "worse": f"evil:nothing{'' if 'importlib_metadata' in sys.modules else chr(27)}"},
     )
     for name in (None, "evil\x1b[1m", "worse"):
         for as_json in (True, False):
