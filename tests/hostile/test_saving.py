@@ -108,7 +108,8 @@ def test_a_long_download_has_heartbeats(tmp_path: Path) -> None:
     assert all(beat["silent_seconds"] < 0.5 for beat in beats)
     kinds = [line["type"] for line in told.lines]
     assert kinds.index("output_ready") < kinds.index("heartbeat") < kinds.index("output_saved")
-    received = [beat["received_bytes"] for beat in beats]
+    # One may come before anything has.
+    received = [beat["received_bytes"] for beat in beats if beat is not beats[0] or "received_bytes" in beat]
     assert received == sorted(received)
     assert 0 < received[0] < received[-1] <= 40 * CHUNK
     assert "INFO    Fetching the outputs: " in told.log
