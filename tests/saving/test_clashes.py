@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,10 @@ def test_names_that_are_apart(tmp_path: Path, outputs: tuple[str | None, ...]) -
 def test_one_file_for_several_runs(tmp_path: Path, second: str) -> None:
     (tmp_path / "b").mkdir()
     if second == "link.png":
-        try:
-            (tmp_path / "a.png").touch()
-            (tmp_path / second).symlink_to(tmp_path / "a.png")
-        except OSError:
-            pytest.skip("no links here")
+        if sys.platform == "win32":
+            pytest.skip("links need a right there, and Wine's lead elsewhere")
+        (tmp_path / second).symlink_to(tmp_path / "a.png")
+        (tmp_path / "a.png").touch()
     assert clash(tmp_path, "a.png", None, second) == f"--output {second} is one file for several runs (1 and 3)"
 
 

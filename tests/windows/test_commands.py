@@ -131,7 +131,8 @@ def test_exit_codes(server: str, place: Path, code: int, words: tuple[object, ..
     next(iter(nodes.values()))["class_type"] = "NodeNotInstalled"
     (place / "sub").mkdir()
     (place / "refused.json").write_text(json.dumps(nodes), encoding="utf-8")
-    done = run("--server", server, "--quiet", *words)
+    servers = () if "--server" in words else ("--server", server)
+    done = run(*servers, "--quiet", *words)
     assert (done.returncode, b"Traceback" in done.stderr) == (code, False), done.stderr
 
 
