@@ -118,7 +118,7 @@ def measure_servers(servers: int, seconds: float) -> None:
         try:
             assert process.stdout is not None
             words: list[object] = [each for url in process.stdout.readline().split() for each in ("--server", url)]
-            steps = ["--steps", "100000", "--grid", f"seed=1..{2 * servers}", "--reporter", "jsonl=events.jsonl"]
+            steps = ["--steps", "10000", "--grid", f"seed=1..{2 * servers}", "--reporter", "jsonl=events.jsonl"]
             client = Client(Path(name), [*words, *steps])
             time.sleep(30)
             events = Path(name) / "events.jsonl"
