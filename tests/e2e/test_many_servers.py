@@ -53,8 +53,11 @@ def test_one_that_dies_and_two_that_come_lose_nothing(driver: Driver) -> None:
             "made.jsonl",
         ]
         running = driver.start(*words, env=IMPATIENT)
-        running.wait_for_type("run_finished")
-        servers[0].kill()
+        first = servers[0]
+        running.wait_for(
+            lambda event: event["type"] == "run_finished" and event["server"] == first.url, "its first end"
+        )
+        first.kill()
         driver.path("servers.txt", "".join(f"{server.url}\n" for server in servers[1:]))
         ended = running.end()
         assert (ended.code, indexes(ended)) == (0, list(range(1, 25))), ended.err
@@ -63,7 +66,7 @@ def test_one_that_dies_and_two_that_come_lose_nothing(driver: Driver) -> None:
         assert {line["server"] for line in lines} == {server.url for server in servers}
         assert "run_moved" in codes(ended)
         made = [prompt for server in servers[1:] for prompt in server.history()]
-        of_dead = [line for line in lines if line["server"] == servers[0].url]
+        of_dead = [line for line in lines if line["server"] == first.url]
         assert len(made) + len(of_dead) == 24
 
 
