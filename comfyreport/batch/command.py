@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 
@@ -112,10 +112,8 @@ class Prepared:
         if "output" not in columns:
             # The one of all runs is claimed already.
             return
-        reads = {file.path for run in self.plan for file in run.files}
-        reads |= {os.fspath(run.workflow) for run in self.plan if not isinstance(run.workflow, Mapping)}
         outputs = (run.output for run in self.plan)
-        check_uses(outputs, reads, session.claims, own=self.job.output, folder=self.job.folder)
+        check_uses(outputs, files_of(self.plan), session.claims, own=self.job.output, folder=self.job.folder)
 
     def open(self, stack: ExitStack) -> Manifest | None:
         """Make the files that are kept, now that all runs are known to be possible; the manifest, if there is one.
@@ -208,6 +206,16 @@ def _check_outputs(plan: Plan, many: ManyJobs, job: Job, servers: Sequence[Serve
     strict = job.overwrite and (len(servers) > 1 or many.servers_file is not None or many.engine)
     if len(plan) > 1:
         check_clashes(((run.index, run.output, seed_of(run)) for run in plan), folder=job.folder, strict=strict)
+
+
+def files_of(runs: Iterable[PlannedRun]) -> set[str]:
+    """The files that *runs* read: their workflows, and what they upload."""
+    files: set[str] = set()
+    for run in runs:
+        files.update(file.path for file in run.files)
+        if not isinstance(run.workflow, Mapping):
+            files.add(os.fspath(run.workflow))
+    return files
 
 
 def seed_of(run: PlannedRun) -> int | None:

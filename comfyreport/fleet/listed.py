@@ -15,7 +15,7 @@ from itertools import chain
 from comfyreport.access.credentials import Access
 from comfyreport.access.secret_keys import hide_inputs
 from comfyreport.batch.batch import Batch, Manners
-from comfyreport.batch.command import seed_of
+from comfyreport.batch.command import files_of, seed_of
 from comfyreport.batch.ledger import Ledger
 from comfyreport.batch.manifest import Manifest
 from comfyreport.batch.pool import Server, server_of
@@ -111,9 +111,7 @@ class ListedRuns:
     def work(self, session: Session, stack: ExitStack) -> Work:
         """What makes them. Connecting to an engine blocks. Raises ComfyReportError."""
         listed = self._listed
-        reads = {file.path for run in self._plan for file in run.files}
-        reads |= {os.fspath(run.workflow) for run in self._plan if not isinstance(run.workflow, Mapping)}
-        check_uses((run.output for run in self._plan), reads, session.claims, own=None)
+        check_uses((run.output for run in self._plan), files_of(self._plan), session.claims, own=None)
         ledger = Ledger(
             self._plan,
             self._state,
