@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from comfyreport import events as ev
 from comfyreport.engine.loop import Loop
@@ -44,7 +43,6 @@ class Attempt:
         self.adopted = adopted
         self.stopped = stopped
         self.prompt_id = self.asked_id = job.prompt_id
-        self.state: Literal["begun", "queued", "running"] = "begun"
         self._job = job
         self._publish = publish
         self._on_queue = on_queue
@@ -100,10 +98,8 @@ class Attempt:
     def _tell(self, events: Sequence[ev.Event]) -> None:
         for event in events:
             if isinstance(event, ev.RunQueued):
-                self.state, self.prompt_id = "queued", event.prompt_id or self.prompt_id
+                self.prompt_id = event.prompt_id or self.prompt_id
                 self._on_queue(self, event)
-            elif isinstance(event, ev.RunStarted):
-                self.state = "running"
             elif isinstance(event, ev.QueueChanged):
                 self._on_queue(self, event)
         self._publish(events)
