@@ -81,6 +81,16 @@ def connect(path: Path, *, make: bool, patience: float, check_same_thread: bool 
     )
 
 
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nothing is in a database that `is_there`, once it is open and SQLite has put it in order.
+
+    It is where a process was killed while it made it: SQLite takes all of that back. Asked outside a transaction: one
+    that may write makes a page.
+    """
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    return not pages
+
+
 def cause_of(error: sqlite3.Error) -> Literal["damaged", "locked", "full", "other"]:
     """What SQLite says, by its words: its numbers are told from Python 3.11 on alone."""
     import sqlite3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from comfyreport.databases import Kind, OtherFileError, cause_of, connect, is_there
+from comfyreport.databases import Kind, OtherFileError, cause_of, connect, is_empty, is_there
 from comfyreport.errors import UsageError
 from comfyreport.events import PromptState
 from comfyreport.events.jsonlines import object_line
@@ -280,12 +280,15 @@ class State:
                     # SQLite's word for it would be an error of the disk.
                     raise self._unusable("it is read-only", _RIGHTS)
                 self._take(connect(path, make=False, patience=self._patience, check_same_thread=False))
-                self._load()
-                self._hold(path)
+                found = self._load()
+                if found:
+                    self._hold(path)
         except BaseException:
             self.close()
             raise
-        return True
+        if not found:
+            self.close()
+        return found
 
     def _make(self) -> None:
         """Make the file, whole or not at all."""
@@ -331,8 +334,11 @@ class State:
             row = (self._fingerprint, self._total, str(self.entropy))
             connection.execute("INSERT INTO command VALUES (?, ?, ?)", row)
 
-    def _load(self) -> None:
+    def _load(self) -> bool:
+        """Read whose state it is; False where it was taken back."""
         connection = self._database
+        if is_empty(connection):
+            return False
         # The lock, and whether it can be written.
         connection.execute("BEGIN EXCLUSIVE")
         connection.execute("COMMIT")
@@ -348,6 +354,7 @@ class State:
         if len(rows) != 1 or wrong or not rows[0][2].isdecimal():
             raise self._damaged("what it says can't be")
         self._fingerprint, self._total, self.entropy = rows[0][0], rows[0][1], int(rows[0][2])
+        return True
 
     @property
     def _database(self) -> sqlite3.Connection:

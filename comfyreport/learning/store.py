@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from comfyreport.databases import Kind, OtherFileError, cause_of, connect, is_there
+from comfyreport.databases import Kind, OtherFileError, cause_of, connect, is_empty, is_there
 from comfyreport.errors import UsageError
 from comfyreport.files import current_folder, expanded
 from comfyreport.learning.observed import CLASS_LIMIT, Observed, is_name, is_sound
@@ -200,6 +200,9 @@ class Store:
                 yield None
                 return
             with self._connected(deed) as connection:
+                if deed != "written" and is_empty(connection):
+                    yield None
+                    return
                 # Whoever begins to write later than to read may have to give way, however long one waits.
                 connection.execute("BEGIN" if deed == "read" else "BEGIN IMMEDIATE")
                 self._check(connection, deed)

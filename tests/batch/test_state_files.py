@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from comfyreport.batch.state import Attempt, State, StateError
+from tests.databases import leave_journal_of_making
 
 posix = pytest.mark.skipif(os.name == "nt", reason="no such file there")
 
@@ -47,6 +48,20 @@ def check(path: Path, reason: str, hint: str) -> None:
     assert hint in raised.value.hint
     assert "\n" not in raised.value.message
     assert content(path.parent) == before
+
+
+def test_one_that_was_killed_while_it_was_made_is_none_yet(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    filled(path)
+    # As it is at first, before a log is kept.
+    execute(path, "PRAGMA journal_mode = DELETE")
+    leave_journal_of_making(path)
+    with closing(State(path, entropy=8)) as state:
+        assert not state.goes_on
+        state.check("cd", 7)
+        assert len(state.todo()) == 7
+    with closing(State(path, entropy=9)) as state:
+        assert (state.goes_on, state.entropy) == (True, 8)
 
 
 def test_what_is_no_database(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from comfyreport.learning import store as module
 from comfyreport.learning.store import Store, StoreError
+from tests.databases import leave_journal_of_making
 from tests.learning.seen import SERVER, execute, seen, store_in
 
 FOREIGN = "CREATE TABLE bookmarks (url TEXT)", "INSERT INTO bookmarks VALUES ('https://example.org')"
@@ -215,6 +216,20 @@ def test_what_a_process_left_half_written_is_taken_back(tmp_path: Path) -> None:
     assert (tmp_path / "timings.sqlite3").read_bytes() != left.path.read_bytes()
     assert left.observed(SERVER, ["KSampler"]) == [seen()]
     assert [path.name for path in left.path.parent.iterdir()] == ["timings.sqlite3"]
+
+
+def test_one_that_was_killed_while_it_was_made_is_none_yet(tmp_path: Path) -> None:
+    for use in ("read", "cleared", "written"):
+        store = filled(tmp_path / use)
+        leave_journal_of_making(store.path)
+        if use == "read":
+            assert store.observed(SERVER, ["KSampler"]) == []
+        elif use == "cleared":
+            assert store.clear() == 0
+            assert store.path.exists()
+        else:
+            store.add(SERVER, [seen()])
+            assert len(store.summary()) == 1
 
 
 # --- what the machine refuses
