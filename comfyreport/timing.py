@@ -33,6 +33,11 @@ class Timing:
     batch_pause: float = 0.001
     """Between two takes from a queue under load: waking a thread for each entry would cost more than the entry."""
 
+    # --- many runs
+
+    leave_wait: float = 0.4
+    """From the second wish to stop until no run's end is waited for any more."""
+
     # --- files
 
     held_file: float = 1.0

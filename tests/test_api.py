@@ -22,12 +22,12 @@ from comfyreport import (
     ProgressTracker,
     ReporterError,
     RunFinished,
-    hookimpl,
     run_generation,
     wait_for_completion,
 )
 from comfyreport.simulator import Simulator
 from comfyreport.timing import Timing
+from tests.collecting import Collector
 from tests.packages import Packages
 from tests.workflow.media import png
 
@@ -35,30 +35,6 @@ pytestmark = pytest.mark.slow
 
 WORKFLOW = Path(__file__).parents[1] / "workflows" / "sd15-txt2img.json"
 LIMIT = 60.0
-
-
-class Collector:
-    """A reporter that keeps all events."""
-
-    def __init__(self, act: Callable[[Any], None] = lambda event: None) -> None:
-        self.events: list[Any] = []
-        self.threads: set[str] = set()
-        self.closed = 0
-        self._act = act
-
-    @hookimpl
-    def comfyreport_event(self, event: Event) -> None:
-        self.threads.add(threading.current_thread().name)
-        self.events.append(event)
-        self._act(event)
-
-    @hookimpl
-    def comfyreport_close(self) -> None:
-        self.closed += 1
-
-    @property
-    def types(self) -> list[str]:
-        return [event.type for event in self.events]
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

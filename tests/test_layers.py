@@ -21,7 +21,7 @@ PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 WINGS = (
     "ground", "events", "protocol", "estimates", "run", "workflow/convert", "workflow", "learning", "access",
     "recording", "net", "saving", "reporting", "render", "sim_nodes", "simulator", "inputs", "engine", "jobs",
-    "planning", "batch", "fleet", "listings", "api", "flags", "cli", "testing",
+    "planning", "ledger", "batch", "fleet", "listings", "api", "flags", "cli", "testing",
 )  # fmt: skip
 GROUND = {
     "_lazy", "_version", "backpressure", "databases", "errors", "files", "process", "shell", "terminal", "text",

@@ -6,7 +6,7 @@ import contextlib
 import math
 import queue
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -14,37 +14,23 @@ from comfyreport import events as ev
 from comfyreport.access.credentials import Access
 from comfyreport.batch import scheduler
 from comfyreport.batch.attempt import Attempt
-from comfyreport.batch.books import STOPPED, Books
+from comfyreport.batch.manners import Manners
 from comfyreport.batch.merging import Merger
 from comfyreport.batch.pool import Pool, Probed, Server, server_of
 from comfyreport.batch.scheduler import Item, Next, Waiting
-from comfyreport.batch.state import Attempt as Begun
 from comfyreport.errors import ComfyReportError
 from comfyreport.jobs.job import Job, prepared
 from comfyreport.jobs.run_context import SharedContext
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED
+from comfyreport.ledger.books import STOPPED, Books, reason_of
+from comfyreport.ledger.state import Attempt as Begun
 from comfyreport.run.verdict import Cancel
 from comfyreport.timing import Timing
 from comfyreport.worker import take
 
-LEAVE_SECONDS = 0.4
-"""From the second wish to stop until no run's end is waited for any more."""
-
-Servers = Callable[[], "list[Server] | None"]
-"""The servers as they are now, None where nothing changed; ComfyReportError where they can't be learned."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manners:
-    """How the runs are made. `kept`: how many a server is given at once; `retries`: how often a lost run is begun anew.
-
-    `wait_for_server`: seconds that servers are waited for.
-    """
-
-    kept: int = scheduler.KEPT
-    retries: int = 2
-    wait_for_server: float = 0.0
+Changes = Callable[[], "list[Server] | None"]
+"""The servers where they are others by now, else None; ComfyReportError where they can't be learned."""
 
 
 class _Ended(NamedTuple):
@@ -73,7 +59,8 @@ class _Course:
     over: bool = False
     leave_at: float = math.inf
     stop_told: bool = False
-    # Of runs that were begun, by index: the last end, what it is, how often it was begun, where it was tried.
+    # Of runs that were begun, by index: the last end, what it is, how often it was submitted and how often no server
+    # was reached for it, where it was tried.
     held: dict[int, ev.RunFinished] = field(default_factory=dict)
     items: dict[int, Item] = field(default_factory=dict)
     attempts: dict[int, int] = field(default_factory=dict)
@@ -85,6 +72,7 @@ class Batch:
     """Makes many runs. All but `stop` is for the thread that calls `run`.
 
     :param jobs: the job of a run, by its index; where it names a server, it is made by that one.
+    :param servers: the servers at first, and *changes* tells when they are others.
     :param todo: the runs to be made, in order.
     :param begun: attempts of an earlier command whose end isn't known: their prompts are looked for first.
     """
@@ -94,8 +82,9 @@ class Batch:
         session: Session,
         jobs: Callable[[int], Job],
         books: Books,
-        servers: Servers,
+        servers: Sequence[Server],
         *,
+        changes: Changes = lambda: None,
         todo: Iterable[Item],
         begun: Iterable[Begun],
         access: Access,
@@ -104,18 +93,19 @@ class Batch:
         self._session = session
         self._jobs = jobs
         self._books = books
-        self._servers = servers
+        self._changes = changes
         self._manners = manners
         self._timing = session.timing
         self._merger = Merger(session)
         self._inbox: queue.SimpleQueue[_Ended | _Queue | _Stop | Probed] = queue.SimpleQueue()
         self._pool = Pool(access, self._timing, self._merger, put=self._inbox.put, now=session.elapsed)
+        self._pool.use(servers)
         self._course = _Course()
         self._attempts: dict[int, Attempt] = {}
         self._begun = list(begun)
         adopted = {each.index for each in self._begun}
         self._waiting = Waiting(item for item in todo if item.index not in adopted)
-        self._servers_at = 0.0
+        self._changes_at = 0.0
 
     # --- from outside
 
@@ -161,10 +151,10 @@ class Batch:
 
     def _look_at_servers(self) -> None:
         now = self._session.elapsed()
-        if now >= self._servers_at:
-            self._servers_at = now + self._timing.queue_refresh
+        if now >= self._changes_at:
+            self._changes_at = now + self._timing.queue_refresh
             try:
-                servers = self._servers()
+                servers = self._changes()
             except ComfyReportError as error:
                 self._merger.emit(ev.Warning, code="servers_kept", message=f"{error.message} ({error.hint})")
                 servers = None
@@ -325,7 +315,7 @@ class Batch:
             stopped=attempt.stopped,
         )
         if course.aside:
-            self._pool.set_aside(server, _why(result))
+            self._pool.set_aside(server, reason_of(result))
         if course.again and not self._course.over:
             self._again(attempt, result, course, tried if course.elsewhere else frozenset())
             return
@@ -346,7 +336,7 @@ class Batch:
         if not course.unsure:
             # Else it is looked for before anything else, should this command end here.
             self._books.give_up(index)
-        message = f"it is to be begun again: {_why(result)}"
+        message = f"it is to be begun again: {reason_of(result)}"
         self._merger.emit(ev.Warning, run_index=index, code="run_moved", message=message)
         self._waiting.put_back(replace(self._course.items[index], tried=tried))
 
@@ -404,9 +394,5 @@ class Batch:
         for attempt in self._attempts.values():
             attempt.stop()
         if course.stops > 1:
-            course.leave_at = min(course.leave_at, self._session.elapsed() + LEAVE_SECONDS)
+            course.leave_at = min(course.leave_at, self._session.elapsed() + self._timing.leave_wait)
             self._session.leave()
-
-
-def _why(result: ev.RunFinished) -> str:
-    return result.status if result.error is None else result.error.message

@@ -9,14 +9,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 
 from comfyreport.access.credentials import Access
-from comfyreport.batch.batch import Batch, Manners, Servers
-from comfyreport.batch.ledger import Ledger
-from comfyreport.batch.manifest import Manifest
+from comfyreport.batch.batch import Batch, Changes
+from comfyreport.batch.manners import Manners
 from comfyreport.batch.pool import Server, changed_at, server_of
 from comfyreport.batch.probing import first_answers
-from comfyreport.batch.scheduler import KEPT, Item
+from comfyreport.batch.scheduler import Item
 from comfyreport.batch.servers import read_servers
-from comfyreport.batch.state import Attempt, State
 from comfyreport.errors import UnreachableError, UsageError
 from comfyreport.inputs.checking import asking
 from comfyreport.jobs.converting import convert_for_simulator, converter, no_conversion
@@ -24,6 +22,9 @@ from comfyreport.jobs.job import Job, target_of
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED, start_simulator
 from comfyreport.jobs.workflow import load_workflow, read_workflow
+from comfyreport.ledger.ledger import Ledger
+from comfyreport.ledger.manifest import Manifest
+from comfyreport.ledger.state import Attempt, State
 from comfyreport.net.client import Client
 from comfyreport.net.same_server import check_apart
 from comfyreport.planning.checking import check_plan, check_with_server
@@ -150,18 +151,16 @@ class Prepared:
 
     def batch(self, session: Session, ledger: Ledger) -> Batch:
         """What makes the runs on the servers."""
-        options = self.job.options
-        # Limits count from the submission on, so that nothing may wait behind another run.
-        kept = 1 if options.timeout or options.max_eta else KEPT
         return Batch(
             session,
             self.job_of,
             ledger,
-            _servers(self.many, self.servers),
+            self.servers,
+            changes=_changes(self.many, self.servers),
             todo=(Item(index, self.plan[index - 1].model) for index in self.todo),
             begun=self.begun,
             access=self.job.access or Access(),
-            manners=Manners(kept=kept, retries=self.many.retries, wait_for_server=options.wait_for_server),
+            manners=Manners.of([self.job.options], self.many.retries),
         )
 
 
@@ -248,21 +247,20 @@ def _loader(job: Job, servers: Sequence[Server], timing: Timing) -> Callable[[Fi
     return load
 
 
-def _servers(many: ManyJobs, first: list[Server]) -> Servers:
-    """The servers now: those of a file may change while the runs are made."""
-    file, seen = many.servers_file, [(0.0, 0)]
-    path = os.path.join(many.job.folder, file or "")
-    told = [first]
+def _changes(many: ManyJobs, first: Iterable[Server]) -> Changes:
+    """What tells of the servers of a file, which may change while the runs are made."""
+    file = many.servers_file
+    if file is None:
+        return lambda: None
+    path = os.path.join(many.job.folder, file)
+    seen = [changed_at(path)]
     known = {server.text: server for server in first}
 
-    def servers() -> list[Server] | None:
-        if told:
-            if file is not None:
-                seen[0] = changed_at(path)
-            return told.pop()
-        if file is None or changed_at(path) in (seen[0], (0.0, 0)):
+    def changes() -> list[Server] | None:
+        now = changed_at(path)
+        if now in (seen[0], (0.0, 0)):
             return None
-        seen[0] = changed_at(path)
+        seen[0] = now
         texts = read_servers(many.servers, file, folder=many.job.folder)
         if SIMULATED in texts and SIMULATED not in known:
             raise UsageError(
@@ -272,4 +270,4 @@ def _servers(many: ManyJobs, first: list[Server]) -> Servers:
         check_apart([server.address for server in found])
         return found
 
-    return servers
+    return changes

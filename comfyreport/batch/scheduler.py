@@ -148,12 +148,11 @@ def choose(servers: Sequence[ServerLoad], waiting: Waiting, kept: int = KEPT) ->
 class Next(NamedTuple):
     """What follows from the end of an attempt.
 
-    `again`: the run is tried once more, `counted` as one of its attempts; `elsewhere`: on another server. `aside`: the
-    server is set aside. `unsure`: the server may still make what was given to it.
+    `again`: the run is tried once more; `elsewhere`: on another server. `aside`: the server is set aside. `unsure`: the
+    server may still make what was given to it.
     """
 
     again: bool
-    counted: bool = False
     elsewhere: bool = False
     aside: bool = False
     unsure: bool = False
@@ -172,8 +171,8 @@ def after(
     """What follows from *result*, the end of an attempt.
 
     :param adopted: the prompt was submitted by an earlier command, and *stopped*: which was about to cancel it.
-    :param attempts: how often the run was begun.
-    :param unreached: how often of these nothing was submitted.
+    :param attempts: how often the run was submitted.
+    :param unreached: how often beside these nothing was.
     :param others: servers that haven't tried it.
     """
     code = "" if result.error is None else result.error.code
@@ -189,7 +188,7 @@ def after(
             # Whatever it was lost by, this command hasn't begun it yet.
             return Next(again=True, aside=unsure, unsure=unsure)
         died = code in ("server_gone", "server_restarted")
-        return Next(again=attempts <= retries, counted=True, aside=died, unsure=unsure)
+        return Next(again=attempts <= retries, aside=died, unsure=unsure)
     if others and (result.status, code) in _OTHERS_MAY_TAKE:
         return Next(again=True, elsewhere=True)
     return Next(again=False)

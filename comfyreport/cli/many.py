@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from comfyreport.batch.batch import Batch
 from comfyreport.batch.command import ManyJobs, Prepared, prepare
-from comfyreport.batch.ledger import Ledger
 from comfyreport.cli.loaded_plugins import LoadedPlugins
 from comfyreport.cli.running import STOPPING, claims_of, job_of, may_block
 from comfyreport.cli.session_runner import Many, run_session, timing_of
@@ -21,6 +20,7 @@ from comfyreport.errors import ComfyReportError
 from comfyreport.flags.batch_flags import check_flags, wanted_of
 from comfyreport.flags.credentials import access_of, parse_extra_data
 from comfyreport.jobs.session import Session
+from comfyreport.ledger.ledger import Ledger
 from comfyreport.listings.many import describe_done, describe_failures, describe_rest
 
 # Loaded where an engine makes the runs.

@@ -167,6 +167,6 @@ def _state_files(path: str | None) -> list[tuple[str, FilePath | None]]:
     """The file of `--state`, and those that are made beside it."""
     if path is None:
         return []
-    from comfyreport.batch.state import companions
+    from comfyreport.ledger.state_file import companions
 
     return [("--state", each) for each in (path, *companions(path))]

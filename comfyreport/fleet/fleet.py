@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from comfyreport import events as ev
-from comfyreport.batch.books import STOPPED, Books
 from comfyreport.batch.merging import Merger
 from comfyreport.errors import ComfyReportError, UnreachableError, one_line
 from comfyreport.fleet.assignment import Assignment, Message, Note, Outcome
@@ -22,14 +22,14 @@ from comfyreport.fleet.receiving import save_sent
 from comfyreport.jobs.job import Job
 from comfyreport.jobs.run_context import SharedContext
 from comfyreport.jobs.session import Session
+from comfyreport.ledger.books import STOPPED, Books, reason_of
+from comfyreport.ledger.state import Attempt
 from comfyreport.run import verdict
 
 MOST_BYTES = 256 * 1024 * 1024
 """Of files that are handed out at once, unless one run alone has more."""
 STRAGGLERS = 5.0
 """Seconds for what a worker told to come, once its run's end is there."""
-LEAVE_SECONDS = 0.4
-"""From the second wish to stop until no run's end is waited for any more."""
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Fleet:
         *,
         command: str,
         todo: Iterable[int],
-        begun: Mapping[int, Note] | None = None,
+        begun: Iterable[Attempt] = (),
         retries: int = 2,
     ) -> None:
         self._session = session
@@ -81,8 +81,8 @@ class Fleet:
         self._books = books
         self._jobs = jobs
         self._command = command
-        self._todo = iter(todo)
-        self._begun = begun or {}
+        self._begun = {each.index: Note(each.server, each.prompt_id, each.client_id) for each in begun}
+        self._todo = chain(self._begun, todo)
         self._retries = retries
         self._timing = session.timing
         self._merger = Merger(session)
@@ -273,10 +273,9 @@ class Fleet:
             # It was never begun, so nothing is told of it.
             self._drop(flight.assignment.index)
             return
-        why = result.status if result.error is None else result.error.message
         if result.submitted == "no":
             flight.note = None
-        if result.retryable and result.status in ("lost", "unreachable") and self._again(flight, why):
+        if result.retryable and result.status in ("lost", "unreachable") and self._again(flight, reason_of(result)):
             return
         job = self._jobs(flight.assignment.index)
         saved, result = save_sent(self._session, job, result, outcome.files)
@@ -353,7 +352,7 @@ class Fleet:
             self._drop_unbegun()
             self._leave_at = self._session.elapsed() + self._timing.cancel_timeout + STRAGGLERS
         if wishes > 1:
-            self._leave_at = min(self._leave_at, self._session.elapsed() + LEAVE_SECONDS)
+            self._leave_at = min(self._leave_at, self._session.elapsed() + self._timing.leave_wait)
 
     def _end_unbegun(self) -> None:
         """That the command was stopped is the end of a run that is made no more, where it is the end of no other."""

@@ -10,18 +10,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
-from itertools import chain
 
 from comfyreport.access.credentials import Access
 from comfyreport.access.secret_keys import hide_inputs
-from comfyreport.batch.batch import Batch, Manners
+from comfyreport.batch.batch import Batch
 from comfyreport.batch.command import files_of, seed_of
-from comfyreport.batch.ledger import Ledger
-from comfyreport.batch.manifest import Manifest
+from comfyreport.batch.manners import Manners
 from comfyreport.batch.pool import Server, server_of
-from comfyreport.batch.scheduler import KEPT, Item
-from comfyreport.batch.state import Attempt, State
-from comfyreport.fleet.command import adopted
+from comfyreport.batch.scheduler import Item
 from comfyreport.fleet.dask import connect
 from comfyreport.fleet.engine import PoolEngine
 from comfyreport.fleet.fleet import Fleet
@@ -31,6 +27,9 @@ from comfyreport.jobs.many import Work
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED, start_simulator
 from comfyreport.jobs.workflow import read_workflow
+from comfyreport.ledger.ledger import Ledger
+from comfyreport.ledger.manifest import Manifest
+from comfyreport.ledger.state import State
 from comfyreport.net.same_server import check_apart
 from comfyreport.planning.plan import PlannedRun
 from comfyreport.saving.clashes import check_clashes, check_uses
@@ -105,7 +104,7 @@ class ListedRuns:
         self._state = state
         self._manifest = manifest
         self._todo = state.todo()
-        self._begun: list[Attempt] = state.open_attempts()
+        self._begun = state.open_attempts()
         self.total = len(self._todo) + len(self._begun)
 
     def work(self, session: Session, stack: ExitStack) -> Work:
@@ -125,15 +124,14 @@ class ListedRuns:
         executor = listed.executor
         engine = connect(executor, command) if isinstance(executor, str) else PoolEngine(executor)
         stack.callback(engine.close)
-        begun = adopted(self._begun)
         return Fleet(
             session,
             engine,
             ledger,
             self._job,
             command=command,
-            todo=chain(begun, self._todo),
-            begun=begun,
+            todo=self._todo,
+            begun=self._begun,
             retries=listed.retries,
         )
 
@@ -144,18 +142,15 @@ class ListedRuns:
         jobs = self._listed.jobs
         access = next((job.access for job in jobs if job.access is not None), None) or Access.of(os.environ)
         names = {server.text: server.load.name for server in self._servers}
-        # Limits count from the submission on, so that nothing may wait behind another run.
-        limited = any(job.options.timeout or job.options.max_eta for job in jobs)
-        told = [self._servers]
         return Batch(
             session,
             self._job,
             ledger,
-            lambda: told.pop() if told else None,
+            self._servers,
             todo=(Item(index, only=names.get(jobs[index - 1].server, "")) for index in self._todo),
             begun=self._begun,
             access=access,
-            manners=Manners(kept=1 if limited else KEPT, retries=self._listed.retries),
+            manners=Manners.of((job.options for job in jobs), self._listed.retries),
         )
 
 

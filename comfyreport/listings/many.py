@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from comfyreport.access.secret_keys import is_secret_key
-from comfyreport.batch.ledger import Failure
-from comfyreport.batch.state import Counts
+from comfyreport.ledger.ledger import Failure
+from comfyreport.ledger.state import Counts
 from comfyreport.shell import quote
 from comfyreport.text import printable
 

@@ -93,10 +93,6 @@ class Plan(Sequence[PlannedRun]):
         self._combinations = prod(len(axis.values) for axis in parts.axes)
         self._axis_names = tuple(axis.name for axis in parts.axes)
 
-    def with_entropy(self, entropy: int) -> Plan:
-        """The same plan with other random seeds."""
-        return Plan(self.parts, self.fingerprint, entropy)
-
     @property
     def size(self) -> int:
         """How many runs there are, also where that is more than a sequence may have."""

@@ -10,28 +10,15 @@ from typing import Any
 
 import pytest
 
-from comfyreport import Event, RunFinished, Timing, hookimpl, run_many
+from comfyreport import RunFinished, Timing, run_many
 from comfyreport.batch.attempt import Attempt
 from comfyreport.simulator import Fault, Kind, Moment, Simulator
+from tests.collecting import Collector
 
 pytestmark = pytest.mark.slow
 
 WORKFLOW = str(Path(__file__).parents[2] / "workflows" / "sd15-txt2img.json")
 TIMING = Timing().scaled(0.1)
-
-
-class Collector:
-    """A reporter that keeps all events."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-
-    @hookimpl
-    def comfyreport_event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def codes(self) -> list[str]:
-        return [event.code for event in self.events if event.type == "warning"]
 
 
 @pytest.fixture
@@ -73,7 +60,7 @@ def test_a_server_that_comes_back_makes_nothing_that_another_was_given(servers: 
     servers[0].play(Fault("frozen", "sampling", seconds=400.0))
     ends, told = make(servers, 40)
     assert {end.status for end in ends} == {"success"}
-    assert "run_moved" in told.codes()
+    assert "run_moved" in told.warnings
     moved = {event.run_index for event in told.events if event.type == "warning" and event.code == "run_moved"}
     first = {e.run_index: e.prompt_id for e in reversed(told.events) if e.type == "run_queued" and e.run_index in moved}
     last = {end.run_index: end.prompt_id for end in ends}
@@ -87,7 +74,7 @@ def test_a_run_is_lost_as_often_as_it_may_be(servers: list[Simulator]) -> None:
         server.play(*[Fault("prompt_lost", "sampling", seconds=1.0)] * 1)
     (end,), told = make(servers[:1], 1, retries=0)
     assert (end.status, end.exit_code) == ("lost", 6)
-    assert told.codes().count("run_moved") == 0
+    assert told.warnings.count("run_moved") == 0
 
 
 def test_a_thread_that_cannot_be_had_ends_the_command(

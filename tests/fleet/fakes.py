@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,7 @@ from comfyreport.fleet.assignment import Assignment, Message, Note, Outcome
 from comfyreport.fleet.channel import Stop
 from comfyreport.fleet.fleet import Fleet
 from comfyreport.jobs.job import Job
+from comfyreport.ledger.state import Attempt
 from tests.jobs.test_session import Running
 
 GRAPH = {"1": {"class_type": "KSampler", "inputs": {"seed": 1}}, "2": {"class_type": "SaveImage", "inputs": {}}}
@@ -149,15 +150,16 @@ class Played:
         *,
         keep_going: bool = True,
         retries: int = 2,
-        begun: Mapping[int, Note] | None = None,
+        begun: Sequence[Attempt] = (),
         before: Callable[[Fleet], None] = lambda fleet: None,
         **job: Any,
     ) -> None:
         running = Running()
         self.books = NotedBooks(keep_going=keep_going)
         base = Job(workflow=GRAPH, server="http://127.0.0.1:1", **job)
+        todo = [index for index in range(1, runs + 1) if index not in {each.index for each in begun}]
         fleet = Fleet(
-            running.session, engine, self.books, lambda index: replace(base), command="c", todo=range(1, runs + 1),
+            running.session, engine, self.books, lambda index: replace(base), command="c", todo=todo,
             retries=retries, begun=begun,
         )  # fmt: skip
         self.fleet = fleet

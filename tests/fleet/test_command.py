@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from comfyreport.batch.command import ManyJobs, Prepared, prepare
-from comfyreport.batch.state import Attempt
 from comfyreport.fleet import command
 from comfyreport.fleet.assignment import Note
 from comfyreport.jobs.job import Job
+from comfyreport.ledger.state import Attempt
 from comfyreport.planning.plan import Wanted
 from comfyreport.timing import Timing
 from tests.fleet.fakes import FakeEngine

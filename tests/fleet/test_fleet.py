@@ -17,6 +17,7 @@ from comfyreport.fleet import fleet as module
 from comfyreport.fleet.assignment import Assignment, Message, Note
 from comfyreport.fleet.channel import Stop
 from comfyreport.fleet.fleet import Fleet
+from comfyreport.ledger.state import Attempt
 from tests.fleet.fakes import NOW, DiedError, FakeEngine, Played, finished, run_event, types
 
 Script = Callable[[FakeEngine, Assignment], None]
@@ -199,10 +200,10 @@ def test_a_run_whose_worker_dies_each_time_is_lost() -> None:
 
 
 def test_what_an_earlier_command_began_is_looked_for() -> None:
-    note = Note("http://gpu1:8188", "p", "c")
     engine = FakeEngine(does_well)
-    Played(engine, 2, begun={2: note})
-    assert [each.note for each in engine.assignments] == [None, note]
+    Played(engine, 2, begun=[Attempt(2, 1, "http://gpu1:8188", "p", "c")])
+    notes = [(each.index, each.note) for each in engine.assignments]
+    assert notes == [(2, Note("http://gpu1:8188", "p", "c")), (1, None)]
 
 
 # --- an engine that fails

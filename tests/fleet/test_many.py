@@ -13,25 +13,15 @@ from typing import Any
 
 import pytest
 
-from comfyreport import Event, ReporterError, RunFinished, UsageError, hookimpl, run_many
+from comfyreport import ReporterError, RunFinished, UsageError, run_many
 from comfyreport.simulator import Simulator
 from comfyreport.timing import Timing
+from tests.collecting import Collector
 
 pytestmark = pytest.mark.slow
 
 WORKFLOW = str(Path(__file__).parents[2] / "workflows" / "sd15-txt2img.json")
 TIMING = Timing().scaled(0.1)
-
-
-class Collector:
-    """A reporter that keeps all events."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-
-    @hookimpl
-    def comfyreport_event(self, event: Event) -> None:
-        self.events.append(event)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfyreport.batch.ledger import Failure
+from comfyreport.ledger.ledger import Failure
 from comfyreport.listings.many import MOST_NAMED, again, describe_failures, describe_rest
 from comfyreport.shell import quote
 

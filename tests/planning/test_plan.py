@@ -202,7 +202,7 @@ def test_random_seeds_are_drawn_from_the_entropy_and_the_place() -> None:
     assert len({*seeds}) == 4
     assert seeds == [run.settings.seed for run in plan_of(wanted)]
     assert [dict(run.inputs)["seed"] for run in plan] == [str(seed) for seed in seeds]
-    other = plan.with_entropy(2)
+    other = plan_of(wanted, entropy=2)
     assert other.fingerprint == plan.fingerprint
     assert {run.settings.seed for run in other}.isdisjoint(seeds)
     assert all(isinstance(seed, int) and 0 <= seed <= MAX_SEED for seed in seeds)

@@ -10,6 +10,11 @@ STOPPED = ("cancelled", "detached")
 """How runs end that came to no end of their own."""
 
 
+def reason_of(result: ev.RunFinished) -> str:
+    """Why a run ended, in words."""
+    return result.status if result.error is None else result.error.message
+
+
 class Books(Protocol):
     """What keeps the books of the runs. `stopped_by` is the run whose failure stops the others."""
 

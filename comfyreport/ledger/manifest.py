@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from comfyreport.access.secret_keys import hide_inputs
-from comfyreport.batch.state import State
 from comfyreport.errors import UsageError
 from comfyreport.events import RunFinished
 from comfyreport.events.jsonlines import object_line
 from comfyreport.files import open_to_write, resolve, write_whole
+from comfyreport.ledger.state import State
 from comfyreport.protocol.ui_outputs import worth_saving
 from comfyreport.text import bounded, printable
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfyreport import events as ev
-from comfyreport.batch.books import STOPPED
-from comfyreport.batch.manifest import Manifest, record_of
-from comfyreport.batch.state import Attempt, State
 from comfyreport.errors import UsageError
+from comfyreport.ledger.books import STOPPED
+from comfyreport.ledger.manifest import Manifest, record_of
+from comfyreport.ledger.state import Attempt, State
 from comfyreport.planning.plan import PlannedRun
 from comfyreport.text import printable
 

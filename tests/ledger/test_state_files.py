@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from comfyreport.batch.state import Attempt, State, StateError
+from comfyreport.ledger.state import Attempt, State
+from comfyreport.ledger.state_file import StateError
 from tests.databases import leave_journal_of_making
 
 posix = pytest.mark.skipif(os.name == "nt", reason="no such file there")

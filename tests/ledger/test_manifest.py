@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from comfyreport.batch.manifest import Manifest, ManifestError, record_of
-from comfyreport.batch.state import State
 from comfyreport.events import ErrorInfo, NodeRef, Output, RunFinished
+from comfyreport.ledger.manifest import Manifest, ManifestError, record_of
+from comfyreport.ledger.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
 posix = pytest.mark.skipif(os.name == "nt", reason="no such file there")
@@ -261,8 +261,8 @@ def test_a_disk_that_is_full_for_a_while(tmp_path: Path, monkeypatch: pytest.Mon
 
 WRITER = """
 import sys
-from comfyreport.batch.manifest import Manifest
-from comfyreport.batch.state import State
+from comfyreport.ledger.manifest import Manifest
+from comfyreport.ledger.state import State
 state = State(sys.argv[1] + "/runs.db", entropy=1)
 state.check("ab", 100000)
 manifest = Manifest(sys.argv[1] + "/runs.jsonl", state)

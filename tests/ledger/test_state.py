@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from comfyreport.batch.state import DONE, Attempt, Counts, State, StateError, companions, stays_open
 from comfyreport.events.types import PromptState, Status
+from comfyreport.ledger.state import DONE, Attempt, Counts, State, stays_open
+from comfyreport.ledger.state_file import StateError, companions
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTROPY = 2**100 + 7
@@ -212,7 +213,7 @@ def test_an_empty_file_is_none_yet(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from comfyreport.batch.state import Attempt, State
+from comfyreport.ledger.state import Attempt, State
 state = State(sys.argv[1], entropy=1)
 state.check("ab", 100000)
 for index in state.todo():
@@ -262,7 +263,7 @@ def test_another_process_is_refused_as_long_as_one_lives(tmp_path: Path, first: 
     if first == "goes on":
         with opened(path):
             pass
-    code = "import sys; from comfyreport.batch.state import State; State(sys.argv[1], entropy=1, patience=0.05)"
+    code = "import sys; from comfyreport.ledger.state import State; State(sys.argv[1], entropy=1, patience=0.05)"
     with opened(path) as state:
         # What reads the file here takes no lock away.
         with pytest.raises(StateError):
