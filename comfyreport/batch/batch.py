@@ -305,6 +305,8 @@ class Batch:
             if attempt.adopted:
                 # An earlier command has submitted it.
                 result = replace(result, prompt_state="unknown", submitted="unknown")
+            else:
+                self._course.attempts[index] -= 1
         course = scheduler.after(
             result,
             attempts=self._course.attempts.get(index, 0),

@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from comfyreport import RunFinished, Timing, run_many
+from comfyreport import ErrorInfo, RunFinished, Timing, run_many
+from comfyreport.batch import attempt as attempts
 from comfyreport.batch.attempt import Attempt
+from comfyreport.errors import UnreachableError
+from comfyreport.jobs.job import Job, run_job
+from comfyreport.jobs.run_context import SharedContext
 from comfyreport.simulator import Fault, Kind, Moment, Simulator
 from tests.collecting import Collector
 
@@ -75,6 +80,29 @@ def test_a_run_is_lost_as_often_as_it_may_be(servers: list[Simulator]) -> None:
     (end,), told = make(servers[:1], 1, retries=0)
     assert (end.status, end.exit_code) == ("lost", 6)
     assert told.warnings.count("run_moved") == 0
+
+
+@pytest.mark.parametrize(("retries", "status"), [(1, "success"), (0, "lost")])
+def test_what_was_never_submitted_costs_no_attempt(
+    servers: list[Simulator], monkeypatch: pytest.MonkeyPatch, retries: int, status: str
+) -> None:
+    """Twice the server isn't reached, once the run is lost."""
+    made = []
+
+    def make_or_fail(context: SharedContext, job: Job, **more: Any) -> RunFinished:
+        made.append(job)
+        if len(made) > 3:
+            return run_job(context, job, **more)
+        context.fail(UnreachableError("refused", retryable=True))
+        end = context.results[-1]
+        if len(made) < 3:
+            return end
+        error = ErrorInfo(code="server_restarted", message="it was restarted")
+        return replace(end, status="lost", exit_code=6, submitted="yes", error=error)
+
+    monkeypatch.setattr(attempts, "run_job", make_or_fail)
+    (end,), told = make(servers[:1], 1, retries=retries)
+    assert (end.status, told.warnings.count("run_moved")) == (status, 2 + retries)
 
 
 def test_a_thread_that_cannot_be_had_ends_the_command(
