@@ -17,21 +17,21 @@ from comfyreport.batch.scheduler import Item
 from comfyreport.batch.servers import read_servers
 from comfyreport.errors import UnreachableError, UsageError
 from comfyreport.inputs.checking import asking
-from comfyreport.jobs.converting import convert_for_simulator, converter, no_conversion
+from comfyreport.jobs.converting import convert_for_simulator, converter
 from comfyreport.jobs.job import Job, target_of
 from comfyreport.jobs.session import Session
 from comfyreport.jobs.simulating import SIMULATED, start_simulator
-from comfyreport.jobs.workflow import load_workflow, read_workflow
+from comfyreport.jobs.workflow import read_workflow
 from comfyreport.ledger.ledger import Ledger
 from comfyreport.ledger.manifest import Manifest
 from comfyreport.ledger.state import Attempt, State
 from comfyreport.net.client import Client
 from comfyreport.net.same_server import check_apart
-from comfyreport.planning.checking import check_plan, check_with_server
+from comfyreport.planning.checking import check_outputs, check_plan, check_with_server
 from comfyreport.planning.making import make_plan, reading
 from comfyreport.planning.plan import Plan, PlannedRun, Wanted
 from comfyreport.planning.source import File
-from comfyreport.saving.clashes import check_clashes, check_uses
+from comfyreport.saving.clashes import check_uses
 from comfyreport.timing import Timing
 from comfyreport.workflow.files import Converter, Workflow
 
@@ -184,7 +184,9 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     plan = make_plan(many.wanted, load=_loader(job, servers, timing), read=reading(job.folder), entropy=state.entropy)
     many.check(plan)
     check_plan(plan, job.folder)
-    _check_outputs(plan, many, job, servers)
+    # Servers choose names, and two of them the same one.
+    several = len(servers) > 1 or many.servers_file is not None or many.engine
+    check_outputs(plan, job.folder, strict=several and job.overwrite)
     prepared = Prepared(many=many, job=job, plan=plan, state=state, servers=servers, todo=range(1, len(plan) + 1))
     if state.goes_on:
         state.check(plan.fingerprint, len(plan))
@@ -199,14 +201,6 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     return prepared
 
 
-def _check_outputs(plan: Plan, many: ManyJobs, job: Job, servers: Sequence[Server]) -> None:
-    """UsageError where two runs would write one file."""
-    # Servers choose names, and two of them the same one.
-    strict = job.overwrite and (len(servers) > 1 or many.servers_file is not None or many.engine)
-    if len(plan) > 1:
-        check_clashes(((run.index, run.output, seed_of(run)) for run in plan), folder=job.folder, strict=strict)
-
-
 def files_of(runs: Iterable[PlannedRun]) -> set[str]:
     """The files that *runs* read: their workflows, and what they upload."""
     files: set[str] = set()
@@ -215,13 +209,6 @@ def files_of(runs: Iterable[PlannedRun]) -> set[str]:
         if not isinstance(run.workflow, Mapping):
             files.add(os.fspath(run.workflow))
     return files
-
-
-def seed_of(run: PlannedRun) -> int | None:
-    """The seed of a run, where a name is made of it."""
-    if run.output is None or "{seed" not in os.fspath(run.output):
-        return None
-    return load_workflow(run.loaded, "", run.settings, no_conversion).seed()
 
 
 def _loader(job: Job, servers: Sequence[Server], timing: Timing) -> Callable[[File], Workflow]:

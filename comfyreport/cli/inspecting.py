@@ -20,7 +20,7 @@ from comfyreport.jobs.job import Job
 from comfyreport.jobs.simulating import SIMULATED
 from comfyreport.jobs.workflow import read_workflow
 from comfyreport.listings.workflow import list_workflow, submission
-from comfyreport.planning.checking import check_plan, check_with_server
+from comfyreport.planning.checking import check_outputs, check_plan, check_with_server
 from comfyreport.planning.making import make_plan, reading
 from comfyreport.workflow.files import Workflow
 
@@ -92,6 +92,8 @@ def _planned(arguments: Namespace, job: Job, server: Inspector) -> Iterator[Job]
     )
     check_flags(arguments, len(plan))
     check_plan(plan, job.folder)
+    several = len(arguments.servers) > 1 or arguments.servers_file is not None or arguments.engine is not None
+    check_outputs(plan, job.folder, strict=several and job.overwrite)
     check_with_server(plan, server.ask)
     for run in plan:
         yield replace(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from comfyreport.access.credentials import Access
 from comfyreport.access.secret_keys import hide_inputs
 from comfyreport.batch.batch import Batch
-from comfyreport.batch.command import files_of, seed_of
+from comfyreport.batch.command import files_of
 from comfyreport.batch.manners import Manners
 from comfyreport.batch.pool import Server, server_of
 from comfyreport.batch.scheduler import Item
@@ -31,8 +31,9 @@ from comfyreport.ledger.ledger import Ledger
 from comfyreport.ledger.manifest import Manifest
 from comfyreport.ledger.state import State
 from comfyreport.net.same_server import check_apart
+from comfyreport.planning.checking import check_outputs
 from comfyreport.planning.plan import PlannedRun
-from comfyreport.saving.clashes import check_clashes, check_uses
+from comfyreport.saving.clashes import check_uses
 from comfyreport.timing import Timing
 from comfyreport.workflow.files import Workflow
 from comfyreport.workflow.settings import Settings
@@ -68,9 +69,7 @@ class Listed:
         stack.callback(state.close)
         plan = _planned(self.jobs, servers, self.timing)
         several = len(servers) > 1 or self.executor is not None
-        strict = several and any(job.overwrite for job in self.jobs)
-        if len(plan) > 1:
-            check_clashes(((run.index, run.output, seed_of(run)) for run in plan), strict=strict)
+        check_outputs(plan, "", strict=several and any(job.overwrite for job in self.jobs))
         state.check(_fingerprint(plan), len(plan))
         manifest = None if self.manifest is None else Manifest(self.manifest, state)
         if manifest is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from comfyreport.errors import UsageError
@@ -16,11 +16,14 @@ from comfyreport.files import STDOUT, descriptor_of
 from comfyreport.inputs.checking import Ask, checked
 from comfyreport.inputs.local_files import KINDS, Kind, look_at, parse_given
 from comfyreport.inputs.uploads import plan_uploads
+from comfyreport.jobs.converting import no_conversion
+from comfyreport.jobs.workflow import load_workflow
 from comfyreport.planning.columns import FILE_NAMES, MAX_SHOWN
 from comfyreport.planning.grids import Axis
 from comfyreport.planning.plan import Plan, PlannedRun
 from comfyreport.planning.prompts_file import Row, Rows
 from comfyreport.planning.source import Source, overlap, sets_inputs
+from comfyreport.saving.clashes import check_clashes
 from comfyreport.saving.template import read_output
 from comfyreport.text import printable
 from comfyreport.workflow.files import Workflow
@@ -46,6 +49,23 @@ def check_plan(plan: Plan, folder: str) -> None:
     checks.names()
     checks.values(lambda source, name, value: _check_value(source, name, value, folder))
     checks.runs(lambda run: _check_run(run, folder))
+
+
+def check_outputs(runs: Sequence[PlannedRun], folder: str, *, strict: bool) -> None:
+    """UsageError where two of *runs*, all that a command makes, would write one file.
+
+    :param folder: where relative paths start; none: the current one.
+    :param strict: several servers choose names, and what is there is replaced (see `check_clashes`).
+    """
+    if len(runs) > 1:
+        check_clashes(((run.index, run.output, _seed_in_name(run)) for run in runs), folder=folder, strict=strict)
+
+
+def _seed_in_name(run: PlannedRun) -> int | None:
+    """The seed of a run, where a name is made of it."""
+    if run.output is None or "{seed" not in os.fspath(run.output):
+        return None
+    return load_workflow(run.loaded, "", run.settings, no_conversion).seed()
 
 
 def check_with_server(plan: Plan, ask: Ask) -> None:

@@ -184,6 +184,15 @@ def test_what_would_be_submitted_is_printed(driver: Driver) -> None:
     assert len(ended.out.splitlines()) == 3
 
 
+@pytest.mark.parametrize("words", [[], ["--dry-run"]])
+def test_runs_that_would_save_to_one_name_are_told(driver: Driver, words: list[str]) -> None:
+    words = [*words, "--server", "http://127.0.0.1:1", "--server", "http://127.0.0.1:2"]
+    for output, more in (("one.png", ()), ("{title}.png", ()), ("made/", ("--overwrite",))):
+        ended = run_many(driver, "--repeat", "2", "--output", output, *more, *words, stream=False)
+        assert (ended.code, ended.out) == (2, "")
+        assert f"--output {output}" in ended.err
+
+
 def test_no_file_is_left_beside_a_state_that_is_closed(driver: Driver) -> None:
     assert run_many(driver, "--server", "sim", "--repeat", "2", "--state", "s/state.db", env=FAST).code == 0
     assert os.listdir(driver.folder / "s") == ["state.db"]
