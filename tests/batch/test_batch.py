@@ -61,8 +61,8 @@ def test_a_fault_of_one_server_costs_no_run(servers: list[Simulator], kind: Kind
 
 
 def test_a_server_that_comes_back_makes_nothing_that_another_was_given(servers: list[Simulator]) -> None:
-    # At speed 40: for 6 s, and it is given up after 1.5 s of refused connections or 6 s of silence.
-    servers[0].play(Fault("frozen", "sampling", seconds=400.0))
+    # At speed 40: for longer than all the others take. It is given up after 6 s of silence.
+    servers[0].play(Fault("frozen", "sampling", seconds=4000.0))
     ends, told = make(servers, 40)
     assert {end.status for end in ends} == {"success"}
     assert "run_moved" in told.warnings
@@ -129,4 +129,8 @@ def test_whoever_stops_iterating_cancels_what_is_queued_and_runs(servers: list[S
     ended = {event.run_index for event in collector.events if event.type == "run_finished"}
     assert begun <= ended
     assert len(ended) < 20
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("comfyreport-run-")]
+    # A thread lives for a moment behind the end that it told.
+    runs = [thread for thread in threading.enumerate() if thread.name.startswith("comfyreport-run-")]
+    for thread in runs:
+        thread.join(20)
+    assert not [thread for thread in runs if thread.is_alive()]

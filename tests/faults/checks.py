@@ -48,6 +48,9 @@ def lies(seen: Seen) -> Iterator[str]:
         told = (*told, *{"error": ("error",), "interrupted": ("interrupted",)}.get(seen.end, ()))
     if seen.holds(*_UNKNOWABLE):
         told = (*told, "lost")
+    if not seen.taken:
+        # Where this machine had no time for it before the first answer was due.
+        told = (*told, "unreachable")
     if seen.stopped and seen.status == "cancelled":
         told = ("cancelled",) if seen.truth in _CANCELLED[seen.result["prompt_state"]] else ()
     if seen.status not in told:
@@ -73,6 +76,8 @@ CANCEL_LIMIT = Timing().cancel_timeout
 
 def flaws(seen: Seen, workflow: Prompt = WORKFLOW) -> Iterator[str]:
     """What else is wrong with any run."""
+    if seen.status == "unreachable":
+        yield "the server was not reached"
     if seen.status == "success":
         yield from _untold(seen, workflow)
     if seen.polls_in_a_minute() > POLLS_A_MINUTE:

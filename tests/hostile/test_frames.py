@@ -16,6 +16,7 @@ from hypothesis import given, strategies as st
 from websocket import ABNF, WebSocket, WebSocketException
 
 from comfyreport.net.frames import BLOCK, MESSAGE_LIMIT, TEXT_LIMIT, Frames, Parts, Skipped
+from tests.e2e.comfyui_server import poll
 from tests.hostile.running import LIMIT, QUICK, follow, measured
 from tests.hostile.server import BEGIN, END, Frame, Hostile, Raw, frame, head, own
 
@@ -294,4 +295,4 @@ def test_no_thread_is_left(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
         with Hostile(frames=(*BEGIN, Raw(head(2**40, 1)))) as server:
             follow(server, tmp_path / str(number))
-    assert threading.active_count() <= before + 1
+    poll(lambda: threading.active_count() <= before + 1, LIMIT, "the threads' end")

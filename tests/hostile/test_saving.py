@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from tests.hostile.running import LIMIT, QUICK, Told, follow
 from tests.hostile.server import WORKFLOW, Answer, Hostile, Reply, history, picture
 
 PNG = {"Content-Type": "image/png"}
+# After a second; the machine may be late by another one.
+SILENT = re.compile(r"the server has not answered for \d+ s$")
 
 
 def serve(view: Answer, *names: str) -> Hostile:
@@ -37,6 +40,13 @@ def messages(told: Told) -> list[str]:
     return [line["message"] for line in told.of("warning")]
 
 
+def beats_of_saving(told: Told) -> list[dict[str, Any]]:
+    """The heartbeats while the outputs are saved: where the machine stood still, the run may have some, too."""
+    kinds = [line["type"] for line in told.lines]
+    saving = told.lines[kinds.index("output_ready") : kinds.index("output_saved")]
+    return [line for line in saving if line["type"] == "heartbeat"]
+
+
 def test_a_silent_server_is_given_up_once_for_all_files(tmp_path: Path) -> None:
     released = threading.Event()
 
@@ -52,13 +62,13 @@ def test_a_silent_server_is_given_up_once_for_all_files(tmp_path: Path) -> None:
         released.set()
     *first, rest = messages(told)
     assert sorted(each.partition(" could not be saved to ")[0] for each in first) == names(AT_ONCE)
-    assert all(each.endswith("the server has not answered for 1 s") for each in first)
-    assert rest == f"{100 - AT_ONCE} more files were not saved: the server has not answered for 1 s"
+    assert all(SILENT.search(each) for each in first)
+    assert rest.startswith(f"{100 - AT_ONCE} more files were not saved: the server has not answered for ")
     assert sorted(server.viewed) == names(AT_ONCE)
     assert (told.result.status, told.result.exit_code, told.result.retryable) == ("partial", 8, True)
     assert told.result.error is not None
     assert told.result.error.code == "download_failed"
-    assert told.result.error.message.endswith("9.png and 90 more (the server has not answered for 1 s)")
+    assert re.search(r"9\.png and 90 more \(the server has not answered for \d+ s\)$", told.result.error.message)
     assert list((tmp_path / "made").iterdir()) == []
 
 
@@ -75,8 +85,8 @@ def test_silence_is_counted_over_several_files(tmp_path: Path) -> None:
             told = follow(server, tmp_path, output=f"{tmp_path}/made/", timing=timing)
     finally:
         released.set()
-    assert 2 * AT_ONCE <= len(server.viewed) <= 5 * AT_ONCE
-    assert messages(told)[-1].endswith("the server has not answered for 1 s")
+    assert 2 * AT_ONCE <= len(server.viewed) < 100
+    assert SILENT.search(messages(told)[-1])
 
 
 def test_a_server_that_refuses_each_file_slowly_is_asked_for_all(tmp_path: Path) -> None:
@@ -101,13 +111,11 @@ def test_a_long_download_has_heartbeats(tmp_path: Path) -> None:
     with serve(lambda _: Reply(headers=PNG, pieces=trickle(0.05, 40)), "a.png") as server:
         told = follow(server, tmp_path, output=f"{tmp_path}/made/")
     assert told.result.status == "success"
-    beats = told.of("heartbeat")
-    # Two seconds, and a heartbeat is due after a quarter of one.
-    assert 2 <= len(beats) <= 9
+    beats = beats_of_saving(told)
+    # Two seconds, or what they become on a busy machine, and a heartbeat is due after a quarter of one.
+    assert 2 <= len(beats) <= told.result.seconds / QUICK.silence + 1
     assert all(beat["state"] == "running" and "node" not in beat for beat in beats)
-    assert all(beat["silent_seconds"] < 0.5 for beat in beats)
-    kinds = [line["type"] for line in told.lines]
-    assert kinds.index("output_ready") < kinds.index("heartbeat") < kinds.index("output_saved")
+    assert all(beat["silent_seconds"] < 2 for beat in beats)
     # One may come before anything has.
     received = [beat["received_bytes"] for beat in beats if beat is not beats[0] or "received_bytes" in beat]
     assert received == sorted(received)
@@ -119,7 +127,7 @@ def test_a_large_download_tells_how_far_it_is(tmp_path: Path) -> None:
     headers = {**PNG, "Content-Length": str(40 * CHUNK)}
     with serve(lambda _: Reply(headers=headers, pieces=trickle(0.02, 40)), "a.png") as server:
         told = follow(server, tmp_path, output=f"{tmp_path}/made/")
-    assert {beat["total_bytes"] for beat in told.of("heartbeat")} == {40 * CHUNK}
+    assert {beat["total_bytes"] for beat in beats_of_saving(told)} == {40 * CHUNK}
     assert " of 2.6 MB\n" in told.log
 
 
@@ -129,9 +137,9 @@ def test_a_silent_download_tells_for_how_long(tmp_path: Path) -> None:
         time.sleep(0.95)
 
     with serve(lambda _: Reply(headers=PNG, pieces=pieces()), "a.png") as server:
-        told = follow(server, tmp_path, output=f"{tmp_path}/made/")
+        told = follow(server, tmp_path, output=f"{tmp_path}/made/", timing=replace(QUICK, read_timeout=LIMIT))
     assert told.result.status == "success"
-    silences = [beat["silent_seconds"] for beat in told.of("heartbeat")]
+    silences = [beat["silent_seconds"] for beat in beats_of_saving(told)]
     assert silences == sorted(silences)
     assert silences[-1] >= 0.5
 

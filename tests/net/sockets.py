@@ -18,7 +18,7 @@ from comfyreport.net.websocket import Socket
 from comfyreport.timing import Timing
 from tests.e2e.strangers import Answer, http
 
-# Far more than a response takes, far less than one sent byte by byte.
+# For what never answers, or byte by byte: on a busy machine an answer may take longer.
 SHORT = Timing(connect_timeout=1.0, read_timeout=0.5, response_timeout=0.5)
 LIMIT = 10.0
 
@@ -46,8 +46,8 @@ def accepts(*headers: str, rest: bytes = b"") -> Answer:
     return answer
 
 
-def client_of(url: str, timing: Timing = SHORT, access: Access | None = None) -> Client:
-    return Client(parse_address(url), timing=timing, access=access)
+def client_of(url: str, timing: Timing | None = None, access: Access | None = None) -> Client:
+    return Client(parse_address(url), timing=timing or Timing(), access=access)
 
 
 def open_and_close(client: Client) -> None:

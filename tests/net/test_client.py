@@ -27,14 +27,15 @@ from tests.e2e.strangers import Answer, garbage, hang, hang_up, http, stranger
 from tests.systems import needs_posix
 
 SHORT = Timing().scaled(0.02)
+"""For what doesn't answer: on a busy machine an answer may take longer."""
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
 }
 
 
-def client_of(url: str, tap: Any = None, timing: Timing = SHORT) -> Client:
-    return Client(parse_address(url), timing=timing, tap=tap)
+def client_of(url: str, tap: Any = None, timing: Timing | None = None) -> Client:
+    return Client(parse_address(url), timing=timing or Timing(), tap=tap)
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def records() -> list[dict[str, Any]]:
 def client(records: list[dict[str, Any]]) -> Iterator[Client]:
     """A client of a simulated server, whose tap fills `records`."""
     with Simulator(speed=1000) as simulator:
-        client = client_of(simulator.url, records.append, Timing())
+        client = client_of(simulator.url, records.append)
         yield client
         client.close()
 
@@ -96,7 +97,7 @@ def test_a_download_of_what_is_not_there(client: Client) -> None:
 @pytest.mark.parametrize(("answer", "code"), [(garbage, None), (hang_up, None), (hang, "no_answer")])
 def test_every_failure_is_an_unreachable_error(answer: Answer, code: str | None) -> None:
     with stranger(answer) as server:
-        client = client_of(server.url)
+        client = client_of(server.url, timing=SHORT)
         with pytest.raises(UnreachableError) as caught:
             client.get("/queue")
         client.close()
@@ -194,7 +195,7 @@ def test_an_empty_download_is_none(head: str) -> None:
     with stranger(
         lambda connection, request: connection.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + body)
     ) as server:
-        client = client_of(server.url, timing=Timing())
+        client = client_of(server.url)
         with (
             pytest.raises(UnreachableError, match="nothing came"),
             client.download(FilePlace("x.txt", "", "output")) as got,
@@ -274,7 +275,7 @@ class Counting:
 @pytest.mark.parametrize("ends", [False, True])
 def test_a_connection_is_used_again_unless_it_is_over(ends: bool) -> None:
     server = Counting(ends)
-    client = client_of(server.url, timing=Timing())
+    client = client_of(server.url)
     for _ in range(5):
         assert client.get("/queue").body == {}
         time.sleep(0.02)
@@ -313,7 +314,7 @@ def test_an_answer_that_comes_before_the_request_is_read() -> None:
         http("413 Request Entity Too Large", b"too large")(connection, request)
 
     with stranger(answer) as server:
-        client = client_of(server.url, timing=Timing())
+        client = client_of(server.url)
         with contextlib.suppress(UnreachableError):
             # A reset may overtake the answer: then, too, it is no fault of ours.
             assert client.post("/prompt", {"prompt": "x" * 5_000_000}).status == 413
@@ -342,7 +343,7 @@ def test_a_name_with_dead_addresses_costs_little(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(socket, "getaddrinfo", answer)
     monkeypatch.setattr(socket, "socket", Dead)
     with stranger(http("200 OK", b"{}")) as server:
-        client = client_of(server.url.replace("127.0.0.1", "dual.example"), timing=Timing())
+        client = client_of(server.url.replace("127.0.0.1", "dual.example"))
         began = time.monotonic()
         for _ in range(4):
             assert client.get("/queue").body == {}

@@ -20,6 +20,7 @@ from comfyreport.timing import Timing
 from tests.e2e.strangers import Stranger, http, stranger
 from tests.net.sockets import (
     LIMIT,
+    SHORT,
     UNFINISHED_HEAD,
     UNFINISHED_SERVER_HELLO,
     accepts,
@@ -135,7 +136,7 @@ def test_informational_answers_before_the_answer(early: bytes) -> None:
         accepts(rest=b"\x81\x05hello\x88\x00")(connection, request)
 
     with stranger(answer) as server:
-        client = client_of(server.url, Timing())
+        client = client_of(server.url)
         opened = Socket(client, "me")
         opened.open()
         assert list(opened.frames()) == [[(True, b"hello")]]
@@ -152,8 +153,8 @@ def test_informational_answers_without_an_end_are_given_up() -> None:
                 connection.sendall(EARLY[1] * 100)
 
     with stranger(answer) as server:
-        assert open_error(client_of(server.url)).code == "no_answer"
-        assert request_times_out(client_of(server.url))
+        assert open_error(client_of(server.url, SHORT)).code == "no_answer"
+        assert request_times_out(client_of(server.url, SHORT))
 
 
 @pytest.mark.parametrize("header", [b"Server: caf\xe9", b"X-Long: " + b"x" * 60_000, b"X-Folded: a\r\n  b"])
@@ -164,7 +165,7 @@ def test_odd_headers_do_no_harm(header: bytes) -> None:
         connection.recv(1000)
 
     with stranger(answer) as server:
-        client = client_of(server.url, Timing())
+        client = client_of(server.url)
         open_and_close(client)
         client.close()
 
@@ -184,7 +185,7 @@ def test_a_refusal_is_known_by_its_status_whatever_its_body(length: str) -> None
         connection.recv(1)
 
     with stranger(answer) as server:
-        assert open_error(client_of(server.url, Timing())).code == "auth"
+        assert open_error(client_of(server.url)).code == "auth"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_a_refusal_is_known_by_its_status_whatever_its_body(length: str) -> None
 )
 def test_servers_of_other_protocols(answer: bytes) -> None:
     with stranger(lambda connection, request: connection.sendall(answer)) as server:
-        assert open_error(client_of(server.url, Timing())).code == "not_comfyui"
+        assert open_error(client_of(server.url)).code == "not_comfyui"
 
 
 def test_a_long_head_is_not_read_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +213,7 @@ def test_a_long_head_is_not_read_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(socket.socket, "recv_into", counted)
     with stranger(lambda connection, request: connection.sendall(b"HTTP/" + b"x" * 100_000)) as server:
-        open_error(client_of(server.url, Timing()))
+        open_error(client_of(server.url))
     assert sum(sizes) > 60_000
     assert len(sizes) < 1_000
 
@@ -222,8 +223,8 @@ def test_a_long_head_is_not_read_byte_by_byte(monkeypatch: pytest.MonkeyPatch) -
 def test_an_answer_byte_by_byte(scheme: str, beginning: bytes) -> None:
     with stranger(sends_byte_by_byte(beginning)) as server:
         url = server.url.replace("http", scheme)
-        assert open_error(client_of(url)).code == "no_answer"
-        assert request_times_out(client_of(url))
+        assert open_error(client_of(url, SHORT)).code == "no_answer"
+        assert request_times_out(client_of(url, SHORT))
 
 
 def test_a_socket_that_is_shut_while_it_is_opened() -> None:
@@ -234,7 +235,7 @@ def test_a_socket_that_is_shut_while_it_is_opened() -> None:
         connection.recv(1)
 
     with stranger(answer) as server:
-        client = client_of(server.url, Timing())
+        client = client_of(server.url)
         opened = Socket(client, "me")
         errors: list[BaseException] = []
 
@@ -336,7 +337,7 @@ def test_a_connection_that_takes_nothing_more_is_ended() -> None:
         waited.append(over.wait(LIMIT))
 
     with stranger(reads_nothing) as server:
-        client = client_of(server.url)
+        client = client_of(server.url, SHORT)
         opened = Socket(client, "me")
         opened.open()
         connection = opened._connection

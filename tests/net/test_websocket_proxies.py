@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from comfyreport.errors import UnreachableError
-from comfyreport.timing import Timing
 from tests.e2e.strangers import http, stranger
 from tests.net.sockets import (
     LIMIT,
+    SHORT,
     UNFINISHED_HEAD,
     accepts,
     client_of,
@@ -33,8 +33,8 @@ def test_a_proxy_that_answers_byte_by_byte(monkeypatch: pytest.MonkeyPatch, sche
     with stranger(sends_byte_by_byte(UNFINISHED_HEAD)) as proxy:
         monkeypatch.setenv(f"{scheme}_proxy", proxy.url)
         url = f"{scheme}://comfy.invalid"
-        assert open_error(client_of(url)).code == "no_answer"
-        assert request_times_out(client_of(url))
+        assert open_error(client_of(url, SHORT)).code == "no_answer"
+        assert request_times_out(client_of(url, SHORT))
 
 
 def socks_proxy(server_url: str, seen: list[bytes], *, byte_by_byte: bool = False) -> Callable[[socket.socket], None]:
@@ -118,7 +118,7 @@ def test_through_socks(monkeypatch: pytest.MonkeyPatch, start_server: Any) -> No
     with stranger(accepts()) as server:
         port = start_server(socks_proxy(server.url, seen))
         monkeypatch.setenv("ALL_PROXY", f"socks5h://kim:pw%3A1@localhost:{port}")
-        client = client_of("http://comfy.invalid:8188", Timing())
+        client = client_of("http://comfy.invalid:8188")
         open_and_close(client)
         assert client.get("/queue").body == {}
         client.close()
@@ -131,8 +131,8 @@ def test_a_socks_proxy_that_answers_byte_by_byte(monkeypatch: pytest.MonkeyPatch
     port = start_server(socks_proxy("http://127.0.0.1:1", [], byte_by_byte=True))
     monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{port}")
     for url in ("http://comfy.invalid", "https://comfy.invalid"):
-        assert open_error(client_of(url)).code == "no_answer"
-        assert request_times_out(client_of(url))
+        assert open_error(client_of(url, SHORT)).code == "no_answer"
+        assert request_times_out(client_of(url, SHORT))
 
 
 @pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "socks5h"])

@@ -38,17 +38,17 @@ def test_localhost_is_found_though_its_other_address_refuses_slowly(monkeypatch:
     monkeypatch.setattr(socket, "getaddrinfo", both)
     monkeypatch.setattr(socket, "socket", Slow)
     with stranger(http("200 OK", b"{}")) as server:
-        client = client_of(server.url.replace("127.0.0.1", "localhost"), timing=Timing())
+        client = client_of(server.url.replace("127.0.0.1", "localhost"))
         began = time.monotonic()
         assert client.get("/queue").body == {}
-        assert time.monotonic() - began < 0.35
+        assert time.monotonic() - began < 1.5
         client.close()
 
 
-def test_a_socket_that_is_shut_ends_its_reader_within_half_a_second() -> None:
+def test_a_socket_that_is_shut_ends_its_reader_soon() -> None:
     """On each system: not every one wakes a thread that waits in it."""
     with stranger(accepts()) as server:
-        client = client_of(server.url, Timing())
+        client = client_of(server.url)
         opened = Socket(client, "me")
         opened.open()
         ended: list[float] = []
@@ -64,7 +64,7 @@ def test_a_socket_that_is_shut_ends_its_reader_within_half_a_second() -> None:
         began = time.monotonic()
         opened.shut()
         thread.join(LIMIT)
-        assert ended[0] - began < 0.5
+        assert ended[0] - began < LIMIT / 2
         opened.close()
         client.close()
 

@@ -154,7 +154,7 @@ def test_closing_does_not_take_longer_the_more_are_stuck(count: int) -> None:
         session.delivery.publish(one_of_each())
         began = time.monotonic()
         session.finish()
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < TIMEOUT
         assert len(session.delivery.failures()) == count
         assert session.delivery.failures()[0].endswith(f"{CLOSE} within 0.5 s")
         assert session.delivery.failures()[1].endswith(f"{CLOSE} within {0.5 / count:.3g} s")
@@ -179,15 +179,12 @@ def test_an_abandoned_thread_changes_nothing_when_its_hook_returns(error: BaseEx
         session.delivery.publish(events[:-3])
         session.until(lambda: events_of(hook_calls, "good") == events[:-3])
         failures, complaints, calls = session.delivery.failures(), list(session.complaints), len(session.traced)
-        busy = session.delivery._current
         opened.set()
         late[0].join(TIMEOUT)
         assert not late[0].is_alive()
-        assert (session.delivery.failures(), session.complaints, session.delivery._current) == (
-            failures,
-            complaints,
-            busy,
-        )
+        assert (session.delivery.failures(), session.complaints) == (failures, complaints)
+        # Ticks of the others come and go.
+        session.until(lambda: session.delivery._current is None)
         assert [name for name, *_ in session.traced[:calls]].count("stuck") == 0
         session.delivery.publish(events[-3:])
         session.finish()
