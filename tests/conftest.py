@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ _FOREIGN = (
 
 # Those of learning unset the one, and set the other.
 os.environ.update(NOTHING_LEARNED)
+
+# A shell that starts something in the background lets it ignore Ctrl-C, and with it whatever the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TESTS = Path(__file__).parent
 _SLOW_FOLDERS = {"benchmarks", "docs", "faults", "hostile"}

@@ -85,7 +85,7 @@ class DaskEngine:
         self._client = client
         self._command = command
         self._stack = stack
-        self._trouble = ""
+        self.trouble = ""
         self._looking = False
         # A scheduler that is stopped answers never: nothing waits for it but this.
         self._asking = Worker()
@@ -114,6 +114,10 @@ class DaskEngine:
         """Let a worker submit its prompt."""
         self._asking.submit(self._event(prompt_id).set, 0.0)
 
+    def withdraw(self, prompt_id: str) -> None:
+        """Keep nothing more of what was confirmed, for a worker that died before it heard of it."""
+        self._stack.callback(self._event(prompt_id).clear)
+
     def stop(self, stop: Stop) -> None:
         """Tell all workers what is to be cancelled."""
         if stop:
@@ -129,12 +133,11 @@ class DaskEngine:
         name = getattr(last, "name", None) or getattr(last, "address", "")
         return f"worker {name}" if name else "the worker"
 
-    def look(self) -> str:
-        """Why nothing goes on for the moment, by what the scheduler said last; it is asked again."""
+    def look(self) -> None:
+        """Ask the scheduler whether anything goes on."""
         if not self._looking:
             self._looking = True
             self._asking.submit(self._ask, 0.0)
-        return self._trouble
 
     def _event(self, what: str) -> Any:
         return _distributed().Event(_event_name(self._command, what), client=self._client)
@@ -143,10 +146,10 @@ class DaskEngine:
         try:
             threads = sum(self._client.nthreads().values())
         except Exception as error:  # noqa: BLE001  it raises whatever its connection does
-            self._trouble = f"{self.shown} doesn't answer: {one_line(error)[:200]}"
+            self.trouble = f"{self.shown} doesn't answer: {one_line(error)[:200]}"
         else:
             self.window = max(WINDOW, 3 * threads)
-            self._trouble = "" if threads else f"{self.shown} has no workers yet; the runs wait for one"
+            self.trouble = "" if threads else f"{self.shown} has no workers yet; the runs wait for one"
         self._looking = False
 
     def close(self) -> None:

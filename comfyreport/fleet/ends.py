@@ -1,4 +1,4 @@
-"""The ends of runs that no server told, and what changes an end."""
+"""The ends of runs that no server told, what changes an end, and how an engine fails."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from comfyreport import events as ev
+from comfyreport.errors import ComfyReportError, UnreachableError, one_line
 from comfyreport.jobs.run_context import RunContext
 from comfyreport.run import verdict
 from comfyreport.run.verdict import Verdict
@@ -48,3 +49,14 @@ def worker_lost(what: str, attempts: int, note: object) -> Verdict:
     )
     begun = note is not None
     return Verdict("lost", error, "unknown" if begun else "none", "unknown" if begun else "no", retryable=True)
+
+
+class GivenUpError(Exception):
+    """The engine gave a run up that nobody here cancelled."""
+
+
+def unusable(shown: str, error: BaseException) -> ComfyReportError:
+    """*error* of an engine as the user is told of it."""
+    hint = "look into the logs of the engine and of its workers, then run it again"
+    said = "it gave its runs up; was it stopped?" if isinstance(error, GivenUpError) else one_line(error)[:300]
+    return UnreachableError(f"{shown} failed: {said}", hint=hint, code="engine", retryable=True)

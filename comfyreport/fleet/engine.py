@@ -21,11 +21,13 @@ WINDOW = 200
 class Engine(Protocol):
     """Hands assignments to workers. It is used by one command, from one thread; what fails raises ComfyReportError.
 
-    `shown` is what people call it, without anything secret. `window`: how many runs it is given at once.
+    `shown` is what people call it, without anything secret. `window`: how many runs it is given at once. `trouble`: why
+    nothing goes on for the moment, in one line, empty where nothing is wrong; as it was when `look` last asked.
     """
 
     shown: str
     window: int
+    trouble: str
 
     def submit(self, assignment: Assignment) -> Future[Outcome]:
         """Hand it out as soon as a worker is free."""
@@ -36,14 +38,17 @@ class Engine(Protocol):
     def confirm(self, prompt_id: str) -> None:
         """Let a worker submit its prompt, now that it is kept where that will be."""
 
+    def withdraw(self, prompt_id: str) -> None:
+        """Keep nothing more of what was confirmed: whoever waited for it waits no more."""
+
     def stop(self, stop: Stop) -> None:
         """Tell all workers what is to be cancelled."""
 
     def died(self, error: BaseException) -> str:
         """Who died, where *error* says that workers died and a run may be handed out again; empty where it doesn't."""
 
-    def look(self) -> str:
-        """Why nothing goes on for the moment, in one line; empty where nothing is wrong."""
+    def look(self) -> None:
+        """Ask whether anything goes on; `trouble` is the answer, which comes later."""
 
     def close(self) -> None:
         """Leave nothing behind. The workers stay."""
@@ -57,6 +62,7 @@ class PoolEngine:
     """
 
     window = WINDOW
+    trouble = ""
 
     def __init__(self, executor: Executor) -> None:
         self.shown = type(executor).__name__
@@ -76,6 +82,9 @@ class PoolEngine:
         """Let a worker submit its prompt."""
         self._channel.confirm(prompt_id)
 
+    def withdraw(self, prompt_id: str) -> None:
+        """Nothing: what is kept is in the folder."""
+
     def stop(self, stop: Stop) -> None:
         """Tell all workers what is to be cancelled."""
         self._channel.ask_to_stop(stop)
@@ -84,9 +93,8 @@ class PoolEngine:
         """Nobody: a pool of which one process dies is broken as a whole, and takes nothing more."""
         return ""
 
-    def look(self) -> str:
+    def look(self) -> None:
         """Nothing is known."""
-        return ""
 
     def close(self) -> None:
         """Remove the folder. The executor stays: whoever made it shuts it down."""

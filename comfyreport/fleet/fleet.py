@@ -12,9 +12,9 @@ from itertools import chain
 
 from comfyreport import events as ev
 from comfyreport.batch.merging import Merger
-from comfyreport.errors import ComfyReportError, UnreachableError, one_line
+from comfyreport.errors import ComfyReportError
 from comfyreport.fleet.assignment import Assignment, Message, Note, Outcome
-from comfyreport.fleet.ends import changed, worker_lost
+from comfyreport.fleet.ends import GivenUpError, changed, unusable, worker_lost
 from comfyreport.fleet.engine import Engine
 from comfyreport.fleet.ordering import Ordering
 from comfyreport.fleet.packing import assign
@@ -34,12 +34,17 @@ STRAGGLERS = 5.0
 
 @dataclass
 class _Flight:
-    """A run that is handed out. `note`: the last attempt that is known; `attempts`: how often it was handed out."""
+    """A run that is handed out.
+
+    `note`: the last attempt that is known; `confirmed`: its prompt, once it may be submitted; `attempts`: how often the
+    run was handed out.
+    """
 
     assignment: Assignment
     future: Future[Outcome]
     note: Note | None = None
     begun: bool = False
+    confirmed: str = ""
     worker: str = ""
     attempts: int = 1
     heard: int = 0
@@ -169,7 +174,7 @@ class Fleet:
             raise
         except Exception as error:
             self._over = True
-            raise _unusable(self._engine.shown, error) from error
+            raise unusable(self._engine.shown, error) from error
         future.add_done_callback(lambda _: self._wake.set())
         return future
 
@@ -178,10 +183,11 @@ class Fleet:
         now = self._session.elapsed()
         if self._flights and now >= self._look_at:
             self._look_at = now + self._timing.queue_refresh
-            trouble = self._engine.look()
-            if trouble and trouble != self._trouble:
-                self._merger.emit(ev.Warning, code="engine_waits", message=trouble)
-            self._trouble = trouble
+            self._engine.look()
+        trouble = self._engine.trouble
+        if trouble and trouble != self._trouble:
+            self._merger.emit(ev.Warning, code="engine_waits", message=trouble)
+        self._trouble = trouble
 
     # --- what is heard
 
@@ -206,7 +212,16 @@ class Fleet:
             if flight.begun:
                 flight.note = message.note
             if flight.begun and message.waits:
-                self._engine.confirm(message.note.prompt_id)
+                # Of an attempt whose worker died, where the engine itself has given the run to another.
+                self._withdraw(flight)
+                flight.confirmed = message.note.prompt_id
+                self._engine.confirm(flight.confirmed)
+
+    def _withdraw(self, flight: _Flight) -> None:
+        """Keep nothing of what was confirmed: nobody may have heard of it."""
+        if flight.confirmed:
+            self._engine.withdraw(flight.confirmed)
+            flight.confirmed = ""
 
     def _keep(self, index: int, before: Note | None, note: Note) -> bool:
         """Keep where the run is now; whether that was done."""
@@ -245,22 +260,23 @@ class Fleet:
 
     def _on_done(self, flight: _Flight) -> None:
         index = flight.assignment.index
-        error = _GivenUpError() if flight.future.cancelled() else flight.future.exception()
+        error = GivenUpError() if flight.future.cancelled() else flight.future.exception()
         if error is None:
             flight.outcome = flight.future.result()
             for message in flight.outcome.messages:
                 self._take(message)
             return
+        self._withdraw(flight)
         died = self._engine.died(error)
         if died and self._again(flight, f"{died} died"):
             return
-        if isinstance(error, (_GivenUpError, BrokenExecutor)):
+        if isinstance(error, (GivenUpError, BrokenExecutor)):
             # It takes nothing more. One run tells of that for all that aren't begun.
             if self._over_for_failure and not flight.begun:
                 del self._flights[index]
                 return
             self._begin_no_more()
-        result = self._failed(index, _unusable(self._engine.shown, error), flight.worker)
+        result = self._failed(index, unusable(self._engine.shown, error), flight.worker)
         if died:
             result = changed(result, worker_lost(f"{died} died while it made the run", flight.attempts, flight.note))
         elif flight.begun:
@@ -275,6 +291,7 @@ class Fleet:
             return
         if result.submitted == "no":
             flight.note = None
+            self._withdraw(flight)
         if result.retryable and result.status in ("lost", "unreachable") and self._again(flight, reason_of(result)):
             return
         job = self._jobs(flight.assignment.index)
@@ -377,14 +394,3 @@ class Fleet:
             state: ev.Submitted = "unknown" if flight.begun else "no"
             end = verdict.cancelled("left before the worker told the end", "unknown" if flight.begun else "none", state)
             self._end(changed(result, end))
-
-
-class _GivenUpError(Exception):
-    """The engine gave a run up that nobody here cancelled."""
-
-
-def _unusable(shown: str, error: BaseException) -> ComfyReportError:
-    """*error* of an engine as the user is told of it."""
-    hint = "look into the logs of the engine and of its workers, then run it again"
-    said = "it gave its runs up; was it stopped?" if isinstance(error, _GivenUpError) else one_line(error)[:300]
-    return UnreachableError(f"{shown} failed: {said}", hint=hint, code="engine", retryable=True)

@@ -57,6 +57,7 @@ class FakeEngine:
         self.futures: dict[int, Future[Outcome]] = {}
         self.stops: list[Stop] = []
         self.confirmed: list[str] = []
+        self.withdrawn: list[str] = []
         self.on_stop: Callable[[Stop], None] = lambda stop: None
         self.most = 0
 
@@ -100,6 +101,9 @@ class FakeEngine:
     def confirm(self, prompt_id: str) -> None:
         self.confirmed.append(prompt_id)
 
+    def withdraw(self, prompt_id: str) -> None:
+        self.withdrawn.append(prompt_id)
+
     def stop(self, stop: Stop) -> None:
         self.stops.append(stop)
         self.on_stop(stop)
@@ -107,8 +111,8 @@ class FakeEngine:
     def died(self, error: BaseException) -> str:
         return "worker gpu1" if isinstance(error, DiedError) else ""
 
-    def look(self) -> str:
-        return self.trouble
+    def look(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

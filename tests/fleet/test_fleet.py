@@ -197,6 +197,20 @@ def test_a_run_whose_worker_dies_each_time_is_lost() -> None:
         "worker gpu1 died while it made the run, in each of 3 attempts",
     )
     assert (end.worker, played.ends[3].status, played.code) == ("gpu1", "success", 6)
+    # Whether it heard of that nobody knows: the engine would keep it for ever.
+    assert engine.withdrawn == [each for each in engine.confirmed if each.startswith("prompt-2-")]
+    assert len(engine.withdrawn) == 3
+
+
+def test_what_was_confirmed_for_a_worker_that_died_is_withdrawn_where_the_engine_gave_the_run_to_another() -> None:
+    def twice(engine: FakeEngine, assignment: Assignment) -> None:
+        engine.begin(assignment, "a")
+        engine.begin(assignment, "b")
+        engine.end(1, finished(1), attempt="b")
+
+    engine = FakeEngine(twice)
+    assert Played(engine, 1).ends[1].status == "success"
+    assert (engine.confirmed, engine.withdrawn) == (["prompt-1-a", "prompt-1-b"], ["prompt-1-a"])
 
 
 def test_what_an_earlier_command_began_is_looked_for() -> None:
