@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from comfyreport.simulator import Simulator
+from tests.e2e.comfyui_server import free_port
 from tests.e2e.installation import ROOT as ROOT, Installed, copy_checkout
 
 LIMIT = 600.0
@@ -31,6 +32,8 @@ SUBSTITUTED = {
     r"python -m tests\.benchmarks$": "python -m tests.benchmarks --short",
     r"python -m tests\.windows$": "python -m tests.windows --help",
     r"python -m tests\.faults(.*)$": r"python -m tests.faults\1 --help",
+    # What stands in the pages may be taken.
+    "8190": str(free_port()),
     # It runs until it is stopped, and its usual port may be taken.
     r"comfyreport simulate$": (
         'exec 3< <(exec comfyreport simulate --port 0) && read -r line <&3 && echo "$line" && kill $!'
@@ -194,7 +197,8 @@ class _Shell(NamedTuple):
     def run(self, *command: str) -> tuple[int, str]:
         """Run a command whose last word is taken from a page: its exit code, and what a terminal would show."""
         text = substituted(command[-1]).replace(SERVER, self.server).replace(RECEIVER, self.receiver)
-        text = text.replace(GPU_BOX, self.server.removeprefix("http://"))
+        for named in (GPU_BOX, SERVER.removeprefix("http://")):
+            text = text.replace(named, self.server.removeprefix("http://"))
         done = subprocess.run(
             [*command[:-1], text],
             cwd=self.folder,

@@ -35,7 +35,7 @@ SAID = {
         "class Slow": "KSampler took ",
         "wait_for_completion": "success ['http://127.0.0.1:",
         # Titles and seconds come only where the run isn't over before the tracker knows of it.
-        "tracker.result.status": "\nsuccess\n",
+        "tracker.result.status": "success\n",
         "Access(": "success",
         "Timing(": "success",
     },

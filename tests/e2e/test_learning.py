@@ -57,7 +57,7 @@ def test_the_second_run_knows_how_long_it_takes(driver: Driver) -> None:
     for event in second.of("node_progress"):
         assert event["run_eta_low"] <= event["run_eta_seconds"] <= event["run_eta_high"]
         # A machine that is busy is late, not early.
-        assert event["run_eta_seconds"] > 0.3 * (ended - event["elapsed"])
+        assert event["run_eta_seconds"] > 0.3 * (ended - event["elapsed"]) - 0.3
         done = event["elapsed"] - began
         assert event["fraction"] >= done / (done + event["run_eta_seconds"]) - 0.05
     assert first.result.get("usual_seconds") is None

@@ -44,9 +44,17 @@ class Quiet:
         """Wait until it is quiet."""
         assert self._hold.reached.wait(30)
 
+    def wait_for_restored(self) -> None:
+        """Wait until it is connected anew."""
+        self._running.wait_for(lambda event: event.get("state") == "restored", "the connection")
+
+    def go_on(self) -> None:
+        """Let it say more."""
+        self._hold.release()
+
     def end(self) -> Ended:
         """Let it go on to its end, a success of which everything was told."""
-        self._hold.release()
+        self.go_on()
         ended = self._running.end()
         assert_success(ended)
         assert set(ended.result["executed"]) == set(self._graph)
@@ -67,6 +75,9 @@ def test_an_idle_timeout_with_and_without_pings(nginx: Make, driver: Driver, aut
         kept.wait()
         broken.wait()
         time.sleep(7.5)
+        # Of none of them is the connection to be idle for so long again.
+        kept.go_on()
+        broken.go_on()
         with_pings, without = kept.end(), broken.end()
     assert states(with_pings) == ["connected"]
     assert len(secure.asked("GET /ws")) == 1
@@ -83,7 +94,7 @@ def test_a_reload_in_mid_run(nginx: Make, driver: Driver) -> None:
         run = Quiet(driver, server, simulator)
         run.wait()
         server.reload()
-        time.sleep(3)
+        run.wait_for_restored()
         ended = run.end()
     assert "lost" in states(ended)
     assert "restored" in states(ended)

@@ -91,6 +91,7 @@ def test_the_second_one_leaves_at_once(real: Driver) -> None:
     running.wait_for_type("node_started", "2")
     running.signal()
     # The first one alone must not end it, and one that comes together with it is none: wait for time to pass.
+    poll(lambda: "cancelling" in running.text("err"), 20, "the first one")
     time.sleep(0.6)
     assert running.process.poll() is None
     began = time.monotonic()

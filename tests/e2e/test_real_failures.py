@@ -175,10 +175,10 @@ def test_a_long_silence_is_no_failure(real: Driver) -> None:
     graph = chain(node("ReportSilence", seconds=3.0, interruptible=True))
     ended = real.follow(graph, env={"COMFYREPORT_TIME_SCALE": "0.1"})
     assert ended.code == 0, ended.err
-    beats = ended.of("heartbeat")
-    assert beats
+    # A machine that stands still may make one elsewhere.
+    beats = [beat for beat in ended.of("heartbeat") if beat.get("node_id") == "2"]
+    assert len(beats) > 1
     assert {beat["state"] for beat in beats} == {"running"}
-    assert {beat["node_id"] for beat in beats} == {"2"}
 
 
 def test_a_file_that_can_not_be_saved(real: Driver) -> None:

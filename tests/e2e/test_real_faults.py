@@ -45,8 +45,8 @@ def assert_lost(ended: Ended, code: str) -> None:
 
 def test_killed_while_sampling(server: ComfyUI, driver: Driver) -> None:
     running = sampling(driver, "--lost-after", f"{LOST_AFTER:g}")
-    server.kill()
     began = time.monotonic()
+    server.kill()
     ended = running.end()
     assert LOST_AFTER - 1 < time.monotonic() - began < LOST_AFTER + SLACK
     assert_lost(ended, "server_gone")

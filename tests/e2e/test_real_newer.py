@@ -57,7 +57,8 @@ def test_an_inner_bar_makes_no_speed_up(real: Driver) -> None:
     assert ended.code == 0, ended.err
     for event in ended.of("node_progress"):
         speed = event.get("steps_per_second")
-        fastest = 5 if event["max_steps"] == 2 or event["step"] == 1 else 3.5
+        # A first step is counted from what was heard before it, which may have come late.
+        fastest = 10 if event["max_steps"] == 2 or event["step"] == 1 else 3.5
         assert speed is None or speed < 1.2 * fastest, event
 
 

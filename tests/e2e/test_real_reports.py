@@ -7,7 +7,6 @@ does something else beside has others.
 from __future__ import annotations
 
 import json
-import statistics
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -64,7 +63,14 @@ def check(folder: Path, ended: Ended, collector: Collector, bodies: list[bytes])
     assert any((folder / "previews").iterdir())
 
 
-def test_all_at_once(driver: Driver, comfyui_factory: ComfyUIFactory, received: tuple[str, list[bytes]]) -> None:
+def test_all_at_once(
+    driver: Driver,
+    comfyui_factory: ComfyUIFactory,
+    received: tuple[str, list[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Threads that wait for each other are the slower the less of the machine is free.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     driver.server = comfyui_factory(checkpoint=True).url
     url, bodies = received
     without, together = [], []
@@ -78,7 +84,8 @@ def test_all_at_once(driver: Driver, comfyui_factory: ComfyUIFactory, received: 
             ended = run(driver, 2 * number + 1, *specs)
             together.append(ended.result["seconds"])
             assert ended.events[-1]["reporter_failures"] == []
-    ratio = statistics.median(together) / statistics.median(without)
-    print(f"\nseconds without reporters {without}, with all of them {together}, medians' ratio {ratio:.3f}")
+    # Whatever else the machine does makes a run slower, never faster.
+    ratio = min(together) / min(without)
+    print(f"\nseconds without reporters {without}, with all of them {together}, ratio of the fastest {ratio:.3f}")
     check(driver.folder, ended, collector, bodies)
     assert ratio < MOST

@@ -70,7 +70,8 @@ def test_one_that_never_returns(driver: Driver, where: str) -> None:
     ended = driver.run("--workflow", WORKFLOW, "--server", "sim", "-p", "guest", "--reporter", "console", env=env)
     assert ended.code == 5, ended.err
     assert "[OK] Generation complete" in ended.err
-    assert f"did not return from comfyreport_{where}" in ended.err
+    late = where in ("run_finished", "close") and "too slow" in ended.err
+    assert late or f"did not return from comfyreport_{where}" in ended.err
 
 
 def test_one_that_is_slow_loses_nothing_but_time(driver: Driver) -> None:

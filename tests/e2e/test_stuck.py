@@ -144,7 +144,7 @@ def test_a_recording_that_takes_nothing_costs_itself_alone(driver: Driver) -> No
     os.close(writing)
     os.close(reading)
     assert (ended.code, ended.result["status"], ended.out) == (5, "success", "out.png\n")
-    assert [event["code"] for event in ended.of("warning")] == ["record_failed"]
+    assert "record_failed" in [event["code"] for event in ended.of("warning")]
     assert ended.err == (
         "comfyreport: the recording fifo is not whole: it takes what is written too slowly, or not at all\n"
     )

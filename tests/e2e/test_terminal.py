@@ -32,9 +32,9 @@ def test_a_run(start: Start) -> None:
         assert not region or WHOLE.match(region[-1]), lines
     lines = screen.lines
     assert lines[:2] == ["[INFO] Connected to progress stream", "[INFO] Generation started"]
-    assert any(line.startswith("[OK] Generation complete in ") for line in lines)
+    (seconds,) = re.findall(r"^\[OK\] Generation complete in (\d+\.\d)s", "\n".join(lines), re.MULTILINE)
     assert any(line.startswith("  Saved: out.png (") for line in lines)
-    assert not any("Slowest" in line for line in lines), "it was a short one"
+    assert float(seconds) > 2 or not any("Slowest" in line for line in lines), "it was a short one"
     assert sum("out.png" in line for line in lines) == 1, "the path is told once"
     assert b"\x1b[?25" not in screen.raw
     assert not screen.emulator.cursor.hidden
@@ -123,7 +123,7 @@ def test_a_resize_is_followed(start: Start, columns: int, rows: int) -> None:
     screen = start()
     screen.wait(sampling, "the sampler at work")
     screen.resize(columns, rows)
-    screen.wait(lambda lines: any(re.search(r" 1[5-9]/20", line) for line in lines), "later steps")
+    screen.wait(lambda lines: any(re.search(r" 1\d/20", line) for line in lines), "later steps")
     assert screen.end() == 0
     assert bars(screen) == []
     assert b"Generation complete" in screen.raw
