@@ -38,9 +38,12 @@ _FOREIGN = (
 # Those of learning unset the one, and set the other.
 os.environ.update(NOTHING_LEARNED)
 
-# A shell that starts something in the background lets it ignore Ctrl-C, and with it whatever the tests start.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts something in the background lets it ignore Ctrl-C, and nohup the terminal's end, and with it
+# whatever the tests start.
+for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    _number = getattr(signal, _name, None)
+    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 _TESTS = Path(__file__).parent
 _SLOW_FOLDERS = {"benchmarks", "docs", "faults", "hostile"}
