@@ -28,7 +28,7 @@ from comfyreport.ledger.state import Attempt, State
 from comfyreport.net.client import Client
 from comfyreport.net.same_server import check_apart
 from comfyreport.planning.checking import check_outputs, check_plan, check_with_server
-from comfyreport.planning.making import make_plan, reading
+from comfyreport.planning.making import Load, make_plan, reading
 from comfyreport.planning.plan import Plan, PlannedRun, Wanted
 from comfyreport.planning.source import File
 from comfyreport.saving.clashes import check_uses
@@ -181,12 +181,7 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
     entropy = random.SystemRandom().getrandbits(64)
     state = State(many.state, entropy=entropy, folder=job.folder, patience=timing.store_wait)
     stack.callback(state.close)
-    plan = make_plan(many.wanted, load=_loader(job, servers, timing), read=reading(job.folder), entropy=state.entropy)
-    many.check(plan)
-    check_plan(plan, job.folder)
-    # Servers choose names, and two of them the same one.
-    several = len(servers) > 1 or many.servers_file is not None or many.engine
-    check_outputs(plan, job.folder, strict=several and job.overwrite)
+    plan = plan_of(many, _loader(job, servers, timing), state.entropy)
     prepared = Prepared(many=many, job=job, plan=plan, state=state, servers=servers, todo=range(1, len(plan) + 1))
     if state.goes_on:
         state.check(plan.fingerprint, len(plan))
@@ -199,6 +194,23 @@ def prepare(many: ManyJobs, timing: Timing, stack: ExitStack) -> Prepared:
             hint="give the --state that the command had whose runs failed",
         )
     return prepared
+
+
+def plan_of(many: ManyJobs, load: Load, entropy: int) -> Plan:
+    """The runs that are asked for, each checked as far as that needs no server.
+
+    Raises UsageError, WorkflowError, and what *load* raises.
+
+    :param entropy: what random seeds are made from.
+    """
+    folder = many.job.folder
+    plan = make_plan(many.wanted, load=load, read=reading(folder), entropy=entropy)
+    many.check(plan)
+    check_plan(plan, folder)
+    # Servers choose names, and two of them the same one.
+    several = len(many.servers) > 1 or many.servers_file is not None or many.engine
+    check_outputs(plan, folder, strict=several and many.job.overwrite)
+    return plan
 
 
 def files_of(runs: Iterable[PlannedRun]) -> set[str]:

@@ -10,7 +10,7 @@ from random import SystemRandom
 
 from comfyreport.cli.running import job_of
 from comfyreport.errors import UsageError
-from comfyreport.flags.batch_flags import check_flags, wanted_of, wants_many
+from comfyreport.flags.batch_flags import wants_many
 from comfyreport.flags.credentials import access_of, parse_extra_data
 from comfyreport.inputs.object_info import load_object_info, save_json
 from comfyreport.jobs.converting import convert_for_simulator
@@ -20,8 +20,7 @@ from comfyreport.jobs.job import Job
 from comfyreport.jobs.simulating import SIMULATED
 from comfyreport.jobs.workflow import read_workflow
 from comfyreport.listings.workflow import list_workflow, submission
-from comfyreport.planning.checking import check_outputs, check_plan, check_with_server
-from comfyreport.planning.making import make_plan, reading
+from comfyreport.planning.source import File
 from comfyreport.workflow.files import Workflow
 
 _STDOUT = "-"
@@ -83,17 +82,16 @@ def dry_runs(arguments: Namespace, prepare: Callable[[Workflow], Workflow] | Non
 
 def _planned(arguments: Namespace, job: Job, server: Inspector) -> Iterator[Job]:
     """The jobs of all runs that the flags ask for, once all are known to be possible."""
+    # Loaded where there are many: `inspect` and `convert` have no use for it.
+    from comfyreport.batch.command import plan_of
+    from comfyreport.cli.many import many_of
+    from comfyreport.planning.checking import check_with_server
+
+    def load(file: File) -> Workflow:
+        return read_workflow(file, job.folder, server.convert)
+
     # A seed that is drawn is another one in each plan.
-    plan = make_plan(
-        wanted_of(arguments),
-        load=lambda file: read_workflow(file, job.folder, server.convert),
-        read=reading(job.folder),
-        entropy=SystemRandom().getrandbits(64),
-    )
-    check_flags(arguments, len(plan))
-    check_plan(plan, job.folder)
-    several = len(arguments.servers) > 1 or arguments.servers_file is not None or arguments.engine is not None
-    check_outputs(plan, job.folder, strict=several and job.overwrite)
+    plan = plan_of(many_of(arguments, job), load, SystemRandom().getrandbits(64))
     check_with_server(plan, server.ask)
     for run in plan:
         yield replace(

@@ -19,6 +19,7 @@ from comfyreport.cli.signals import Signals
 from comfyreport.errors import ComfyReportError
 from comfyreport.flags.batch_flags import check_flags, wanted_of
 from comfyreport.flags.credentials import access_of, parse_extra_data
+from comfyreport.jobs.job import Job
 from comfyreport.jobs.session import Session
 from comfyreport.ledger.ledger import Ledger
 from comfyreport.listings.many import describe_done, describe_failures, describe_rest
@@ -54,6 +55,23 @@ def run_many_command(arguments: argparse.Namespace, signals: Signals, loaded: Lo
         )
 
 
+def many_of(arguments: argparse.Namespace, job: Job) -> ManyJobs:
+    """The runs that the flags ask for; *job* is what they have in common."""
+    return ManyJobs(
+        job=job,
+        wanted=wanted_of(arguments),
+        servers=arguments.servers,
+        servers_file=arguments.servers_file,
+        state=arguments.state,
+        manifest=arguments.manifest,
+        only_failed=arguments.only == "failed",
+        keep_going=arguments.keep_going,
+        retries=arguments.retries,
+        engine=arguments.engine is not None,
+        check=lambda plan: check_flags(arguments, len(plan)),
+    )
+
+
 class _Command:
     """One command of many runs."""
 
@@ -87,20 +105,7 @@ class _Command:
         job = replace(job_of(arguments), access=access_of(arguments, parse_extra_data(arguments.extra_data)))
         if loaded is not None:
             job = replace(job, prepare=loaded.prepare(arguments, job.shown_server))
-        many = ManyJobs(
-            job=job,
-            wanted=wanted_of(arguments),
-            servers=arguments.servers,
-            servers_file=arguments.servers_file,
-            state=arguments.state,
-            manifest=arguments.manifest,
-            only_failed=arguments.only == "failed",
-            keep_going=arguments.keep_going,
-            retries=arguments.retries,
-            engine=arguments.engine is not None,
-            check=lambda plan: check_flags(arguments, len(plan)),
-        )
-        self._prepared = prepare(many, timing_of(arguments), stack)
+        self._prepared = prepare(many_of(arguments, job), timing_of(arguments), stack)
 
     def work(self, session: Session, preparing: AbstractContextManager[None]) -> None:
         """Make the runs."""
