@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -79,6 +80,17 @@ def connect(path: Path, *, make: bool, patience: float, check_same_thread: bool 
     return sqlite3.connect(
         f"{uri}?mode={mode}", uri=True, timeout=patience, isolation_level=None, check_same_thread=check_same_thread
     )
+
+
+def make_tables(connection: sqlite3.Connection, kind: Kind, tables: Iterable[str]) -> None:
+    """Make an empty database one of that *kind*, by the statements for its *tables*.
+
+    Within the transaction that is open: what `kill -9` leaves is empty, or whole.
+    """
+    connection.execute(f"PRAGMA application_id = {kind.application_id}")
+    connection.execute(f"PRAGMA user_version = {kind.schema}")
+    for statement in tables:
+        connection.execute(statement)
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:

@@ -199,7 +199,6 @@ class Batch:
         except ComfyReportError as error:
             self._end(self._unbegun(item.index, error))
             return
-        self._course.attempts[item.index] = self._course.attempts.get(item.index, 0) + 1
         try:
             self._books.begin(item.index, server.load.name, job.prompt_id, job.client_id)
         except ComfyReportError as error:
@@ -299,17 +298,17 @@ class Batch:
         index = attempt.index
         tried = self._course.tried.get(index, frozenset()) | {attempt.server}
         others = sum(each.usable and each.name not in tried for each in self._pool.loads)
-        unreached = self._course.unreached
+        attempts, unreached = self._course.attempts, self._course.unreached
         if result.status == "unreachable":
             unreached[index] = unreached.get(index, 0) + 1
             if attempt.adopted:
                 # An earlier command has submitted it.
                 result = replace(result, prompt_state="unknown", submitted="unknown")
-            else:
-                self._course.attempts[index] -= 1
+        elif not attempt.adopted:
+            attempts[index] = attempts.get(index, 0) + 1
         course = scheduler.after(
             result,
-            attempts=self._course.attempts.get(index, 0),
+            attempts=attempts.get(index, 0),
             retries=self._manners.retries,
             others=others,
             unreached=unreached.get(index, 0),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from comfyreport.databases import Kind, OtherFileError, cause_of, connect, is_empty, is_there
+from comfyreport.databases import Kind, OtherFileError, cause_of, connect, is_empty, is_there, make_tables
 from comfyreport.errors import UsageError
 from comfyreport.files import current_folder, expanded
 from comfyreport.learning.observed import CLASS_LIMIT, Observed, is_name, is_sound
@@ -256,13 +256,7 @@ class Store:
             # Only its user's. What SQLite makes beside it has the same mode.
             with contextlib.suppress(OSError):
                 os.chmod(self.path, 0o600)
-            for statement in (
-                f"PRAGMA application_id = {_KIND.application_id}",
-                f"PRAGMA user_version = {_KIND.schema}",
-            ):
-                connection.execute(statement)
-            for statement in _TABLES.values():
-                connection.execute(statement)
+            make_tables(connection, _KIND, _TABLES.values())
         elif tables != _TABLES:
             raise self._broken(deed, "its tables are not those that comfyreport makes")
 

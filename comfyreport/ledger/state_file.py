@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from comfyreport.databases import Kind, OtherFileError, cause_of, connect, is_empty, is_there
+from comfyreport.databases import Kind, OtherFileError, cause_of, connect, is_empty, is_there, make_tables
 from comfyreport.errors import UsageError
 from comfyreport.files import resolve
 from comfyreport.text import printable
@@ -167,11 +167,7 @@ class StateFile:
             connection.execute("BEGIN EXCLUSIVE")
             if connection.execute("SELECT 1 FROM sqlite_master").fetchone():
                 raise self.unusable("another process has just made it", "run the command again to go on with it")
-            # In one transaction: what `kill -9` leaves is empty, or ours.
-            connection.execute(f"PRAGMA application_id = {_KIND.application_id}")
-            connection.execute(f"PRAGMA user_version = {_KIND.schema}")
-            for statement in _TABLES.values():
-                connection.execute(statement)
+            make_tables(connection, _KIND, _TABLES.values())
             row = (command.fingerprint, command.total, str(command.entropy))
             connection.execute("INSERT INTO command VALUES (?, ?, ?)", row)
 
