@@ -56,8 +56,9 @@ def test_the_second_run_knows_how_long_it_takes(driver: Driver) -> None:
     ended = second.of("node_finished")[-1]["elapsed"]
     for event in second.of("node_progress"):
         assert event["run_eta_low"] <= event["run_eta_seconds"] <= event["run_eta_high"]
-        # A machine that is busy is late, not early.
-        assert event["run_eta_seconds"] > 0.3 * (ended - event["elapsed"]) - 0.3
+        # A machine that is busy is late, not early; of what is left at the end, a pause of a second may be the most.
+        left = ended - event["elapsed"] - (0 if event["step"] <= 15 else 1)
+        assert event["run_eta_seconds"] > 0.3 * left
         done = event["elapsed"] - began
         assert event["fraction"] >= done / (done + event["run_eta_seconds"]) - 0.05
     assert first.result.get("usual_seconds") is None

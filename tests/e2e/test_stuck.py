@@ -144,7 +144,9 @@ def test_a_recording_that_takes_nothing_costs_itself_alone(driver: Driver) -> No
     os.close(writing)
     os.close(reading)
     assert (ended.code, ended.result["status"], ended.out) == (5, "success", "out.png\n")
-    assert "record_failed" in [event["code"] for event in ended.of("warning")]
+    # On a busy machine a reporter may be called slow beside it.
+    warnings = [event["code"] for event in ended.of("warning") if event["code"] != "slow_reporter"]
+    assert warnings == ["record_failed"]
     assert ended.err == (
         "comfyreport: the recording fifo is not whole: it takes what is written too slowly, or not at all\n"
     )

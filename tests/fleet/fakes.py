@@ -188,3 +188,26 @@ class Played:
 def types(events: Iterable[Any], index: int) -> Sequence[str]:
     """The types of one run's events."""
     return [event.type for event in events if event.run_index == index]
+
+
+# --- workers
+
+Script = Callable[[FakeEngine, Assignment], None]
+
+
+def does_well(engine: FakeEngine, assignment: Assignment) -> None:
+    """A worker that makes a run."""
+    index = assignment.index
+    engine.begin(assignment)
+    engine.tell(assignment, run_event(ev.RunQueued, index, 1.0), run_event(ev.RunStarted, index, 2.0))
+    engine.end(index, finished(index, time=3.0))
+
+
+def begins(engine: FakeEngine, assignment: Assignment) -> None:
+    """A worker that begins, and hears of nothing more."""
+    engine.begin(assignment)
+
+
+def by_index(**scripts: Script) -> Script:
+    """Another script for some runs: `run2=…`."""
+    return lambda engine, assignment: scripts.get(f"run{assignment.index}", does_well)(engine, assignment)

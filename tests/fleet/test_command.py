@@ -15,8 +15,7 @@ from comfyreport.jobs.job import Job
 from comfyreport.ledger.state import Attempt
 from comfyreport.planning.plan import Wanted
 from comfyreport.timing import Timing
-from tests.fleet.fakes import FakeEngine
-from tests.fleet.test_fleet import does_well
+from tests.fleet.fakes import FakeEngine, does_well
 from tests.jobs.test_session import Running
 
 WORKFLOW = str(Path(__file__).parents[2] / "workflows" / "sd15-txt2img.json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,30 +14,19 @@ from comfyreport import events as ev
 from comfyreport.errors import UsageError
 from comfyreport.fleet import fleet as module
 from comfyreport.fleet.assignment import Assignment, Message, Note
-from comfyreport.fleet.channel import Stop
-from comfyreport.fleet.fleet import Fleet
 from comfyreport.ledger.state import Attempt
-from tests.fleet.fakes import NOW, DiedError, FakeEngine, Played, finished, run_event, types
-
-Script = Callable[[FakeEngine, Assignment], None]
-
-
-def does_well(engine: FakeEngine, assignment: Assignment) -> None:
-    """A worker that makes a run."""
-    index = assignment.index
-    engine.begin(assignment)
-    engine.tell(assignment, run_event(ev.RunQueued, index, 1.0), run_event(ev.RunStarted, index, 2.0))
-    engine.end(index, finished(index, time=3.0))
-
-
-def begins(engine: FakeEngine, assignment: Assignment) -> None:
-    """A worker that begins, and hears of nothing more."""
-    engine.begin(assignment)
-
-
-def by_index(**scripts: Script) -> Script:
-    """Another script for some runs: `run2=…`."""
-    return lambda engine, assignment: scripts.get(f"run{assignment.index}", does_well)(engine, assignment)
+from tests.fleet.fakes import (
+    NOW,
+    DiedError,
+    FakeEngine,
+    Played,
+    begins,
+    by_index,
+    does_well,
+    finished,
+    run_event,
+    types,
+)
 
 
 def test_all_runs_are_one_stream_and_each_has_one_end() -> None:
@@ -289,80 +277,6 @@ def test_an_engine_without_workers_is_told_of_once() -> None:
     played = Played(Waits(lambda engine, assignment: None), 1)
     assert played.warnings() == ["engine_waits"]
     assert "no workers yet" in played.events[0].message  # type: ignore[union-attr]
-
-
-# --- stopping
-
-
-def ends_at(stop: Stop, indexes: Sequence[int], status: ev.Status = "cancelled") -> Callable[[FakeEngine], None]:
-    """What runs ends so when it is told to."""
-
-    def prepare(engine: FakeEngine) -> None:
-        def on_stop(given: Stop) -> None:
-            for index in indexes if given == stop else ():
-                engine.end(index, finished(index, status))
-
-        engine.on_stop = on_stop
-
-    return prepare
-
-
-def test_the_first_failure_stops_what_isnt_begun() -> None:
-    def fails(engine: FakeEngine, assignment: Assignment) -> None:
-        engine.begin(assignment)
-        engine.end(1, finished(1, "error"))
-
-    engine = FakeEngine(by_index(run1=fails, run2=begins, run3=lambda engine, assignment: None))
-    ends_at("waiting", [2], "success")(engine)
-    played = Played(engine, 9, keep_going=False)
-    # What ran comes to its end; of the others nothing is told.
-    assert {index: end.status for index, end in played.ends.items()} == {1: "error", 2: "success"}
-    assert engine.stops == ["waiting"]
-    assert engine.futures[3].cancelled()
-    assert played.code == 1
-
-
-def test_a_failure_stops_nothing_where_it_may_not() -> None:
-    engine = FakeEngine(by_index(run1=lambda engine, each: engine.end(1, finished(1, "error"))))
-    assert len(Played(engine, 4).ends) == 4
-    assert engine.stops == []
-
-
-def stopping(engine: FakeEngine, at: int, times: int = 1) -> Callable[[Fleet], None]:
-    """Stops the fleet when the run *at* is handed out."""
-
-    def before(fleet: Fleet) -> None:
-        script = engine._script
-
-        def stop(engine: FakeEngine, assignment: Assignment) -> None:
-            script(engine, assignment)
-            for _ in range(times if assignment.index == at else 0):
-                fleet.stop()
-
-        engine._script = stop
-
-    return before
-
-
-def test_a_stop_cancels_what_was_begun_and_tells_nothing_of_the_rest() -> None:
-    engine = FakeEngine(by_index(run1=begins, run2=lambda engine, assignment: None))
-    ends_at("all", [1])(engine)
-    played = Played(engine, 9, before=stopping(engine, 2))
-    assert {index: end.status for index, end in played.ends.items()} == {1: "cancelled"}
-    assert (engine.stops, played.code) == (["all"], 130)
-
-
-def test_a_stop_before_anything_was_begun_is_told_once() -> None:
-    engine = FakeEngine(lambda engine, assignment: None)
-    played = Played(engine, 9, before=stopping(engine, 3))
-    assert [(end.status, end.submitted) for end in played.ends.values()] == [("cancelled", "no")]
-    assert played.code == 130
-
-
-def test_the_second_stop_waits_for_nothing() -> None:
-    engine = FakeEngine(begins)
-    played = Played(engine, 2, before=stopping(engine, 2, times=2))
-    assert [(end.status, end.submitted) for end in played.ends.values()] == [("cancelled", "unknown")] * 2
 
 
 # --- outputs that are sent back
